@@ -1,0 +1,76 @@
+"""Set up `.venv` from the pinned versions. Needs only Python; run by `make`.
+
+A torch that the base interpreter already has is used; otherwise the one from the package index comes with its CUDA
+libraries, about 2.6 GB.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / "bin" / "python"
+LOCK = ROOT / "requirements" / "lock.txt"
+STAMP = ENVIRONMENT / ".ready"
+WITH_TORCH = re.compile(r"^(torch|triton|nvidia-|cuda-)")
+
+
+def has_torch(version: str) -> bool:
+    """Whether the base interpreter has the pinned torch already."""
+    probe = f"import torch, sys; sys.exit(torch.__version__.split('+')[0] != {version!r})"
+    return subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def main() -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036 - this runs before anything checks requires-python
+        print(f"Spillway needs Python 3.11 or newer; this is {sys.version.split()[0]}", file=sys.stderr)
+        return 2
+    pins = LOCK.read_text().splitlines()
+    torch_version = next(line.split("==")[1] for line in pins if line.startswith("torch=="))
+    uv_version = next(line.split("==")[1] for line in pins if line.startswith("uv=="))
+    reuse = has_torch(torch_version)
+    if reuse:
+        print(f"Using the torch {torch_version} that is here already.", flush=True)
+        pins = [line for line in pins if not WITH_TORCH.match(line)]
+    else:
+        print(f"Installing torch {torch_version} with its CUDA libraries: about 2.6 GB to fetch.", flush=True)
+    if not PYTHON.exists():
+        venv.create(ENVIRONMENT, with_pip=True, system_site_packages=reuse)
+    chosen = ENVIRONMENT / "requirements.txt"
+    chosen.write_text("\n".join(pins) + "\n")
+    install = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
+    subprocess.run([str(PYTHON), "-m", "pip", "install", "--quiet", f"uv=={uv_version}"], check=True)
+    subprocess.run([*install, "--quiet", "--requirement", str(chosen)], check=True)
+    subprocess.run([*install, "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
+    # Previews import many large generated modules: compiled once here, not each time or, where the environment
+    # forbids writing byte code, at every start.
+    packages = [
+        "pulumi",
+        "pulumi_aws",
+        "pulumi_azure_native",
+        "pulumi_kubernetes",
+        "grpc",
+        "google",
+        "botocore",
+        "boto3",
+    ]
+    site = subprocess.run(
+        [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    folders = [str(Path(site) / name) for name in packages]
+    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "-j", "0", *folders], check=True)
+    subprocess.run([str(PYTHON), "-m", "spillway.twin.tools"], check=True, cwd=ROOT)
+    STAMP.touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
