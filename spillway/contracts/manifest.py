@@ -1,0 +1,261 @@
+"""A package's ``manifest.json``: what is in the package, what it was made for, and how it is checked.
+
+A package is a folder: ``manifest.json``, ``triton/``, ``sagemaker/model.tar.gz`` and ``azureml/``. The manifest carries
+two hashes.
+
+``digest`` addresses the *content*: the name, kind, signature, source, serving figures and every file. Two builds from
+the same inputs have the same digest on any day. What was measured (``parity``, ``latency``, ``variants``), what is
+added later (``engines``) and ``version``, which derives from the digest, are left out of it.
+
+``seal`` covers the whole manifest, so that an edited figure is noticed too. It guards against accidents and half-made
+edits; it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from spillway.contracts.settings import Settings
+
+MANIFEST_NAME: Final = "manifest.json"
+TRITON_REPOSITORY: Final = "triton"
+"""The Triton model repository that the private site serves, relative to the package folder."""
+SAGEMAKER_ARCHIVE: Final = "sagemaker/model.tar.gz"
+"""The same repository as the SageMaker Triton container unpacks it: model folders at the root."""
+AZURE_ML_MODEL: Final = "azureml/models"
+"""What is registered in Azure ML as one model of type ``triton_model``."""
+AZURE_ML_REPOSITORY: Final = "azureml/models/triton"
+"""The repository inside it; Azure ML's Triton expects a folder of this name."""
+AZURE_ML_DEPLOYMENT: Final = "azureml/deployment.yaml"
+
+SCHEMA_VERSION: Final = 1
+VERSION_LENGTH: Final = 16
+"""Hex digits of the digest that make a version."""
+
+_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "engines")
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class PackageError(Exception):
+    """A package is missing, incomplete, changed or of an unknown schema. The message names the file."""
+
+
+class PackageFile(Settings):
+    """One file of the package; ``path`` is relative to the package folder, with forward slashes."""
+
+    path: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class TensorSpec(Settings):
+    """One input or output of the entry model, in Triton's terms: ``dtype`` BYTES, FP32, INT64, …; -1 is any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class PackageSource(Settings):
+    """Where the model comes from. ``weights_sha256`` is over all of the source's files."""
+
+    name: str
+    origin: str
+    licence: str
+    weights_sha256: str = ""
+
+
+class ParityFigure(Settings):
+    """A variant against the fp32 torch reference over all samples and batch sizes: the worst, and the mean cosine."""
+
+    variant: str
+    samples: int
+    min_cosine: float
+    mean_cosine: float
+    max_abs: float
+    max_relative: float
+    bound_min_cosine: float
+    passed: bool
+
+
+class LatencyFigure(Settings):
+    """Milliseconds per batch and size of one variant, on the machine that packaged it."""
+
+    variant: str
+    batch_size: int
+    sequence_length: int
+    p50_ms: float
+    p99_ms: float
+    threads: int
+
+
+class VariantFigure(Settings):
+    """One variant as ranked: ``rank`` 1 is the fastest that passed; ``None`` where it was left out, for ``reason``."""
+
+    name: str
+    precision: str
+    rank: int | None = None
+    size_bytes: int = 0
+    detail: str = ""
+    reason: str = ""
+
+
+class EngineRecord(Settings):
+    """A compiled engine and the only hardware and TensorRT it fits."""
+
+    path: str
+    tensorrt: str
+    compute_capability: str
+    gpu_name: str
+    os: str
+
+
+class Serving(Settings):
+    """What a server of this package can take.
+
+    ``slots``: requests that one server works on at once; the gateway spills the next one.
+    ``max_concurrency``: requests that a server accepts, waiting ones included.
+    """
+
+    max_batch_size: int = Field(default=32, ge=1)
+    max_concurrency: int = Field(default=64, ge=1)
+    request_timeout_s: float = Field(default=30.0, gt=0)
+    slots: int = Field(default=32, ge=1)
+
+
+class Manifest(Settings):
+    """``manifest.json``."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    version: str
+    digest: str
+    seal: str = ""
+    build_key: str = ""
+    """sha256 of everything the build read: configuration, source files, tool versions. Equal keys are cache hits."""
+    kind: Literal["triton", "vllm"]
+    entry_model: str
+    precision: str
+    files: tuple[PackageFile, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    source: PackageSource
+    tools: dict[str, str] = Field(default_factory=dict)
+    containers: tuple[str, ...] = ()
+    """Names of rows of :data:`spillway.contracts.targets.CONTAINERS` that the package was made for."""
+    engines: tuple[EngineRecord, ...] = ()
+    variants: tuple[VariantFigure, ...] = ()
+    parity: tuple[ParityFigure, ...] = ()
+    latency: tuple[LatencyFigure, ...] = ()
+    serving: Serving = Serving()
+
+    def content_digest(self) -> str:
+        """The digest that the content asks for; equal to ``digest`` in a sound manifest."""
+        content = self.model_dump(mode="json", exclude=set(_NOT_CONTENT))
+        return _sha256_of_json(content)
+
+    def content_seal(self) -> str:
+        return _sha256_of_json(self.model_dump(mode="json", exclude={"seal"}))
+
+    def sealed(self) -> Manifest:
+        """This manifest with digest, version and seal filled in, and its files sorted."""
+        ordered = self.model_copy(update={"files": tuple(sorted(self.files, key=lambda file: file.path))})
+        digest = ordered.content_digest()
+        addressed = ordered.model_copy(update={"digest": digest, "version": digest[:VERSION_LENGTH]})
+        return addressed.model_copy(update={"seal": addressed.content_seal()})
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def describe_files(package_dir: Path) -> tuple[PackageFile, ...]:
+    """Every file below ``package_dir`` except the manifest, sorted by path."""
+    return tuple(
+        PackageFile(path=relative, sha256=sha256_of_file(path), size_bytes=path.stat().st_size)
+        for relative, path in sorted(_files_below(package_dir).items())
+    )
+
+
+def read_manifest(package_dir: Path | str) -> Manifest:
+    """The manifest of the package in ``package_dir``, its digest and seal checked; file contents are not.
+
+    Raises :class:`PackageError` naming the file and what is wrong with it.
+    """
+    path = Path(package_dir) / MANIFEST_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PackageError(
+            f"{path}: no such file. {package_dir} is not a package: make one with `spillway package model.yaml`."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}") from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise PackageError(
+            f"{path}: {where}: {first['msg']}. The manifest was changed, cut short or made by another version of "
+            f"Spillway (this one reads schema {SCHEMA_VERSION}); package the model again."
+        ) from error
+    if manifest.digest != manifest.content_digest() or manifest.version != manifest.digest[:VERSION_LENGTH]:
+        raise PackageError(f"{path}: the digest does not fit the content: the manifest was changed after packaging.")
+    if manifest.seal != manifest.content_seal():
+        raise PackageError(f"{path}: the seal does not fit: a figure in the manifest was changed after packaging.")
+    return manifest
+
+
+def verify_package(package_dir: Path | str) -> Manifest:
+    """Check every file of a package against its manifest and return the manifest.
+
+    Raises :class:`PackageError` that names the first missing, changed or extra file and counts the others.
+    """
+    root = Path(package_dir)
+    manifest = read_manifest(root)
+    present = _files_below(root)
+    wanted = {file.path: file for file in manifest.files}
+    problems = [f"{path} is missing" for path in sorted(wanted.keys() - present.keys())]
+    problems += [f"{path} is not in the manifest" for path in sorted(present.keys() - wanted.keys())]
+    problems += [
+        f"{path} was changed"
+        for path in sorted(wanted.keys() & present.keys())
+        if present[path].stat().st_size != wanted[path].size_bytes
+        or sha256_of_file(present[path]) != wanted[path].sha256
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise PackageError(
+            f"{root}: {problems[0]}{more}. This is not what was packaged: package the model again, or fetch it anew."
+        )
+    return manifest
+
+
+def _files_below(root: Path) -> dict[str, Path]:
+    """Relative path → path of every file. A link that leads out of the package is an error: nothing vouches for it."""
+    found: dict[str, Path] = {}
+    for path in root.rglob("*"):
+        relative = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            raise PackageError(f"{root}: {relative} is a symbolic link; a package holds plain files only.")
+        if path.is_file() and relative != MANIFEST_NAME:
+            found[relative] = path
+    return found

@@ -1,0 +1,442 @@
+"""The routing table: the one description of a gateway from which everything about it follows.
+
+:class:`RoutingTable` is frozen and makes a JSON round trip (``table.model_dump_json()``,
+``RoutingTable.model_validate_json(text)``). Who uses it:
+
+* ``components.gateway.envoy_config.render(table)`` makes Envoy's bootstrap (config map key ``envoy.yaml``);
+* ``python -m spillway.runtime.agent --routing routing.json`` reads the same table (config map key ``routing.json``);
+* the twin fills it with loopback addresses, or relocates a rendered one.
+
+Two gateways come from one table: the private one has all sites, ``table.standby()`` is the one that knows only burst
+sites.
+No secret is in it: keys are files (:class:`BearerKey`) or SHA-256 hashes (:class:`Client`, ``operator_key_sha256``).
+
+Shape::
+
+    RoutingTable
+      role            "private" | "standby"
+      model           entry model, as in /v2/models/<model>/infer
+      model_may_spill "anywhere" | "never" | sites and regions
+      sites           SiteRoute, in spill order (address, tls, auth, paths, slots, batch_slots, headroom, health, ...)
+      classes         ClassRoute for P0, P1, P2 (spill_to, pool, try_timeout_s, timeout_s, retry budget)
+      clients         Client (key hash, max_class, contracted rate, may_spill)
+      anonymous       Anonymous | None (None: a request without a known key is refused with 401)
+      operator_key_sha256, body_limit_bytes, replicas, listen, runtime_dir, probe, cutoff, heartbeat
+
+``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
+``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from hashlib import sha256
+from itertools import product
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.settings import Settings
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+MaySpill = Literal["anywhere", "never"] | tuple[str, ...]
+"""Where data may go besides the private site: a tuple names sites (``sagemaker``) or regions (``eu-west-1``)."""
+
+SPILL_ORDER = tuple(Site)
+
+
+def hash_key(key: str) -> str:
+    """The form in which a client's or the operator's key stands in a table: SHA-256, hexadecimal."""
+    return sha256(key.encode()).hexdigest()
+
+
+class NoAuth(Settings):
+    """The site asks for no credentials."""
+
+    kind: Literal["none"] = "none"
+
+
+class SigV4(Settings):
+    """The site wants AWS signatures."""
+
+    kind: Literal["sigv4"] = "sigv4"
+    region: str
+    """AWS region of the endpoint."""
+    service: str = "sagemaker"
+    """Signing name of the service."""
+    credentials_file: str | None = None
+    """An AWS credentials file; ``None`` for the default chain (environment, web identity, container, instance)."""
+    profile: str = "default"
+    """Profile in ``credentials_file``."""
+
+
+class BearerKey(Settings):
+    """The site wants ``Authorization: Bearer <key>``."""
+
+    kind: Literal["bearer"] = "bearer"
+    key_file: str
+    """File that holds the key and nothing else."""
+
+
+Auth = Annotated[NoAuth | SigV4 | BearerKey, Field(discriminator="kind")]
+
+
+class UpstreamTls(Settings):
+    """TLS towards a site."""
+
+    sni: str
+    """Server name asked for and checked in the certificate."""
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    """Authorities that are trusted."""
+
+
+class ServerTls(Settings):
+    """TLS towards clients."""
+
+    certificate_file: str
+    """Certificate chain, PEM."""
+    key_file: str
+    """Private key, PEM."""
+
+
+class PathRule(Settings):
+    """A client's path and what it is called at a site."""
+
+    client: str
+    """Exact path, without query."""
+    upstream: str
+    """Path at the site."""
+
+
+class ActiveCheck(Settings):
+    """Envoy asks the site itself."""
+
+    kind: Literal["active"] = "active"
+    path: str = "/v2/health/ready"
+    """Answers 200 when the model can serve."""
+    interval_s: float = Field(default=1.0, gt=0)
+    """Seconds between checks."""
+    timeout_s: float = Field(default=0.5, gt=0)
+    """Seconds until a check has failed."""
+    unhealthy_after: int = Field(default=2, ge=1)
+    """Failed checks in a row after which the site gets no requests."""
+    healthy_after: int = Field(default=1, ge=1)
+    """Good checks in a row after which it gets them again."""
+
+
+class AgentCheck(Settings):
+    """The runtime agent judges the site, because a check has to be signed or keyed."""
+
+    kind: Literal["agent"] = "agent"
+    endpoint: str | None = None
+    """SageMaker endpoint whose status is read; ``None``: only the probe counts."""
+    interval_s: float = Field(default=5.0, gt=0)
+    """Seconds between probes."""
+    timeout_s: float = Field(default=3.0, gt=0)
+    """Seconds until a probe has failed."""
+    unhealthy_after: int = Field(default=2, ge=1)
+    """Failed probes in a row after which the site gets no requests."""
+    healthy_after: int = Field(default=2, ge=1)
+    """Good probes in a row after which it gets them again."""
+
+
+Health = Annotated[ActiveCheck | AgentCheck, Field(discriminator="kind")]
+
+
+class SiteRoute(Settings):
+    """One site: how it is reached, what it accepts, how much it carries."""
+
+    site: Site
+    host: str
+    """Name or address that is connected to."""
+    port: Port
+    host_header: str | None = None
+    """``Host`` sent to the site (signed, where signatures are used); ``None``: ``host``."""
+    dns: Literal["strict", "logical"] = "strict"
+    """``strict``: balance over every address the name has (a headless service); ``logical``: a cloud's public name."""
+    region: str
+    """Cloud region, or a name for where the private site stands; what ``may_spill`` compares with."""
+    tls: UpstreamTls | None = None
+    auth: Auth = NoAuth()
+    paths: tuple[PathRule, ...] = ()
+    """What the site can answer and under which path; empty: every path, unchanged."""
+    slots: int = Field(ge=1)
+    """Requests that the whole site serves at once."""
+    batch_slots: int | None = Field(default=None, ge=0)
+    """How many of the slots P2 may use; ``None``: half of them, at least one."""
+    headroom: int | None = Field(default=None, ge=0)
+    """Requests above the slots that P0 may queue here when every site is full; ``None``: as many as there are slots."""
+    instances: int = Field(default=1, ge=1)
+    """Instances that the slots were counted for."""
+    capacity: Literal["fixed", "addresses", "endpoint"] = "fixed"
+    """What tells how many instances are live: nothing, the addresses behind ``host``, or the SageMaker endpoint."""
+    max_body_bytes: int | None = Field(default=None, ge=1)
+    """Largest body that the site takes; ``None``: the gateway's own limit."""
+    connect_timeout_s: float = Field(default=0.25, gt=0)
+    """Seconds until a connection attempt has failed."""
+    health: Health
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` header the site sees."""
+        return self.host_header or self.host
+
+    def with_instances(self, live: int) -> SiteRoute:
+        """The route with another number of instances: slots grow and shrink with them, but not to nothing."""
+
+        def scaled(slots: int | None) -> int | None:
+            return None if slots is None else slots and max(1, slots * live // self.instances)
+
+        changed = {name: scaled(getattr(self, name)) for name in ("slots", "batch_slots", "headroom")}
+        return self.model_copy(update=changed)
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        if self.batch_slots is not None and self.batch_slots > self.slots:
+            raise ValueError(
+                f"batch_slots is {self.batch_slots} but the site has {self.slots} slots: give at most {self.slots}"
+            )
+        return self
+
+
+class ClassRoute(Settings):
+    """How one class is routed."""
+
+    request_class: RequestClass
+    spill_to: tuple[Site, ...] = (Site.SAGEMAKER, Site.AZURE_ML)
+    """Burst sites it may use."""
+    pool: Literal["interactive", "batch"]
+    """``interactive``: all slots of a site; ``batch``: its ``batch_slots``."""
+    try_timeout_s: float = Field(gt=0)
+    """Seconds one site has to begin its answer before the next one is asked."""
+    timeout_s: float = Field(gt=0)
+    """Seconds for the whole answer, over all sites."""
+    generation_try_timeout_s: float = Field(default=30.0, gt=0)
+    """``try_timeout_s`` on ``/v1/`` and generate routes, where an answer may be long in the making."""
+    retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
+    """Share of the requests in flight that may be in a retry at once."""
+
+
+DEFAULT_CLASSES = (
+    ClassRoute(request_class=RequestClass.P0, pool="interactive", try_timeout_s=0.6, timeout_s=2.4),
+    ClassRoute(request_class=RequestClass.P1, pool="interactive", try_timeout_s=1.2, timeout_s=3.8),
+    ClassRoute(
+        request_class=RequestClass.P2, pool="batch", try_timeout_s=15.0, timeout_s=55.0, retry_budget_percent=50.0
+    ),
+)
+"""Timeouts under the promises of ``contracts.classes``: a hung site costs one try, and two more sites fit before the
+request would be lost."""
+
+
+class Limits(Settings):
+    """What a caller is allowed."""
+
+    max_class: RequestClass = RequestClass.P1
+    """The most urgent class it gets; a more urgent one in the header is lowered to this."""
+    requests_per_s: float | None = Field(default=None, gt=0)
+    """Contracted rate; above it requests are refused with 429. ``None``: no limit."""
+    burst: int = Field(default=1, ge=1)
+    """Requests above the rate that are let through at once."""
+    may_spill: MaySpill = "anywhere"
+    """Where its data may go besides the private site."""
+
+
+class Client(Limits):
+    """A known caller."""
+
+    name: Name
+    key_sha256: Sha256
+    """:func:`hash_key` of its key."""
+
+
+class Anonymous(Limits):
+    """Every caller without a known key."""
+
+    max_class: RequestClass = RequestClass.P2
+
+
+class Listen(Settings):
+    """Where the gateway listens."""
+
+    address: str = "0.0.0.0"
+    """Address for clients and metrics; admin and agent are always on 127.0.0.1."""
+    port: Port = 8080
+    admin_port: Port = 9901
+    agent_port: Port = 9902
+    """``/healthz`` and ``/metrics`` of the agent."""
+    metrics_port: Port = 9903
+    """``/metrics`` of Envoy and ``/agent/metrics`` of the agent, for Prometheus; nothing else of the admin page."""
+    tls: ServerTls | None = None
+
+
+class Probe(Settings):
+    """The small inference with which the agent judges a burst site."""
+
+    path: str
+    """A client's path, e.g. ``/v2/models/minilm/infer``."""
+    body: str
+    """JSON."""
+
+
+class Cutoff(Settings):
+    """Where the spill cut-off is read."""
+
+    parameter: str
+    """Name of the SSM parameter."""
+    region: str
+    poll_s: float = Field(default=5.0, gt=0)
+    """Seconds between reads."""
+    order: tuple[RequestClass, ...] = (RequestClass.P2, RequestClass.P1, RequestClass.P0)
+    """Order in which classes close: closing one closes those before it."""
+
+
+class Heartbeat(Settings):
+    """The metric whose absence moves DNS to the standby gateway."""
+
+    region: str
+    namespace: str = "Spillway"
+    metric: str = "GatewayHeartbeat"
+    gateway: str = "private"
+    """Value of the dimension ``Gateway``."""
+    period_s: float = Field(default=20.0, gt=0)
+    """Seconds between beats."""
+
+
+class Gate(StrEnum):
+    """Internal listeners of a site, each counting against the next.
+
+    ``batch`` lets ``batch_slots`` requests into ``interactive``, which lets ``slots`` into ``open``, which lets
+    ``slots + headroom`` into the site. What does not fit is refused at once, and tried elsewhere.
+    """
+
+    BATCH = "batch"
+    INTERACTIVE = "interactive"
+    OPEN = "open"
+
+
+def listener_name(site: Site, gate: Gate) -> str:
+    """The name of a site's internal listener."""
+    return f"{site}-{gate}"
+
+
+class Endpoint(NamedTuple):
+    """One try of an outer cluster."""
+
+    site: Site
+    gate: Gate
+
+
+class Group(NamedTuple):
+    """An outer cluster: a class and the sites it may use, in spill order."""
+
+    name: str
+    request_class: RequestClass
+    sites: tuple[Site, ...]
+
+
+class RoutingTable(Settings):
+    """Everything one gateway does. See the top of this module."""
+
+    role: Literal["private", "standby"] = "private"
+    model: Name
+    model_may_spill: MaySpill = "anywhere"
+    sites: tuple[SiteRoute, ...] = Field(min_length=1)
+    classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
+    clients: tuple[Client, ...] = ()
+    anonymous: Anonymous | None = Anonymous()
+    operator_key_sha256: Sha256 | None = None
+    body_limit_bytes: int = Field(default=6 * 1024 * 1024, ge=1024)
+    replicas: int = Field(default=1, ge=1)
+    """Gateway processes among which slots and rates are divided."""
+    listen: Listen = Listen()
+    runtime_dir: str = "/var/run/spillway"
+    """Folder that the agent writes and Envoy watches."""
+    probe: Probe | None = None
+    """Needed where a site's health is ``agent``."""
+    cutoff: Cutoff | None = None
+    heartbeat: Heartbeat | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        order = [SPILL_ORDER.index(s.site) for s in self.sites]
+        if order != sorted(set(order)):
+            raise ValueError(f"sites have to stand once each in spill order: {', '.join(SPILL_ORDER)}")
+        if [c.request_class for c in self.classes] != list(RequestClass):
+            raise ValueError("classes have to be P0, P1 and P2, once each in that order")
+        for what, values in (
+            ("name", [c.name for c in self.clients]),
+            ("key", [c.key_sha256 for c in self.clients]),
+        ):
+            if len(values) != len(set(values)):
+                raise ValueError(f"two clients have the same {what}: give each its own")
+        if self.probe is None and any(s.health.kind == "agent" for s in self.sites):
+            raise ValueError("probe is missing: a site whose health the agent judges needs one")
+        return self
+
+    def site(self, site: Site) -> SiteRoute:
+        """The route of one site. Raises ``KeyError`` where this gateway does not have it."""
+        for route in self.sites:
+            if route.site is site:
+                return route
+        raise KeyError(site)
+
+    def allowed_sites(self, request_class: RequestClass, may_spill: MaySpill) -> tuple[Site, ...]:
+        """Sites, in spill order, that a request of this class from a caller with this limit may use."""
+        spill_to = next(c.spill_to for c in self.classes if c.request_class is request_class)
+        return tuple(
+            s.site
+            for s in self.sites
+            if s.site is Site.PRIVATE
+            or (s.site in spill_to and _covers(may_spill, s) and _covers(self.model_may_spill, s))
+        )
+
+    def group_of(self, request_class: RequestClass, may_spill: MaySpill) -> Group:
+        """The outer cluster for such a request; its ``sites`` may be empty, then it cannot be served here."""
+        sites = self.allowed_sites(request_class, may_spill)
+        return Group("-".join((request_class, *sites)), request_class, sites)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Every outer cluster that some caller may use."""
+        wishes: Iterable[MaySpill] = ["anywhere", *(c.may_spill for c in self.clients)]
+        if self.anonymous:
+            wishes = [*wishes, self.anonymous.may_spill]
+        found = {self.group_of(c, w) for c, w in product(RequestClass, wishes)}
+        return tuple(sorted(group for group in found if group.sites))
+
+    def endpoints(self, group: Group) -> tuple[Endpoint, ...]:
+        """What the group tries, in order. P0 comes back to each site's headroom when every site is full."""
+        pool = next(c.pool for c in self.classes if c.request_class is group.request_class)
+        tries = [Endpoint(site, Gate(pool)) for site in group.sites]
+        if group.request_class is RequestClass.P0:
+            tries += [Endpoint(site, Gate.OPEN) for site in group.sites]
+        return tuple(tries)
+
+    def share(self, slots: int) -> int:
+        """One gateway process's part of a number of slots: at least one, unless there are none."""
+        return max(1, slots // self.replicas) if slots else 0
+
+    def limits(self, route: SiteRoute) -> dict[Gate, int]:
+        """How many requests one gateway process lets through each gate of a site."""
+        batch = max(1, route.slots // 2) if route.batch_slots is None else route.batch_slots
+        headroom = route.slots if route.headroom is None else route.headroom
+        slots = self.share(route.slots)
+        return {
+            Gate.BATCH: min(self.share(batch), slots),
+            Gate.INTERACTIVE: slots,
+            Gate.OPEN: slots + self.share(headroom),
+        }
+
+    def standby(self) -> RoutingTable:
+        """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat."""
+        burst = tuple(s for s in self.sites if s.site is not Site.PRIVATE)
+        return self.model_copy(update={"role": "standby", "sites": burst, "heartbeat": None})
+
+
+def _covers(may_spill: MaySpill, route: SiteRoute) -> bool:
+    if isinstance(may_spill, str):
+        return may_spill == "anywhere"
+    return route.site in may_spill or route.region in may_spill

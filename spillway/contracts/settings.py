@@ -1,0 +1,13 @@
+"""The base of every settings model: frozen, and strict about keys and types."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """A part of the stack file. Unknown keys are refused; values never change after they are read."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
+    )
