@@ -1,0 +1,38 @@
+"""Moves Envoy's breakers with the number of live instances, over its admin port (the runtime's admin layer)."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, listener_name
+
+TIMEOUT = aiohttp.ClientTimeout(total=2)
+
+
+class Breakers:
+    """The circuit breakers of one gateway's sites."""
+
+    def __init__(self, table: RoutingTable, session: aiohttp.ClientSession) -> None:
+        self._table, self._session = table, session
+        self._admin = f"http://127.0.0.1:{table.listen.admin_port}"
+
+    async def addresses(self, route: SiteRoute) -> int:
+        """How many addresses Envoy found behind the site's name."""
+        async with self._session.get(f"{self._admin}/clusters?format=json", timeout=TIMEOUT) as answer:
+            clusters = (await answer.json(content_type=None))["cluster_statuses"]
+        name = listener_name(route.site, Gate.OPEN)
+        return next((len(c.get("host_statuses", [])) for c in clusters if c["name"] == name), 0)
+
+    async def fit(self, route: SiteRoute, live: int) -> None:
+        """Set the site's limits for that many instances. To be repeated: a restarted Envoy has forgotten them."""
+        limits = self._table.limits(route.with_instances(live))
+        values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}
+        values[_key(route, Gate.OPEN, "max_pending_requests")] = limits[Gate.OPEN]
+        url = f"{self._admin}/runtime_modify"
+        params = {key: str(value) for key, value in values.items()}
+        async with self._session.post(url, params=params, timeout=TIMEOUT) as answer:
+            answer.raise_for_status()
+
+
+def _key(route: SiteRoute, gate: Gate, limit: str) -> str:
+    return f"circuit_breakers.{listener_name(route.site, gate)}.default.{limit}"
