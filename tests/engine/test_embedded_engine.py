@@ -1,0 +1,230 @@
+"""What only the embedded engine promises: surviving kills, its file, its lock, and that the CLI reads what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from spillway.engine.api import EngineError, InterruptedUpError
+from spillway.engine.checkpoint import exclusive
+from spillway.engine.choose import choose_engine
+from spillway.engine.engine import Engine
+from spillway.engine.pulumi_cli import PulumiCli
+from tests.engine.conftest import PASSPHRASE, Demo, ops
+
+BEFORE = """
+a = thing("a", zone="x")
+b = thing("b", upstream=a.arn)
+s = thing("s", _kind="Stubborn", zone="x")
+gone = thing("gone")
+"""
+AFTER = """
+a = thing("a", zone="y")
+b = thing("b", upstream=a.arn, size=3)
+s = thing("s", _kind="Stubborn", zone="y")
+new = thing("new", upstream=s.arn)
+"""
+AFTER_NAMES = ["a", "b", "new", "s"]
+POINTS = [
+    *(f"{when}:create:{n}" for when in ("before", "after") for n in (1, 2, 3)),
+    *(f"{when}:update:1" for when in ("before", "after")),
+    *(f"{when}:delete:{n}" for when in ("before", "after") for n in (1, 2, 3)),
+]
+
+
+def killed_up(demo: Demo, *arguments: str, kill: str = "") -> int:
+    environment = {**os.environ, "DEMO_KILL": kill, "PYTHONPATH": str(Path.cwd())}
+    driver = Path(__file__).with_name("crash_driver.py")
+    command = [sys.executable, str(driver), str(demo.root), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+
+
+def assert_converges(demo: Demo, names: list[str]) -> None:
+    demo.engine.up()
+    assert demo.cloud.names() == names
+    assert not demo.engine.preview().changed
+    deployment = demo.engine.export()["deployment"]
+    assert deployment["pending_operations"] == []
+    assert not [r for r in deployment["resources"] if r.get("delete") or r.get("pendingReplacement")]
+    ids = {r["id"] for r in deployment["resources"] if r["type"].startswith("demo:")}
+    assert ids == set(demo.cloud.resources)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_a_step_is_made_good_by_the_next_up(demo: Demo, point: str) -> None:
+    demo.project.program(BEFORE)
+    demo.engine.up()
+    demo.project.program(AFTER)
+    assert killed_up(demo, kill=point) == -signal.SIGKILL
+    assert_converges(demo, AFTER_NAMES)
+
+
+def test_a_kill_at_any_write_is_made_good_by_the_next_up(demo: Demo) -> None:
+    writes = 0
+    while True:
+        writes += 1
+        demo.project.program(BEFORE)
+        demo.engine.up()
+        demo.project.program(AFTER)
+        code = killed_up(demo, f"write:{writes}")
+        assert_converges(demo, AFTER_NAMES)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert writes > 10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_at_a_random_moment_is_made_good_by_the_next_up(demo: Demo, seed: int) -> None:
+    chance = random.Random(seed)
+    demo.project.program(
+        "\n".join(f"t{i} = thing('t{i}', upstream={f't{i - 1}.arn' if i % 3 else '1'})" for i in range(20))
+    )
+    driver = Path(__file__).with_name("crash_driver.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen(
+        [sys.executable, str(driver), str(demo.root)], env=environment, stderr=subprocess.DEVNULL
+    )
+    target = chance.randrange(1, 20)
+    while process.poll() is None and len(demo.cloud.log) < target:
+        time.sleep(0.001)
+    time.sleep(chance.random() * 0.01)
+    process.kill()
+    process.wait()
+    assert_converges(demo, sorted(f"t{i}" for i in range(20)))
+
+
+def test_a_program_changed_after_a_kill_leaves_no_orphan(demo: Demo) -> None:
+    demo.project.program('a = thing("a")\nb = thing("b", upstream=a.arn)')
+    assert killed_up(demo, kill="after:create:2") == -signal.SIGKILL
+    assert demo.cloud.names() == ["a", "b"]
+    demo.project.program('a = thing("a")')
+    assert_converges(demo, ["a"])
+
+
+def test_a_reverted_change_after_a_killed_update_is_reverted_in_the_cloud(demo: Demo) -> None:
+    demo.project.program('a = thing("a", size=1)')
+    demo.engine.up()
+    demo.project.program('a = thing("a", size=2)')
+    assert killed_up(demo, kill="after:update:1") == -signal.SIGKILL
+    demo.project.program('a = thing("a", size=1)')
+    assert_converges(demo, ["a"])
+    [item] = demo.cloud.resources.values()
+    assert item["inputs"]["size"] == 1
+
+
+def test_a_lost_cloud_after_a_kill(demo: Demo) -> None:
+    demo.project.program(BEFORE)
+    assert killed_up(demo, kill="after:create:3") == -signal.SIGKILL
+    demo.cloud.path.unlink()
+    demo.engine.up(refresh=True)
+    assert_converges(demo, ["a", "b", "gone", "s"])
+
+
+def test_ctrl_c_saves_what_runs_and_starts_nothing_more(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo.project.program('a = thing("a")\nb = thing("b", upstream=a.arn)')
+    create = demo.stand_in.create
+
+    def slow(*arguments: object) -> object:
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+        time.sleep(0.8)
+        return create(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(demo.stand_in, "create", slow)
+    with pytest.raises(InterruptedUpError):
+        demo.engine.up()
+    monkeypatch.undo()
+    assert demo.cloud.names() == ["a"]
+    assert {r.name for r in demo.engine.resources()} >= {"a"}
+    assert_converges(demo, ["a", "b"])
+
+
+def test_two_engines_at_once_are_refused(demo: Demo) -> None:
+    demo.project.program('a = thing("a")')
+    with exclusive(demo.state_dir / "test.lock"):
+        for act in (demo.engine.up, demo.engine.destroy, demo.engine.refresh):
+            with pytest.raises(EngineError, match=f"Another engine is at work on this twin .process {os.getpid()}."):
+                act()
+    assert demo.cloud.log == []
+
+
+def test_the_checkpoint_is_private_and_format_3(demo: Demo) -> None:
+    demo.project.program('a = thing("a")')
+    demo.engine.up()
+    path = demo.state_dir / "test.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text())["version"] == 3
+
+
+def test_a_wrong_passphrase_is_told(demo: Demo) -> None:
+    demo.project.program('a = thing("a", password=pulumi.Output.secret("hunter2"))')
+    demo.engine.up()
+    with pytest.raises(EngineError, match="PULUMI_CONFIG_PASSPHRASE"):
+        Engine(demo.root, "test", demo.state_dir, [demo.stand_in], "wrong").preview()
+
+
+def test_every_refused_input_is_told_at_once(demo: Demo) -> None:
+    demo.project.program('a = thing("a", size=0)\nb = thing("b", zone="mars", upstream=a.arn)\nc = thing("c")')
+    with pytest.raises(EngineError) as caught:
+        demo.engine.up()
+    assert len(caught.value.failures) == 2
+    assert "demo:index:Thing 'a': size: must be at least 1, is 0" in caught.value.failures
+    assert "demo:index:Thing 'b': zone: there is no zone 'mars'" in caught.value.failures
+    assert demo.cloud.log == []
+
+
+def test_independent_resources_are_created_side_by_side(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo.project.program("\n".join(f'thing("t{i}")' for i in range(8)))
+    create, together = demo.stand_in.create, threading.Barrier(8, timeout=10)
+
+    def meet(*arguments: object) -> object:
+        together.wait()
+        return create(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(demo.stand_in, "create", meet)
+    demo.engine.up()
+    assert len(demo.cloud.names()) == 8
+
+
+def test_a_missing_stack_names_those_that_are_there(demo: Demo) -> None:
+    demo.project.program("pass")
+    with pytest.raises(EngineError, match=r"stack 'nope' has no config file .* Stacks that have one: test"):
+        Engine(demo.root, "nope", demo.state_dir, [demo.stand_in], PASSPHRASE).preview()
+
+
+def test_a_twin_keeps_its_engine(demo: Demo) -> None:
+    demo.project.program('a = thing("a")')
+    given = (demo.root, "test", demo.state_dir, [demo.stand_in], PASSPHRASE)
+    choose_engine(*given, kind="embedded").up()
+    assert choose_engine(*given).kind == "embedded"
+    with pytest.raises(EngineError, match="belongs to the embedded engine"):
+        choose_engine(*given, kind="pulumi")
+
+
+@pytest.mark.real_engine
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH")
+def test_the_cli_imports_the_checkpoint_and_goes_on_from_it(demo: Demo) -> None:
+    demo.project.config({"demo:region": "eu"})
+    demo.project.program(AFTER + 'k = thing("k", _kind="Key")\npulumi.export("token", k.token)')
+    outputs = demo.engine.up().outputs
+    demo.cloud.clear_log()
+    cli = PulumiCli(demo.root, "test", demo.root / "cli", [demo.stand_in], PASSPHRASE)
+    cli.import_(demo.engine.export())
+    assert cli.outputs() == outputs
+    assert ops(cli.preview()) == {}
+    assert not cli.up().changed
+    assert demo.cloud.log == []
+    back = Engine(demo.root, "test", demo.root / "back", [demo.stand_in], PASSPHRASE)
+    back.import_(cli.export())
+    assert not back.up().changed
