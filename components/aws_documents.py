@@ -1,0 +1,119 @@
+"""IAM and key policy documents as JSON, from plain statements. No provider SDK, no look-ups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Statement = Mapping[str, Any]
+
+
+def partition(region: str) -> str:
+    """The ARN partition of a region: ``aws``, ``aws-cn`` or ``aws-us-gov``."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def policy(*statements: Statement) -> str:
+    """A policy document of these statements."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def assumed_by(service: str, account_id: str | None = None) -> str:
+    """Trust for one AWS service; with ``account_id``, only on behalf of that account (no confused deputy)."""
+    trust: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if account_id:
+        trust["Condition"] = {"StringEquals": {"aws:SourceAccount": account_id}}
+    return policy(trust)
+
+
+def assumed_by_service_account(provider_arn: str, issuer_url: str, namespace: str, service_account: str) -> str:
+    """Trust for one Kubernetes service account, by its token (audience ``sts.amazonaws.com``)."""
+    issuer = issuer_url.removeprefix("https://")
+    return policy(
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": provider_arn},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {
+                    f"{issuer}:sub": f"system:serviceaccount:{namespace}:{service_account}",
+                    f"{issuer}:aud": "sts.amazonaws.com",
+                }
+            },
+        }
+    )
+
+
+def assumed_by_pod() -> str:
+    """Trust for EKS Pod Identity; an association says which service account."""
+    return policy(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+        }
+    )
+
+
+def assumed_by_certificate(trust_anchor_arn: str, common_name: str) -> str:
+    """Trust for the holder of a client certificate, by IAM Roles Anywhere: one anchor, one subject."""
+    return policy(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "rolesanywhere.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+            "Condition": {
+                "StringEquals": {"aws:PrincipalTag/x509Subject/CN": common_name},
+                "ArnEquals": {"aws:SourceArn": trust_anchor_arn},
+            },
+        }
+    )
+
+
+def key_policy(region: str, account_id: str, *uses: Statement) -> str:
+    """A KMS key policy: the account's IAM policies decide who administers it, ``uses`` say which services encrypt."""
+    owner = {
+        "Sid": "AccountPolicies",
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:{partition(region)}:iam::{account_id}:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    return policy(owner, *uses)
+
+
+def key_for_log_groups(region: str, account_id: str, names: Sequence[str]) -> Statement:
+    """Lets CloudWatch Logs encrypt with the key, for log groups of these names (``*`` allowed at the end)."""
+    arns = [f"arn:{partition(region)}:logs:{region}:{account_id}:log-group:{name}" for name in names]
+    return {
+        "Sid": "LogGroups",
+        "Effect": "Allow",
+        "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+        "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+        "Resource": "*",
+        "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arns}},
+    }
+
+
+def key_via_service(region: str, account_id: str, service: str) -> Statement:
+    """Lets the account's principals, service-linked roles included, use the key through one service (``ec2``)."""
+    return {
+        "Sid": f"Via{service.capitalize()}",
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": [
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncrypt*",
+            "kms:GenerateDataKey*",
+            "kms:CreateGrant",
+            "kms:DescribeKey",
+        ],
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"kms:CallerAccount": account_id, "kms:ViaService": f"{service}.{region}.amazonaws.com"}
+        },
+    }

@@ -1,0 +1,122 @@
+"""The Azure end of the site-to-site VPN, over which the private site reaches the endpoints without the Internet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+import pulumi
+from pulumi_azure_native import network
+
+from components.base import Component, StackContext
+from components.connectivity.settings import VpnSettings
+
+
+@dataclass(frozen=True)
+class AzureVpnArgs:
+    """``vnet_cidr``: the VNet's range, whose last /27 becomes the gateway's subnet. ``after``: the other subnets.
+
+    ``pre_shared_key``: a secret.
+    """
+
+    settings: VpnSettings
+    resource_group_name: pulumi.Input[str]
+    location: str
+    vnet_name: pulumi.Input[str]
+    vnet_cidr: str
+    pre_shared_key: pulumi.Input[str]
+    after: Sequence[pulumi.Resource] = ()
+
+
+class AzureVpn(Component):
+    """Outputs: ``gateway_id``, ``gateway_address`` (public), ``connection_id``."""
+
+    def __init__(self, context: StackContext, args: AzureVpnArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("connectivity_azure_vpn", context, opts)
+        self.args = args
+        address = network.PublicIPAddress(
+            f"{context.prefix}-azure-vpn-address",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            public_ip_address_name=f"{context.prefix}-vpn",
+            public_ip_allocation_method=network.IPAllocationMethod.STATIC,
+            sku=network.PublicIPAddressSkuArgs(name=network.PublicIPAddressSkuName.STANDARD),
+            zones=["1", "2", "3"],
+            tags=context.tags,
+            opts=self.child(),
+        )
+        gateway = self._gateway(address)
+        connection = self._connection(gateway)
+        self.gateway_id = gateway.id
+        self.gateway_address = address.ip_address
+        self.connection_id = connection.id
+        self.register_outputs({"gateway_id": self.gateway_id})
+
+    def _gateway(self, address: network.PublicIPAddress) -> network.VirtualNetworkGateway:
+        args = self.args
+        subnet = network.Subnet(
+            f"{self.context.prefix}-azure-vpn-subnet",
+            resource_group_name=args.resource_group_name,
+            virtual_network_name=args.vnet_name,
+            # Azure looks for exactly this name.
+            subnet_name="GatewaySubnet",
+            address_prefix=gateway_subnet(args.vnet_cidr),
+            # ARM refuses two subnet writes to one VNet at the same time.
+            opts=self.child(depends_on=list(args.after)),
+        )
+        return network.VirtualNetworkGateway(
+            f"{self.context.prefix}-azure-vpn",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            virtual_network_gateway_name=f"{self.context.prefix}-vpn",
+            gateway_type=network.VirtualNetworkGatewayType.VPN,
+            vpn_type=network.VpnType.ROUTE_BASED,
+            vpn_gateway_generation=network.VpnGatewayGeneration.GENERATION2,
+            sku=network.VirtualNetworkGatewaySkuArgs(
+                name=network.VirtualNetworkGatewaySkuName.VPN_GW2_AZ,
+                tier=network.VirtualNetworkGatewaySkuTier.VPN_GW2_AZ,
+            ),
+            ip_configurations=[
+                network.VirtualNetworkGatewayIPConfigurationArgs(
+                    name="default",
+                    private_ip_allocation_method=network.IPAllocationMethod.DYNAMIC,
+                    public_ip_address=network.SubResourceArgs(id=address.id),
+                    subnet=network.SubResourceArgs(id=subnet.id),
+                )
+            ],
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _connection(self, gateway: network.VirtualNetworkGateway) -> network.VirtualNetworkGatewayConnection:
+        args = self.args
+        peer = network.LocalNetworkGateway(
+            f"{self.context.prefix}-azure-vpn-peer",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            local_network_gateway_name=f"{self.context.prefix}-peer",
+            gateway_ip_address=args.settings.peer_address,
+            local_network_address_space=network.AddressSpaceArgs(address_prefixes=list(args.settings.peer_cidrs)),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        return network.VirtualNetworkGatewayConnection(
+            f"{self.context.prefix}-azure-vpn-connection",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            virtual_network_gateway_connection_name=f"{self.context.prefix}-peer",
+            connection_type=network.VirtualNetworkGatewayConnectionType.IPSEC,
+            connection_protocol=network.VirtualNetworkGatewayConnectionProtocol.IK_EV2,
+            virtual_network_gateway1=network.VirtualNetworkGatewayArgs(id=gateway.id),
+            local_network_gateway2=network.LocalNetworkGatewayArgs(id=peer.id),
+            shared_key=pulumi.Output.secret(args.pre_shared_key),
+            tags=self.context.tags,
+            opts=self.child(additional_secret_outputs=["sharedKey"]),
+        )
+
+
+def gateway_subnet(vnet_cidr: str) -> str:
+    """The last /27 of the VNet: what Azure asks for at least, out of the way of nodes and private endpoints."""
+    block = IPv4Network(vnet_cidr)
+    return str(IPv4Network((int(block.broadcast_address) - 31, 27)))

@@ -1,0 +1,640 @@
+"""The cost guard on AWS: the signal each minute, alarms, the cut-off, a budget and anomaly detection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws_documents import assumed_by, key_for_log_groups, key_policy, partition, policy
+from components.base import Component, StackContext
+from components.cost_guard.settings import CostSettings, instance_price
+from spillway.contracts.classes import RequestClass
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+RUNTIME: Final = "python3.13"
+PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
+SIGNAL_MODULES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/cost_signal.py")
+CUTOFF_MODULES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/cutoff.py")
+CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
+CALM: Final = ("burst-calm", "forecast-calm")
+
+
+@dataclass(frozen=True)
+class SageMakerCapacity:
+    """An endpoint whose live instances are counted.
+
+    ``request_class``: the class whose closing holds it at ``minimum``: P1 for the real-time one, P2 for the queue's.
+    """
+
+    endpoint_name: pulumi.Input[str]
+    endpoint_arn: pulumi.Input[str]
+    resource_id: pulumi.Input[str]
+    variant: str
+    instance_type: str
+    minimum: int
+    request_class: RequestClass
+
+
+@dataclass(frozen=True)
+class AzureCapacity:
+    """Azure instances that are counted: ``url`` is a Resource Manager address, ``field`` the path of the count in it.
+
+    An online deployment: ``…/onlineEndpoints/<e>/deployments/<d>?api-version=…`` and ``("sku", "capacity")``. A batch
+    cluster: ``…/computes/<c>?api-version=…`` and ``("properties", "properties", "currentNodeCount")``.
+    """
+
+    url: pulumi.Input[str]
+    field: tuple[str, ...]
+    vm_size: str
+    region: str
+
+
+@dataclass(frozen=True)
+class AwsCostGuardArgs:
+    """``azure_secret_arn``: Secrets Manager secret ``{tenant_id, client_id, client_secret}`` of a reader in Azure,
+    needed with ``azure``; ``azure_secret_kms_key_arn``: its key where it is not AWS's own."""
+
+    settings: CostSettings
+    region: str
+    account_id: str
+    sagemaker: tuple[SageMakerCapacity, ...] = ()
+    azure: tuple[AzureCapacity, ...] = ()
+    azure_secret_arn: pulumi.Input[str] | None = None
+    azure_secret_kms_key_arn: pulumi.Input[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.azure and self.azure_secret_arn is None:
+            raise ValueError("cost guard: Azure capacity is to be counted and azure_secret_arn is missing")
+
+
+class AwsCostGuard(Component):
+    """Functions, schedule, parameter, alarms, topic, budget and anomaly monitor.
+
+    Outputs: ``topic_arn``, ``kms_key_arn``, ``parameter_name``, ``parameter_arn``, ``alarm_arns`` and ``alarm_names``
+    (by short name: ``blended``, ``burst-ceiling``, ``forecast-ceiling``, ``burst-calm``, ``forecast-calm``,
+    ``signal-missing``), ``signal_function_name``, ``cutoff_function_name``.
+    """
+
+    def __init__(
+        self, context: StackContext, args: AwsCostGuardArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("cost-guard-aws", context, opts)
+        self.args = args
+        self.name = f"{context.prefix}-cost"
+        self.names = {"signal": f"{self.name}-signal", "cutoff": f"{self.name}-cutoff"}
+
+        self.kms_key_arn = self._key()
+        self.topic = self._topic()
+        self.topic_arn = self.topic.arn
+        self.dead_letters = self._dead_letters()
+        self.parameter = self._parameter()
+        self.parameter_name, self.parameter_arn = self.parameter.name, self.parameter.arn
+        self.alarms = self._alarms()
+        self.alarm_arns = {name: alarm.arn for name, alarm in self.alarms.items()}
+        self.alarm_names = {name: alarm.name for name, alarm in self.alarms.items()}
+
+        signal = self._function(
+            "signal", SIGNAL_MODULES, "cost_signal", {"SPILLWAY_COST": self._signal_config()}, self._signal_rights()
+        )
+        cutoff = self._function(
+            "cutoff", CUTOFF_MODULES, "cutoff", {"SPILLWAY_CUTOFF": self._cutoff_config()}, self._cutoff_rights()
+        )
+        self.signal_function_name, self.cutoff_function_name = signal.name, cutoff.name
+        self._each_minute({"signal": signal, "cutoff": cutoff})
+        self._subscribe(cutoff)
+        self._budget()
+        self._anomalies()
+        self.register_outputs(
+            {
+                "topicArn": self.topic_arn,
+                "parameterName": self.parameter_name,
+                "alarmArns": self.alarm_arns,
+            }
+        )
+
+    def _arn(self, service: str, resource: str) -> str:
+        args = self.args
+        return f"arn:{partition(args.region)}:{service}:{args.region}:{args.account_id}:{resource}"
+
+    def _key(self) -> pulumi.Output[str]:
+        args = self.args
+        publishers = {
+            "Sid": "Publishers",
+            "Effect": "Allow",
+            "Principal": {"Service": list(PUBLISHERS)},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
+        }
+        logs = key_for_log_groups(args.region, args.account_id, [f"/aws/lambda/{name}" for name in self.names.values()])
+        key = aws.kms.Key(
+            f"{self.name}-key",
+            description=f"{self.name}: notices, functions and their logs",
+            enable_key_rotation=True,
+            deletion_window_in_days=30,
+            policy=key_policy(args.region, args.account_id, publishers, logs),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        aws.kms.Alias(f"{self.name}-key-alias", name=f"alias/{self.name}", target_key_id=key.key_id, opts=self.child())
+        return key.arn
+
+    def _topic(self) -> aws.sns.Topic:
+        """Everything that somebody should know; e-mail subscriptions from the settings."""
+        topic = aws.sns.Topic(
+            f"{self.name}-topic",
+            name=f"{self.name}-notices",
+            kms_master_key_id=self.kms_key_arn,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        aws.sns.TopicPolicy(
+            f"{self.name}-topic-policy",
+            arn=topic.arn,
+            policy=topic.arn.apply(
+                lambda arn: policy(
+                    {
+                        "Sid": "Publishers",
+                        "Effect": "Allow",
+                        "Principal": {"Service": list(PUBLISHERS)},
+                        "Action": "sns:Publish",
+                        "Resource": arn,
+                        "Condition": {"StringEquals": {"aws:SourceAccount": self.args.account_id}},
+                    }
+                )
+            ),
+            opts=self.child(),
+        )
+        for index, address in enumerate(self.args.settings.notify_emails):
+            aws.sns.TopicSubscription(
+                f"{self.name}-email-{index}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child()
+            )
+        return topic
+
+    def _dead_letters(self) -> aws.sqs.Queue:
+        return aws.sqs.Queue(
+            f"{self.name}-dead-letters",
+            name=f"{self.name}-dead-letters",
+            message_retention_seconds=14 * 24 * 3600,
+            sqs_managed_sse_enabled=True,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _parameter(self) -> aws.ssm.Parameter:
+        """What gateways obey. ``up`` makes it open once and never touches a live value again."""
+        return aws.ssm.Parameter(
+            f"{self.name}-cutoff-parameter",
+            name=f"/{self.context.prefix}/spill-cutoff",
+            description="Classes that may not spill, and why; written by the cut-off function",
+            type="String",
+            value=json.dumps({"closed": []}),
+            tags=self.context.tags,
+            opts=self.child(ignore_changes=["value"]),
+        )
+
+    def _alarms(self) -> dict[str, aws.cloudwatch.MetricAlarm]:
+        """Above a ceiling: ``*-ceiling``. Not yet calm: ``*-calm``. No data changes nothing, and is told."""
+        settings = self.args.settings
+        share = settings.cutoff.reopen_below
+        blended = self._alarm(
+            "blended",
+            "DollarsPerGpuHour",
+            settings.max_usd_per_gpu_hour,
+            f"Blended price above {settings.max_usd_per_gpu_hour} $/GPU-hour",
+            site="blended",
+            periods=5,
+        )
+        burst, forecast = settings.max_burst_usd_per_hour, settings.max_forecast_usd
+        return {
+            "blended": blended,
+            "burst-ceiling": self._alarm(
+                "burst-ceiling",
+                "BurstDollarsPerHour",
+                burst,
+                f"Burst costs more than {burst} $/h: spill is being closed",
+            ),
+            "forecast-ceiling": self._alarm(
+                "forecast-ceiling",
+                "ForecastMonthDollars",
+                forecast,
+                f"Burst is to cost more than {forecast} $ this month: spill is being closed",
+            ),
+            "burst-calm": self._alarm(
+                "burst-calm", "BurstDollarsPerHour", burst * share, "Too near the ceiling to open spill", told=False
+            ),
+            "forecast-calm": self._alarm(
+                "forecast-calm",
+                "ForecastMonthDollars",
+                forecast * share,
+                "Too near the ceiling to open spill",
+                told=False,
+            ),
+            "signal-missing": self._alarm(
+                "signal-missing",
+                "CostSignalErrors",
+                0,
+                "The cost signal fails or is silent: nobody knows what burst costs",
+                missing="breaching",
+                periods=3,
+            ),
+        }
+
+    def _alarm(
+        self,
+        name: str,
+        metric: str,
+        threshold: float,
+        description: str,
+        *,
+        site: str | None = None,
+        missing: str = "missing",
+        periods: int = 1,
+        told: bool = True,
+    ) -> aws.cloudwatch.MetricAlarm:
+        dimensions = {"Stack": self.context.stack, **({"Site": site} if site else {})}
+        actions = [self.topic.arn] if told else []
+        return aws.cloudwatch.MetricAlarm(
+            f"{self.name}-{name}",
+            name=f"{self.name}-{name}",
+            alarm_description=description,
+            namespace="Spillway",
+            metric_name=metric,
+            dimensions=dimensions,
+            statistic="Maximum",
+            period=60,
+            evaluation_periods=periods,
+            comparison_operator="GreaterThanThreshold",
+            threshold=threshold,
+            treat_missing_data=missing,
+            alarm_actions=actions,
+            ok_actions=actions,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _signal_config(self) -> pulumi.Output[str]:
+        args = self.args
+        endpoints = []
+        for one in args.sagemaker:
+            price, gpus = instance_price(args.settings, "sagemaker", one.instance_type, args.region)
+            endpoints.append(
+                {"endpoint": one.endpoint_name, "variant": one.variant, "usd_per_hour": price, "gpus": gpus}
+            )
+        azure = []
+        for item in args.azure:
+            price, gpus = instance_price(args.settings, "azure", item.vm_size, item.region)
+            azure.append({"url": item.url, "field": list(item.field), "usd_per_hour": price, "gpus": gpus})
+        private = args.settings.private
+        config: dict[str, Any] = {
+            "stack": self.context.stack,
+            "private": {"gpus": private.gpus, "usd_per_gpu_hour": round(private.price_per_gpu_hour, 6)},
+            "sagemaker": endpoints,
+            "azure": azure,
+        }
+        if azure:
+            config["azure_secret"] = args.azure_secret_arn
+        return pulumi.Output.json_dumps(config)
+
+    def _signal_rights(self) -> pulumi.Output[list[dict[str, Any]]]:
+        args = self.args
+        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in args.sagemaker])
+        secret = pulumi.Output.all(args.azure_secret_arn, args.azure_secret_kms_key_arn)
+
+        def statements(values: list[Any]) -> list[dict[str, Any]]:
+            arns, (secret_arn, secret_key) = values
+            found = [_allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
+            if arns:
+                found.append(_allow("ReadCapacity", ["sagemaker:DescribeEndpoint"], list(arns)))
+            if args.azure:
+                found.append(_allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
+            if args.azure and secret_key:
+                found.append(_allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
+            return found
+
+        return pulumi.Output.all(endpoints, secret).apply(statements)
+
+    def _cutoff_config(self) -> pulumi.Output[str]:
+        cutoff = self.args.settings.cutoff
+        return pulumi.Output.json_dumps(
+            {
+                "parameter": self.parameter.name,
+                "ceilings": [self.alarm_names[name] for name in CEILINGS],
+                "calm": [self.alarm_names[name] for name in CALM],
+                "order": [request_class.value for request_class in cutoff.order],
+                "escalate_after_s": cutoff.escalate_after_s,
+                "reopen_after_s": cutoff.reopen_after_s,
+                "scale_to_minimum": cutoff.scale_to_minimum,
+                "targets": [
+                    {
+                        "endpoint": one.endpoint_name,
+                        "variant": one.variant,
+                        "resource_id": one.resource_id,
+                        "minimum": one.minimum,
+                        "class": one.request_class.value,
+                    }
+                    for one in self.args.sagemaker
+                ],
+            }
+        )
+
+    def _cutoff_rights(self) -> pulumi.Output[list[dict[str, Any]]]:
+        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in self.args.sagemaker])
+
+        def statements(values: list[Any]) -> list[dict[str, Any]]:
+            parameter, arns = values
+            found = [
+                _allow("Parameter", ["ssm:GetParameter", "ssm:PutParameter"], parameter),
+                _allow("ReadAlarms", ["cloudwatch:DescribeAlarms"], "*"),
+                _allow("ReadScaling", ["application-autoscaling:DescribeScalableTargets"], "*"),
+                _allow(
+                    "SuspendScaling",
+                    ["application-autoscaling:RegisterScalableTarget"],
+                    self._arn("application-autoscaling", "scalable-target/*"),
+                ),
+            ]
+            if arns:
+                shrink = [
+                    "sagemaker:DescribeEndpoint",
+                    "sagemaker:DescribeEndpointConfig",
+                    "sagemaker:UpdateEndpointWeightsAndCapacities",
+                ]
+                configurations = self._arn("sagemaker", "endpoint-config/*")
+                found.append(_allow("Shrink", shrink, [*arns, configurations]))
+            return found
+
+        return pulumi.Output.all(self.parameter.arn, endpoints).apply(statements)
+
+    def _function(
+        self,
+        short: str,
+        modules: tuple[str, ...],
+        module: str,
+        environment: Mapping[str, pulumi.Input[str]],
+        rights: pulumi.Output[list[dict[str, Any]]],
+    ) -> aws.lambda_.Function:
+        """A function of exactly these modules; boto3 is in Lambda's own runtime."""
+        name = self.names[short]
+        logs = aws.cloudwatch.LogGroup(
+            f"{name}-logs",
+            name=f"/aws/lambda/{name}",
+            retention_in_days=self.args.settings.log_retention_days,
+            kms_key_id=self.kms_key_arn,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        role = self._role(name, rights)
+        return aws.lambda_.Function(
+            f"{name}-function",
+            name=name,
+            description=f"{self.context.prefix}: {module.replace('_', ' ')}",
+            runtime=RUNTIME,
+            architectures=["arm64"],
+            handler=f"spillway.runtime.{module}.handler",
+            code=pulumi.AssetArchive({path: pulumi.FileAsset(str(ROOT / path)) for path in modules}),
+            role=role.arn,
+            timeout=50,
+            memory_size=256,
+            reserved_concurrent_executions=1,
+            kms_key_arn=self.kms_key_arn,
+            environment=aws.lambda_.FunctionEnvironmentArgs(variables=environment),
+            dead_letter_config=aws.lambda_.FunctionDeadLetterConfigArgs(target_arn=self.dead_letters.arn),
+            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
+            logging_config=aws.lambda_.FunctionLoggingConfigArgs(log_format="JSON", log_group=logs.name),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _role(self, name: str, rights: pulumi.Output[list[dict[str, Any]]]) -> aws.iam.Role:
+        role = aws.iam.Role(
+            f"{name}-role",
+            name=name,
+            assume_role_policy=assumed_by("lambda.amazonaws.com"),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        document = pulumi.Output.all(rights, self.kms_key_arn, self.dead_letters.arn).apply(
+            lambda values: policy(
+                *values[0],
+                _allow(
+                    "Logs",
+                    ["logs:CreateLogStream", "logs:PutLogEvents"],
+                    self._arn("logs", f"log-group:/aws/lambda/{name}:*"),
+                ),
+                _allow("Environment", ["kms:Decrypt"], values[1]),
+                _allow("DeadLetters", ["sqs:SendMessage"], values[2]),
+                _allow("Traces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
+            )
+        )
+        aws.iam.RolePolicy(f"{name}-rights", name="rights", role=role.id, policy=document, opts=self.child())
+        return role
+
+    def _each_minute(self, functions: Mapping[str, aws.lambda_.Function]) -> None:
+        role = aws.iam.Role(
+            f"{self.name}-schedule-role",
+            name=f"{self.name}-schedule",
+            assume_role_policy=assumed_by("scheduler.amazonaws.com", self.args.account_id),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        arns = [function.arn for function in functions.values()]
+        document = pulumi.Output.all(self.dead_letters.arn, *arns).apply(
+            lambda values: policy(
+                _allow("Call", ["lambda:InvokeFunction"], values[1:]),
+                _allow("DeadLetters", ["sqs:SendMessage"], values[0]),
+            )
+        )
+        aws.iam.RolePolicy(
+            f"{self.name}-schedule-rights", name="rights", role=role.id, policy=document, opts=self.child()
+        )
+        group = aws.scheduler.ScheduleGroup(
+            f"{self.name}-schedules", name=self.name, tags=self.context.tags, opts=self.child()
+        )
+        for short, function in functions.items():
+            aws.scheduler.Schedule(
+                f"{self.name}-{short}-schedule",
+                name=self.names[short],
+                group_name=group.name,
+                schedule_expression="rate(1 minute)",
+                flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
+                target=aws.scheduler.ScheduleTargetArgs(
+                    arn=function.arn,
+                    role_arn=role.arn,
+                    # The next minute is at hand: an old call is worth nothing.
+                    retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
+                        maximum_retry_attempts=2, maximum_event_age_in_seconds=60
+                    ),
+                    dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
+                ),
+                opts=self.child(),
+            )
+        for short, function in functions.items():
+            aws.lambda_.FunctionEventInvokeConfig(
+                f"{self.name}-{short}-retries",
+                function_name=function.name,
+                maximum_retry_attempts=1,
+                maximum_event_age_in_seconds=60,
+                opts=self.child(),
+            )
+
+    def _subscribe(self, cutoff: aws.lambda_.Function) -> None:
+        """A ceiling's alarm calls the cut-off at once, not at the next minute."""
+        allowed = aws.lambda_.Permission(
+            f"{self.name}-cutoff-permission",
+            action="lambda:InvokeFunction",
+            function=cutoff.name,
+            principal="sns.amazonaws.com",
+            source_arn=self.topic.arn,
+            opts=self.child(),
+        )
+        aws.sns.TopicSubscription(
+            f"{self.name}-cutoff-subscription",
+            topic=self.topic.arn,
+            protocol="lambda",
+            endpoint=cutoff.arn,
+            filter_policy_scope="MessageBody",
+            filter_policy=pulumi.Output.json_dumps({"AlarmName": [self.alarm_names[name] for name in CEILINGS]}),
+            opts=self.child(depends_on=[allowed]),
+        )
+
+    def _budget(self) -> None:
+        settings = self.args.settings
+        notices = [("ACTUAL", percent) for percent in settings.budgets.alert_percents] + [("FORECASTED", 100)]
+        budget = aws.budgets.Budget(
+            f"{self.name}-budget",
+            name=f"{self.name}-monthly",
+            account_id=self.args.account_id,
+            budget_type="COST",
+            limit_amount=str(settings.budgets.aws_usd_per_month),
+            limit_unit="USD",
+            time_unit="MONTHLY",
+            cost_filters=[
+                aws.budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:stack${self.context.stack}"])
+            ],
+            notifications=[
+                aws.budgets.BudgetNotificationArgs(
+                    comparison_operator="GREATER_THAN",
+                    notification_type=kind,
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                    subscriber_sns_topic_arns=[self.topic.arn],
+                    subscriber_email_addresses=list(settings.notify_emails),
+                )
+                for kind, percent in notices
+            ],
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        if settings.budgets.stop_roles:
+            self._stop_when_spent(budget, settings.budgets.stop_roles)
+
+    def _stop_when_spent(self, budget: aws.budgets.Budget, roles: tuple[str, ...]) -> None:
+        """The budget's own action: a policy that forbids new burst capacity, attached when the money is spent."""
+        stop = aws.iam.Policy(
+            f"{self.name}-stop",
+            name=f"{self.name}-no-more-burst",
+            description="The month's budget is spent: burst endpoints are neither made nor changed",
+            policy=policy(
+                {
+                    "Sid": "NoMoreBurst",
+                    "Effect": "Deny",
+                    "Action": ["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"],
+                    "Resource": "*",
+                }
+            ),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        role = aws.iam.Role(
+            f"{self.name}-budget-role",
+            name=f"{self.name}-budget",
+            assume_role_policy=assumed_by("budgets.amazonaws.com", self.args.account_id),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        targets = [f"arn:{partition(self.args.region)}:iam::{self.args.account_id}:role/{name}" for name in roles]
+        aws.iam.RolePolicy(
+            f"{self.name}-budget-rights",
+            name="attach-the-stop",
+            role=role.id,
+            policy=stop.arn.apply(
+                lambda arn: policy(
+                    _allow(
+                        "Attach",
+                        ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+                        targets,
+                        {"ArnEquals": {"iam:PolicyARN": arn}},
+                    )
+                )
+            ),
+            opts=self.child(),
+        )
+        aws.budgets.BudgetAction(
+            f"{self.name}-budget-action",
+            account_id=self.args.account_id,
+            budget_name=budget.name,
+            action_type="APPLY_IAM_POLICY",
+            approval_model="AUTOMATIC",
+            notification_type="ACTUAL",
+            execution_role_arn=role.arn,
+            action_threshold=aws.budgets.BudgetActionActionThresholdArgs(
+                action_threshold_type="PERCENTAGE", action_threshold_value=100
+            ),
+            definition=aws.budgets.BudgetActionDefinitionArgs(
+                iam_action_definition=aws.budgets.BudgetActionDefinitionIamActionDefinitionArgs(
+                    policy_arn=stop.arn, roles=list(roles)
+                )
+            ),
+            subscribers=[aws.budgets.BudgetActionSubscriberArgs(address=self.topic.arn, subscription_type="SNS")],
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _anomalies(self) -> None:
+        """Of this stack's tag; a monitor over services is one an account, and not ours to make."""
+        monitor = aws.costexplorer.AnomalyMonitor(
+            f"{self.name}-anomalies",
+            name=f"{self.name}-anomalies",
+            monitor_type="CUSTOM",
+            monitor_specification=json.dumps({"Tags": {"Key": "stack", "Values": [self.context.stack]}}),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        aws.costexplorer.AnomalySubscription(
+            f"{self.name}-anomaly-notices",
+            name=f"{self.name}-anomalies",
+            frequency="IMMEDIATE",
+            monitor_arn_lists=[monitor.arn],
+            subscribers=[aws.costexplorer.AnomalySubscriptionSubscriberArgs(address=self.topic.arn, type="SNS")],
+            threshold_expression=aws.costexplorer.AnomalySubscriptionThresholdExpressionArgs(
+                dimension=aws.costexplorer.AnomalySubscriptionThresholdExpressionDimensionArgs(
+                    key="ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                    match_options=["GREATER_THAN_OR_EQUAL"],
+                    values=[str(self.args.settings.budgets.anomaly_usd)],
+                )
+            ),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+
+def _put_metrics() -> dict[str, Any]:
+    return _allow(
+        "PublishSignal",
+        ["cloudwatch:PutMetricData"],
+        "*",
+        {"StringEquals": {"cloudwatch:namespace": "Spillway"}},
+    )
+
+
+def _allow(
+    sid: str, actions: list[str], resource: str | list[str], condition: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    statement: dict[str, Any] = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
+    return {**statement, "Condition": condition} if condition else statement

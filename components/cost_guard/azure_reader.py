@@ -1,0 +1,45 @@
+"""What the cost function reads Azure's live capacity with: a service principal that may read and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.base import Component, StackContext
+
+
+@dataclass(frozen=True)
+class AzureReaderArgs:
+    """``credentials``: secret JSON text ``{"tenant_id", "client_id", "client_secret"}``."""
+
+    credentials: pulumi.Input[str]
+    kms_key_arn: pulumi.Input[str] | None = None
+
+
+class AzureReader(Component):
+    """Outputs: ``secret_arn``."""
+
+    def __init__(
+        self, context: StackContext, args: AzureReaderArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("cost_guard_azure_reader", context, opts)
+        secret = aws.secretsmanager.Secret(
+            f"{context.prefix}-azure-reader",
+            name=f"{context.prefix}/azure-reader",
+            description="Service principal with which the cost function reads Azure's live capacity",
+            kms_key_id=args.kms_key_arn,
+            recovery_window_in_days=7,
+            tags=context.tags,
+            opts=self.child(),
+        )
+        version = aws.secretsmanager.SecretVersion(
+            f"{context.prefix}-azure-reader-value",
+            secret_id=secret.id,
+            secret_string=pulumi.Output.secret(args.credentials),
+            opts=self.child(),
+        )
+        # Whoever reads the secret waits for its value, not only for its name.
+        self.secret_arn = pulumi.Output.all(secret.arn, version.id).apply(lambda found: found[0])
+        self.register_outputs({"secret_arn": self.secret_arn})

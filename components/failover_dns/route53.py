@@ -1,0 +1,129 @@
+"""Route 53 failover between the two gateways, judged by an alarm on the private gateway's heartbeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_aws as aws
+
+from components.base import Component, StackContext
+from components.failover_dns.settings import Route53Settings
+
+HEARTBEAT_NAMESPACE = "Spillway"
+HEARTBEAT_METRIC = "GatewayHeartbeat"
+PERIOD_S = 60
+"""Route 53 follows standard-resolution alarms only, so a minute is the shortest period."""
+
+
+@dataclass(frozen=True)
+class Route53FailoverArgs:
+    """``primary_address``: of the private gateway; ``primary_kind`` says what it is, which decides the records' type.
+    ``zone_id``: the zone of ``Route53Zone``. ``standby_dns_name``, ``standby_zone_id``: of the standby gateway's load
+    balancer. ``alarm_topic_arn``: told when the heartbeat stops and when it is back."""
+
+    settings: Route53Settings
+    region: str
+    zone_id: pulumi.Input[str]
+    primary_address: pulumi.Input[str]
+    primary_kind: Literal["ip", "hostname"]
+    standby_dns_name: pulumi.Input[str]
+    standby_zone_id: pulumi.Input[str]
+    alarm_topic_arn: pulumi.Input[str] | None = None
+
+
+class Route53Failover(Component):
+    """Outputs: ``host`` (what clients call), ``alarm_name``, ``alarm_arn``, ``health_check_id``."""
+
+    def __init__(
+        self, context: StackContext, args: Route53FailoverArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("failover_dns", context, opts)
+        self.args = args
+        self.host = args.settings.host
+        alarm = self._heartbeat_alarm()
+        health_check = self._health_check(alarm)
+        self._records(health_check)
+        self.alarm_name = alarm.name
+        self.alarm_arn = alarm.arn
+        self.health_check_id = health_check.id
+        self.register_outputs(
+            {
+                "host": self.host,
+                "alarm_arn": self.alarm_arn,
+                "health_check_id": self.health_check_id,
+            }
+        )
+
+    def _heartbeat_alarm(self) -> aws.cloudwatch.MetricAlarm:
+        topic = [self.args.alarm_topic_arn] if self.args.alarm_topic_arn is not None else None
+        return aws.cloudwatch.MetricAlarm(
+            f"{self.context.prefix}-heartbeat",
+            name=f"{self.context.prefix}-gateway-heartbeat",
+            alarm_description="No heartbeat from the private gateway: DNS answers with the standby gateway.",
+            namespace=HEARTBEAT_NAMESPACE,
+            metric_name=HEARTBEAT_METRIC,
+            dimensions={"Gateway": self.context.prefix},
+            statistic="Sum",
+            comparison_operator="LessThanThreshold",
+            threshold=1,
+            period=PERIOD_S,
+            evaluation_periods=1,
+            treat_missing_data="breaching",
+            alarm_actions=topic,
+            ok_actions=topic,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _health_check(self, alarm: aws.cloudwatch.MetricAlarm) -> aws.route53.HealthCheck:
+        return aws.route53.HealthCheck(
+            f"{self.context.prefix}-private-gateway",
+            type="CLOUDWATCH_METRIC",
+            cloudwatch_alarm_name=alarm.name,
+            cloudwatch_alarm_region=self.args.region,
+            insufficient_data_health_status="Unhealthy",
+            # Route 53 copies the alarm's rule when the check is made: a changed rule has to make it look again.
+            triggers={
+                "alarm": alarm.arn,
+                "threshold": alarm.threshold.apply(str),
+                "period": alarm.period.apply(str),
+            },
+            tags={**self.context.tags, "Name": f"{self.context.prefix}-private-gateway"},
+            opts=self.child(),
+        )
+
+    def _records(self, health_check: aws.route53.HealthCheck) -> None:
+        """Both records of a failover pair have one type: address records (the standby's an alias) where the private
+        gateway has an address, else CNAMEs."""
+        args, prefix = self.args, self.context.prefix
+        is_ip = args.primary_kind == "ip"
+        type_ = "A" if is_ip else "CNAME"
+        aws.route53.Record(
+            f"{prefix}-primary",
+            zone_id=args.zone_id,
+            name=self.host,
+            type=type_,
+            ttl=args.settings.ttl_s,
+            records=[args.primary_address],
+            set_identifier="primary",
+            health_check_id=health_check.id,
+            failover_routing_policies=[aws.route53.RecordFailoverRoutingPolicyArgs(type="PRIMARY")],
+            opts=self.child(),
+        )
+        alias = aws.route53.RecordAliasArgs(
+            name=args.standby_dns_name, zone_id=args.standby_zone_id, evaluate_target_health=True
+        )
+        aws.route53.Record(
+            f"{prefix}-secondary",
+            zone_id=args.zone_id,
+            name=self.host,
+            type=type_,
+            ttl=None if is_ip else args.settings.ttl_s,
+            records=None if is_ip else [args.standby_dns_name],
+            aliases=[alias] if is_ip else None,
+            set_identifier="secondary",
+            failover_routing_policies=[aws.route53.RecordFailoverRoutingPolicyArgs(type="SECONDARY")],
+            opts=self.child(),
+        )

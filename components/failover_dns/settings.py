@@ -1,0 +1,116 @@
+"""Which name clients use and who answers it: the stack file's ``dns`` part."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.retention import RetentionDays
+from spillway.contracts.settings import Settings
+
+ZoneName = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$")]
+"""A DNS zone, without the trailing dot."""
+
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
+"""A name inside a zone. Never empty: a zone's apex cannot hold a CNAME."""
+
+Ttl = Annotated[int, Field(ge=5, le=300)]
+"""Seconds. Above 300 clients would hold on to a dead site for longer than an outage may last."""
+
+
+class Route53Settings(Settings):
+    """Route 53 failover records, judged by an alarm on the private gateway's heartbeat."""
+
+    provider: Literal["route53"] = "route53"
+    """Who answers the name."""
+
+    zone_name: ZoneName
+    """The zone of the service's name."""
+
+    zone_id: Annotated[str, Field(pattern=r"^Z[A-Z0-9]+$")] | None = None
+    """An existing hosted zone; without it one is created."""
+
+    record_name: Label = "inference"
+    """The service's name inside the zone."""
+
+    certificate_zone_id: Annotated[str, Field(pattern=r"^Z[A-Z0-9]+$")] | None = None
+    """Public hosted zone of the same name, in which ACM lets the standby's certificate be proved; by default the zone
+    itself where it is public."""
+
+    ttl_s: Ttl = 30
+    """Time to live of the records, seconds; an alias to the standby load balancer has AWS's 60."""
+
+    @property
+    def host(self) -> str:
+        """The name that clients use."""
+        return f"{self.record_name}.{self.zone_name}"
+
+
+class TrafficManagerSettings(Settings):
+    """Azure Traffic Manager with priority routing; a function flips the private endpoint's status."""
+
+    provider: Literal["traffic_manager"]
+    """Who answers the name."""
+
+    relative_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)] | None = None
+    """First label of the profile's ``trafficmanager.net`` name, unique world-wide; by default the stack's prefix."""
+
+    zone_name: ZoneName
+    """The zone of the service's name."""
+
+    zone_id: Annotated[str, Field(pattern=r"^/subscriptions/.+/dnszones/.+$")] | None = None
+    """Resource id of an existing Azure DNS zone; without it one is created."""
+
+    record_name: Label = "inference"
+    """The service's name inside the zone: a CNAME to the profile."""
+
+    ttl_s: Ttl = 30
+    """Time to live of the profile's answers, seconds."""
+
+    probe_path: Annotated[str, Field(pattern=r"^/")] = "/healthz"
+    """Path that Traffic Manager asks on the standby gateway, over HTTPS."""
+
+    probe_port: Annotated[int, Field(ge=1, le=65535)] = 443
+    """Port of the probe."""
+
+    probe_interval_s: Literal[10, 30] = 10
+    """Seconds between probes."""
+
+    probe_timeout_s: Annotated[int, Field(ge=5, le=10)] = 5
+    """Seconds in which a probe must be answered; at most 9 with an interval of 10."""
+
+    tolerated_failures: Annotated[int, Field(ge=0, le=9)] = 2
+    """Failed probes in a row before an endpoint counts as down."""
+
+    heartbeat_stale_after_s: Annotated[int, Field(ge=30, le=300)] = 60
+    """Seconds without a heartbeat from the private gateway after which the function disables its endpoint; counted in
+    whole minutes, upwards."""
+
+    switch_secret: Annotated[str, Field(min_length=1)] = "azure_traffic"
+    """Name of the stack secret with which the function changes the endpoint's status: JSON of a service principal,
+    ``{"tenant_id", "client_id", "client_secret"}``."""
+
+    switch_principal_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
+    """Object id of that service principal: it then gets the role Traffic Manager Contributor on the profile, and
+    nothing else. Without it, give it that role yourself."""
+
+    log_retention_days: RetentionDays = 90
+    """Days that the function's logs are kept."""
+
+    @model_validator(mode="after")
+    def _probe_ends_before_the_next(self) -> TrafficManagerSettings:
+        if self.probe_interval_s == 10 and self.probe_timeout_s > 9:
+            raise ValueError(
+                "probe_timeout_s is 10 with probe_interval_s: 10; allowed: 5 to 9, or probe_interval_s: 30"
+            )
+        return self
+
+    @property
+    def host(self) -> str:
+        """The name that clients use."""
+        return f"{self.record_name}.{self.zone_name}"
+
+
+DnsSettings = Annotated[Route53Settings | TrafficManagerSettings, Field(discriminator="provider")]
+"""The stack file's ``dns``: one of two models, by ``provider``."""

@@ -1,0 +1,183 @@
+"""Pieces of an Envoy config that the front and the sites share. Plain dicts, as they go into YAML.
+
+Field names and defaults: Envoy 1.40's v3 API (https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spillway.contracts.classes import CLASS_HEADER, PROMISES
+from spillway.contracts.routing import ClassRoute, RoutingTable
+
+Json = dict[str, Any]
+
+API = "type.googleapis.com/envoy"
+UNLIMITED = 1 << 20
+GENERATION_PATHS = r"/v1/.*|/v2/models/[^/]+(/versions/[^/]+)?/generate(_stream)?"
+STREAM_IDLE_S = 60.0
+
+
+def typed(type_: str, **fields: Any) -> Json:
+    """A ``typed_config`` of a message below ``envoy.``."""
+    return {"@type": f"{API}.{type_}", **fields}
+
+
+def extension(name: str, type_: str, **fields: Any) -> Json:
+    return {"name": name, "typed_config": typed(type_, **fields)}
+
+
+def seconds(value: float) -> str:
+    return f"{value:.3f}s"
+
+
+def socket_address(host: str, port: int) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def internal_endpoint(listener: str, health: str | None = None) -> Json:
+    """An endpoint that is one of this Envoy's own internal listeners."""
+    endpoint: Json = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": listener}}}}
+    return {**endpoint, "health_status": health} if health else endpoint
+
+
+INTERNAL_TRANSPORT = extension(
+    "envoy.transport_sockets.internal_upstream",
+    "extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+    transport_socket=extension(
+        "envoy.transport_sockets.raw_buffer", "extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+    ),
+)
+
+NO_PANIC = {"healthy_panic_threshold": {"value": 0}}
+"""Never send to a site that is known to be down, even when all of them are."""
+
+
+def buffer_bytes(table: RoutingTable) -> int:
+    """Room for one whole request: what is retried, rewritten or signed has to be held."""
+    return max(table.body_limit_bytes + 65536, 1 << 20)
+
+
+def http2(table: RoutingTable) -> Json:
+    """HTTP/2 between the levels: one connection carries all, and an early refusal does not close it."""
+    window = buffer_bytes(table)
+    options = {"initial_stream_window_size": window, "initial_connection_window_size": min(window * 16, 1 << 30)}
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": options}
+        )
+    }
+
+
+def breaker(requests: int, **more: Any) -> Json:
+    """A circuit breaker that counts requests and nothing else."""
+    threshold = {
+        "max_connections": UNLIMITED,
+        "max_pending_requests": max(requests, 1),
+        "max_requests": requests,
+        "max_retries": UNLIMITED,
+        "track_remaining": True,
+        **more,
+    }
+    return {"thresholds": [threshold]}
+
+
+def internal_listener(name: str, manager: Json, table: RoutingTable) -> Json:
+    return {
+        "name": name,
+        "internal_listener": {},
+        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def connection_manager(
+    stat_prefix: str,
+    table: RoutingTable,
+    routes: list[Json],
+    filters: list[Json],
+    router: Json | None = None,
+    **more: Any,
+) -> Json:
+    """An HTTP connection manager with one virtual host for every name."""
+    window = buffer_bytes(table)
+    host = {"name": stat_prefix, "domains": ["*"], "routes": routes, **more.pop("virtual_host", {})}
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=stat_prefix,
+        http2_protocol_options={
+            "initial_stream_window_size": window,
+            "initial_connection_window_size": min(window * 16, 1 << 30),
+        },
+        stream_idle_timeout=seconds(STREAM_IDLE_S),
+        route_config={"name": stat_prefix, "virtual_hosts": [host]},
+        http_filters=[
+            *filters,
+            extension("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", **(router or {})),
+        ],
+        **more,
+    )
+
+
+def lua(prelude: Json, *sources: str, clear_route_cache: bool) -> Json:
+    """A Lua filter: ``CONFIG`` as a table, then the named files of ``lua/``."""
+    folder = Path(__file__).parent / "lua"
+    code = [f"local CONFIG = {lua_literal(prelude)}", *((folder / f"{name}.lua").read_text() for name in sources)]
+    return extension(
+        "envoy.filters.http.lua",
+        "extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": "\n".join(code)},
+        clear_route_cache=clear_route_cache,
+    )
+
+
+def lua_literal(value: Any) -> str:
+    """A JSON-like value as Lua source. ``None`` members are left out, as Lua has it."""
+    if isinstance(value, dict):
+        pairs = (f"[{lua_literal(k)}]={lua_literal(v)}" for k, v in value.items() if v is not None)
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    return '"' + "".join(_lua_byte(byte) for byte in value.encode()) + '"'
+
+
+def _lua_byte(byte: int) -> str:
+    return chr(byte) if 32 <= byte <= 126 and byte not in b'"\\' else f"\\{byte:03d}"
+
+
+def class_match(route: ClassRoute) -> Json:
+    return header_match(CLASS_HEADER, route.request_class)
+
+
+def header_match(name: str, value: str) -> Json:
+    return {"name": name, "string_match": {"exact": str(value)}}
+
+
+def timed_routes(route: ClassRoute, header: Json, cluster: str, margin_s: float, retry: Json) -> list[Json]:
+    """The two routes of a class: generation, which may stream without an end in sight, and inference.
+
+    ``margin_s`` is added to a try: the outer level waits that much longer than the inner one, which knows the site
+    and so has to be the one that notices.
+    """
+
+    def timed(match: Json, try_s: float, total_s: float) -> Json:
+        policy = {**retry, "per_try_timeout": seconds(try_s + margin_s)}
+        return {
+            "match": {**match, "headers": [header]},
+            "route": {"cluster": cluster, "timeout": seconds(total_s), "retry_policy": policy},
+        }
+
+    generation = {"safe_regex": {"regex": GENERATION_PATHS}}
+    return [
+        timed(generation, route.generation_try_timeout_s, 0),
+        timed({"prefix": "/v2"}, route.try_timeout_s, route.timeout_s),
+    ]
+
+
+def priorities() -> dict[str, int]:
+    """Triton's priority level by class."""
+    return {request_class.value: promise.triton_priority for request_class, promise in PROMISES.items()}

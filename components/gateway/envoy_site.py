@@ -1,0 +1,226 @@
+"""The inner level: what stands behind one site's internal listeners.
+
+``batch`` → ``interactive`` → ``open`` → the site, each a breaker of its own. One that is full answers 503 at once;
+to the outer level that is a failed try like any other, and that is what makes overflow spill.
+"""
+
+from __future__ import annotations
+
+from components.gateway.envoy_parts import (
+    INTERNAL_TRANSPORT,
+    NO_PANIC,
+    UNLIMITED,
+    Json,
+    breaker,
+    buffer_bytes,
+    class_match,
+    connection_manager,
+    extension,
+    http2,
+    internal_endpoint,
+    internal_listener,
+    lua,
+    seconds,
+    socket_address,
+    timed_routes,
+    typed,
+)
+from spillway.contracts.classes import SITE_HEADER, Site
+from spillway.contracts.routing import BearerKey, Gate, RoutingTable, SigV4, SiteRoute, listener_name
+
+KEPT_FOR_A_CLOUD = ("accept", "content-length", "content-type", "inference-header-content-length", "transfer-encoding")
+
+STEPS = ((Gate.BATCH, Gate.INTERACTIVE), (Gate.INTERACTIVE, Gate.OPEN))
+
+
+def site_listeners(route: SiteRoute, table: RoutingTable) -> list[Json]:
+    gates = [_gate_listener(route.site, gate, table) for gate, _ in STEPS]
+    return [*gates, _open_listener(route, table)]
+
+
+def site_clusters(route: SiteRoute, table: RoutingTable) -> list[Json]:
+    limits = table.limits(route)
+    gates = [_gate_cluster(route.site, gate, behind, limits[gate], table) for gate, behind in STEPS]
+    return [*gates, _open_cluster(route, limits[Gate.OPEN], table)]
+
+
+def site_secrets(route: SiteRoute) -> list[Json]:
+    """Keys by file name: the config map never holds one."""
+    if not isinstance(route.auth, BearerKey):
+        return []
+    return [{"name": f"{route.site}-key", "generic_secret": {"secret": {"filename": route.auth.key_file}}}]
+
+
+def _gate_listener(site: Site, gate: Gate, table: RoutingTable) -> Json:
+    name = listener_name(site, gate)
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}]
+    manager = connection_manager(name, table, routes, [], router={"suppress_envoy_headers": True})
+    return internal_listener(name, manager, table)
+
+
+def _gate_cluster(site: Site, gate: Gate, behind: Gate, limit: int, table: RoutingTable) -> Json:
+    name = listener_name(site, gate)
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": breaker(limit),
+        "common_lb_config": NO_PANIC,
+        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "typed_extension_protocol_options": http2(table),
+        "transport_socket": INTERNAL_TRANSPORT,
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [internal_endpoint(listener_name(site, behind))]}],
+        },
+    }
+
+
+def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
+    name = listener_name(route.site, Gate.OPEN)
+    routes = [r for c in table.classes for r in timed_routes(c, class_match(c), name, 0.0, {"num_retries": 0})]
+    manager = connection_manager(
+        name,
+        table,
+        routes,
+        [_dialect(route), *_credentials(route)],
+        router={"suppress_envoy_headers": True},
+        generate_request_id=False,
+    )
+    return internal_listener(name, manager, table)
+
+
+def _dialect(route: SiteRoute) -> Json:
+    cloud = route.site is not Site.PRIVATE
+    config = {
+        "site": route.site.value,
+        "site_header": SITE_HEADER,
+        "dialect": route.site.value,
+        "authority": route.authority,
+        "paths": {rule.client: rule.upstream for rule in route.paths} or None,
+        "max_body": route.max_body_bytes,
+        "keep": dict.fromkeys(KEPT_FOR_A_CLOUD, True) if cloud else None,
+    }
+    # The route was chosen by a header that must not leave the house, so it has to outlive that header.
+    return lua(config, "json", "site", clear_route_cache=False)
+
+
+def _credentials(route: SiteRoute) -> list[Json]:
+    if isinstance(route.auth, SigV4):
+        provider: Json = {}
+        if route.auth.credentials_file:
+            source = {"filename": route.auth.credentials_file}
+            file_provider = {"credentials_data_source": source, "profile": route.auth.profile}
+            provider = {
+                "credential_provider": {
+                    "custom_credential_provider_chain": True,
+                    "credentials_file_provider": file_provider,
+                }
+            }
+        return [
+            extension(
+                "envoy.filters.http.aws_request_signing",
+                "extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
+                service_name=route.auth.service,
+                region=route.auth.region,
+                **provider,
+            )
+        ]
+    if isinstance(route.auth, BearerKey):
+        credential = extension(
+            "envoy.http.injected_credentials.generic",
+            "extensions.http.injected_credentials.generic.v3.Generic",
+            credential={"name": f"{route.site}-key"},
+            header_value_prefix="Bearer ",
+        )
+        return [
+            extension(
+                "envoy.filters.http.credential_injector",
+                "extensions.filters.http.credential_injector.v3.CredentialInjector",
+                overwrite=True,
+                credential=credential,
+            )
+        ]
+    return []
+
+
+def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
+    name = listener_name(route.site, Gate.OPEN)
+    cluster: Json = {
+        "name": name,
+        "cluster_type": extension(
+            "envoy.clusters.dns",
+            "extensions.clusters.dns.v3.DnsCluster",
+            dns_refresh_rate="5s",
+            respect_dns_ttl=True,
+            all_addresses_in_single_endpoint=route.dns == "logical",
+        ),
+        "connect_timeout": seconds(route.connect_timeout_s),
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": breaker(limit, max_pending_requests=limit),
+        "common_lb_config": NO_PANIC,
+        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "typed_extension_protocol_options": _http1_with_errors(),
+        "outlier_detection": _passive_checks(),
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(route.host, route.port)}}]}],
+        },
+    }
+    if route.health.kind == "active":
+        check = route.health
+        cluster["health_checks"] = [
+            {
+                "timeout": seconds(check.timeout_s),
+                "interval": seconds(check.interval_s),
+                "no_traffic_interval": seconds(check.interval_s),
+                "unhealthy_threshold": check.unhealthy_after,
+                "healthy_threshold": check.healthy_after,
+                "http_health_check": {"path": check.path, "host": route.authority},
+            }
+        ]
+    if route.tls:
+        name_check = {"san_type": "DNS", "matcher": {"exact": route.tls.sni}}
+        trust = {"trusted_ca": {"filename": route.tls.ca_file}, "match_typed_subject_alt_names": [name_check]}
+        cluster["transport_socket"] = extension(
+            "envoy.transport_sockets.tls",
+            "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            sni=route.tls.sni,
+            common_tls_context={"validation_context": trust},
+        )
+    return cluster
+
+
+def _http1_with_errors() -> Json:
+    """503 is how a full server says no (Triton's queue limits), so it must not get a healthy one ejected."""
+    broken = [
+        {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": status}}]}}
+        for status in ("500", "502", "504")
+    ]
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "extensions.upstreams.http.v3.HttpProtocolOptions",
+            explicit_http_config={"http_protocol_options": {}},
+            outlier_detection={"error_matcher": {"or_match": {"rules": broken}}},
+        )
+    }
+
+
+def _passive_checks() -> Json:
+    """Timeouts, resets and 5xx of real requests take a host out after a few, whatever its health check says."""
+    return {
+        "consecutive_5xx": 5,
+        "enforcing_consecutive_5xx": 100,
+        "consecutive_gateway_failure": UNLIMITED,
+        "enforcing_consecutive_gateway_failure": 0,
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "3s",
+        "max_ejection_time": "15s",
+        "max_ejection_percent": 100,
+        "successful_active_health_check_uneject_host": False,
+    }

@@ -1,0 +1,312 @@
+"""The gateway beside the private cluster: Envoy and its agent in one pod, with config, service, budget, autoscaler."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.base import Component, StackContext
+from components.connectivity.settings import MirrorSettings
+from components.gateway.settings import GatewaySettings
+from components.kubernetes_documents import (
+    GATEWAY_NAMESPACE,
+    aws_token_environment,
+    aws_token_mount,
+    aws_token_volume,
+    container_security,
+    disruption_budget,
+    environment,
+    memory_volume,
+    metadata,
+    mount,
+    pod_security,
+    resources,
+    selector,
+    service_account,
+    spread,
+)
+from spillway.contracts.routing import Listen
+
+NAME = "gateway"
+CONFIG_FOLDER = "/etc/spillway"
+KEYS_FOLDER = "/etc/spillway-keys"
+TLS_FOLDER = "/etc/spillway-tls"
+AGENT = ("python", "-m", "spillway.runtime.agent", "--routing", f"{CONFIG_FOLDER}/routing.json")
+
+LOAD_BALANCER_ANNOTATIONS: dict[tuple[str, str], dict[str, str]] = {
+    ("eks", "internal"): {
+        "service.beta.kubernetes.io/aws-load-balancer-type": "external",
+        "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
+    },
+    ("eks", "public"): {
+        "service.beta.kubernetes.io/aws-load-balancer-type": "external",
+        "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internet-facing",
+    },
+    ("aks", "internal"): {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"},
+}
+"""How each cloud is told what kind of load balancer a Service wants."""
+
+
+@dataclass(frozen=True)
+class KubernetesGatewayArgs:
+    """``envoy_yaml`` and ``routing_json`` come from one routing table, which holds no secret.
+
+    ``keys``: file name -> secret content, e.g. the Azure ML key. ``role_arn``: what the pods' tokens are exchanged for.
+    """
+
+    settings: GatewaySettings
+    mirror: MirrorSettings
+    listen: Listen
+    runtime_dir: str
+    cluster_kind: Literal["eks", "aks", "existing"]
+    exposure: Literal["internal", "public"]
+    client_cidrs: tuple[str, ...]
+    aws_region: str
+    role_arn: pulumi.Input[str]
+    envoy_yaml: pulumi.Input[str]
+    routing_json: pulumi.Input[str]
+    priority_class: pulumi.Input[str]
+    keys: dict[str, pulumi.Input[str]] = field(default_factory=dict)
+    depends_on: tuple[pulumi.Resource, ...] = ()
+
+
+class KubernetesGateway(Component):
+    """Outputs: ``address`` (of the load balancer) and ``address_kind`` (``ip`` or ``hostname``)."""
+
+    def __init__(
+        self, context: StackContext, args: KubernetesGatewayArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("gateway", context, opts)
+        self.args = args
+        after = list(args.depends_on)
+        account = service_account(self, NAME, GATEWAY_NAMESPACE, after)
+        config = self._config(after)
+        keys = self._keys(after)
+        deployment = self._deployment(account, config, keys)
+        service = self._service(after)
+        disruption_budget(self, NAME, GATEWAY_NAMESPACE, max(1, args.settings.replicas - 1), after)
+        self._autoscaler(deployment)
+        self.address_kind: Literal["ip", "hostname"] = "hostname" if args.cluster_kind == "eks" else "ip"
+        self.address = service.status.apply(self._address_of)
+        self.register_outputs({"address": self.address})
+
+    def _address_of(self, status: k8s.core.v1.outputs.ServiceStatus | None) -> str:
+        ingress = status.load_balancer.ingress if status and status.load_balancer else None
+        if not ingress:
+            raise pulumi.RunError(
+                "the gateway's Service has no load balancer address: the cluster needs a load balancer controller"
+            )
+        return (ingress[0].hostname if self.address_kind == "hostname" else ingress[0].ip) or ""
+
+    def _config(self, after: list[pulumi.Resource]) -> k8s.core.v1.ConfigMap:
+        return k8s.core.v1.ConfigMap(
+            f"{self.context.prefix}-gateway-config",
+            metadata=metadata(self.context, "gateway-config", GATEWAY_NAMESPACE),
+            data={"envoy.yaml": self.args.envoy_yaml, "routing.json": self.args.routing_json},
+            opts=self.child(depends_on=after),
+        )
+
+    def _keys(self, after: list[pulumi.Resource]) -> k8s.core.v1.Secret:
+        return k8s.core.v1.Secret(
+            f"{self.context.prefix}-gateway-keys",
+            metadata=metadata(self.context, "gateway-keys", GATEWAY_NAMESPACE),
+            string_data={name: pulumi.Output.secret(value) for name, value in self.args.keys.items()},
+            opts=self.child(depends_on=after, additional_secret_outputs=["data", "stringData"]),
+        )
+
+    def _deployment(
+        self, account: k8s.core.v1.ServiceAccount, config: k8s.core.v1.ConfigMap, keys: k8s.core.v1.Secret
+    ) -> k8s.apps.v1.Deployment:
+        args = self.args
+        digest = pulumi.Output.all(args.envoy_yaml, args.routing_json).apply(
+            lambda texts: hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        )
+        volumes = [
+            aws_token_volume(),
+            memory_volume("runtime", "16Mi"),
+            memory_volume("tmp", "64Mi"),
+            k8s.core.v1.VolumeArgs(
+                name="config", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config.metadata.name)
+            ),
+            k8s.core.v1.VolumeArgs(
+                name="keys",
+                secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440),
+            ),
+        ]
+        if args.settings.tls is not None:
+            tls = k8s.core.v1.SecretVolumeSourceArgs(
+                secret_name=args.settings.tls.kubernetes_secret, default_mode=0o440
+            )
+            volumes.append(k8s.core.v1.VolumeArgs(name="tls", secret=tls))
+        return k8s.apps.v1.Deployment(
+            f"{self.context.prefix}-gateway-deployment",
+            metadata=metadata(self.context, NAME, GATEWAY_NAMESPACE),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=args.settings.replicas,
+                revision_history_limit=5,
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(NAME)),
+                strategy=k8s.apps.v1.DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
+                ),
+                template=k8s.core.v1.PodTemplateSpecArgs(
+                    metadata=k8s.meta.v1.ObjectMetaArgs(
+                        labels={**self.context.labels, **selector(NAME)},
+                        # A new config is a new pod: Envoy reads its bootstrap once.
+                        annotations={"spillway.dev/config-sha256": digest},
+                    ),
+                    spec=k8s.core.v1.PodSpecArgs(
+                        service_account_name=account.metadata.name,
+                        automount_service_account_token=False,
+                        priority_class_name=args.priority_class,
+                        security_context=pod_security(),
+                        termination_grace_period_seconds=75,
+                        topology_spread_constraints=spread(NAME),
+                        init_containers=[self._endpoint_files()],
+                        containers=[self._envoy(), self._agent()],
+                        volumes=volumes,
+                    ),
+                ),
+            ),
+            # The autoscaler owns the number of replicas once the Deployment is there.
+            opts=self.child(depends_on=[config, keys], ignore_changes=["spec.replicas"]),
+        )
+
+    def _endpoint_files(self) -> k8s.core.v1.ContainerArgs:
+        """Envoy does not start without its endpoint files, which the agent keeps up to date afterwards."""
+        args = self.args
+        settings = args.settings
+        return k8s.core.v1.ContainerArgs(
+            name="endpoint-files",
+            image=args.mirror.image(settings.agent_image),
+            command=[*AGENT, "--once"],
+            env=self._agent_environment(),
+            resources=resources(settings.agent_resources.cpu, settings.agent_resources.memory),
+            security_context=container_security(),
+            volume_mounts=self._mounts(),
+        )
+
+    def _agent_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
+        return environment({**aws_token_environment(self.args.role_arn, self.args.aws_region), "HOME": "/tmp"})
+
+    def _envoy(self) -> k8s.core.v1.ContainerArgs:
+        args = self.args
+        settings = args.settings
+        mounts = [*self._mounts(), *([mount("tls", TLS_FOLDER, read_only=True)] if settings.tls else [])]
+        # Envoy answers this itself, once every cluster has been warmed and the listener is open.
+        ready = k8s.core.v1.HTTPGetActionArgs(
+            path="/healthz", port="http", scheme="HTTPS" if args.listen.tls else "HTTP"
+        )
+        return k8s.core.v1.ContainerArgs(
+            name="envoy",
+            image=args.mirror.image(settings.image),
+            args=["--config-path", f"{CONFIG_FOLDER}/envoy.yaml", "--drain-time-s", "45", "--log-level", "warning"],
+            env=environment(aws_token_environment(args.role_arn, args.aws_region)),
+            ports=[
+                k8s.core.v1.ContainerPortArgs(name="http", container_port=args.listen.port),
+                k8s.core.v1.ContainerPortArgs(name="metrics", container_port=args.listen.metrics_port),
+            ],
+            resources=resources(settings.resources.cpu, settings.resources.memory),
+            security_context=container_security(),
+            readiness_probe=k8s.core.v1.ProbeArgs(
+                http_get=ready, period_seconds=2, timeout_seconds=2, failure_threshold=2
+            ),
+            liveness_probe=k8s.core.v1.ProbeArgs(
+                http_get=ready, period_seconds=10, timeout_seconds=5, failure_threshold=3
+            ),
+            volume_mounts=mounts,
+        )
+
+    def _agent(self) -> k8s.core.v1.ContainerArgs:
+        args = self.args
+        settings = args.settings
+        # The agent listens on loopback, out of the kubelet's reach, so the probe runs inside the container.
+        check = (
+            "import urllib.request; "
+            f"urllib.request.urlopen('http://127.0.0.1:{args.listen.agent_port}/healthz', timeout=2)"
+        )
+        return k8s.core.v1.ContainerArgs(
+            name="agent",
+            image=args.mirror.image(settings.agent_image),
+            command=list(AGENT),
+            env=self._agent_environment(),
+            resources=resources(settings.agent_resources.cpu, settings.agent_resources.memory),
+            security_context=container_security(),
+            liveness_probe=k8s.core.v1.ProbeArgs(
+                exec_=k8s.core.v1.ExecActionArgs(command=["python", "-c", check]),
+                period_seconds=20,
+                timeout_seconds=5,
+                failure_threshold=3,
+            ),
+            readiness_probe=k8s.core.v1.ProbeArgs(
+                exec_=k8s.core.v1.ExecActionArgs(command=["python", "-c", check]), period_seconds=10, timeout_seconds=5
+            ),
+            volume_mounts=self._mounts(),
+        )
+
+    def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
+        return [
+            aws_token_mount(),
+            mount("config", CONFIG_FOLDER, read_only=True),
+            mount("keys", KEYS_FOLDER, read_only=True),
+            mount("runtime", self.args.runtime_dir),
+            mount("tmp", "/tmp"),
+        ]
+
+    def _service(self, after: list[pulumi.Resource]) -> k8s.core.v1.Service:
+        args = self.args
+        return k8s.core.v1.Service(
+            f"{self.context.prefix}-gateway-service",
+            metadata=metadata(
+                self.context,
+                NAME,
+                GATEWAY_NAMESPACE,
+                annotations=dict(LOAD_BALANCER_ANNOTATIONS.get((args.cluster_kind, args.exposure), {})) or None,
+            ),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                type="LoadBalancer",
+                load_balancer_source_ranges=list(args.client_cidrs),
+                # Keeps the client's address, which the network policy and the rate limits look at.
+                external_traffic_policy="Local",
+                selector=selector(NAME),
+                ports=[
+                    k8s.core.v1.ServicePortArgs(
+                        name="https" if args.settings.tls else "http",
+                        port=443 if args.settings.tls else 80,
+                        target_port="http",
+                    )
+                ],
+            ),
+            opts=self.child(depends_on=after),
+        )
+
+    def _autoscaler(self, deployment: k8s.apps.v1.Deployment) -> None:
+        settings = self.args.settings
+        cpu = k8s.autoscaling.v2.MetricSpecArgs(
+            type="Resource",
+            resource=k8s.autoscaling.v2.ResourceMetricSourceArgs(
+                name="cpu",
+                target=k8s.autoscaling.v2.MetricTargetArgs(
+                    type="Utilization", average_utilization=settings.autoscaler.cpu_percent
+                ),
+            ),
+        )
+        k8s.autoscaling.v2.HorizontalPodAutoscaler(
+            f"{self.context.prefix}-gateway-hpa",
+            metadata=metadata(self.context, NAME, GATEWAY_NAMESPACE),
+            spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
+                scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
+                    api_version="apps/v1", kind="Deployment", name=NAME
+                ),
+                min_replicas=settings.replicas,
+                max_replicas=settings.autoscaler.max_replicas,
+                metrics=[cpu],
+            ),
+            opts=self.child(depends_on=[deployment]),
+        )

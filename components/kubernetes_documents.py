@@ -1,0 +1,158 @@
+"""Pieces of Kubernetes objects that several components share: names, labels, and hardened security contexts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pulumi
+from pulumi_kubernetes import core, meta, policy
+
+from components.base import Component, StackContext
+
+SERVING_NAMESPACE: Final = "spillway-serving"
+GATEWAY_NAMESPACE: Final = "spillway-gateway"
+SYSTEM_NAMESPACE: Final = "spillway-system"
+MONITORING_NAMESPACE: Final = "spillway-monitoring"
+GPU_OPERATOR_NAMESPACE: Final = "gpu-operator"
+
+RUN_AS_USER: Final = 10001
+"""A user id that no image needs to know: nothing is written outside the mounted volumes."""
+
+
+def metadata(
+    context: StackContext,
+    name: str,
+    namespace: str | None = None,
+    *,
+    annotations: pulumi.Input[dict[str, pulumi.Input[str]]] | None = None,
+    labels: dict[str, str] | None = None,
+) -> meta.v1.ObjectMetaArgs:
+    """Metadata with the stack's labels. Names are fixed, so that other parts can find the object."""
+    return meta.v1.ObjectMetaArgs(
+        name=name,
+        namespace=namespace,
+        labels={**context.labels, "app.kubernetes.io/name": name, **(labels or {})},
+        annotations=annotations,
+    )
+
+
+def selector(name: str) -> dict[str, str]:
+    """The labels that select the pods of one workload. Immutable once deployed, so they hold nothing that changes."""
+    return {"app.kubernetes.io/name": name}
+
+
+def pod_security(fs_group: int | None = RUN_AS_USER) -> core.v1.PodSecurityContextArgs:
+    """Pod security that the ``restricted`` standard accepts."""
+    return core.v1.PodSecurityContextArgs(
+        run_as_non_root=True,
+        run_as_user=RUN_AS_USER,
+        run_as_group=RUN_AS_USER,
+        fs_group=fs_group,
+        seccomp_profile=core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+    )
+
+
+def container_security() -> core.v1.SecurityContextArgs:
+    """Container security that the ``restricted`` standard accepts, with a read-only root file system."""
+    return core.v1.SecurityContextArgs(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=core.v1.CapabilitiesArgs(drop=["ALL"]),
+    )
+
+
+def resources(cpu: str, memory: str, **limits: str) -> core.v1.ResourceRequirementsArgs:
+    """Requests equal to limits for memory and devices; CPU is requested but not throttled."""
+    return core.v1.ResourceRequirementsArgs(
+        requests={"cpu": cpu, "memory": memory, **limits}, limits={"memory": memory, **limits}
+    )
+
+
+def environment(values: dict[str, pulumi.Input[str]]) -> list[core.v1.EnvVarArgs]:
+    """Environment variables in a stable order."""
+    return [core.v1.EnvVarArgs(name=name, value=value) for name, value in sorted(values.items())]
+
+
+def spread(name: str) -> list[core.v1.TopologySpreadConstraintArgs]:
+    """Over zones strictly, over nodes where possible."""
+    return [
+        core.v1.TopologySpreadConstraintArgs(
+            max_skew=1,
+            topology_key=key,
+            when_unsatisfiable=when,
+            label_selector=meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+        )
+        for key, when in (
+            ("topology.kubernetes.io/zone", "ScheduleAnyway"),
+            ("kubernetes.io/hostname", "ScheduleAnyway"),
+        )
+    ]
+
+
+AWS_TOKEN_VOLUME: Final = "aws-token"
+_TOKEN_FOLDER: Final = "/var/run/secrets/spillway-aws"
+
+
+def aws_token_volume() -> core.v1.VolumeArgs:
+    """A short-lived token of the pod's service account, which AWS exchanges for a role: no key is stored anywhere."""
+    token = core.v1.ServiceAccountTokenProjectionArgs(
+        audience="sts.amazonaws.com", expiration_seconds=3600, path="token"
+    )
+    return core.v1.VolumeArgs(
+        name=AWS_TOKEN_VOLUME,
+        projected=core.v1.ProjectedVolumeSourceArgs(
+            sources=[core.v1.VolumeProjectionArgs(service_account_token=token)], default_mode=0o440
+        ),
+    )
+
+
+def aws_token_mount() -> core.v1.VolumeMountArgs:
+    """Where :func:`aws_token_environment` looks for it."""
+    return core.v1.VolumeMountArgs(name=AWS_TOKEN_VOLUME, mount_path=_TOKEN_FOLDER, read_only=True)
+
+
+def aws_token_environment(role_arn: pulumi.Input[str], region: str) -> dict[str, pulumi.Input[str]]:
+    """What every AWS client understands (web identity)."""
+    return {
+        "AWS_REGION": region,
+        "AWS_ROLE_ARN": role_arn,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_FOLDER}/token",
+    }
+
+
+def service_account(
+    component: Component, name: str, namespace: str, after: list[pulumi.Resource]
+) -> core.v1.ServiceAccount:
+    """A workload's own account. It may nothing in the cluster; its tokens are projected where they are needed."""
+    return core.v1.ServiceAccount(
+        f"{component.context.prefix}-{name}",
+        metadata=metadata(component.context, name, namespace),
+        automount_service_account_token=False,
+        opts=component.child(depends_on=after),
+    )
+
+
+def disruption_budget(
+    component: Component, name: str, namespace: str, min_available: int | str, after: list[pulumi.Resource]
+) -> policy.v1.PodDisruptionBudget:
+    """How many pods of a workload stay while nodes are drained. A broken pod never holds a drain up."""
+    return policy.v1.PodDisruptionBudget(
+        f"{component.context.prefix}-{name}-pdb",
+        metadata=metadata(component.context, name, namespace),
+        spec=policy.v1.PodDisruptionBudgetSpecArgs(
+            min_available=min_available,
+            selector=meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+            unhealthy_pod_eviction_policy="AlwaysAllow",
+        ),
+        opts=component.child(depends_on=after),
+    )
+
+
+def memory_volume(name: str, size: str) -> core.v1.VolumeArgs:
+    """A volume in memory: scratch room for a container whose root file system is read-only."""
+    return core.v1.VolumeArgs(name=name, empty_dir=core.v1.EmptyDirVolumeSourceArgs(medium="Memory", size_limit=size))
+
+
+def mount(name: str, path: str, *, read_only: bool = False) -> core.v1.VolumeMountArgs:
+    """A volume's place in a container."""
+    return core.v1.VolumeMountArgs(name=name, mount_path=path, read_only=read_only or None)

@@ -1,0 +1,97 @@
+"""The model servers on the private cluster: the stack file's ``model_server`` part."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from spillway.contracts.classes import RequestClass
+from spillway.contracts.settings import Settings
+
+Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+"""A Kubernetes quantity: ``500m``, ``16Gi``."""
+
+
+class CacheVolume(Settings):
+    """Where the package lies on the node: local NVMe where there is some."""
+
+    size: Quantity = "50Gi"
+    """Room for the package and compiled engines."""
+
+    storage_class: str | None = None
+    """Storage class of local NVMe volumes; by default the node's ephemeral storage, which EKS and AKS put on NVMe."""
+
+
+class ServerAutoscaling(Settings):
+    """Horizontal autoscaling on GPU load and queue time."""
+
+    min_replicas: Annotated[int, Field(ge=1)] = 1
+    """Servers that are always there."""
+
+    max_replicas: Annotated[int, Field(ge=1)] = 4
+    """Servers at most; more than the GPU pool holds would only wait."""
+
+    gpu_utilisation_percent: Annotated[int, Field(ge=10, le=100)] = 80
+    """Target of DCGM's GPU utilisation, averaged over the pods."""
+
+    queue_ms: Annotated[int, Field(ge=1)] = 100
+    """Target of the time a request waits in the server's queue, milliseconds (vLLM: requests waiting)."""
+
+    mig: bool = False
+    """GPUs are split by MIG: DCGM_FI_DEV_GPU_UTIL is not defined there, so the graphics engine's activity is used."""
+
+    scale_down_after_s: Annotated[int, Field(ge=0, le=3600)] = 300
+    """Seconds of lower load before a server is removed."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ServerAutoscaling:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}; "
+                "allowed: min_replicas <= max_replicas"
+            )
+        return self
+
+
+class ModelServerSettings(Settings):
+    """Triton or vLLM, by the package's kind."""
+
+    triton_image: str = "nvcr.io/nvidia/tritonserver:24.10-py3"
+    """Triton's image; give it with its digest in production."""
+
+    vllm_image: str = "docker.io/vllm/vllm-openai:v0.11.0"
+    """vLLM's image, used when the package is for vLLM."""
+
+    fetch_image: str = "docker.io/rclone/rclone:1.71.2"
+    """Image that fetches the package from the model store."""
+
+    gpus: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs of one server; 0 serves on CPU."""
+
+    cpu: Quantity = "4"
+    """CPUs of one server."""
+
+    memory: Quantity = "16Gi"
+    """Memory of one server."""
+
+    shared_memory: Quantity = "2Gi"
+    """Size of /dev/shm, which Triton's Python models and vLLM's workers use."""
+
+    cache: CacheVolume = CacheVolume()
+    """Where the package lies."""
+
+    autoscaling: ServerAutoscaling = ServerAutoscaling()
+    """When servers are added and removed."""
+
+    min_available: Annotated[str, Field(pattern=r"^(\d+|\d{1,2}%|100%)$")] = "50%"
+    """Servers that stay up while nodes are drained."""
+
+    request_class: RequestClass = RequestClass.P0
+    """Pod priority: the class of the most urgent requests served."""
+
+    start_timeout_s: Annotated[int, Field(ge=30, le=7200)] = 900
+    """Seconds for fetching and loading the model before a pod is restarted."""
+
+    drain_s: Annotated[int, Field(ge=5, le=600)] = 60
+    """Seconds for requests in flight when a pod is stopped."""

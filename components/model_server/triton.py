@@ -1,0 +1,28 @@
+"""The Triton container."""
+
+from __future__ import annotations
+
+from components.model_server.settings import ModelServerSettings
+
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+
+
+def command(settings: ModelServerSettings, redis_host: str | None) -> list[str]:
+    """Triton's command line. The response cache is Redis where there is one, so that it outlives a pod."""
+    cache = [f"--cache-config=redis,host={redis_host}", "--cache-config=redis,port=6379"] if redis_host else []
+    return [
+        "tritonserver",
+        "--model-repository=/cache/repository",
+        f"--http-port={HTTP_PORT}",
+        f"--grpc-port={GRPC_PORT}",
+        f"--metrics-port={METRICS_PORT}",
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+        f"--exit-timeout-secs={settings.drain_s}",
+        *cache,
+    ]
+
+
+def readiness_path(model: str) -> str:
+    """Answers 200 when this model can serve, not only the server."""
+    return f"/v2/models/{model}/ready"

@@ -1,0 +1,221 @@
+"""The model store on AWS: a bucket with the packages, and the group that SageMaker lists them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws_documents import key_policy, policy
+from components.base import Component, StackContext
+from components.model_store.settings import ModelStoreSettings
+from spillway.contracts.manifest import MANIFEST_NAME, Manifest
+
+SAGEMAKER_ARCHIVE = "sagemaker/model.tar.gz"
+"""Path of SageMaker's archive inside a package folder."""
+
+VLLM_FOLDER = "vllm/"
+"""Folder of a vLLM package's Hugging Face files: SageMaker reads them one by one, never as one big archive."""
+
+
+@dataclass(frozen=True)
+class AwsModelStoreArgs:
+    """``package_dir``: the package folder on the deployer's disk, already verified; ``manifest``: its manifest."""
+
+    settings: ModelStoreSettings
+    region: str
+    account_id: str
+    package_dir: Path
+    manifest: Manifest
+
+
+class AwsModelStore(Component):
+    """Bucket, key, package objects and model package group.
+
+    Outputs: ``bucket_name``, ``bucket_arn``, ``kms_key_arn``, ``package_prefix`` (``packages/<name>/<version>/``),
+    ``package_key`` (what SageMaker and the private site read: ``…/model.tar.gz``, or ``…/vllm/`` for a vLLM package),
+    ``manifest_key``, ``package_uri``, ``manifest_uri`` (``s3://…``), ``objects`` (to depend on),
+    ``model_package_group_name``.
+    """
+
+    def __init__(
+        self, context: StackContext, args: AwsModelStoreArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("model-store-aws", context, opts)
+        self.args = args
+        self.name = f"{context.prefix}-models"
+        manifest = args.manifest
+        self.package_prefix = f"packages/{manifest.name}/{manifest.version}/"
+        self.manifest_key = f"{self.package_prefix}{MANIFEST_NAME}"
+        is_vllm = manifest.kind == "vllm"
+        self.package_key = f"{self.package_prefix}{VLLM_FOLDER if is_vllm else 'model.tar.gz'}"
+
+        self.kms_key_arn = self._key()
+        self.bucket = self._bucket()
+        self.bucket_name, self.bucket_arn = self.bucket.bucket, self.bucket.arn
+        self._protect_bucket()
+        encryption = self._encrypt_bucket()
+        versioning = self._keep_versions()
+        self.objects = self._upload([encryption, versioning]) if args.settings.upload_package else []
+        self.package_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.package_key)
+        self.manifest_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.manifest_key)
+
+        group = aws.sagemaker.ModelPackageGroup(
+            f"{self.name}-group",
+            model_package_group_name=f"{context.prefix}-{manifest.name.replace('_', '-')}",
+            model_package_group_description=f"Versions of {manifest.name} that {context.prefix} serves",
+            tags=context.tags,
+            opts=self.child(holds_data=True),
+        )
+        self.model_package_group_name = group.model_package_group_name
+        self.register_outputs(
+            {
+                "bucketName": self.bucket_name,
+                "packageUri": self.package_uri,
+                "manifestUri": self.manifest_uri,
+                "modelPackageGroupName": self.model_package_group_name,
+            }
+        )
+
+    def _key(self) -> pulumi.Input[str]:
+        args = self.args
+        if args.settings.aws.kms_key_arn:
+            return args.settings.aws.kms_key_arn
+        key = aws.kms.Key(
+            f"{self.name}-key",
+            description=f"{self.name}: model packages",
+            enable_key_rotation=True,
+            deletion_window_in_days=30,
+            policy=key_policy(args.region, args.account_id),
+            tags=self.context.tags,
+            opts=self.child(holds_data=True),
+        )
+        aws.kms.Alias(f"{self.name}-key-alias", name=f"alias/{self.name}", target_key_id=key.key_id, opts=self.child())
+        return key.arn
+
+    def _bucket(self) -> aws.s3.Bucket:
+        args = self.args
+        return aws.s3.Bucket(
+            f"{self.name}-bucket",
+            bucket=args.settings.aws.bucket_name or f"{self.name}-{args.account_id}-{args.region}",
+            force_destroy=not self.context.protect_data,
+            tags=self.context.tags,
+            opts=self.child(holds_data=True),
+        )
+
+    def _protect_bucket(self) -> None:
+        """Private, TLS only, the owner's objects, logged where a log bucket is given."""
+        bucket = self.bucket
+        block = aws.s3.BucketPublicAccessBlock(
+            f"{self.name}-private",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self.child(),
+        )
+        aws.s3.BucketOwnershipControls(
+            f"{self.name}-ownership",
+            bucket=bucket.id,
+            rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
+            opts=self.child(),
+        )
+        aws.s3.BucketPolicy(
+            f"{self.name}-policy",
+            bucket=bucket.id,
+            policy=bucket.arn.apply(_tls_only),
+            opts=self.child(depends_on=[block]),
+        )
+        if log_bucket := self.args.settings.aws.access_log_bucket:
+            aws.s3.BucketLogging(
+                f"{self.name}-logging",
+                bucket=bucket.id,
+                target_bucket=log_bucket,
+                target_prefix=f"{self.name}/",
+                opts=self.child(),
+            )
+
+    def _encrypt_bucket(self) -> aws.s3.BucketServerSideEncryptionConfiguration:
+        rule = aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
+            apply_server_side_encryption_by_default=(
+                aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                    sse_algorithm="aws:kms", kms_master_key_id=self.kms_key_arn
+                )
+            ),
+            bucket_key_enabled=True,
+        )
+        return aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{self.name}-encryption", bucket=self.bucket.id, rules=[rule], opts=self.child()
+        )
+
+    def _keep_versions(self) -> aws.s3.BucketVersioning:
+        """Versioning, and an end to what was overwritten long ago; current packages never expire."""
+        store = self.args.settings.aws
+        versioning = aws.s3.BucketVersioning(
+            f"{self.name}-versioning",
+            bucket=self.bucket.id,
+            versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+            opts=self.child(),
+        )
+        rule = aws.s3.BucketLifecycleConfigurationRuleArgs(
+            id="old-versions",
+            status="Enabled",
+            filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
+            noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                noncurrent_days=store.noncurrent_days, newer_noncurrent_versions=store.noncurrent_versions
+            ),
+            abort_incomplete_multipart_upload=(
+                aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(days_after_initiation=7)
+            ),
+        )
+        aws.s3.BucketLifecycleConfiguration(
+            f"{self.name}-lifecycle", bucket=self.bucket.id, rules=[rule], opts=self.child(depends_on=[versioning])
+        )
+        return versioning
+
+    def _upload(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """The package's files, then the manifest: who sees a manifest finds everything it names."""
+        folder, manifest = self.args.package_dir, self.args.manifest
+        checksums = {file.path: file.sha256 for file in manifest.files}
+        if manifest.kind == "vllm":
+            sources = {path: f"{self.package_prefix}{path}" for path in checksums if path.startswith(VLLM_FOLDER)}
+        else:
+            sources = {SAGEMAKER_ARCHIVE: self.package_key}
+        files = [self._object(folder / path, key, {"sha256": checksums[path]}, after) for path, key in sources.items()]
+        last = self._object(folder / MANIFEST_NAME, self.manifest_key, {"digest": manifest.digest}, files)
+        return [*files, last]
+
+    def _object(
+        self, path: Path, key: str, metadata: dict[str, str], after: Sequence[pulumi.Resource]
+    ) -> aws.s3.BucketObjectv2:
+        version = self.args.manifest.version
+        return aws.s3.BucketObjectv2(
+            f"{self.name}-{key.removeprefix(self.package_prefix).replace('/', '-')}-{version}",
+            bucket=self.bucket.bucket,
+            key=key,
+            source=pulumi.FileAsset(str(path)),
+            server_side_encryption="aws:kms",
+            kms_key_id=self.kms_key_arn,
+            bucket_key_enabled=True,
+            checksum_algorithm="SHA256",
+            metadata={**metadata, "package": self.args.manifest.name, "version": version},
+            tags=self.context.tags,
+            opts=self.child(depends_on=list(after)),
+        )
+
+
+def _tls_only(bucket_arn: str) -> str:
+    return policy(
+        {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [bucket_arn, f"{bucket_arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )

@@ -1,0 +1,142 @@
+"""The Azure side of the model store: a storage account whose container holds the packages for Azure ML."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+from pulumi_azure_native import storage
+
+from components.base import Component, StackContext
+from components.connectivity.azure_network import private_endpoint
+from components.model_store.settings import AzureStoreSettings
+from spillway.contracts.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class AzureModelStoreArgs:
+    """``package_dir``: a verified package. ``deployer_cidrs``: public networks from which the deployer uploads."""
+
+    settings: AzureStoreSettings
+    resource_group_name: pulumi.Input[str]
+    location: str
+    subscription_id: str
+    endpoints_subnet_id: pulumi.Input[str]
+    zone_ids: dict[str, pulumi.Output[str]]
+    manifest: Manifest
+    package_dir: Path
+    upload: bool = True
+    deployer_cidrs: tuple[str, ...] = ()
+
+
+class AzureModelStore(Component):
+    """Outputs: ``account_name``, ``account_id``, ``container_name``, ``package_prefix``, ``uploads``."""
+
+    def __init__(
+        self, context: StackContext, args: AzureModelStoreArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("model_store_azure", context, opts)
+        self.args = args
+        self.package_prefix = f"packages/{args.manifest.name}/{args.manifest.version}"
+        account = self._account()
+        self.account_name = account.name
+        self.account_id = account.id
+        storage.BlobServiceProperties(
+            f"{context.prefix}-models-service",
+            resource_group_name=args.resource_group_name,
+            account_name=account.name,
+            blob_services_name="default",
+            is_versioning_enabled=True,
+            delete_retention_policy=storage.DeleteRetentionPolicyArgs(
+                enabled=True, days=args.settings.delete_retention_days
+            ),
+            container_delete_retention_policy=storage.DeleteRetentionPolicyArgs(
+                enabled=True, days=args.settings.delete_retention_days
+            ),
+            opts=self.child(),
+        )
+        container = storage.BlobContainer(
+            f"{context.prefix}-models-container",
+            resource_group_name=args.resource_group_name,
+            account_name=account.name,
+            container_name=args.settings.container_name,
+            public_access=storage.PublicAccess.NONE,
+            opts=self.child(holds_data=True),
+        )
+        self.container_name = container.name
+        private_endpoint(
+            self,
+            "models",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            subnet_id=args.endpoints_subnet_id,
+            target_id=account.id,
+            group_id="blob",
+            zones={"blob": args.zone_ids["blob"]},
+        )
+        self.uploads: list[pulumi.Resource] = self._upload(container) if args.upload else []
+        self.register_outputs({"account_name": self.account_name, "container_name": self.container_name})
+
+    def _account(self) -> storage.StorageAccount:
+        args = self.args
+        return storage.StorageAccount(
+            f"{self.context.prefix}-models",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            account_name=storage_account_name(self.context.prefix, args.subscription_id, "models"),
+            kind=storage.Kind.STORAGE_V2,
+            sku=storage.SkuArgs(name=storage.SkuName.STANDARD_ZRS),
+            allow_blob_public_access=False,
+            allow_shared_key_access=False,
+            allow_cross_tenant_replication=False,
+            default_to_o_auth_authentication=True,
+            enable_https_traffic_only=True,
+            minimum_tls_version=storage.MinimumTlsVersion.TLS1_2,
+            public_network_access="Enabled" if args.deployer_cidrs else "Disabled",
+            network_rule_set=storage.NetworkRuleSetArgs(
+                default_action=storage.DefaultAction.DENY,
+                bypass="AzureServices",
+                ip_rules=[
+                    storage.IPRuleArgs(i_p_address_or_range=cidr, action=storage.Action.ALLOW)
+                    for cidr in args.deployer_cidrs
+                ],
+            ),
+            encryption=storage.EncryptionArgs(
+                key_source=storage.KeySource.MICROSOFT_STORAGE,
+                require_infrastructure_encryption=True,
+                services=storage.EncryptionServicesArgs(
+                    blob=storage.EncryptionServiceArgs(enabled=True, key_type="Account"),
+                    file=storage.EncryptionServiceArgs(enabled=True, key_type="Account"),
+                ),
+            ),
+            tags=self.context.tags,
+            opts=self.child(holds_data=True),
+        )
+
+    def _upload(self, container: storage.BlobContainer) -> list[pulumi.Resource]:
+        """One blob a file: Azure ML wants a Triton model as a folder."""
+        args = self.args
+        return [
+            storage.Blob(
+                f"{self.context.prefix}-{entry.path}",
+                resource_group_name=args.resource_group_name,
+                account_name=self.account_name,
+                container_name=container.name,
+                blob_name=f"{self.package_prefix}/{entry.path}",
+                type=storage.BlobType.BLOCK,
+                source=pulumi.FileAsset(str(args.package_dir / entry.path)),
+                metadata={"sha256": entry.sha256},
+                opts=self.child(),
+            )
+            for entry in args.manifest.files
+            if entry.path.startswith("azureml/")
+        ]
+
+
+def storage_account_name(prefix: str, subscription_id: str, purpose: str) -> str:
+    """A storage account's name: 3 to 24 lower-case letters and digits, unique over all of Azure."""
+    unique = hashlib.sha256(f"{prefix}/{subscription_id}/{purpose}".encode()).hexdigest()[:10]
+    letters = "".join(c for c in f"{prefix}{purpose}" if c.isalnum()).lower()
+    return f"{letters[:14]}{unique}"

@@ -1,0 +1,82 @@
+"""Dashboards and alerts: the stack file's ``monitoring`` part; one set of thresholds for CloudWatch and Prometheus."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from components.retention import RetentionDays
+from spillway.contracts.settings import Settings
+
+Version = Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+$")]
+Repository = Annotated[str, Field(pattern=r"^(https|oci)://")]
+
+
+class MonitoringChart(Settings):
+    """A pinned Helm chart of the monitoring stack."""
+
+    enabled: bool = True
+    """Off where the cluster already has it."""
+    version: Version
+    """Exact chart version."""
+    repository: Repository = "https://prometheus-community.github.io/helm-charts"
+    """Chart repository; ``connectivity.mirror.charts`` replaces it."""
+    values: dict[str, Any] = Field(default_factory=dict)
+    """Further chart values, merged over ours: Alertmanager's receivers, for one. No secrets: name a Secret instead."""
+
+
+class PrometheusChart(MonitoringChart):
+    """``kube-prometheus-stack``: Prometheus, Alertmanager, Grafana, and the operator with its custom resources."""
+
+    version: Version = "77.5.0"
+    """Exact chart version."""
+    retention_days: int = Field(default=15, ge=1, le=365)
+    """Days that Prometheus keeps metrics."""
+    storage: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Mi|Gi|Ti)$")] | None = None
+    """Size of Prometheus' volume; without one its metrics last as long as its pod."""
+    storage_class: str | None = None
+    """Storage class of that volume; by default the cluster's."""
+
+
+class AdapterChart(MonitoringChart):
+    """``prometheus-adapter``: gives the model servers' autoscaler its metrics."""
+
+    version: Version = "5.1.0"
+    """Exact chart version."""
+
+
+class ChartsSettings(Settings):
+    """What is installed in the private cluster to watch it."""
+
+    prometheus: PrometheusChart = PrometheusChart()
+    """Prometheus, Alertmanager and Grafana."""
+    adapter: AdapterChart = AdapterChart()
+    """Custom metrics for autoscaling."""
+
+
+class MonitoringSettings(Settings):
+    """Thresholds of the three symptoms this kit exists for, and how long logs stay."""
+
+    max_latency_p99_s: float = Field(default=5.0, gt=0)
+    """P99 latency, in seconds, above which an alert fires."""
+    max_queue_depth: int = Field(default=1000, ge=1)
+    """Waiting requests above which an alert fires."""
+    max_gpu_utilisation: float = Field(default=0.9, gt=0, le=1)
+    """Share of a GPU's time, 0 to 1, above which it counts as saturated."""
+    max_spill_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the requests, 0 to 1, that burst sites may answer before an alert fires."""
+    max_failures_per_minute: float = Field(default=10.0, gt=0)
+    """Requests a minute that the Azure ML endpoint may fail or refuse before an alert fires, 5xx and 429 each."""
+    alert_minutes: int = Field(default=5, ge=1, le=60)
+    """Minutes in a row above a threshold before its alert fires."""
+    scrape_interval_s: int = Field(default=15, ge=5, le=300)
+    """Seconds between two readings of Prometheus."""
+    log_retention_days: RetentionDays = 30
+    """Days that logs are kept."""
+    dashboard: bool = True
+    """Whether dashboards are made."""
+    notify_when_healthy: bool = True
+    """Whether the end of an alert is told too."""
+    charts: ChartsSettings = ChartsSettings()
+    """Helm charts in the private cluster."""

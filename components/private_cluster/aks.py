@@ -1,0 +1,285 @@
+"""The private GPU cluster on AKS: private API server, Entra log-in only, workload identity, system and GPU pools.
+
+The kubeconfig holds no credential: with local accounts off Azure hands out one that calls ``kubelogin``, and so does
+this one, in the log-in mode of the settings. Whoever deploys needs ``kubelogin``, a log-in, and a way into the VNet.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from itertools import pairwise
+from typing import Any, Final
+
+import pulumi
+import yaml
+from pulumi_azure_native import authorization, containerservice, managedidentity, monitor, operationalinsights
+
+from components.base import Component, StackContext
+from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
+
+NETWORK_CONTRIBUTOR: Final = "4d97b98b-1d4f-4787-a291-c67834d212e7"
+"""Built-in role id. Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+
+CONTROL_PLANE_LOGS: Final = (
+    "kube-apiserver",
+    "kube-audit-admin",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "cluster-autoscaler",
+    "guard",
+)
+"""Categories of AKS resource logs; audit without reads, which would be most of it."""
+
+KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
+
+
+@dataclass(frozen=True)
+class AksArgs:
+    """``vnet_id``: for the outputs of others only; nodes and internal load balancers live in ``nodes_subnet_id``."""
+
+    settings: AksSettings
+    resource_group_name: pulumi.Input[str]
+    location: str
+    subscription_id: str
+    tenant_id: str
+    vnet_id: pulumi.Input[str]
+    nodes_subnet_id: pulumi.Input[str]
+
+
+class Aks(Component):
+    """Outputs: ``name``, ``kubeconfig`` (secret, YAML), ``oidc_issuer_url``, ``ready`` (resources to depend on before
+    workloads are deployed)."""
+
+    def __init__(self, context: StackContext, args: AksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("private_cluster", context, opts)
+        self.args = args
+        self.settings = args.settings
+        self.identity = self._identity()
+        self.logs = self._logs()
+        self.cluster = self._cluster(self._network_grant())
+        self.name = self.cluster.name
+        self.oidc_issuer_url: pulumi.Output[str] = self.cluster.oidc_issuer_profile.apply(
+            lambda profile: (profile.issuer_url if profile else None) or ""
+        )
+        pool = self._gpu_pool()
+        self._control_plane_logs()
+        self._maintenance()
+        self.kubeconfig = self._kubeconfig()
+        self.ready: list[pulumi.Resource] = [self.cluster, pool]
+        self.register_outputs(
+            {"name": self.name, "kubeconfig": self.kubeconfig, "oidc_issuer_url": self.oidc_issuer_url}
+        )
+
+    def _identity(self) -> managedidentity.UserAssignedIdentity:
+        return managedidentity.UserAssignedIdentity(
+            f"{self.context.prefix}-aks",
+            resource_group_name=self.args.resource_group_name,
+            location=self.args.location,
+            resource_name_=f"{self.context.prefix}-aks",
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _network_grant(self) -> authorization.RoleAssignment:
+        """The control plane puts nodes and internal load balancers into this one subnet, and nowhere else."""
+        roles = f"/subscriptions/{self.args.subscription_id}/providers/Microsoft.Authorization/roleDefinitions"
+        return authorization.RoleAssignment(
+            f"{self.context.prefix}-aks-subnet",
+            scope=self.args.nodes_subnet_id,
+            principal_id=self.identity.principal_id,
+            principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL,
+            role_definition_id=f"{roles}/{NETWORK_CONTRIBUTOR}",
+            opts=self.child(),
+        )
+
+    def _logs(self) -> operationalinsights.Workspace:
+        return operationalinsights.Workspace(
+            f"{self.context.prefix}-aks-logs",
+            resource_group_name=self.args.resource_group_name,
+            location=self.args.location,
+            workspace_name=f"{self.context.prefix}-aks-logs",
+            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
+            retention_in_days=self.settings.log_retention_days,
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _cluster(self, grant: pulumi.Resource) -> containerservice.ManagedCluster:
+        args, settings, prefix = self.args, self.settings, self.context.prefix
+        return containerservice.ManagedCluster(
+            f"{prefix}-cluster",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            resource_name_=prefix,
+            dns_prefix=prefix,
+            kubernetes_version=settings.kubernetes_version,
+            node_resource_group=f"{prefix}-nodes",
+            sku=containerservice.ManagedClusterSKUArgs(name="Base", tier="Standard"),
+            identity=containerservice.ManagedClusterIdentityArgs(
+                type=containerservice.ResourceIdentityType.USER_ASSIGNED, user_assigned_identities=[self.identity.id]
+            ),
+            enable_rbac=True,
+            disable_local_accounts=True,
+            aad_profile=containerservice.ManagedClusterAADProfileArgs(
+                managed=True,
+                enable_azure_rbac=True,
+                admin_group_object_ids=list(settings.admin_group_ids) or None,
+                tenant_id=args.tenant_id,
+            ),
+            api_server_access_profile=containerservice.ManagedClusterAPIServerAccessProfileArgs(
+                enable_private_cluster=True,
+                enable_private_cluster_public_fqdn=False,
+                private_dns_zone="system",
+                # It would run commands in the cluster for whoever may call Azure, from any network.
+                disable_run_command=True,
+            ),
+            network_profile=containerservice.ContainerServiceNetworkProfileArgs(
+                network_plugin="azure",
+                network_plugin_mode="overlay",
+                network_dataplane="cilium",
+                network_policy="cilium",
+                pod_cidr=settings.pod_cidr,
+                service_cidr=settings.service_cidr,
+                dns_service_ip=str(IPv4Network(settings.service_cidr)[10]),
+                load_balancer_sku="standard",
+                outbound_type=settings.outbound,
+            ),
+            oidc_issuer_profile=containerservice.ManagedClusterOIDCIssuerProfileArgs(enabled=True),
+            security_profile=self._security(),
+            addon_profiles={"azurepolicy": containerservice.ManagedClusterAddonProfileArgs(enabled=True)},
+            auto_upgrade_profile=containerservice.ManagedClusterAutoUpgradeProfileArgs(
+                upgrade_channel=settings.upgrade_channel, node_os_upgrade_channel="NodeImage"
+            ),
+            agent_pool_profiles=[self._system_pool(settings.system_pool)],
+            tags=self.context.tags,
+            # The autoscaler owns the number of nodes once the pool is there.
+            opts=self.child(depends_on=[grant], ignore_changes=["agentPoolProfiles[0].count"]),
+        )
+
+    def _security(self) -> containerservice.ManagedClusterSecurityProfileArgs:
+        defender = None
+        if self.settings.defender:
+            defender = containerservice.ManagedClusterSecurityProfileDefenderArgs(
+                log_analytics_workspace_resource_id=self.logs.id,
+                security_monitoring=containerservice.ManagedClusterSecurityProfileDefenderSecurityMonitoringArgs(
+                    enabled=True
+                ),
+            )
+        return containerservice.ManagedClusterSecurityProfileArgs(
+            workload_identity=containerservice.ManagedClusterSecurityProfileWorkloadIdentityArgs(enabled=True),
+            image_cleaner=containerservice.ManagedClusterSecurityProfileImageCleanerArgs(
+                enabled=True, interval_hours=168
+            ),
+            defender=defender,
+        )
+
+    def _system_pool(self, pool: AksSystemPool) -> containerservice.ManagedClusterAgentPoolProfileArgs:
+        return containerservice.ManagedClusterAgentPoolProfileArgs(
+            name="system", mode=containerservice.AgentPoolMode.SYSTEM, **self._nodes(pool, {}, ())
+        )
+
+    def _gpu_pool(self) -> containerservice.AgentPool:
+        settings = self.settings
+        is_nvidia = settings.accelerator == "nvidia"
+        labels = {"nvidia.com/gpu.present": "true"} if is_nvidia else {"feature.node.kubernetes.io/amd-gpu": "true"}
+        taint = Taint(key=GPU_TAINT_KEYS[settings.accelerator], value="present")
+        return containerservice.AgentPool(
+            f"{self.context.prefix}-gpu",
+            resource_group_name=self.args.resource_group_name,
+            resource_name_=self.cluster.name,
+            agent_pool_name="gpu",
+            mode=containerservice.AgentPoolMode.USER,
+            # Azure's images bring NVIDIA's driver; AMD's comes with its operator.
+            gpu_profile=containerservice.GPUProfileArgs(driver="Install" if is_nvidia else "None"),
+            **self._nodes(settings.gpu_pool, labels, (taint,)),
+            opts=self.child(ignore_changes=["count"]),
+        )
+
+    def _nodes(self, pool: AksSystemPool | AksGpuPool, labels: dict[str, str], taints: tuple[Taint, ...]) -> Any:
+        """What both pools say in the same words."""
+        all_taints = [f"{taint.key}={taint.value}:{taint.effect}" for taint in (*taints, *pool.taints)]
+        return {
+            "vm_size": pool.vm_size,
+            "count": pool.start_size,
+            "enable_auto_scaling": True,
+            "min_count": pool.min_size,
+            "max_count": pool.max_size,
+            "availability_zones": list(self.settings.zones),
+            "vnet_subnet_id": self.args.nodes_subnet_id,
+            "type": containerservice.AgentPoolType.VIRTUAL_MACHINE_SCALE_SETS,
+            "os_type": containerservice.OSType.LINUX,
+            "os_sku": containerservice.OSSKU.UBUNTU,
+            "os_disk_size_gb": pool.disk_gib,
+            "enable_encryption_at_host": self.settings.encryption_at_host,
+            "enable_node_public_ip": False,
+            "orchestrator_version": self.settings.kubernetes_version,
+            "node_labels": {**labels, **pool.labels},
+            "node_taints": all_taints or None,
+            "upgrade_settings": containerservice.AgentPoolUpgradeSettingsArgs(
+                max_surge="1", drain_timeout_in_minutes=30
+            ),
+            "tags": self.context.tags,
+        }
+
+    def _control_plane_logs(self) -> None:
+        monitor.DiagnosticSetting(
+            f"{self.context.prefix}-aks-control-plane",
+            resource_uri=self.cluster.id,
+            name="spillway",
+            workspace_id=self.logs.id,
+            logs=[monitor.DiagnosticsLogSettingsArgs(category=name, enabled=True) for name in CONTROL_PLANE_LOGS],
+            metrics=[monitor.DiagnosticsMetricSettingsArgs(category="AllMetrics", enabled=True)],
+            opts=self.child(),
+        )
+
+    def _maintenance(self) -> None:
+        """Upgrades of Kubernetes and of the nodes' images, both in one weekly window."""
+        for short, config in (
+            ("upgrades", "aksManagedAutoUpgradeSchedule"),
+            ("node-images", "aksManagedNodeOSUpgradeSchedule"),
+        ):
+            containerservice.MaintenanceConfiguration(
+                f"{self.context.prefix}-aks-{short}",
+                resource_group_name=self.args.resource_group_name,
+                resource_name_=self.cluster.name,
+                config_name=config,
+                maintenance_window=containerservice.MaintenanceWindowArgs(
+                    duration_hours=4,
+                    start_time=self.settings.maintenance_start,
+                    utc_offset="+00:00",
+                    schedule=containerservice.ScheduleArgs(
+                        weekly=containerservice.WeeklyScheduleArgs(
+                            day_of_week=self.settings.maintenance_day, interval_weeks=1
+                        )
+                    ),
+                ),
+                opts=self.child(),
+            )
+
+    def _kubeconfig(self) -> pulumi.Output[str]:
+        credentials = containerservice.list_managed_cluster_user_credentials_output(
+            resource_group_name=self.args.resource_group_name,
+            resource_name=self.cluster.name,
+            format="exec",
+            opts=pulumi.InvokeOutputOptions(parent=self),
+        )
+        return pulumi.Output.secret(
+            credentials.apply(lambda found: kubeconfig(found.kubeconfigs[0].value, self.settings.login))
+        )
+
+
+def kubeconfig(encoded: str, login: str) -> str:
+    """Azure's kubeconfig (base64 YAML) with another log-in: Azure's asks for a code in a browser."""
+    config = yaml.safe_load(base64.b64decode(encoded))
+    for user in config["users"]:
+        command = user["user"].get("exec")
+        if command:
+            command["args"] = _login_arguments(command.get("args") or [], login)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _login_arguments(given: list[str], login: str) -> list[str]:
+    kept = [text for option, value in pairwise(given) if option in KEPT_LOGIN_OPTIONS for text in (option, value)]
+    return ["get-token", *kept, "--login", login]

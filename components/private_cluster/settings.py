@@ -1,0 +1,415 @@
+"""The private GPU cluster: the stack file's ``private_cluster`` part, one model for each kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from components.connectivity.settings import Cidr
+from components.retention import RetentionDays
+from spillway.contracts.settings import Settings
+
+Accelerator = Literal["nvidia", "amd"]
+
+GPU_TAINT_KEYS: dict[Accelerator, str] = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}
+"""The taint on GPU nodes, which is also the name of the resource that pods ask for."""
+
+
+class Taint(Settings):
+    """Keeps pods off a node that do not tolerate it."""
+
+    key: str
+    """The taint's key."""
+
+    value: str = ""
+    """The taint's value."""
+
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+    """What happens to pods that do not tolerate it."""
+
+
+class Pool(Settings):
+    """A pool of nodes, bounded by a minimum and a maximum."""
+
+    min_size: Annotated[int, Field(ge=0)] = 1
+    """Nodes that are always there."""
+
+    max_size: Annotated[int, Field(ge=1)] = 4
+    """Nodes that the autoscaler may grow to."""
+
+    desired_size: Annotated[int, Field(ge=0)] | None = None
+    """Nodes to start with, by default the minimum; afterwards the autoscaler decides."""
+
+    disk_gib: Annotated[int, Field(ge=30, le=16384)] = 100
+    """Root volume of a node, GiB."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Further node labels."""
+
+    taints: tuple[Taint, ...] = ()
+    """Further node taints."""
+
+    @property
+    def start_size(self) -> int:
+        """Nodes at creation."""
+        return self.min_size if self.desired_size is None else self.desired_size
+
+    @model_validator(mode="after")
+    def _sizes_are_ordered(self) -> Pool:
+        if not self.min_size <= self.start_size <= self.max_size:
+            raise ValueError(
+                f"min_size {self.min_size}, desired_size {self.start_size}, max_size {self.max_size} are out of order; "
+                "allowed: min_size <= desired_size <= max_size"
+            )
+        return self
+
+
+class EksSystemPool(Pool):
+    """EKS nodes for everything that needs no GPU."""
+
+    instance_type: str = "m7i.large"
+    """EC2 instance type."""
+
+    ami_type: Literal["AL2023_x86_64_STANDARD", "AL2023_ARM_64_STANDARD"] = "AL2023_x86_64_STANDARD"
+    """Machine image; the ARM one for Graviton instance types."""
+
+    min_size: Annotated[int, Field(ge=0)] = 3
+    """Nodes that are always there: one a zone."""
+
+    max_size: Annotated[int, Field(ge=1)] = 6
+    """Nodes that the autoscaler may grow to."""
+
+
+class EksGpuPool(Pool):
+    """EKS nodes with NVIDIA GPUs."""
+
+    instance_type: str = "g6.xlarge"
+    """EC2 instance type."""
+
+    gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 1
+    """GPUs of that instance type; capacity, quota and cost are counted with it."""
+
+    ami_type: Literal["AL2023_x86_64_NVIDIA", "AL2023_ARM_64_NVIDIA"] = "AL2023_x86_64_NVIDIA"
+    """Machine image; it brings the NVIDIA driver and container toolkit."""
+
+    capacity_type: Literal["ON_DEMAND", "SPOT", "CAPACITY_BLOCK"] = "ON_DEMAND"
+    """How the instances are bought. The core of the service should not be interruptible."""
+
+    disk_gib: Annotated[int, Field(ge=30, le=16384)] = 200
+    """Root volume of a node, GiB; Triton images are large."""
+
+
+class AksSystemPool(Pool):
+    """AKS nodes for everything that needs no GPU."""
+
+    vm_size: str = "Standard_D4s_v5"
+    """Azure VM size."""
+
+    min_size: Annotated[int, Field(ge=1)] = 3
+    """Nodes that are always there: one a zone. A system pool is never empty."""
+
+    max_size: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Nodes that the autoscaler may grow to."""
+
+
+class AksGpuPool(Pool):
+    """AKS nodes with GPUs."""
+
+    vm_size: str = "Standard_NC24ads_A100_v4"
+    """Azure VM size; for ``accelerator: amd`` one of the ND MI300X sizes."""
+
+    gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 1
+    """GPUs of that VM size; capacity, quota and cost are counted with it."""
+
+    max_size: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Nodes that the autoscaler may grow to."""
+
+    disk_gib: Annotated[int, Field(ge=30, le=2048)] = 200
+    """OS disk of a node, GiB; Triton images are large."""
+
+
+class Quota(Settings):
+    """What one namespace may ask for in all."""
+
+    cpu: str = "32"
+    """CPU requests."""
+
+    memory: str = "128Gi"
+    """Memory requests."""
+
+    pods: Annotated[int, Field(ge=1)] = 50
+    """Pods."""
+
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs; by default what the GPU pool can grow to in the serving namespace, none elsewhere."""
+
+
+class Quotas(Settings):
+    """Resource quotas, one a namespace."""
+
+    serving: Quota = Quota(cpu="128", memory="1024Gi", pods=100)
+    """``spillway-serving``."""
+
+    gateway: Quota = Quota(cpu="32", memory="64Gi", pods=50, gpus=0)
+    """``spillway-gateway``."""
+
+    system: Quota = Quota(cpu="16", memory="64Gi", pods=50, gpus=0)
+    """``spillway-system``."""
+
+
+class ChartSettings(Settings):
+    """A pinned Helm chart."""
+
+    enabled: bool = True
+    """Off where the cluster already has it."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")]
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")]
+    """Chart repository; ``connectivity.mirror.charts`` replaces it."""
+
+
+class NvidiaOperatorSettings(ChartSettings):
+    """The NVIDIA GPU operator."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v25.10.0"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://helm.ngc.nvidia.com/nvidia"
+    """Chart repository."""
+
+    driver: bool | None = None
+    """Install the driver; by default off on EKS and AKS, whose images bring it, and on for an existing cluster."""
+
+    toolkit: bool | None = None
+    """Install the container toolkit; by default as ``driver``."""
+
+
+class AmdOperatorSettings(ChartSettings):
+    """The AMD GPU operator."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v1.4.0"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://rocm.github.io/gpu-operator"
+    """Chart repository."""
+
+    driver: bool = False
+    """Install the driver; off where the node image brings it."""
+
+
+class DcgmSettings(ChartSettings):
+    """NVIDIA's GPU metrics exporter. The GPU operator runs it; the chart is for clusters without the operator."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "4.6.0"
+    """Exact chart version, used where ``nvidia_operator.enabled`` is false."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://nvidia.github.io/dcgm-exporter/helm-charts"
+    """Chart repository."""
+
+    interval_s: Annotated[int, Field(ge=1, le=60)] = 5
+    """Seconds between samples."""
+
+
+class AutoscalerSettings(ChartSettings):
+    """The cluster autoscaler on EKS; AKS brings its own."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "9.50.1"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://kubernetes.github.io/autoscaler"
+    """Chart repository."""
+
+    namespace: str = "kube-system"
+    """Namespace of the release; the role is bound to it."""
+
+    service_account: str = "cluster-autoscaler"
+    """Service account of the release; the role is bound to it."""
+
+
+class _Cluster(Settings):
+    """What all kinds share."""
+
+    accelerator: Accelerator = "nvidia"
+    """GPU vendor of the cluster's nodes."""
+
+    authorised_cidrs: tuple[Cidr, ...] = ()
+    """Networks, beside the deployer's, that may reach the API server."""
+
+    quotas: Quotas = Quotas()
+    """Resource quotas of Spillway's namespaces."""
+
+    nvidia_operator: NvidiaOperatorSettings = NvidiaOperatorSettings()
+    """The GPU operator with ``accelerator: nvidia``."""
+
+    amd_operator: AmdOperatorSettings = AmdOperatorSettings()
+    """The GPU operator with ``accelerator: amd``."""
+
+    dcgm: DcgmSettings = DcgmSettings()
+    """GPU metrics with ``accelerator: nvidia``."""
+
+
+class EksSettings(_Cluster):
+    """An EKS cluster of our own, in the VPC of ``connectivity``."""
+
+    kind: Literal["eks"] = "eks"
+    """Which kind of cluster."""
+
+    kubernetes_version: Annotated[str, Field(pattern=r"^1\.\d+$")] = "1.34"
+    """Kubernetes minor version."""
+
+    system_pool: EksSystemPool = EksSystemPool()
+    """Nodes without GPUs."""
+
+    gpu_pool: EksGpuPool = EksGpuPool()
+    """Nodes with GPUs."""
+
+    log_retention_days: RetentionDays = 90
+    """Days that control-plane logs are kept."""
+
+    admin_role_arns: tuple[Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+$")], ...] = ()
+    """Who administers the cluster. When empty, whoever creates it does."""
+
+    viewer_role_arns: tuple[Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+$")], ...] = ()
+    """Who may read the cluster's objects."""
+
+    addon_versions: dict[str, str] = Field(default_factory=dict)
+    """Exact versions of EKS add-ons by name; EKS's default for the others."""
+
+    metadata_hop_limit: Annotated[int, Field(ge=1, le=2)] = 1
+    """IMDSv2 hop limit: at 1 pods cannot reach the node's credentials."""
+
+    oidc_thumbprint: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
+    """SHA-1 of the CA above EKS's OIDC issuers (Starfield Services Root, Amazon's)."""
+
+    key_deletion_days: Annotated[int, Field(ge=7, le=30)] = 30
+    """Days between deletion of a key and its end."""
+
+    autoscaler: AutoscalerSettings = AutoscalerSettings()
+    """The cluster autoscaler."""
+
+    @field_validator("accelerator")
+    @classmethod
+    def _no_rocm_on_aws(cls, accelerator: Accelerator) -> Accelerator:
+        if accelerator == "amd":
+            raise ValueError(
+                "AWS has no ROCm instances, so kind: eks allows accelerator: nvidia only; "
+                "for AMD GPUs use kind: existing, or kind: aks with an ND MI300X vm_size"
+            )
+        return accelerator
+
+
+class AksSettings(_Cluster):
+    """A private AKS cluster of our own, in the VNet of ``connectivity``."""
+
+    kind: Literal["aks"]
+    """Which kind of cluster."""
+
+    kubernetes_version: Annotated[str, Field(pattern=r"^1\.\d+(\.\d+)?$")] = "1.34"
+    """Kubernetes version."""
+
+    system_pool: AksSystemPool = AksSystemPool()
+    """Nodes without GPUs."""
+
+    gpu_pool: AksGpuPool = AksGpuPool()
+    """Nodes with GPUs."""
+
+    zones: tuple[Annotated[str, Field(pattern=r"^[123]$")], ...] = ("1", "2", "3")
+    """Availability zones of the node pools; fewer where the GPU size is not in all of them."""
+
+    log_retention_days: Annotated[int, Field(ge=30, le=730)] = 90
+    """Days that the Log Analytics workspace keeps logs."""
+
+    admin_group_ids: tuple[str, ...] = ()
+    """Object ids of the Entra groups that administer the cluster; when empty, whoever has the Azure role
+    "Azure Kubernetes Service RBAC Cluster Admin" on it. There are no local accounts."""
+
+    login: Literal["azurecli", "workloadidentity", "spn", "msi"] = "azurecli"
+    """How the deployer logs in to the API server: a mode of ``kubelogin``, which has to be on its PATH."""
+
+    pod_cidr: Cidr = "172.20.0.0/16"
+    """Network of the pods, an overlay: seen inside the cluster only."""
+
+    service_cidr: Cidr = "172.21.0.0/16"
+    """Network of the services, seen inside the cluster only."""
+
+    outbound: Literal["loadBalancer", "userDefinedRouting", "none"] = "loadBalancer"
+    """How nodes reach out: Azure's load balancer, a route of your own to a firewall, or not at all (mirrors only)."""
+
+    encryption_at_host: bool = True
+    """Encrypt temporary disks and caches on the hosts; the subscription needs the feature EncryptionAtHost."""
+
+    upgrade_channel: Literal["none", "patch", "stable"] = "patch"
+    """Which upgrades Azure makes by itself, in the maintenance window."""
+
+    maintenance_day: Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"] = "Sunday"
+    """Weekday of the maintenance window."""
+
+    maintenance_start: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
+    """Start of the maintenance window, UTC; it lasts four hours."""
+
+    defender: bool = False
+    """Microsoft Defender for Containers on the nodes; it is billed by core."""
+
+    @model_validator(mode="after")
+    def _no_authorised_networks(self) -> AksSettings:
+        if self.authorised_cidrs:
+            raise ValueError(
+                "authorised_cidrs is given, but a private AKS API server is reached inside its network only; "
+                "remove authorised_cidrs and deploy from the VNet or a network peered with it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _amd_size_for_amd(self) -> AksSettings:
+        is_amd_size = "MI300X" in self.gpu_pool.vm_size
+        if is_amd_size != (self.accelerator == "amd"):
+            raise ValueError(
+                f"gpu_pool.vm_size {self.gpu_pool.vm_size} does not fit accelerator: {self.accelerator}; with amd use "
+                "Standard_ND96isr_MI300X_v5, with nvidia an NC or ND size with NVIDIA GPUs"
+            )
+        return self
+
+
+class ExistingSettings(_Cluster):
+    """A cluster that is already there: on premises, or any other."""
+
+    kind: Literal["existing"]
+    """Which kind of cluster."""
+
+    kubeconfig_path: str | None = None
+    """Path of a kubeconfig file, relative to the project; or use ``kubeconfig_secret``."""
+
+    kubeconfig_secret: str | None = None
+    """Name of the stack secret that holds the kubeconfig."""
+
+    context: str | None = None
+    """Context of the kubeconfig; by default its current one."""
+
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """GPU nodes of the cluster, for capacity and cost."""
+
+    gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 8
+    """GPUs a node, for capacity and cost."""
+
+    dollars_per_node_hour: Annotated[float, Field(ge=0)]
+    """What one GPU node costs an hour, US dollars, written off over its life with power and space; no list has it."""
+
+    @model_validator(mode="after")
+    def _one_kubeconfig(self) -> ExistingSettings:
+        if (self.kubeconfig_path is None) == (self.kubeconfig_secret is None):
+            raise ValueError(
+                "give exactly one of kubeconfig_path (a file) and kubeconfig_secret (the name of a stack secret)"
+            )
+        return self
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.nodes * self.gpus_per_node
+
+
+PrivateClusterSettings = Annotated[EksSettings | AksSettings | ExistingSettings, Field(discriminator="kind")]
+"""The stack file's ``private_cluster``: one of three models, by ``kind``."""
