@@ -1,0 +1,56 @@
+"""From Pulumi's config to a composed site. Everything is checked before the first resource is registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime import config as runtime_config
+
+from spillway.contracts.manifest import PackageError, verify_package
+from stacks.errors import NAMESPACE, Problem, StackConfigError
+from stacks.package import Package
+from stacks.rules import problems_with_package
+from stacks.settings import SECRETS_NAMESPACE, StackSettings, read_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def deploy() -> dict[str, Any]:
+    """Register the stack's resources and return its outputs.
+
+    Raises ``pulumi.RunError`` with one line for each thing that is wrong with the stack file.
+    """
+    config = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
+    prefix = f"{SECRETS_NAMESPACE}:"
+    names = frozenset(key.removeprefix(prefix) for key in config if key.startswith(prefix))
+    try:
+        hidden = frozenset(key for key in config if runtime_config.is_config_secret(key))
+        settings = read_settings(config, names, hidden)
+        package = _package(settings)
+    except StackConfigError as error:
+        raise pulumi.RunError(f"the stack file {_stack_file()} cannot be deployed:\n{error}") from None
+    # Provider SDKs are imported only now, so that a faulty stack file is refused at once.
+    from stacks.hybrid import compose
+
+    secrets = {name: pulumi.Config(SECRETS_NAMESPACE).require_secret(name) for name in names}
+    return compose(settings, pulumi.get_stack(), package, secrets, ROOT)
+
+
+def _package(settings: StackSettings) -> Package:
+    path = ROOT / settings.package.path
+    try:
+        package = Package(verify_package(path), path)
+    except PackageError as error:
+        raise StackConfigError(
+            [Problem(f"{NAMESPACE}:package.path", repr(settings.package.path), f"{error} Run `spillway package`.")]
+        ) from None
+    problems = problems_with_package(settings, package.manifest)
+    if problems:
+        raise StackConfigError(problems)
+    return package
+
+
+def _stack_file() -> str:
+    return f"stacks/config/Pulumi.{pulumi.get_stack()}.yaml"
