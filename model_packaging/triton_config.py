@@ -1,0 +1,181 @@
+"""Triton's ``config.pbtxt`` from typed values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from model_packaging.config import ServingConfig
+from spillway.contracts.classes import DEFAULT_CLASS, PROMISES
+from spillway.contracts.manifest import TensorSpec
+
+_INSTANCE_KINDS: Final = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
+_CONFIG_TYPES: Final = {"BYTES": "TYPE_STRING"}
+_WARM_UP_LENGTH: Final = 16
+
+
+class Enum(str):
+    """A value that is written without quotes."""
+
+
+@dataclass(frozen=True)
+class EnsembleStep:
+    """One step: a model, and which ensemble tensor each of its inputs and outputs is."""
+
+    model: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+def encoder_config(
+    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], serving: ServingConfig
+) -> dict[str, Any]:
+    """An ONNX model with dynamic batching, priorities and warm-up. Specs carry the batch axis first."""
+    config: dict[str, Any] = {
+        "name": name,
+        "backend": "onnxruntime",
+        "max_batch_size": serving.max_batch_size,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "input": [_tensor(spec) for spec in inputs],
+        "output": [_tensor(spec) for spec in outputs],
+        "instance_group": [{"kind": Enum(_INSTANCE_KINDS[serving.instance_kind]), "count": serving.instances}],
+        "dynamic_batching": _dynamic_batching(serving, delay_ms=serving.batching.max_queue_delay_ms, bounded=True),
+    }
+    if serving.intra_op_threads:
+        config["parameters"] = [_parameter("intra_op_thread_count", str(serving.intra_op_threads))]
+    if serving.warm_up:
+        config["model_warmup"] = [_warm_up(inputs, size) for size in sorted({1, serving.max_batch_size})]
+    return config
+
+
+def tokenizer_config(name: str, max_length: int, serving: ServingConfig) -> dict[str, Any]:
+    """The tokenizer: batches what is there and waits for nothing; the encoder behind it bounds the queue."""
+    return {
+        "name": name,
+        "backend": "python",
+        "max_batch_size": serving.max_batch_size,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "input": [{"name": "TEXT", "data_type": Enum("TYPE_STRING"), "dims": [1]}],
+        "output": [
+            {"name": part, "data_type": Enum("TYPE_INT64"), "dims": [-1]} for part in ("input_ids", "attention_mask")
+        ],
+        "instance_group": [{"kind": Enum("KIND_CPU"), "count": 1}],
+        "dynamic_batching": _dynamic_batching(serving, delay_ms=0, bounded=False),
+        "parameters": [
+            _parameter("max_length", str(max_length)),
+            _parameter("pad_to_multiple_of", str(serving.pad_to_multiple_of)),
+        ],
+    }
+
+
+def ensemble_config(
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    steps: Sequence[EnsembleStep],
+    serving: ServingConfig,
+) -> dict[str, Any]:
+    """The model that clients call. A request's priority and timeout pass through to the steps."""
+    config: dict[str, Any] = {
+        "name": name,
+        "platform": "ensemble",
+        "max_batch_size": serving.max_batch_size,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "input": [_tensor(spec) for spec in inputs],
+        "output": [_tensor(spec) for spec in outputs],
+        "ensemble_scheduling": {
+            "step": [
+                {
+                    "model_name": step.model,
+                    "model_version": -1,
+                    "input_map": [{"key": key, "value": value} for key, value in step.inputs.items()],
+                    "output_map": [{"key": key, "value": value} for key, value in step.outputs.items()],
+                }
+                for step in steps
+            ]
+        },
+    }
+    return config
+
+
+def with_response_cache(config: dict[str, Any]) -> dict[str, Any]:
+    """The same, answering repeated requests from the server's response cache (the server needs ``--cache-config``)."""
+    return {**config, "response_cache": {"enable": True}}
+
+
+def to_pbtxt(message: dict[str, Any], indent: int = 0) -> str:
+    """Protocol-buffer text format of nested dicts, lists and scalars."""
+    pad = "  " * indent
+    lines: list[str] = []
+    for key, value in message.items():
+        if isinstance(value, dict):
+            lines.append(f"{pad}{key} {{\n{to_pbtxt(value, indent + 1)}{pad}}}\n")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{pad}{key} {{\n{to_pbtxt(item, indent + 1)}{pad}}}\n" for item in value]
+        elif isinstance(value, list):
+            lines.append(f"{pad}{key}: [ {', '.join(_scalar(item) for item in value)} ]\n")
+        else:
+            lines.append(f"{pad}{key}: {_scalar(value)}\n")
+    return "".join(lines)
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value)
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    data_type = Enum(_CONFIG_TYPES.get(spec.dtype, f"TYPE_{spec.dtype}"))
+    return {"name": spec.name, "data_type": data_type, "dims": list(spec.shape[1:])}
+
+
+def _parameter(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "value": {"string_value": value}}
+
+
+def _dynamic_batching(serving: ServingConfig, *, delay_ms: float, bounded: bool) -> dict[str, Any]:
+    batching = serving.batching
+    queue_size = batching.max_queue_size if bounded else 0
+
+    def policy(seconds: float) -> dict[str, Any]:
+        return {
+            "timeout_action": Enum("REJECT"),
+            "default_timeout_microseconds": round(seconds * 1e6),
+            "allow_timeout_override": True,
+            "max_queue_size": queue_size,
+        }
+
+    return {
+        "max_queue_delay_microseconds": round(delay_ms * 1000),
+        "priority_levels": len(PROMISES),
+        "default_priority_level": PROMISES[DEFAULT_CLASS].triton_priority,
+        "default_queue_policy": policy(batching.timeout_s[DEFAULT_CLASS]),
+        "priority_queue_policy": [
+            {"key": promise.triton_priority, "value": policy(batching.timeout_s[name])}
+            for name, promise in sorted(PROMISES.items())
+        ],
+    }
+
+
+def _warm_up(inputs: Sequence[TensorSpec], batch_size: int) -> dict[str, Any]:
+    """A request of zeros: they are valid token ids, and an all-zero mask is guarded against."""
+    return {
+        "name": f"zeros_batch_{batch_size}",
+        "batch_size": batch_size,
+        "inputs": [
+            {
+                "key": spec.name,
+                "value": {
+                    "data_type": Enum(f"TYPE_{spec.dtype}"),
+                    "dims": [size if size > 0 else _WARM_UP_LENGTH for size in spec.shape[1:]],
+                    "zero_data": True,
+                },
+            }
+            for spec in inputs
+        ],
+    }
