@@ -1,0 +1,190 @@
+"""The Azure stand-in's Resource Manager: ``python -m spillway.twin.azure.server --port N --state-dir D``.
+
+Loopback only. Resources are kept in memory and blobs under the state directory; both are gone after a restart, like
+after a reboot. Blobs: ``/_blob/{account}/{container}/{name}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from spillway.twin.azure.manager import ArmError, ResourceManager, row_at
+
+_MAX_BODY: Final = 4 * 1024**3
+
+
+class Api:
+    def __init__(self, manager: ResourceManager, blobs: Path) -> None:
+        self.manager, self.blobs = manager, blobs
+        self.boot_id = str(uuid.uuid4())
+        self._blob_info: dict[str, dict[str, str]] = {}
+        shutil.rmtree(blobs, ignore_errors=True)
+        blobs.mkdir(parents=True)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=_MAX_BODY, middlewares=[_errors])
+        app.router.add_get("/_spillway/health", self.health)
+        app.router.add_get("/subscriptions", self.subscriptions)
+        app.router.add_get("/_blob/{account}/{container}", self.blob_names)
+        app.router.add_route("*", "/_blob/{account}/{container}/{name:.+}", self.blob)
+        app.router.add_route("*", "/{path:.+}", self.resource)
+        return app
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.json_response({"boot_id": self.boot_id})
+
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        found = self.manager.subscriptions()
+        return web.json_response({"value": [{"id": f"/subscriptions/{s}", "subscriptionId": s} for s in found]})
+
+    async def blob_names(self, request: web.Request) -> web.Response:
+        """The names of a container's blobs that begin with ``?prefix=``."""
+        at = request.match_info
+        folder = f"{at['account']}/{at['container']}/"
+        names = [key.removeprefix(folder) for key in sorted(self._blob_info) if key.startswith(folder)]
+        return web.json_response({"value": [n for n in names if n.startswith(request.query.get("prefix", ""))]})
+
+    async def resource(self, request: web.Request) -> web.Response:
+        path, version = request.path.rstrip("/"), request.query.get("api-version", "")
+        if request.method == "PUT":
+            resource, new = self.manager.put(path, version, await _body(request))
+            return web.json_response(resource, status=201 if new else 200)
+        if request.method == "PATCH":
+            return web.json_response(self.manager.patch(path, version, await _body(request)))
+        if request.method == "GET":
+            if row_at(path) is None:
+                return web.json_response({"value": self.manager.list(path)})
+            return web.json_response(self.manager.get(path))
+        if request.method == "DELETE":
+            return web.Response(status=200 if self.manager.delete(path) else 204)
+        if request.method == "POST":
+            target, _, action = path.rpartition("/")
+            return web.json_response(self._act(target, action.lower(), await _body(request)))
+        raise ArmError(405, "MethodNotAllowed", f"{request.method} is not allowed")
+
+    def _act(self, path: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        found = row_at(path)
+        type_ = found[0].type if found else ""
+        if action in ("regeneratekey", "regeneratekeys"):
+            asked = str(body.get("keyType") or body.get("keyName") or "")
+            self.manager.regenerate(path, secondary=asked.lower() in ("secondary", "key2"))
+            action = "listkeys"
+        if action not in _ACTIONS.get(type_, ()):
+            raise ArmError(404, "InvalidAction", f"{type_ or path} has no action {action!r} in the stand-in")
+        keys = self.manager.keys(path)
+        resource = self.manager.get(path)
+        if type_ == "storage:StorageAccount":
+            pairs = zip(("key1", "key2"), keys, strict=True)
+            return {"keys": [{"keyName": n, "value": _encoded(k), "permissions": "FULL"} for n, k in pairs]}
+        if type_ == "containerregistry:Registry":
+            passwords = [{"name": n, "value": k} for n, k in zip(("password", "password2"), keys, strict=True)]
+            return {"username": resource["name"], "passwords": passwords}
+        if type_ == "operationalinsights:Workspace":
+            return {"primarySharedKey": _encoded(keys[0]), "secondarySharedKey": _encoded(keys[1])}
+        if type_ == "containerservice:ManagedCluster":
+            return {"kubeconfigs": [{"name": "clusterUser", "value": _encoded(_kubeconfig(resource, keys[0]))}]}
+        return {"primaryKey": keys[0], "secondaryKey": keys[1]}
+
+    async def blob(self, request: web.Request) -> web.Response:
+        at = request.match_info
+        account = self.manager.named("azure-native:storage:StorageAccount", at["account"])
+        if account is None:
+            raise ArmError(404, "ResourceNotFound", f"The storage account '{at['account']}' was not found.")
+        self.manager.get(f"{account}/blobServices/default/containers/{at['container']}")
+        key = f"{at['account']}/{at['container']}/{at['name']}"
+        path = self.blobs / hashlib.sha256(key.encode()).hexdigest()
+        if request.method == "PUT":
+            return web.json_response(await self._write(request, key, path), status=201)
+        if key not in self._blob_info:
+            raise ArmError(404, "BlobNotFound", f"The specified blob '{quote(at['name'])}' does not exist.")
+        if request.method == "DELETE":
+            path.unlink(missing_ok=True)
+            del self._blob_info[key]
+            return web.Response(status=202)
+        if request.query.get("comp") == "properties":
+            return web.json_response(self._blob_info[key])
+        info = self._blob_info[key]
+        headers = {"Content-Type": info["contentType"], "Content-MD5": info["contentMd5"]}
+        return web.Response(body=path.read_bytes() if request.method == "GET" else b"", headers=headers)
+
+    async def _write(self, request: web.Request, key: str, path: Path) -> dict[str, str]:
+        digest = hashlib.md5(usedforsecurity=False)
+        with path.open("wb") as file:
+            async for chunk in request.content.iter_chunked(1024 * 1024):
+                digest.update(chunk)
+                file.write(chunk)
+        info = {"contentMd5": base64.b64encode(digest.digest()).decode(), "contentType": request.content_type}
+        self._blob_info[key] = info
+        return info
+
+
+_ACTIONS: Final = {
+    "machinelearningservices:OnlineEndpoint": ("listkeys",),
+    "machinelearningservices:BatchEndpoint": ("listkeys",),
+    "storage:StorageAccount": ("listkeys",),
+    "containerregistry:Registry": ("listcredentials",),
+    "operationalinsights:Workspace": ("sharedkeys",),
+    "redis:Redis": ("listkeys",),
+    "redisenterprise:Database": ("listkeys",),
+    "containerservice:ManagedCluster": ("listclusterusercredential", "listclusteradmincredential"),
+}
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _kubeconfig(cluster: dict[str, Any], token: str) -> str:
+    name = cluster["name"]
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": {"server": f"https://{cluster['properties']['fqdn']}:443"}}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+        }
+    )
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    raw = await request.read()
+    try:
+        body = json.loads(raw) if raw else {}
+    except ValueError:
+        raise ArmError(400, "InvalidRequestContent", "The request content is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise ArmError(400, "InvalidRequestContent", "The request content must be an object.")
+    return body
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ArmError as error:
+        return web.json_response(error.body(), status=error.status)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True, help="blobs go below it")
+    arguments = parser.parse_args()
+    api = Api(ResourceManager(), arguments.state_dir / "blobs")
+    web.run_app(api.app(), host="127.0.0.1", port=arguments.port, print=None, access_log=None)
+
+
+if __name__ == "__main__":
+    main()

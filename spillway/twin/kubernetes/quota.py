@@ -1,0 +1,115 @@
+"""Resource quotas. There is no controller that makes pods here, so a workload counts with all the pods it asks for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from spillway.twin.kubernetes.quantities import format_quantity, parse_quantity
+from spillway.twin.kubernetes.rules import pod_template
+from spillway.twin.kubernetes.values import dig, items, mapping
+
+_COMPUTE: Final = ("cpu", "memory", "ephemeral-storage")
+
+
+def pods_of(workload: dict[str, Any]) -> int:
+    """How many pods a workload asks for at once. Daemon sets and cron jobs count as none (no nodes, no runs)."""
+    spec = mapping(workload.get("spec"))
+    if workload["kind"] == "Pod":
+        return 1
+    if workload["kind"] in ("Deployment", "StatefulSet", "ReplicaSet"):
+        return int(spec.get("replicas", 1))
+    if workload["kind"] == "Job":
+        return int(spec.get("parallelism", 1))
+    return 0
+
+
+def _needs(workload: dict[str, Any], limit_ranges: list[dict[str, Any]]) -> dict[str, Decimal]:
+    """Quota resource -> amount for one pod, with the defaults of the namespace's limit ranges."""
+    defaults: dict[str, dict[str, Any]] = {"requests": {}, "limits": {}}
+    for limit_range in limit_ranges:
+        for limit in items(dig(limit_range, "spec", "limits")):
+            if limit.get("type") == "Container":
+                defaults["limits"] |= mapping(limit.get("default"))
+                defaults["requests"] |= mapping(limit.get("default")) | mapping(limit.get("defaultRequest"))
+    total: dict[str, Decimal] = {"pods": Decimal(1)}
+    for container in items(dig(pod_template(workload), "spec", "containers")):
+        resources = mapping(container.get("resources"))
+        limits = defaults["limits"] | mapping(resources.get("limits"))
+        requests = defaults["requests"] | mapping(resources.get("limits")) | mapping(resources.get("requests"))
+        for part, amounts in (("requests", requests), ("limits", limits)):
+            for name, amount in amounts.items():
+                key = f"{part}.{name}"
+                total[key] = total.get(key, Decimal(0)) + parse_quantity(amount)
+    for name in _COMPUTE:
+        if f"requests.{name}" in total:
+            total[name] = total[f"requests.{name}"]
+    return total
+
+
+def _in_scope(quota: dict[str, Any], workload: dict[str, Any]) -> bool:
+    pod = mapping(dig(pod_template(workload), "spec"))
+    best_effort = not any(
+        dig(c, "resources", "requests") or dig(c, "resources", "limits") for c in items(pod.get("containers"))
+    )
+    terminating = "activeDeadlineSeconds" in pod
+    simple = {
+        "BestEffort": best_effort,
+        "NotBestEffort": not best_effort,
+        "Terminating": terminating,
+        "NotTerminating": not terminating,
+    }
+    spec = mapping(quota.get("spec"))
+    if not all(simple.get(scope, True) for scope in spec.get("scopes") or []):
+        return False
+    for match in items(dig(spec, "scopeSelector", "matchExpressions")):
+        scope, values, operator = match.get("scopeName", ""), match.get("values", []), str(match.get("operator"))
+        if scope == "PriorityClass":
+            name = pod.get("priorityClassName")
+            found = {"In": name in values, "NotIn": name not in values, "Exists": bool(name), "DoesNotExist": not name}
+            if not found.get(operator, False):
+                return False
+        elif simple.get(scope, True) != (operator == "Exists"):
+            return False
+    return True
+
+
+def usage(quota: dict[str, Any], objects: list[dict[str, Any]]) -> dict[str, Decimal]:
+    """What the objects of a namespace use of a quota's ``hard`` resources."""
+    hard = mapping(dig(quota, "spec", "hard"))
+    used = dict.fromkeys(hard, Decimal(0))
+    limit_ranges = [o for o in objects if o["kind"] == "LimitRange"]
+    for thing in objects:
+        for key in hard:
+            if key in (f"count/{thing['kind'].lower()}s", f"{thing['kind'].lower()}s") and thing["kind"] != "Pod":
+                used[key] += 1
+        count = pods_of(thing)
+        if count and _in_scope(quota, thing):
+            for key, amount in _needs(thing, limit_ranges).items():
+                if key in used:
+                    used[key] += amount * count
+    return used
+
+
+def violations(
+    quotas: list[dict[str, Any]], before: list[dict[str, Any]], after: list[dict[str, Any]], new: dict[str, Any]
+) -> list[str]:
+    """The quotas that ``new`` would break. ``before`` and ``after``: the namespace's objects without and with it."""
+    found = []
+    for quota in quotas:
+        name, hard = quota["metadata"]["name"], mapping(dig(quota, "spec", "hard"))
+        if pods_of(new) and _in_scope(quota, new):
+            needs = _needs(new, [o for o in before if o["kind"] == "LimitRange"])
+            missing = [k for k in hard if k.split(".")[-1] in _COMPUTE and k not in needs]
+            if missing:
+                found.append(f"failed quota: {name}: must specify {','.join(missing)}")
+                continue
+        old_use, new_use = usage(quota, before), usage(quota, after)
+        for key, limit in hard.items():
+            asked = new_use[key] - old_use[key]
+            if asked > 0 and new_use[key] > parse_quantity(limit):
+                found.append(
+                    f"exceeded quota: {name}, requested: {key}={format_quantity(asked)}, "
+                    f"used: {key}={format_quantity(old_use[key])}, limited: {key}={limit}"
+                )
+    return found

@@ -1,0 +1,254 @@
+"""The ``kubernetes`` provider's stand-in: Pulumi's Kubernetes resources over the Kubernetes API."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+from typing import Any, Final
+
+from spillway.twin.kubernetes import helm, merge, rules
+from spillway.twin.kubernetes.client import ApiRefusalError, KubernetesClient
+from spillway.twin.kubernetes.helm import RELEASE, URN_ANNOTATION, Releases
+from spillway.twin.kubernetes.schema import Catalogue, Kind
+from spillway.twin.kubernetes.values import dig, known, mapping
+from spillway.twin.standin import (
+    UNKNOWN,
+    Checked,
+    CheckFailure,
+    Diff,
+    Properties,
+    ResourceState,
+    Secret,
+    StandInError,
+    UnknownTypeError,
+)
+
+_AUTONAMED: Final = "pulumi.com/autonamed"
+_SECRET_PARTS: Final = ("data", "stringData")
+_SERVER_METADATA: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
+
+
+class KubernetesStandIn:
+    """One API server: the twin's, or a real one when ``token`` and ``ca`` (a PEM file's path) are given."""
+
+    package = "kubernetes"
+
+    def __init__(self, endpoint: str, token: str | None = None, ca: str | None = None) -> None:
+        self._client = KubernetesClient(endpoint, token, ca)
+        self._catalogue = Catalogue()
+        self._releases = Releases(self._client, self._catalogue)
+        self._namespace = "default"
+
+    def types(self) -> frozenset[str]:
+        return frozenset(kind.token for kind in self._catalogue.kinds()) | {RELEASE}
+
+    def configure(self, config: Properties) -> None:
+        """``namespace`` is the default one; ``kubeconfig`` and ``context`` are not used: the endpoint decides."""
+        self._namespace = config.get("namespace") or "default"
+
+    def check(
+        self, urn: str, type_: str, old_inputs: Properties | None, new_inputs: Properties, seed: bytes
+    ) -> Checked:
+        inputs = _without_none(new_inputs)
+        automatic = f"{urn.rsplit('::', 1)[-1]}-{hashlib.sha256(urn.encode() + seed).hexdigest()[:8]}"
+        if type_ == RELEASE:
+            inputs.pop("compat", None)
+            inputs.setdefault("namespace", self._namespace)
+            inputs.setdefault("name", (old_inputs or {}).get("name", automatic))
+            return Checked(inputs, tuple(helm.failures(inputs)))
+        kind = self._kind(type_)
+        inputs |= {"apiVersion": kind.api_version, "kind": kind.kind}
+        if inputs.get("metadata") is not UNKNOWN:
+            inputs["metadata"] = self._metadata(kind, mapping(inputs.get("metadata")), old_inputs, automatic)
+        found = self._catalogue.errors(kind, inputs) or rules.errors(inputs)
+        if kind.kind == "CustomResourceDefinition" and not found and not _holds_unknown_names(inputs):
+            self._catalogue.add_crd(inputs)
+        return Checked(inputs, tuple(CheckFailure(error.path, error.reason) for error in found))
+
+    def _metadata(self, kind: Kind, given: Properties, old: Properties | None, automatic: str) -> Properties:
+        metadata = dict(given)
+        if kind.namespaced:
+            metadata.setdefault("namespace", self._namespace)
+        if "name" in metadata or "generateName" in metadata:
+            return metadata
+        before = mapping(dig(old or {}, "metadata"))
+        was_automatic = mapping(before.get("annotations")).get(_AUTONAMED) == "true"
+        metadata["name"] = before["name"] if was_automatic else automatic
+        metadata["annotations"] = {**mapping(metadata.get("annotations")), _AUTONAMED: "true"}
+        return metadata
+
+    def _kind(self, type_: str) -> Kind:
+        kind = self._catalogue.by_token(type_)
+        if kind is None:
+            self._learn_crds()
+            kind = self._catalogue.by_token(type_)
+        if kind is None:
+            raise UnknownTypeError(
+                f"{type_}: neither a published nor a known custom kind; apply its CustomResourceDefinition first"
+            )
+        return kind
+
+    def _learn_crds(self) -> None:
+        definitions = self._catalogue.find("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+        if definitions is None:
+            return
+        try:
+            for crd in self._client.list(definitions):
+                self._catalogue.add_crd(crd)
+        except StandInError:
+            return  # A preview may run while no server is up: then only what the program brings is known.
+
+    def diff(self, type_: str, old: ResourceState, new_inputs: Properties, ignore_changes: tuple[str, ...]) -> Diff:
+        new = _ignoring(old.inputs, new_inputs, ignore_changes)
+        changed = tuple(sorted(k for k in {*old.inputs, *new} if old.inputs.get(k) != new.get(k)))
+        if not changed:
+            return Diff()
+        if type_ == RELEASE:
+            replaces = tuple(k for k in changed if k in ("name", "namespace"))
+            return Diff(changed, replaces)
+        immutable = {path.split(".")[0] for path in rules.changed_immutable(old.inputs, new)}
+        moved = any(dig(old.inputs, "metadata", k) != dig(new, "metadata", k) for k in ("name", "namespace"))
+        replaces = tuple(k for k in changed if k in immutable or (k == "metadata" and moved))
+        return Diff(changed, replaces, delete_before_replace=bool(replaces) and not moved)
+
+    def preview(self, type_: str, old: ResourceState | None, inputs: Properties) -> Properties:
+        if type_ == RELEASE:
+            status = {"name": inputs["name"], "namespace": inputs["namespace"], "status": "deployed"}
+            return {**inputs, "resourceNames": UNKNOWN, "status": {**status, "version": inputs.get("version")}}
+        kind = self._kind(type_)
+        if old is not None:
+            return _seal(kind, merge.apply(old.outputs, old.inputs, inputs))
+        outputs = copy.deepcopy(inputs)
+        if "status" in self._catalogue.definition(kind).get("properties", {}):
+            outputs["status"] = UNKNOWN
+        if isinstance(outputs.get("metadata"), dict):
+            outputs["metadata"] |= dict.fromkeys(("uid", "resourceVersion", "generation", "creationTimestamp"), UNKNOWN)
+        if kind.kind == "Service" and isinstance(outputs.get("spec"), dict):
+            outputs["spec"].setdefault("clusterIP", UNKNOWN)
+        return _seal(kind, outputs)
+
+    def create(self, urn: str, type_: str, inputs: Properties) -> ResourceState:
+        if type_ == RELEASE:
+            return self._releases.create(urn, inputs)
+        kind = self._kind(type_)
+        metadata = inputs["metadata"]
+        live = self._client.get(kind, metadata.get("namespace", ""), metadata["name"])
+        if live is not None and mapping(live["metadata"].get("annotations")).get(URN_ANNOTATION) != urn:
+            raise ApiRefusalError(
+                409, f'{kind.plural} "{metadata["name"]}" already exists, and this resource did not make it (409)'
+            )
+        return self._apply(urn, kind, inputs)
+
+    def read(self, type_: str, id_: str, state: ResourceState | None) -> ResourceState | None:
+        if type_ == RELEASE:
+            return self._releases.read(id_, state)
+        kind = self._kind(type_)
+        namespace, _, name = id_.rpartition("/")
+        live = self._client.get(kind, namespace, name)
+        if live is None:
+            return None
+        shown = _without_own_annotation(live)
+        inputs = _project(state.inputs, shown) if state is not None else _importable(shown)
+        return _state(kind, inputs, shown)
+
+    def update(self, urn: str, type_: str, old: ResourceState, inputs: Properties) -> ResourceState:
+        if type_ == RELEASE:
+            return self._releases.update(urn, inputs)
+        return self._apply(urn, self._kind(type_), inputs)
+
+    def delete(self, urn: str, type_: str, old: ResourceState) -> None:
+        if type_ == RELEASE:
+            self._releases.delete(old.id)
+            return
+        namespace, _, name = old.id.rpartition("/")
+        self._client.delete(self._kind(type_), namespace, name)
+
+    def invoke(self, token: str, args: Properties) -> Properties:
+        raise UnknownTypeError(f"{token}: the Kubernetes stand-in has no functions")
+
+    def _apply(self, urn: str, kind: Kind, inputs: Properties) -> ResourceState:
+        manifest = copy.deepcopy(inputs)
+        manifest["metadata"].setdefault("annotations", {})[URN_ANNOTATION] = urn
+        return _state(kind, inputs, _without_own_annotation(self._client.apply(kind, manifest)))
+
+
+def _state(kind: Kind, inputs: Properties, live: Properties) -> ResourceState:
+    metadata = live["metadata"]
+    id_ = f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else metadata["name"]
+    outputs = dict(live)
+    if kind.kind == "Secret" and "stringData" in inputs:
+        outputs["stringData"] = inputs["stringData"]
+    return ResourceState(id_, inputs, _seal(kind, outputs))
+
+
+def _seal(kind: Kind, outputs: Properties) -> Properties:
+    """A Secret's data is secret, whether or not the program said so."""
+    if kind.kind != "Secret" or kind.group:
+        return outputs
+    sealed = {
+        k: Secret(outputs[k]) for k in _SECRET_PARTS if known(outputs.get(k)) and not isinstance(outputs[k], Secret)
+    }
+    return {**outputs, **sealed}
+
+
+def _without_own_annotation(live: Properties) -> Properties:
+    metadata = dict(live["metadata"])
+    metadata.pop("managedFields", None)
+    annotations = {k: v for k, v in mapping(metadata.pop("annotations", None)).items() if k != URN_ANNOTATION}
+    if annotations:
+        metadata["annotations"] = annotations
+    return {**live, "metadata": metadata}
+
+
+def _importable(live: Properties) -> Properties:
+    metadata = {k: v for k, v in live["metadata"].items() if k not in _SERVER_METADATA}
+    return {**{k: v for k, v in live.items() if k != "status"}, "metadata": metadata}
+
+
+def _project(inputs: Any, live: Any) -> Any:
+    """The live values of what the inputs set: drift shows, what the server added does not."""
+    if isinstance(inputs, dict) and isinstance(live, dict):
+        result = {key: _project(value, live[key]) for key, value in inputs.items() if key in live}
+        plain = inputs.get("stringData")
+        if live.get("kind") == "Secret" and isinstance(plain, dict):
+            same = all(mapping(live.get("data")).get(k) == _encoded(v) for k, v in plain.items())
+            return result | ({"stringData": plain} if same else {})
+        return result
+    if isinstance(inputs, list) and isinstance(live, list) and len(inputs) == len(live):
+        return [_project(a, b) for a, b in zip(inputs, live, strict=True)]
+    return live
+
+
+def _encoded(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value
+
+
+def _holds_unknown_names(crd: Properties) -> bool:
+    spec = mapping(crd.get("spec"))
+    return not all(
+        isinstance(value, str) for value in (spec.get("group"), spec.get("scope"), dig(spec, "names", "kind"))
+    )
+
+
+def _ignoring(old: Properties, new: Properties, paths: tuple[str, ...]) -> Properties:
+    """``new`` with the old values at the ignored paths (``spec.replicas``)."""
+    result = copy.deepcopy(new)
+    for path in paths:
+        parts = path.split(".")
+        parent_old, parent_new = dig(old, *parts[:-1]), dig(result, *parts[:-1])
+        if not isinstance(parent_new, dict):
+            continue
+        if isinstance(parent_old, dict) and parts[-1] in parent_old:
+            parent_new[parts[-1]] = copy.deepcopy(parent_old[parts[-1]])
+        else:
+            parent_new.pop(parts[-1], None)
+    return result
