@@ -1,0 +1,255 @@
+"""Results as people and as programs read them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from spillway.contracts.classes import OPERATOR_KEY_HEADER, SITE_HEADER
+from spillway.drill.workload import infer_body
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from model_packaging.build import PackageResult
+    from spillway.cli.deploy import Down, Up
+    from spillway.cli.stack import Stack
+    from spillway.contracts.manifest import Manifest
+    from spillway.engine.api import PreviewResult, Step
+    from spillway.twin.status import TwinStatus
+
+_COLOURS: Final = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red"}
+_SENTENCE: Final = "The private cluster is full and the next request spills."
+
+
+def plain(value: Any) -> Any:
+    """Outputs and properties as JSON. A secret reads ``[secret]``."""
+    from spillway.twin.standin import UNKNOWN, Secret
+
+    if isinstance(value, Secret):
+        return "[secret]"
+    if value is UNKNOWN:
+        return "[unknown]"
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+# --- preview and up -------------------------------------------------------------------------------------------------
+
+
+def preview_json(result: PreviewResult, stack: str, engine: str, diff: bool) -> dict[str, Any]:
+    return {
+        "stack": stack,
+        "engine": engine,
+        "changed": result.changed,
+        "changes": result.changes,
+        "steps": [_step_json(step, diff) for step in result.steps],
+        "resources": [{"urn": r.urn, "type": r.type, "name": r.name} for r in result.resources],
+        "outputs": plain(result.outputs),
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def preview_text(result: PreviewResult, diff: bool) -> Iterator[RenderableType]:
+    yield _steps_table([step for step in result.steps if step.op != "same"], diff)
+    yield f"{len(result.resources)} resources; {_counts(result.changes)}; {result.seconds:.1f} s"
+
+
+def up_json(done: Up, stack: Stack, manifest: Manifest | None) -> dict[str, Any]:
+    shown = preview_json(done.result, stack.name, done.engine, diff=False)
+    twin = status_json(done.status, stack.name)
+    return {
+        **twin,
+        **shown,
+        "ok": not done.problems,
+        "problems": list(done.problems),
+        "refreshed": done.refreshed,
+        "operator_key_file": _text(stack.secret_file(stack.operator_key_name)),
+        "curl": curl_lines(done.status, stack, manifest),
+        "seconds": round(done.seconds, 2),
+    }
+
+
+def up_text(done: Up, stack: Stack, manifest: Manifest | None) -> Iterator[RenderableType]:
+    if done.refreshed:
+        yield "The emulated clouds were started anew: the live state was read first."
+    yield f"{len(done.result.resources)} resources; {_counts(done.result.changes)}"
+    if done.status is None:
+        yield (
+            "Resources only, as asked."
+            if stack.has_processes
+            else (
+                f"Resources only: {stack.name!r} makes its own cluster, and the twin runs model servers for stacks "
+                "whose private cluster is `existing`."
+            )
+        )
+    else:
+        yield from status_text(done.status, stack.name)
+        for line in curl_lines(done.status, stack, manifest):
+            yield f"  {line}"
+    yield f"{done.seconds:.1f} s in all"
+
+
+def _step_json(step: Step, diff: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"urn": step.urn, "type": step.type, "name": step.name, "op": step.op}
+    shown |= {"changed": list(step.changed), "replaces": list(step.replaces)}
+    if diff:
+        shown["diff"] = [{"path": c.path, "kind": c.kind, "old": plain(c.old), "new": plain(c.new)} for c in step.diff]
+    return shown
+
+
+def _steps_table(steps: list[Step], diff: bool) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=False)
+    for column in ("op", "type", "name", "properties"):
+        table.add_column(column, overflow="fold")
+    for step in steps:
+        lines = [f"{c.path}: {plain(c.old)!r} → {plain(c.new)!r}" for c in step.diff] if diff else []
+        text = "\n".join(lines) if lines else ", ".join(step.changed)
+        table.add_row(Text(step.op, style=_COLOURS.get(step.op, "")), Text(step.type), Text(step.name), Text(text))
+    return table
+
+
+def _counts(changes: dict[str, int]) -> str:
+    return ", ".join(f"{count} {op}" for op, count in sorted(changes.items())) or "nothing to do"
+
+
+def curl_lines(status: TwinStatus | None, stack: Stack, manifest: Manifest | None) -> list[str]:
+    """A request to the gateway that anybody may send, and the same to one site, with the operator's key."""
+    gateway = status.gateways.get("private") if status else None
+    if gateway is None or manifest is None or not manifest.inputs or manifest.inputs[0].dtype != "BYTES":
+        return []
+    body = shlex.quote(infer_body(manifest.inputs[0].name, _SENTENCE).decode())
+    url = f"{gateway}/v2/models/{manifest.entry_model}/infer"
+    lines = [f"curl -s {url} -H 'content-type: application/json' -d {body}"]
+    key_file = stack.secret_file(stack.operator_key_name)
+    if key_file:
+        key = f'-H "{OPERATOR_KEY_HEADER}: $(cat {shlex.quote(str(key_file))})"'
+        lines.append(f"{lines[0]} {key} -H '{SITE_HEADER}: sagemaker'")
+    return lines
+
+
+# --- status and down ------------------------------------------------------------------------------------------------
+
+
+def status_json(status: TwinStatus | None, stack: str) -> dict[str, Any]:
+    if status is None:
+        return {"stack": stack, "running": False, "sites": [], "gateways": {}, "dns": "", "processes": []}
+    return {"stack": stack, "running": True, **status.to_json()}
+
+
+def status_text(status: TwinStatus | None, stack: str) -> Iterator[RenderableType]:
+    if status is None:
+        yield f"No twin of {stack!r} runs; `spillway up -s {stack}` starts one."
+        return
+    yield _table(
+        f"Sites of {stack}",
+        ("site", "ready", "state", "detail"),
+        [(s.name, "yes" if s.ready else "no", s.state, s.detail) for s in status.sites],
+    )
+    addresses = [
+        *((f"{role} gateway", url) for role, url in status.gateways.items()),
+        *((("DNS", f"dig @{status.dns.replace(':', ' -p ')}"),) if status.dns else ()),
+        *((f"emulated {name}", url) for name, url in status.endpoints.items()),
+    ]
+    yield _table("Addresses", ("what", "where"), addresses)
+    for problem in status.problems:
+        yield f"Problem: {problem}"
+
+
+def processes_text(status: TwinStatus) -> RenderableType:
+    rows = [(p.name, str(p.pid), p.state, "yes" if p.ready else "no", str(p.restarts), p.log) for p in status.processes]
+    return _table("Processes", ("process", "pid", "state", "ready", "restarts", "log"), rows)
+
+
+def down_json(done: Down, stack: str) -> dict[str, Any]:
+    destroyed = None
+    if done.destroyed is not None:
+        kept = [{"urn": r.urn, "type": r.type, "name": r.name} for r in done.destroyed.resources]
+        destroyed = {"changes": done.destroyed.changes, "kept": kept}
+    return {
+        "stack": stack,
+        "stopped": done.stopped,
+        "forced": list(done.forced),
+        "destroyed": destroyed,
+        "purged": done.purged,
+    }
+
+
+def down_text(done: Down, stack: str) -> Iterator[RenderableType]:
+    if done.destroyed is not None:
+        yield f"Destroyed: {_counts(done.destroyed.changes)}; {len(done.destroyed.resources)} resources are kept."
+    yield f"The twin of {stack!r} is down." if done.stopped else f"No twin of {stack!r} was running."
+    for name in done.forced:
+        yield f"Ended by force: {name}"
+    if done.purged:
+        yield "What it kept on disk is gone."
+
+
+# --- package --------------------------------------------------------------------------------------------------------
+
+
+def package_json(result: PackageResult, path: Path, current: Path) -> dict[str, Any]:
+    manifest = result.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "path": str(path),
+        "current": str(current),
+        "served": manifest.precision,
+        "cached": result.cached,
+        "variants": result.table(),
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def package_text(result: PackageResult, path: Path, current: Path) -> Iterator[RenderableType]:
+    columns = {
+        "rank": "rank",
+        "variant": "variant",
+        "served": "served",
+        "size MB": "size_mb",
+        "cosine, worst": "min_cosine",
+        "cosine, mean": "mean_cosine",
+        **{f"P50 ms, batch {size}": f"p50_ms_batch_{size}" for size in _batch_sizes(result.manifest)},
+        "note": "note",
+    }
+    rows = [tuple(_cell(row.get(key)) for key in columns.values()) for row in result.table()]
+    yield _table(f"{result.manifest.name} {result.manifest.version}", tuple(columns), rows)
+    built = "up to date" if result.cached else f"built in {result.seconds:.1f} s"
+    yield f"{path} ({built}); stacks find it as {current}"
+
+
+def _batch_sizes(manifest: Manifest) -> list[int]:
+    return sorted({figure.batch_size for figure in manifest.latency})
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

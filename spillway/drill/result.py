@@ -1,0 +1,197 @@
+"""What a drill found, per phase and class, and its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+from spillway.contracts.classes import PROMISES, RequestClass, Site
+from spillway.drill.load import Outcome
+from spillway.drill.plan import DrillPlan, Phase
+
+BACK_SHARE: Final = 0.5
+"""Share of the last answers of a phase that the returned site has to give."""
+BACK_WINDOW_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class in one stretch of time. ``answered``: by site. Latencies in ms over the correct answers, from the time
+    each was due. ``availability``: not lost ÷ offered; ``on_time``: answered within the class's promise ÷ offered."""
+
+    requests: int
+    answered: dict[str, int]
+    lost: int
+    p50_ms: float | None
+    p99_ms: float | None
+    availability: float
+    on_time: float
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """``elsewhere_s``: from the fault to the first correct answer of a site that still stands. ``disturbed_s``: from
+    the fault to the last lost request. ``back_s``: from the return to the first answer of the returned site; ``None``
+    where there was none, or none is expected."""
+
+    name: str
+    start_s: float
+    end_s: float
+    broken: tuple[str, ...]
+    classes: dict[str, ClassResult]
+    elsewhere_s: float | None = None
+    disturbed_s: float | None = None
+    back_s: float | None = None
+    back_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that had to hold."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Second:
+    """One second of the timeline: correct answers by site of the requests due in it, and how many were lost."""
+
+    at_s: int
+    answered: dict[str, int]
+    lost: int
+
+
+@dataclass(frozen=True)
+class DrillResult:
+    """``started_at``: ISO 8601, UTC. ``reasons``: why requests were lost, counted."""
+
+    plan: str
+    gateway: str
+    started_at: str
+    duration_s: float
+    phases: tuple[PhaseResult, ...]
+    totals: dict[str, ClassResult]
+    checks: tuple[Check, ...]
+    timeline: tuple[Second, ...]
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0: passed; 1: the verdict is bad. 2 (could not be run) is a :class:`DrillError` and no result."""
+        return 0 if self.passed else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+
+def summarise(
+    plan: DrillPlan, gateway: str, started_at: str, starts: Sequence[float], all_: list[Outcome]
+) -> DrillResult:
+    """``starts``: when each phase began, seconds after the load did, and at the end when the last one ended."""
+    outcomes = sorted(all_, key=lambda outcome: outcome.due_s)
+    phases, checks = [], []
+    for phase, (start, end) in zip(plan.phases, pairwise(starts), strict=True):
+        inside = [outcome for outcome in outcomes if start <= outcome.due_s < end]
+        result = _phase(phase, start, end, inside)
+        phases.append(result)
+        checks += _checks(phase, result)
+    wrong = [o for o in outcomes if o.status == 200 and o.problem]
+    detail = wrong[0].problem if wrong else "every answer is the expected one"
+    checks.append(Check("no wrong answer", not wrong, detail))
+    return DrillResult(
+        plan=plan.name,
+        gateway=gateway,
+        started_at=started_at,
+        duration_s=starts[-1],
+        phases=tuple(phases),
+        totals=by_class(outcomes),
+        checks=tuple(checks),
+        timeline=_timeline(outcomes, starts[-1]),
+        reasons=dict(Counter(o.problem or "answered too late" for o in outcomes if o.lost).most_common(10)),
+    )
+
+
+def by_class(outcomes: Iterable[Outcome]) -> dict[str, ClassResult]:
+    grouped: dict[RequestClass, list[Outcome]] = {}
+    for outcome in outcomes:
+        grouped.setdefault(outcome.request_class, []).append(outcome)
+    return {str(name): _class(grouped[name]) for name in PROMISES if name in grouped}
+
+
+def _class(outcomes: list[Outcome]) -> ClassResult:
+    good = [outcome for outcome in outcomes if not outcome.lost]
+    latencies = sorted(outcome.latency_s * 1000 for outcome in good)
+    return ClassResult(
+        requests=len(outcomes),
+        answered=_by_site(good),
+        lost=len(outcomes) - len(good),
+        p50_ms=percentile(latencies, 50),
+        p99_ms=percentile(latencies, 99),
+        availability=len(good) / len(outcomes),
+        on_time=sum(outcome.on_time for outcome in outcomes) / len(outcomes),
+    )
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """The smallest value that at least ``percent`` % of the values do not exceed (nearest rank)."""
+    if not ordered:
+        return None
+    return round(ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1], 1)
+
+
+def _by_site(good: Iterable[Outcome]) -> dict[str, int]:
+    counts = Counter(outcome.site for outcome in good)
+    return {site: counts[site] for site in (*Site, *sorted(set(counts) - set(Site))) if counts[site]}
+
+
+def _phase(phase: Phase, start: float, end: float, outcomes: list[Outcome]) -> PhaseResult:
+    good = [outcome for outcome in outcomes if not outcome.lost]
+    lost = [outcome.due_s for outcome in outcomes if outcome.lost]
+    elsewhere = [o.due_s + o.latency_s for o in good if phase.broken and o.site not in phase.broken]
+    back = [o.due_s + o.latency_s for o in good if phase.back_on and o.site == phase.back_on]
+    last = [o for o in good if o.due_s >= end - BACK_WINDOW_S]
+    share = sum(o.site == phase.back_on for o in last) / len(last) if phase.back_on and last else None
+    return PhaseResult(
+        name=phase.name,
+        start_s=round(start, 3),
+        end_s=round(end, 3),
+        broken=tuple(phase.broken),
+        classes=by_class(outcomes),
+        elsewhere_s=round(min(elsewhere) - start, 3) if elsewhere else None,
+        disturbed_s=round(max(lost) - start, 3) if lost else None,
+        back_s=round(min(back) - start, 3) if back else None,
+        back_share=share,
+    )
+
+
+def _checks(phase: Phase, result: PhaseResult) -> list[Check]:
+    checks = []
+    for name, bound in phase.min_availability.items():
+        found = result.classes.get(name)
+        if found:
+            detail = f"{found.lost} of {found.requests} lost"
+            checks.append(Check(f"{phase.name}: {name} ≥ {bound:.0%} available", found.availability >= bound, detail))
+    if phase.back_on:
+        back = result.back_share is not None and result.back_share >= BACK_SHARE
+        share = f"{result.back_share or 0.0:.0%} of the last answers"
+        after = f", first after {result.back_s:.1f} s" if result.back_s is not None else ""
+        checks.append(Check(f"{phase.name}: back on {phase.back_on}", back, share + after))
+    return checks
+
+
+def _timeline(outcomes: list[Outcome], duration_s: float) -> tuple[Second, ...]:
+    seconds = []
+    for at in range(math.ceil(duration_s)):
+        inside = [outcome for outcome in outcomes if at <= outcome.due_s < at + 1]
+        seconds.append(Second(at, _by_site(o for o in inside if not o.lost), sum(o.lost for o in inside)))
+    return tuple(seconds)

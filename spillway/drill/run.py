@@ -1,0 +1,102 @@
+"""Runs a drill: load all the while, faults at the phases' starts, everything healed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from spillway.contracts.classes import RequestClass
+from spillway.drill.http import Client, HttpError
+from spillway.drill.load import Outcome, run_load, schedule
+from spillway.drill.plan import DrillPlan, Fault
+from spillway.drill.result import DrillResult, summarise
+from spillway.drill.target import DrillError, DrillTarget
+from spillway.drill.workload import EmbeddingWorkload
+
+Progress = Callable[[str], None]
+_HEALING: Final = ("resume", "start", "heal")
+_LEARN_TIMEOUT_S: Final = 10.0
+
+
+def run_drill(target: DrillTarget, plan: DrillPlan, progress: Progress | None = None) -> DrillResult:
+    """Blocks for ``plan.duration_s`` and a few seconds. Raises :class:`DrillError` when it cannot be run."""
+    return asyncio.run(Drill(target, plan, progress or (lambda _: None)).run())
+
+
+class Drill:
+    """One run."""
+
+    def __init__(self, target: DrillTarget, plan: DrillPlan, progress: Progress) -> None:
+        if target.faults is None and any(phase.faults for phase in plan.phases):
+            raise DrillError(f"plan {plan.name!r} breaks sites, and nothing here can break them: use the load plan")
+        self._target = target
+        self._plan = plan
+        self._progress = progress
+        self._outcomes: list[Outcome] = []
+
+    async def run(self) -> DrillResult:
+        await self._learn()
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        started = time.perf_counter()
+        arrivals = schedule(self._plan.rates, self._plan.duration_s, self._plan.seed)
+        load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append))
+        try:
+            starts = await self._phases(started)
+            await load
+        finally:
+            load.cancel()
+            await asyncio.to_thread(self._heal)
+        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes)
+
+    async def _phases(self, started: float) -> list[float]:
+        """When each phase's faults were ordered, and the end."""
+        starts, due = [], 0.0
+        for phase in self._plan.phases:
+            await asyncio.sleep(max(started + due - time.perf_counter(), 0.0))
+            self._progress(f"{phase.name} ({phase.duration_s:.0f} s)")
+            starts.append(time.perf_counter() - started if phase.faults else due)
+            await asyncio.gather(*(asyncio.to_thread(self._order, fault) for fault in phase.faults))
+            due += phase.duration_s
+        await asyncio.sleep(max(started + due - time.perf_counter(), 0.0))
+        return [*starts, due]
+
+    def _order(self, fault: Fault) -> None:
+        assert self._target.faults is not None
+        try:
+            self._target.faults.fault(fault.group, fault.action, **fault.options)
+        except Exception as error:
+            raise DrillError(f"{fault.action} {fault.group}: {error}") from error
+
+    def _heal(self) -> None:
+        """Whatever happened, no site is left broken."""
+        touched = {fault.group for phase in self._plan.phases for fault in phase.faults}
+        for group in sorted(touched):
+            for action in _HEALING:
+                with suppress(DrillError):
+                    self._order(Fault(group, action))
+
+    async def _learn(self) -> None:
+        """One answer for each sentence, from the sites as they are before anything is broken."""
+        client = Client(self._target.gateway_url)
+        workload = self._target.workload
+        count = len(workload.sentences) if isinstance(workload, EmbeddingWorkload) else 1
+        for index in range(count):
+            try:
+                async with asyncio.timeout(_LEARN_TIMEOUT_S):
+                    headers = self._target.headers(RequestClass.P1)
+                    reply = await client.post(self._target.path, headers, workload.body(index))
+            except (HttpError, TimeoutError) as error:
+                raise DrillError(f"{self._target.gateway_url} does not answer: {error or 'time-out'}") from None
+            if reply.status != 200:
+                text = reply.body[:200].decode(errors="replace")
+                raise DrillError(f"{self._target.gateway_url} answers {reply.status} before the drill: {text}")
+            if isinstance(workload, EmbeddingWorkload):
+                try:
+                    workload.learn(index, reply.body)
+                except ValueError as error:
+                    raise DrillError(str(error)) from None
+        await client.close()
