@@ -1,0 +1,140 @@
+"""What each command takes, what it answers when it is used wrongly, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from spillway.cli import docs
+from spillway.cli.errors import translate
+from spillway.cli.main import cli
+from spillway.drill.target import DrillError
+from spillway.engine.api import ConfigError, EngineError, InterruptedUpError
+from spillway.twin.handle import TwinError
+from spillway.twin.tools import ToolMissingError
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+HEAVY = ("boto3", "botocore", "moto", "pulumi", "rich", "torch", "yaml", "pydantic")
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom spillway.cli.main import cli\n"
+        "try:\n    cli(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_speaks_json() -> None:
+    for command in cli.commands.values():
+        assert {"as_json", "debug"} <= {parameter.name for parameter in command.params}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["preview", "--engine", "terraform"],
+        ["preview", "-s", "../elsewhere"],
+        ["up", "-s", "packages"],
+        ["drill", "--plan", "missing.yaml"],
+        ["up", "--jsno"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(runner: CliRunner, project: Path, arguments: list[str]) -> None:
+    done = runner.invoke(cli, arguments)
+    assert done.exit_code == 2
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stack_without_a_file_names_those_that_have_one(runner: CliRunner, project: Path) -> None:
+    done = runner.invoke(cli, ["preview", "-s", "nowhere", "--json"])
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "dev, local, prod" in done.stderr
+
+
+def test_a_plan_and_a_length_exclude_each_other(runner: CliRunner, project: Path) -> None:
+    Path("plan.yaml").write_text("name: mine\nphases: [{name: load, duration_s: 5}]\n")
+    done = runner.invoke(cli, ["drill", "--plan", "plan.yaml", "--full"])
+    assert done.exit_code == 2
+    assert "--plan" in done.stderr
+
+
+def test_a_faulty_plan_names_its_keys(runner: CliRunner, project: Path) -> None:
+    Path("plan.yaml").write_text("name: mine\nphases: [{name: load, duration_s: -5, faults: [{group: private}]}]\n")
+    done = runner.invoke(cli, ["drill", "--plan", "plan.yaml"])
+    assert done.exit_code == 2
+    assert "phases.0.duration_s" in done.stderr
+    assert "phases.0.faults.0.action" in done.stderr
+
+
+def test_without_a_twin_status_says_so_and_a_drill_cannot_run(runner: CliRunner, project: Path) -> None:
+    status = runner.invoke(cli, ["status", "--json"])
+    assert status.exit_code == 0
+    assert json.loads(status.stdout)["running"] is False
+    drill = runner.invoke(cli, ["drill", "--short"])
+    assert drill.exit_code == 2
+    assert "spillway up -s local" in drill.stderr
+
+
+def test_down_without_a_twin_is_no_failure_and_purges(runner: CliRunner, project: Path) -> None:
+    kept = project / ".spillway" / "local" / "secrets"
+    kept.mkdir(parents=True)
+    packages = project / ".spillway" / "packages"
+    packages.unlink()
+    (packages / "mine").mkdir(parents=True)
+    done = runner.invoke(cli, ["down", "--purge", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {
+        "stack": "local",
+        "stopped": False,
+        "forced": [],
+        "destroyed": None,
+        "purged": True,
+    }
+    assert not kept.parent.exists()
+    assert (packages / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("x"), 2),
+        (EngineError("x"), 1),
+        (InterruptedUpError("x"), 130),
+        (KeyboardInterrupt(), 130),
+        (TwinError("x"), 1),
+        (ToolMissingError("x"), 2),
+        (DrillError("x"), 2),
+        (ModuleNotFoundError("x", name="torch"), 2),
+        (ValueError("x"), 1),
+        (click.UsageError("x"), 2),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int) -> None:
+    assert translate(error, debug=False).exit_code == code
+
+
+def test_the_reference_is_current() -> None:
+    assert PAGE.read_text() == docs.page()
+
+
+def test_a_faulty_stack_file_is_one_message_and_leaves_nothing(runner: CliRunner, project: Path) -> None:
+    path = project / "config" / "Pulumi.local.yaml"
+    path.write_text(path.read_text().replace("spillway:exposure: public", "spillway:exposure: everyone"))
+    done = runner.invoke(cli, ["preview"])
+    assert done.exit_code == 2
+    assert "spillway:exposure" in done.stderr
+    assert "everyone" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project / ".spillway" / "local").exists()

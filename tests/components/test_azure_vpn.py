@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from components.connectivity.azure_vpn import AzureVpn, AzureVpnArgs, gateway_subnet
+from components.connectivity.settings import VpnSettings
+from tests.support.recording import context, of_type, record
+
+
+def test_the_gateway_reaches_the_peer_with_its_key() -> None:
+    args = AzureVpnArgs(
+        settings=VpnSettings(peer_address="203.0.113.10", peer_cidrs=("10.90.0.0/16",)),
+        resource_group_name="rg",
+        location="eastus",
+        vnet_name="vnet",
+        vnet_cidr="10.41.0.0/16",
+        pre_shared_key="a-secret",
+    )
+    found = record(lambda: AzureVpn(context(), args))
+    (subnet,) = of_type(found, "azure-native:network:Subnet")
+    assert subnet.inputs["subnetName"] == "GatewaySubnet"
+    assert subnet.inputs["addressPrefix"] == "10.41.255.224/27"
+    (peer,) = of_type(found, "azure-native:network:LocalNetworkGateway")
+    assert peer.inputs["gatewayIpAddress"] == "203.0.113.10"
+    (connection,) = of_type(found, "azure-native:network:VirtualNetworkGatewayConnection")
+    assert connection.inputs["connectionType"] == "IPsec"
+
+
+def test_the_gateway_subnet_is_the_last_of_the_vnet() -> None:
+    assert gateway_subnet("10.60.0.0/20") == "10.60.15.224/27"

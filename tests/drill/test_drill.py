@@ -1,0 +1,187 @@
+"""A drill's numbers, against a gateway whose failures are known."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.drill.capacity import check_capacity
+from spillway.drill.load import Outcome, schedule
+from spillway.drill.plan import DrillPlan, Fault, Phase, full_plan, load_plan, short_plan
+from spillway.drill.report import render_table, write_html
+from spillway.drill.result import percentile
+from spillway.drill.run import run_drill
+from spillway.drill.target import DrillError, DrillTarget
+from spillway.drill.workload import EchoWorkload, EmbeddingWorkload
+from tests.drill.gateway import FakeGateway, serve
+
+P0, P1, P2 = RequestClass
+RATES = {P0: 30.0, P1: 20.0, P2: 10.0}
+
+
+def brief_plan() -> DrillPlan:
+    kill, start = Fault(Site.PRIVATE, "kill"), Fault(Site.PRIVATE, "start")
+    return DrillPlan(
+        "brief",
+        (
+            Phase("baseline", 1.0, min_availability={P0: 1.0}),
+            Phase("private killed", 2.0, (kill,), (Site.PRIVATE,), {P0: 1.0}),
+            Phase("private returns", 2.0, (start,), back_on=Site.PRIVATE),
+        ),
+        RATES,
+    )
+
+
+def drill(gateway: FakeGateway, plan: DrillPlan):
+    with serve(gateway) as url:
+        return run_drill(DrillTarget(url, "minilm", EmbeddingWorkload(), faults=gateway), plan)
+
+
+def test_a_gateway_that_spills_loses_nothing() -> None:
+    gateway = FakeGateway()
+    result = drill(gateway, brief_plan())
+    assert result.passed
+    assert result.exit_code == 0
+    assert result.reasons == {}
+    baseline, killed, returned = result.phases
+    assert set(baseline.classes["P0"].answered) == {"private"}
+    # Requests that are sent at the very moment of the order may still meet the site.
+    assert killed.classes["P0"].answered["sagemaker"] >= killed.classes["P0"].requests - 2
+    assert killed.elsewhere_s is not None
+    assert killed.elsewhere_s < 0.5
+    assert returned.back_s is not None
+    assert returned.back_share is not None
+    assert returned.back_share > 0.9
+    offered = len(schedule(RATES, 5.0, 1))
+    assert sum(found.requests for found in result.totals.values()) == offered
+    # One answer more for each sentence that was learnt before.
+    assert gateway.hits == offered + len(EmbeddingWorkload().sentences)
+
+
+def test_an_outage_is_counted_and_fails_the_verdict() -> None:
+    result = drill(FakeGateway(outage_s=1.0), brief_plan())
+    assert result.exit_code == 1
+    killed = result.phases[1]
+    expected = sum(1 for a in schedule(RATES, 5.0, 1) if 1.0 <= a.due_s < 2.0)
+    lost = sum(found.lost for found in killed.classes.values())
+    assert abs(lost - expected) <= 4
+    # On a busy machine a request that is due at a phase's edge can be answered in the next one.
+    everywhere = sum(found.lost for phase in result.phases for found in phase.classes.values())
+    assert result.reasons == {"status 503": everywhere}
+    assert killed.elsewhere_s == pytest.approx(1.0, abs=0.3)
+    assert killed.disturbed_s == pytest.approx(1.0, abs=0.3)
+    failed = [check.name for check in result.checks if not check.passed]
+    assert failed == ["private killed: P0 ≥ 100% available"]
+    assert sum(second.lost for second in result.timeline) == lost
+
+
+def test_a_wrong_embedding_is_no_answer() -> None:
+    result = drill(FakeGateway(wrong=("sagemaker",)), brief_plan())
+    killed = result.phases[1].classes["P0"]
+    assert killed.lost >= killed.requests - 2
+    assert any("cosine" in reason for reason in result.reasons)
+    assert not next(check for check in result.checks if check.name == "no wrong answer").passed
+
+
+def test_latency_counts_from_the_time_a_request_was_due() -> None:
+    gateway = FakeGateway()
+    gateway.service_s = 0.2
+    plan = DrillPlan("load", (Phase("baseline", 1.0),), {P0: 40.0})
+    found = drill(gateway, plan).totals["P0"]
+    assert found.lost == 0
+    assert found.p50_ms == pytest.approx(203, abs=15), "an open loop does not wait for the answer before"
+
+
+def test_everything_is_healed_when_a_fault_cannot_be_ordered() -> None:
+    class Broken(FakeGateway):
+        def fault(self, group: str, action: str, **options: float) -> None:
+            super().fault(group, action, **options)
+            if (group, action) == ("sagemaker", "kill"):
+                raise RuntimeError("no such thing")
+
+    gateway = Broken()
+    faults = (Fault(Site.PRIVATE, "kill"), Fault(Site.SAGEMAKER, "kill"))
+    with pytest.raises(DrillError, match="kill sagemaker: no such thing"):
+        drill(gateway, DrillPlan("bad", (Phase("broken", 1.0, faults),), {P0: 5.0}))
+    assert ("private", "start") in gateway.orders
+    assert ("sagemaker", "start") in gateway.orders
+
+
+def test_no_gateway_is_told_before_anything_is_broken() -> None:
+    gateway = FakeGateway()
+    target = DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload(), faults=gateway)
+    with pytest.raises(DrillError, match="does not answer"):
+        run_drill(target, short_plan())
+    assert gateway.orders == []
+
+
+def test_faults_need_someone_who_makes_them() -> None:
+    with pytest.raises(DrillError, match="use the load plan"):
+        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload()), full_plan())
+    assert load_plan(5).phases[0].faults == ()
+
+
+def test_slots_plus_one_shows_who_answered_the_extra_one() -> None:
+    gateway = FakeGateway()
+    gateway.slots |= {"private": 2, "sagemaker": 2}
+    gateway.service_s = 0.3
+    with serve(gateway) as url:
+        found = check_capacity(DrillTarget(url, "echo", EchoWorkload()), at_once=5)
+    assert found.by_site == {"private": 2, "sagemaker": 2, "azure_ml": 1}
+    assert found.problems == ()
+    assert 0.3 <= found.slowest_s < 0.6
+
+
+def test_arrivals_are_poisson_and_the_same_for_the_same_seed() -> None:
+    first, again, other = (schedule({P0: 50.0}, 100.0, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(first) == pytest.approx(5000, rel=0.06)
+    gaps = [b.due_s - a.due_s for a, b in pairwise(first)]
+    mean = sum(gaps) / len(gaps)
+    deviation = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
+    assert deviation / mean == pytest.approx(1.0, abs=0.08), "exponential gaps: deviation equals mean"
+
+
+@pytest.mark.parametrize(
+    ("latency", "lost", "on_time"), [(0.4, False, True), (0.6, False, False), (2.4, False, False), (2.6, True, False)]
+)
+def test_p0_is_late_after_half_a_second_and_lost_two_seconds_later(latency: float, lost: bool, on_time: bool) -> None:
+    outcome = Outcome(0.0, P0, latency, 200, "private")
+    assert (outcome.lost, outcome.on_time) == (lost, on_time)
+
+
+def test_percentile_is_nearest_rank() -> None:
+    values = [float(value) for value in range(1, 201)]
+    assert percentile(values, 50) == 100.0
+    assert percentile(values, 99) == 198.0
+    assert percentile([7.0], 99) == 7.0
+    assert percentile([], 99) is None
+
+
+def test_report_is_one_file_without_scripts(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    result = drill(FakeGateway(outage_s=0.5), brief_plan())
+    write_html(result, tmp_path / "drill.html")
+    page = (tmp_path / "drill.html").read_text()
+    assert "<svg" in page
+    assert "private killed" in page
+    assert "<script" not in page
+    assert "http://www" not in page
+    console = Console(width=160, file=io.StringIO())
+    console.print(render_table(result))
+    assert "FAILED" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(json.dumps(result.to_json()))["passed"] is False
+
+
+def test_the_short_drill_fits_in_a_minute() -> None:
+    assert short_plan().duration_s <= 60
+    started = time.perf_counter()
+    assert schedule(full_plan().rates, full_plan().duration_s, 1)
+    assert time.perf_counter() - started < 1

@@ -1,0 +1,313 @@
+"""The main job on one twin, in order: what is deployed, who answers, what is refused, a dead site, a cut-off, down."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import dns.query
+import pytest
+import urllib3
+import yaml
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from spillway.contracts.classes import Site
+from spillway.drill.capacity import check_capacity
+from spillway.drill.target import DrillTarget
+from spillway.drill.workload import EchoWorkload, infer_body
+from tests.end_to_end.site import INFER, ROOT, LocalSite
+
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+
+SENTENCES = ("The private cluster is full and the next request spills.", "Wo ist meine Bestellung?", "word " * 300)
+NAME = "inference.spillway.test"
+PARAMETER = "/spillway-local/spill-cutoff"
+
+
+def eventually(check: Callable[[], bool], within_s: float, pause_s: float = 0.1) -> float:
+    """Seconds until ``check`` held. Fails when it does not in time."""
+    started = time.monotonic()
+    while not check():
+        assert time.monotonic() - started < within_s, f"not within {within_s} s"
+        time.sleep(pause_s)
+    return time.monotonic() - started
+
+
+# What is deployed
+
+
+def test_plain_boto3_lists_the_endpoint_and_its_autoscaling_target(site: LocalSite) -> None:
+    endpoint = site.up["outputs"]["endpoints"]["sagemaker"]
+    described = site.aws("sagemaker").describe_endpoint(EndpointName=endpoint)
+    assert described["EndpointStatus"] == "InService"
+    targets = site.aws("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    bounds = {t["ResourceId"]: (t["MinCapacity"], t["MaxCapacity"]) for t in targets["ScalableTargets"]}
+    assert bounds[f"endpoint/{endpoint}/variant/{described['ProductionVariants'][0]['VariantName']}"] == (1, 2)
+
+
+def test_plain_boto3_lists_failover_records_with_their_health_check(site: LocalSite) -> None:
+    route53 = site.aws("route53")
+    (zone,) = (z for z in route53.list_hosted_zones()["HostedZones"] if z["Name"] == "spillway.test.")
+    records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    pair = {r["Failover"]: r for r in records if r["Name"] == f"{NAME}." and "Failover" in r}
+    assert pair.keys() == {"PRIMARY", "SECONDARY"}
+    assert pair["SECONDARY"]["AliasTarget"]["DNSName"] == site.up["outputs"]["gateways"]["standby"]
+    check = route53.get_health_check(HealthCheckId=pair["PRIMARY"]["HealthCheckId"])["HealthCheck"]
+    assert check["HealthCheckConfig"]["AlarmIdentifier"]["Name"] == site.up["outputs"]["alarms"]["heartbeat"]
+
+
+def test_plain_boto3_lists_alarms_and_budget(site: LocalSite) -> None:
+    said = site.up["outputs"]["alarms"]
+    alarms = {a["AlarmName"]: a for a in site.aws("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert {said[name] for name in ("heartbeat", "blended", "burst-ceiling", "latency-p99")} <= alarms.keys()
+    heartbeat = alarms[said["heartbeat"]]
+    assert (heartbeat["Period"], heartbeat["TreatMissingData"]) == (60, "breaching")
+    assert alarms[said["blended"]]["Threshold"] == 1.2
+    budgets = site.aws("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
+    assert [float(budget["BudgetLimit"]["Amount"]) for budget in budgets] == [2000]
+
+
+# Who answers
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[float]]:
+    """Torch's own answers, in fp32, each sentence alone."""
+    import torch
+
+    from model_packaging.config import load_config
+    from model_packaging.sources import load
+
+    model = load(load_config(ROOT / "model_packaging" / "examples" / "minilm" / "model.yaml"))
+    assert model.text is not None
+    with torch.no_grad():
+        return {text: model.module(**model.text.encode([text]))[0].tolist() for text in SENTENCES}
+
+
+@pytest.mark.parametrize("place", Site)
+def test_an_operator_gets_torchs_embedding_from_each_site(
+    site: LocalSite, expected: dict[str, list[float]], place: Site
+) -> None:
+    for text, vector in expected.items():
+        answer = site.ask(text, site=place, key=site.operator_key)
+        assert (answer.status, answer.site) == (200, place)
+        assert cosine(answer.vector, vector) > 0.999
+
+
+def test_without_the_operators_key_the_choice_is_ignored(site: LocalSite) -> None:
+    for key in (None, "", "no-such-key", site.client_key):
+        answer = site.ask(site=Site.AZURE_ML, key=key)
+        assert (answer.status, answer.site) == (200, Site.PRIVATE), key
+
+
+def cosine(left: list[float], right: list[float]) -> float:
+    assert len(left) == len(right)
+    return sum(a * b for a, b in zip(left, right, strict=True)) / math.hypot(*left) / math.hypot(*right)
+
+
+# What the burst fronts refuse
+
+BODY = infer_body("TEXT", "Short.")
+
+
+class Front:
+    """A burst site's front, called past the gateway."""
+
+    def __init__(self, site: LocalSite, place: Site) -> None:
+        self.route = site.route(place)
+        assert self.route.tls is not None
+        self._pool = urllib3.HTTPSConnectionPool(
+            self.route.host,
+            self.route.port,
+            ca_certs=self.route.tls.ca_file,
+            server_hostname=self.route.tls.sni,
+            assert_hostname=self.route.tls.sni,
+            retries=False,
+        )
+
+    @property
+    def path(self) -> str:
+        return next(rule.upstream for rule in self.route.paths if rule.client == INFER)
+
+    def post(self, headers: dict[str, str], path: str = "", body: bytes = BODY) -> int:
+        headers = {"Host": self.route.authority, "Content-Type": "application/json", **headers}
+        return self._pool.request("POST", path or self.path, body=body, headers=headers).status
+
+
+def signed(front: Front, credentials: Credentials, path: str = "", host: str = "", region: str = "us-east-1") -> Any:
+    headers = {"Host": host or front.route.authority, "Content-Type": "application/json"}
+    request = AWSRequest("POST", f"https://{headers['Host']}{path or front.path}", headers, BODY)
+    SigV4Auth(credentials, "sagemaker", region).add_auth(request)
+    return dict(request.headers)
+
+
+def test_the_sagemaker_front_refuses_what_aws_would(site: LocalSite) -> None:
+    front = Front(site, Site.SAGEMAKER)
+    known = Credentials(**json.loads((site.state_dir / "credentials.json").read_text()))
+    elsewhere = "/endpoints/other/invocations"
+    other_host = "runtime.sagemaker.eu-west-1.amazonaws.com"
+    assert front.post(signed(front, known)) == 200
+    assert front.post({}) == 403
+    assert front.post(signed(front, Credentials(known.access_key, "wrong"))) == 403
+    assert front.post(signed(front, Credentials("AKIAWRONG", known.secret_key))) == 403
+    assert front.post(signed(front, known, region="eu-west-1")) == 403
+    assert front.post(signed(front, known), body=BODY.replace(b"Short.", b"Other!")) == 403
+    assert front.post(signed(front, known), path=elsewhere) == 403
+    assert front.post(signed(front, known, elsewhere), path=elsewhere) == 400
+    assert front.post(signed(front, known, host=other_host)) == 404
+
+
+def test_the_azure_front_refuses_what_azure_would(site: LocalSite) -> None:
+    front = Front(site, Site.AZURE_ML)
+    key = json.loads((site.state_dir / "fronts" / "azure_ml.json").read_text())["keys"][0]
+    good = {"Authorization": f"Bearer {key}"}
+    assert front.post(good) == 200
+    assert front.post({}) == 401
+    assert front.post({"Authorization": "Bearer wrong"}) == 403
+    assert front.post({**good, "Host": "other.eastus.inference.ml.azure.com"}) == 404
+    assert front.post(good, path="/swagger.json") == 404
+
+
+# A dead site
+
+
+def test_no_p0_request_is_lost_while_the_private_site_is_dead(site: LocalSite) -> None:
+    result = site.spillway("drill", "--short")
+    assert result["passed"], result["checks"]
+    phases = {phase["name"]: phase for phase in result["phases"]}
+    killed, returns = phases["private killed"], phases["private returns"]
+    assert killed["classes"]["P0"]["requests"] > 50
+    assert killed["classes"]["P0"]["lost"] == 0
+    assert Site.PRIVATE not in killed["classes"]["P0"]["answered"]
+    assert returns["classes"]["P0"]["lost"] == 0
+    assert returns["back_share"] > 0.9
+    assert Path(result["report"]).read_text().startswith("<!doctype html>")
+
+
+# The spill cut-off
+
+
+@contextmanager
+def private_dead(site: LocalSite) -> Iterator[None]:
+    site.twin.fault(Site.PRIVATE, "kill")
+    try:
+        yield
+    finally:
+        site.twin.fault(Site.PRIVATE, "start")
+        eventually(lambda: site.ask().site == Site.PRIVATE, within_s=60)
+
+
+def close_spill(site: LocalSite, *classes: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    state = {"closed": classes, "scale_to_minimum": False, "reason": "test", "since": now}
+    site.aws("ssm").put_parameter(Name=PARAMETER, Value=json.dumps(state), Type="String", Overwrite=True)
+
+
+def test_a_closed_class_stops_spilling_and_p0_goes_on(site: LocalSite) -> None:
+    with private_dead(site):
+        eventually(lambda: site.ask(class_="P1").site == Site.SAGEMAKER, within_s=10)
+        close_spill(site, "P2", "P1")
+        # Read once a second; what is left is for the read itself on a busy machine.
+        closed_s = eventually(lambda: site.ask(class_="P1").status == 503, within_s=2.5, pause_s=0.05)
+        p0, p2 = site.ask(class_="P0"), site.ask(class_="P2")
+        close_spill(site)
+        opened_s = eventually(lambda: site.ask(class_="P1").status == 200, within_s=2.5, pause_s=0.05)
+    assert (p0.status, p0.site) == (200, Site.SAGEMAKER)
+    assert p2.status == 503
+    print(f"closed after {closed_s:.2f} s, open after {opened_s:.2f} s")
+
+
+# Failover between the gateways
+
+
+def test_dns_moves_to_the_standby_gateway_and_back(site: LocalSite) -> None:
+    private, standby = (address_of(site.up["gateways"][role]) for role in ("private", "standby"))
+    eventually(lambda: looked_up(site) == private, within_s=90, pause_s=1)
+    site.twin.fault("gateway-private", "kill")
+    try:
+        moved_s = eventually(lambda: looked_up(site) == standby, within_s=240, pause_s=1)
+        for class_ in ("P0", "P1"):
+            answer = site.ask(class_=class_, gateway=site.up["gateways"]["standby"])
+            assert (answer.status, answer.site) == (200, Site.SAGEMAKER)
+            assert len(answer.vector) == 384
+    finally:
+        site.twin.fault("gateway-private", "start")
+    back_s = eventually(lambda: looked_up(site) == private, within_s=240, pause_s=1)
+    assert site.ask().site == Site.PRIVATE
+    print(f"standby after {moved_s:.0f} s, private again after {back_s:.0f} s")
+
+
+def looked_up(site: LocalSite) -> str:
+    host, _, port = site.up["dns"].partition(":")
+    answer = dns.query.udp(dns.message.make_query(NAME, "A"), host, timeout=5, port=int(port))
+    return answer.answer[0][0].to_text()
+
+
+def address_of(url: str) -> str:
+    return url.removeprefix("http://").partition(":")[0]
+
+
+# Overflow
+
+
+@pytest.fixture(scope="module")
+def slow_models(site: LocalSite) -> DrillTarget:
+    """Fewer slots, by the stack file, and a model that takes 0.8 s in each of them."""
+    path = site.project / "config" / "Pulumi.local.yaml"
+    stack = yaml.safe_load(path.read_text())
+    slots = {Site.PRIVATE: 4, Site.SAGEMAKER: 2, Site.AZURE_ML: 2}
+    stack["config"]["spillway:gateway"]["slots"] = {str(place): {"slots": count} for place, count in slots.items()}
+    path.write_text(yaml.safe_dump(stack))
+    site.deploy()
+    assert {place: site.route(place).slots for place in Site} == slots
+    assert site.twin.reconcile(drill_models=True).problems == ()
+    return DrillTarget(site.gateway, "minilm", EchoWorkload(), client_key=site.client_key)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "by_site"),
+    [
+        (4, {"private": 4}),
+        (5, {"private": 4, "sagemaker": 1}),
+        (7, {"private": 4, "sagemaker": 2, "azure_ml": 1}),
+    ],
+)
+def test_what_does_not_fit_spills_in_order(slow_models: DrillTarget, at_once: int, by_site: dict[str, int]) -> None:
+    found = check_capacity(slow_models, at_once)
+    assert (found.by_site, found.problems) == (by_site, ())
+    assert found.slowest_s < 1.6, "nobody waited for a slot"
+
+
+# The end
+
+
+def test_down_leaves_no_process_and_no_open_port(site: LocalSite) -> None:
+    site.twin.reconcile(drill_models=False)
+    listening = site.listening()
+    assert len(listening) > 15
+    ports = json.loads((site.state_dir / "ports.json").read_text())
+    exposed = {port for address, port in listening if not address.removeprefix("::ffff:").startswith("127.")}
+    # Triton 2.51 has no address option for its SageMaker front end.
+    assert exposed == {ports["sagemaker/sagemaker"]}
+    assert site.spillway("down")["stopped"]
+    assert site.processes() == []
+    assert [place for place in listening if is_open(*place)] == []
+    regions = [f"spillway_triton_{ports[f'{place}/http']}_*" for place in Site]
+    assert [found for region in regions for found in Path("/dev/shm").glob(region)] == []
+    assert site.spillway("status")["running"] is False
+
+
+def is_open(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0

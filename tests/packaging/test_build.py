@@ -1,0 +1,124 @@
+"""Packages of a small model of one's own: whole, repeatable, and never half-written."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_packaging.build import package
+from model_packaging.config import ModelConfig, parse_config
+from model_packaging.layout import write_archive
+from spillway.contracts.manifest import SAGEMAKER_ARCHIVE, PackageError, verify_package
+
+ENTRY = """
+import torch
+from model_packaging.sources import Entry
+
+def build():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    {damage}
+    return Entry(Wrapped(module), [{{"x": torch.randn(2, 4)}} for _ in range(4)], output="SCORES")
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        {forward}
+        return self.inner(x)
+"""
+
+
+def config(folder: Path, module: str, *, damage: str = "pass", forward: str = "pass", **changes: Any) -> ModelConfig:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{module}.py").write_text(ENTRY.format(damage=damage, forward=forward))
+    values: dict[str, Any] = {
+        "name": "scores",
+        "source": {"kind": "python", "entry": f"{module}:build", "licence": "MIT"},
+        "variants": [{"precision": "fp32", "min_cosine": 0.9999}],
+        "latency": {"batch_sizes": [1], "repeats": 3},
+    }
+    return parse_config({**values, **changes}, base_dir=folder)
+
+
+@pytest.mark.heavy
+def test_own_model_packages_twice_to_the_same_digest(tmp_path: Path) -> None:
+    settings = config(tmp_path, "own_model_a")
+    first = package(settings, tmp_path / "one")
+    second = package(settings, tmp_path / "two")
+    again = package(settings, tmp_path / "one")
+    assert first.manifest.digest == second.manifest.digest
+    assert (again.cached, again.path) == (True, first.path)
+    assert verify_package(first.path).entry_model == "scores"
+    assert [(item.name, item.dtype, item.shape) for item in first.manifest.inputs] == [("x", "FP32", (-1, 4))]
+    with tarfile.open(first.path / SAGEMAKER_ARCHIVE) as archive:
+        assert {"scores/config.pbtxt", "scores/1/model.onnx"} <= set(archive.getnames())
+
+
+@pytest.mark.heavy
+def test_a_damaged_cache_is_built_anew(tmp_path: Path) -> None:
+    settings = config(tmp_path, "own_model_b")
+    first = package(settings, tmp_path / "store")
+    (first.path / "triton/scores/config.pbtxt").write_text("tampered")
+    second = package(settings, tmp_path / "store")
+    assert not second.cached
+    assert second.path == first.path
+    verify_package(second.path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("module", "change", "named"),
+    [
+        ("bad_nan", {"damage": "module[0].weight.data[0, 0] = float('nan')"}, r"inner\.0\.weight"),
+        ("bad_flow", {"forward": "x = x if float(x.sum()) > 0 else -x"}, "cannot export"),
+        ("bad_code", {"damage": "raise RuntimeError('no weights here')"}, "no weights here"),
+    ],
+)
+def test_a_bad_model_is_an_error_and_leaves_nothing(
+    tmp_path: Path, module: str, change: dict[str, str], named: str
+) -> None:
+    with pytest.raises(PackageError, match=named):
+        package(config(tmp_path, module, **change), tmp_path / "store")
+    assert [path.name for path in (tmp_path / "store/scores").iterdir()] == [".lock"]
+
+
+@pytest.mark.heavy
+def test_a_variant_that_misses_its_bound_is_left_out_and_none_is_an_error(tmp_path: Path) -> None:
+    variants = [{"precision": "fp32", "min_cosine": 0.9999}, {"precision": "int8-dynamic", "min_cosine": 1.0}]
+    result = package(config(tmp_path, "own_model_c", variants=variants), tmp_path / "store")
+    rows = {row["variant"]: row for row in result.table()}
+    assert rows["fp32"]["rank"] == 1
+    assert rows["int8"]["rank"] is None
+    assert "below its bound" in str(rows["int8"]["note"])
+    with pytest.raises(PackageError, match="as accurate as asked"):
+        package(config(tmp_path, "own_model_c", variants=variants[1:], serve="int8"), tmp_path / "store")
+
+
+@pytest.mark.heavy
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("model_packaging.layout.write_archive", full)
+    with pytest.raises(PackageError, match="disk is full"):
+        package(config(tmp_path, "own_model_d"), tmp_path / "store")
+    assert [path.name for path in (tmp_path / "store/scores").iterdir()] == [".lock"]
+
+
+def test_equal_folders_are_equal_archives(tmp_path: Path) -> None:
+    def archive(name: str, order: Callable[[list[str]], list[str]]) -> bytes:
+        folder = tmp_path / name
+        for file in order(["b/1/model", "a/config"]):
+            (folder / file).parent.mkdir(parents=True)
+            (folder / file).write_text(file)
+        write_archive(folder, tmp_path / f"{name}.tar.gz")
+        return (tmp_path / f"{name}.tar.gz").read_bytes()
+
+    assert archive("one", sorted) == archive("two", lambda files: files)

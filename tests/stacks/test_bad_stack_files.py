@@ -1,0 +1,216 @@
+# ruff: noqa: E501 - the mistakes are a table, one a line
+"""Bad stack files, each run through the real program: one clear error, and nothing is created."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillway.engine.api import EngineError
+from spillway.twin.standin import Properties
+from stacks.errors import StackConfigError
+from stacks.settings import read_settings
+from tests.stacks.files import REMOVE, changed, engine, example, flat, project, secrets_for
+from tests.support.packages import small_package
+
+S = "spillway:"
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-4000-8000-000000000003"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """``changes`` to the local stack, and what its one error must say."""
+
+    name: str
+    changes: dict[str, Any]
+    key: str
+    given: str
+    advice: str
+    break_package: Callable[[Path], object] = field(default=lambda package: None)
+
+
+def append(path: str) -> Callable[[Path], object]:
+    return lambda package: (package / path).write_text((package / path).read_text() + "\n# changed")
+
+
+AKS = {"kind": "aks", "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}}
+EKS = {"kind": "eks", "gpu_pool": {"instance_type": "g5.xlarge"}}
+TRAFFIC_MANAGER = {
+    f"{S}dns": {"provider": "traffic_manager", "zone_name": "spillway.test"},
+    "spillway-secrets:azure_traffic": "a principal",
+}
+ISSUER = f"{S}connectivity.federation.oidc_issuer"
+
+BAD = [
+    # Wrong types
+    Bad("text for a number", {f"{S}burst.sagemaker.max_instances": "many"}, "burst.sagemaker.max_instances", "'many'", "whole number"),
+    Bad("a mapping for a text", {f"{S}owner": {"team": "a"}}, "owner", "a mapping of team", "allowed: a text"),
+    Bad("a text for a mapping", {f"{S}aws": "us-east-1"}, "aws", "'us-east-1'", "allowed: a mapping"),
+    Bad("not a boolean", {f"{S}protect_data": "perhaps"}, "protect_data", "'perhaps'", "true or false"),
+    Bad("a fraction of a node", {f"{S}private_cluster.nodes": 1.5}, "private_cluster.nodes", "1.5", "whole number"),
+    Bad("a text for a list", {f"{S}client_cidrs": "10.0.0.0/8"}, "client_cidrs", "'10.0.0.0/8'", "a list"),
+    # Unknown and missing keys
+    Bad("a misspelt key", {f"{S}protect_dat": True}, "protect_dat", "an unknown key", "did you mean protect_data?"),
+    Bad("a misspelt inner key", {f"{S}burst.sagemaker.instance_typ": "ml.g5.xlarge"}, "burst.sagemaker.instance_typ", "an unknown key", "did you mean instance_type?"),
+    Bad("a key of another kind", {f"{S}private_cluster.gpu_pool": {}}, "private_cluster.gpu_pool", "an unknown key", "kubeconfig_secret"),
+    Bad("a misspelt key in a list", {f"{S}gateway.clients.0.max_clas": "P0"}, "gateway.clients[0].max_clas", "an unknown key", "did you mean max_class?"),
+    Bad("a misspelt namespace", {"spilway:tags": {"a": "b"}}, "spilway:tags", "an unknown namespace", "did you mean spillway?"),
+    Bad("no owner", {f"{S}owner": REMOVE}, "owner", "nothing", "Team that answers for the stack"),
+    Bad("no price of an owned node", {f"{S}private_cluster.dollars_per_node_hour": REMOVE}, "private_cluster.dollars_per_node_hour", "nothing", "What one GPU node costs an hour"),
+    Bad("no kind", {f"{S}private_cluster.kind": REMOVE}, "private_cluster.kind", "nothing", "allowed: eks, aks, existing"),
+    # Values that do not exist
+    Bad("an unknown kind", {f"{S}private_cluster.kind": "gke"}, "private_cluster.kind", "'gke'", "allowed: eks, aks, existing"),
+    Bad("an unknown DNS provider", {f"{S}dns.provider": "bind"}, "dns.provider", "'bind'", "allowed: route53, traffic_manager"),
+    Bad("an unknown class", {f"{S}gateway.clients.0.max_class": "P3"}, "gateway.clients[0].max_class", "'P3'", "'P0', 'P1' or 'P2'"),
+    Bad("no such exposure", {f"{S}exposure": "open"}, "exposure", "'open'", "'internal' or 'public'"),
+    Bad("an account of eleven digits", {f"{S}aws.account_id": "12345678901"}, "aws.account_id", "'12345678901'", "Twelve digits"),
+    Bad("an account without quotes", {f"{S}aws.account_id": 123456789012}, "aws.account_id", "123456789012", "in quotes"),
+    Bad("an AWS region that is not there", {f"{S}aws.region": "us-east-9"}, "aws.region", "'us-east-9'", "did you mean us-east-"),
+    Bad("an Azure location that is not there", {f"{S}azure.location": "westeurop"}, "azure.location", "'westeurop'", "did you mean westeurope?"),
+    Bad("a region without a price", {f"{S}aws.region": "sa-east-1"}, "burst.sagemaker.instance_type", "'ml.g5.xlarge'", "cost_guard.prices"),
+    Bad("an instance type without a price", {f"{S}burst.azure_ml.vm_size": "Standard_NC99"}, "burst.azure_ml.vm_size", "'Standard_NC99'", "Standard_NC4as_T4_v3"),
+    Bad("an EC2 name on SageMaker", {f"{S}burst.sagemaker.instance_type": "g5.xlarge"}, "burst.sagemaker.instance_type", "'g5.xlarge'", "start with 'ml.'"),
+    Bad("a region without the container", {f"{S}aws.region": "us-gov-west-1", f"{S}cost_guard.prices": {"sagemaker/ml.g5.xlarge/us-gov-west-1": 1.7}}, "burst.sagemaker.container_version", "None", "container_image"),
+    Bad("a container that is not in the table", {f"{S}burst.sagemaker.container_version": "19.01"}, "burst.sagemaker.container_version", "'19.01'", "allowed for triton"),
+    Bad("a container without its driver", {f"{S}burst.sagemaker.container_version": "26.05", f"{S}burst.sagemaker.inference_ami_version": "al2-ami-sagemaker-inference-gpu-2"}, "burst.sagemaker.container_version", "'26.05'", "al2023-ami-sagemaker-inference-gpu-4-1"),
+    # Bounds
+    Bad("a TTL that outlasts an outage", {f"{S}dns.ttl_s": 3600}, "dns.ttl_s", "3600", "less than or equal to 300"),
+    Bad("minimum above maximum", {f"{S}burst.sagemaker.min_instances": 5}, "burst.sagemaker", "a mapping of", "min_instances 5 is above max_instances 2"),
+    Bad("a real-time endpoint of nothing", {f"{S}burst.sagemaker.min_instances": 0}, "burst.sagemaker.min_instances", "0", "greater than or equal to 1"),
+    Bad("memory that Fargate does not offer", {f"{S}gateway.standby": {"cpu": 256, "memory": 8192}}, "gateway.standby", "a mapping of cpu, memory", "512 to 2048"),
+    Bad("a ceiling under the minimum", {f"{S}cost_guard.max_burst_usd_per_hour": 1}, "cost_guard.max_burst_usd_per_hour", "1", "1.93 an hour"),
+    Bad("a forecast under the minimum", {f"{S}cost_guard.max_forecast_usd": 100}, "cost_guard.max_forecast_usd", "100", "a month already"),
+    # Networks
+    Bad("no network", {f"{S}client_cidrs": ["10.0.0.0/33"]}, "client_cidrs[0]", "'10.0.0.0/33'", "write it like"),
+    Bad("the Internet is internal", {f"{S}exposure": "internal", f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}, f"{S}client_cidrs": ["0.0.0.0/0"]}, "client_cidrs[0]", "'0.0.0.0/0'", "list the networks"),
+    Bad("networks that overlap", {f"{S}connectivity.vnet_cidr": "10.40.0.0/16"}, "connectivity", "a mapping of", "overlaps vpc_cidr 10.40.0.0/16"),
+    Bad("a peer that overlaps", {f"{S}connectivity.burst_egress": "vpn", f"{S}connectivity.vpn": {"peer_address": "192.0.2.1", "peer_cidrs": ["10.41.8.0/24"]}}, "connectivity", "a mapping of", "vpn.peer_cidrs 10.41.8.0/24 overlaps vnet_cidr"),
+    Bad("a VPN without its far end", {f"{S}connectivity.burst_egress": "vpn"}, "connectivity", "a mapping of", "add vpn.peer_address"),
+    Bad("zones of another region", {f"{S}connectivity.zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"]}, "connectivity.zones", "eu-west-1a", "us-east-1a"),
+    Bad("a mirror with a scheme", {f"{S}connectivity.mirror": {"images": {"nvcr.io": "https://mirror.example.com"}}}, "connectivity.mirror.images.nvcr.io", "'https://mirror.example.com'", "without a scheme"),
+    # Impossible combinations
+    Bad("AMD on EKS", {f"{S}private_cluster": {**EKS, "accelerator": "amd"}, ISSUER: REMOVE}, "private_cluster.accelerator", "'amd'", "AWS has no ROCm instances"),
+    Bad("nowhere to spill", {f"{S}burst": {}}, "burst", "burst none", "set burst.sagemaker or burst.azure_ml"),
+    Bad("Azure ML without Azure", {f"{S}azure": REMOVE}, "azure", "nothing", "burst.azure_ml cannot be without it"),
+    Bad("Traffic Manager with SageMaker alone", {**TRAFFIC_MANAGER, f"{S}burst.azure_ml": REMOVE, f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}}, "dns.provider", "dns traffic_manager", "add burst.azure_ml"),
+    Bad("Traffic Manager inside", {**TRAFFIC_MANAGER, f"{S}exposure": "internal", f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}}, "dns.provider", "exposure: internal", "use dns.provider: route53"),
+    Bad("nothing to fail over to", {f"{S}gateway.standby": {"enabled": False}}, "gateway.standby.enabled", "false", "nothing to fail over to"),
+    Bad("a name that nobody can prove", {f"{S}exposure": "internal"}, "gateway.standby.certificate_arn", "nothing", "dns.certificate_zone_id"),
+    Bad("a certificate of another region", {f"{S}gateway.standby": {"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}}, "gateway.standby.certificate_arn", "eu-west-1", "aws.region, us-east-1"),
+    Bad("a cluster without AWS credentials", {ISSUER: REMOVE}, "connectivity.federation", "nothing", "oidc_issuer.url"),
+    Bad("an issuer for AKS", {f"{S}private_cluster": AKS}, "connectivity.federation.oidc_issuer", "a value", "remove it"),
+    Bad("GPUs that the machine does not have", {f"{S}private_cluster": {"kind": "eks", "gpu_pool": {"instance_type": "g6.12xlarge", "gpus_per_node": 8}}, ISSUER: REMOVE}, "private_cluster.gpu_pool.gpus_per_node", "8", "g6.12xlarge has 4"),
+    Bad("a server larger than a node", {f"{S}model_server.gpus": 4}, "model_server.gpus", "4", "has 1"),
+    Bad("more servers than GPUs", {f"{S}model_server.autoscaling": {"min_replicas": 3}}, "model_server.autoscaling.min_replicas", "3", "room for 1"),
+    Bad("data to a region without a site", {f"{S}gateway.clients.0.may_spill": ["eu-west-1"]}, "gateway.clients[0].may_spill", "'eu-west-1'", "sagemaker, us-east-1, azure_ml, eastus"),
+    Bad("live instances of a site that is off", {f"{S}burst.azure_ml": REMOVE, f"{S}live": {"azure_ml_instances": 2}}, "live.azure_ml_instances", "2", "burst.azure_ml is off"),
+    Bad("two kubeconfigs", {f"{S}private_cluster.kubeconfig_path": "kubeconfig"}, "private_cluster", "a mapping of", "exactly one of kubeconfig_path"),
+    Bad("a kubeconfig that is not there", {f"{S}private_cluster.kubeconfig_path": "no/such/file", f"{S}private_cluster.kubeconfig_secret": REMOVE}, "private_cluster.kubeconfig_path", "'no/such/file'", "there is no such file"),
+    # Secrets
+    Bad("no kubeconfig secret", {"spillway-secrets:kubeconfig": REMOVE}, "spillway-secrets:kubeconfig", "nothing", "pulumi config set --secret spillway-secrets:kubeconfig"),
+    Bad("no key of the operator", {"spillway-secrets:gateway_operator_key": REMOVE}, "spillway-secrets:gateway_operator_key", "nothing", "gateway.operator_key_secret names this secret"),
+    Bad("a secret of another name", {f"{S}gateway.clients.0.key_secret": "other_key"}, "spillway-secrets:other_key", "nothing", "gateway.clients[0].key_secret names this secret"),
+    Bad("a key where its name belongs", {f"{S}gateway.operator_key_secret": "0-top secret-0"}, "gateway.operator_key_secret", "a value that is not shown", "Name of the stack secret"),
+    # Packages
+    Bad("no package", {f"{S}package.path": "no/such/package"}, "package.path", "'no/such/package'", "make one with `spillway package"),
+    Bad("a changed file", {}, "package.path", "package", "triton/echo/1/model.py was changed", append("triton/echo/1/model.py")),
+    Bad("a missing file", {}, "package.path", "package", "sagemaker/model.tar.gz is missing", lambda package: (package / "sagemaker" / "model.tar.gz").unlink()),
+    Bad("a file too many", {}, "package.path", "package", "triton/extra.txt is not in the manifest", lambda package: (package / "triton" / "extra.txt").write_text("x")),
+    Bad("an edited manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text().replace('"slots": 4', '"slots": 400'))),
+    Bad("half a manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text()[:200])),
+    Bad("a package that Azure ML does not serve", {f"{S}package.path": "vllm"}, "burst.azure_ml", "kind vllm", "remove burst.azure_ml"),
+]  # fmt: skip
+
+
+class Witness:
+    """A stand-in that takes note of every resource that reaches it."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.seen: list[str] = []
+
+    def types(self) -> frozenset[str]:
+        return frozenset()
+
+    def configure(self, config: Properties) -> None:
+        self.seen.append("configure")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def note(*args: Any, **kwargs: Any) -> Any:
+            self.seen.append(name)
+            raise AssertionError(f"{name} was called")
+
+        return note
+
+
+def local_stack(tmp_path: Path) -> dict[str, Any]:
+    config = changed(example("local"), {f"{S}package.path": str(small_package(tmp_path / "package"))})
+    return {**config, **secrets_for(config)}
+
+
+def refused(tmp_path: Path, config: dict[str, Any]) -> str:
+    """The error of the one engine that tests always have, after proof that nothing was created."""
+    witnesses = [Witness(package) for package in ("aws", "azure-native", "kubernetes")]
+    events: list[str] = []
+    deployer = engine(
+        project(tmp_path / "project", config), witnesses, on_event=lambda event: events.append(event.kind)
+    )
+    with pytest.raises(EngineError) as caught:
+        deployer.up()
+    assert [witness.seen for witness in witnesses] == [[], [], []]
+    assert not {"started", "done"} & set(events)
+    assert not deployer.resources()
+    assert not caught.value.details, "a stack file's error comes without a traceback"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("bad", BAD, ids=[bad.name.replace(" ", "-") for bad in BAD])
+def test_a_bad_stack_file_is_refused(tmp_path: Path, bad: Bad) -> None:
+    config = changed(local_stack(tmp_path), bad.changes)
+    if config.get(f"{S}package", {}).get("path") == "vllm":
+        config = changed(config, {f"{S}package.path": str(small_package(tmp_path / "vllm", kind="vllm"))})
+    bad.break_package(tmp_path / "package")
+
+    headline, *problems = refused(tmp_path, config).splitlines()
+
+    assert headline == "the stack file stacks/config/Pulumi.test.yaml cannot be deployed:"
+    assert len(problems) == 1, "one mistake is one line"
+    key, _, rest = problems[0].partition(": given ")
+    given, _, advice = rest.partition("; ")
+    assert key == (bad.key if ":" in bad.key else f"{S}{bad.key}")
+    assert bad.given in given
+    assert bad.advice in advice
+
+
+def test_the_unchanged_file_is_good(tmp_path: Path) -> None:
+    config = local_stack(tmp_path)
+    names = frozenset(key.split(":")[1] for key in config if key.startswith("spillway-secrets:"))
+    assert read_settings(flat(config), names).package.path == str(tmp_path / "package")
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    config = changed(local_stack(tmp_path), {f"{S}dns.ttl_s": 3600, f"{S}owner": REMOVE, f"{S}exposure": "open"})
+    assert len(refused(tmp_path, config).splitlines()) == 1 + 3
+
+
+def test_a_secret_value_is_never_in_an_error(tmp_path: Path) -> None:
+    config = changed(local_stack(tmp_path), {f"{S}gateway.clients.0.key_secret": "a key, not its name"})
+    assert "not its name" not in refused(tmp_path, config)
+
+
+def test_a_value_that_is_a_secret_is_never_in_an_error(tmp_path: Path) -> None:
+    config = flat(changed(local_stack(tmp_path), {f"{S}owner": "hunter 2"}))
+    with pytest.raises(StackConfigError) as caught:
+        read_settings(config, hidden=frozenset({f"{S}owner"}))
+    assert "hunter" not in str(caught.value)
+
+
+def test_yaml_that_is_none(tmp_path: Path) -> None:
+    folder = project(tmp_path, {})
+    (folder / "config" / "Pulumi.test.yaml").write_text("config: [")
+    with pytest.raises(EngineError, match="not valid YAML"):
+        engine(folder, []).up()

@@ -1,0 +1,81 @@
+"""The example stacks: complete, valid by the schema, readable with the published passphrase, and planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from spillway.engine.project import read_project, read_stack_config
+from spillway.twin.aws.standin import AwsStandIn
+from spillway.twin.azure.standin import AzureStandIn
+from spillway.twin.kubernetes.standin import KubernetesStandIn
+from stacks.reference import files
+from stacks.schema import json_schema
+from stacks.settings import read_settings
+from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, engine, example, project, secrets_for
+from tests.support.packages import small_package
+
+STACKS = ("local", "dev", "prod")
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_an_example_fits_the_schema(stack: str) -> None:
+    described = yaml.safe_load((CONFIG_DIR / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    assert [error.message for error in VALIDATOR.iter_errors(described)] == []
+
+
+def test_the_schema_refuses_what_the_program_refuses() -> None:
+    good = example("local")
+    for key, value in {
+        "spillway:protect_dat": True,
+        "spillway:dns.ttl_s": 3600,
+        "spillway:burst.sagemaker.min_instances": 0,
+        "spillway:private_cluster.kind": "gke",
+        "spillway-secrets:drill_key": "in clear",
+    }.items():
+        assert list(VALIDATOR.iter_errors({"config": changed(good, {key: value})})), key
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_a_generated_file_is_current(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == files()[path], "run `python -m stacks.reference`"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_an_example_is_complete(stack: str) -> None:
+    """Its secrets open with the published passphrase, and it names every secret that it uses."""
+    config = read_stack_config(read_project(ROOT), stack, PASSPHRASE)
+    names = frozenset(key.split(":")[1] for key in config.secret_keys)
+    assert {f"spillway-secrets:{name}" for name in names} == config.secret_keys
+    read_settings(config.values, names)
+
+
+def test_the_local_stack_lacks_only_the_secrets_that_the_twin_makes() -> None:
+    made = frozenset({"gateway_operator_key", "drill_key", "azure_reader", "kubeconfig"})
+    read_settings(read_stack_config(read_project(ROOT), "local", PASSPHRASE).values, made)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("stack", "at_least"), [("local", 100), ("dev", 100), ("prod", 120)])
+def test_an_example_is_planned(tmp_path: Path, stack: str, at_least: int) -> None:
+    config = changed(example(stack), {"spillway:package.path": str(small_package(tmp_path / "package"))})
+    config.update(secrets_for(config))
+    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
+
+    plan = engine(project(tmp_path / "project", config), stand_ins).preview()
+
+    assert sum(resource.custom for resource in plan.resources) >= at_least
+    assert plan.outputs.keys() >= {
+        "gateways",
+        "endpoints",
+        "dns_name",
+        "dashboards",
+        "alarms",
+        "package",
+        "price_per_hour",
+    }

@@ -1,0 +1,67 @@
+"""A small valid package: a Triton model that answers its input. Made in milliseconds, no torch."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+from spillway.contracts.manifest import (
+    AZURE_ML_DEPLOYMENT,
+    AZURE_ML_REPOSITORY,
+    MANIFEST_NAME,
+    SAGEMAKER_ARCHIVE,
+    TRITON_REPOSITORY,
+    Manifest,
+    PackageSource,
+    Serving,
+    TensorSpec,
+    describe_files,
+)
+
+_CONFIG = """name: "echo"
+backend: "python"
+max_batch_size: 8
+input [{ name: "TEXT", data_type: TYPE_STRING, dims: [1] }]
+output [{ name: "ECHO", data_type: TYPE_STRING, dims: [1] }]
+"""
+_MODEL = """import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        texts = [pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy() for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("ECHO", text)]) for text in texts]
+"""
+
+
+def small_package(folder: Path, kind: Literal["triton", "vllm"] = "triton") -> Path:
+    """Write the package into ``folder``, sealed, and return it."""
+    for repository in (TRITON_REPOSITORY, AZURE_ML_REPOSITORY):
+        _write(folder / repository / "echo" / "config.pbtxt", _CONFIG)
+        _write(folder / repository / "echo" / "1" / "model.py", _MODEL)
+    _write(folder / AZURE_ML_DEPLOYMENT, "model:\n  path: models\n  type: triton_model\n")
+    archive = folder / SAGEMAKER_ARCHIVE
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder / TRITON_REPOSITORY / "echo", arcname="echo")
+    manifest = Manifest(
+        name="echo",
+        version="",
+        digest="",
+        kind=kind,
+        entry_model="echo",
+        precision="none",
+        files=describe_files(folder),
+        inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
+        outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
+        source=PackageSource(name="echo", origin="tests/support/packages.py", licence="Apache-2.0"),
+        serving=Serving(slots=4),
+    )
+    _write(folder / MANIFEST_NAME, manifest.sealed().to_json())
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Run a component under Pulumi's mocks and see what it registered: for tests of one component's resources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, settings
+from pulumi.runtime.settings import _get_rpc_manager
+from pulumi.runtime.stack import wait_for_rpcs
+
+from components.base import StackContext
+
+TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One registered resource: its type token, logical name, and inputs (camelCase, resolved)."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]
+
+
+class _Mocks(mocks.Mocks):
+    def __init__(self, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+        self.resources: list[Recorded] = []
+        self.outputs = outputs
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        self.resources.append(Recorded(args.typ, args.name, args.inputs))
+        arn = f"arn:aws:mock:eu-west-1:123456789012:{args.typ.split(':')[-1]}/{args.name}"
+        # Only plain values are echoed: a cloud often answers a structure in another shape than it was given.
+        echoed = {key: value for key, value in args.inputs.items() if not isinstance(value, (dict, list))}
+        return f"{args.name}-id", {"arn": arn, "name": args.name, **echoed, **self.outputs.get(args.typ, {})}
+
+    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+        return dict(args.args)
+
+
+def record(build: Callable[[], object], outputs: Mapping[str, Mapping[str, Any]] | None = None) -> list[Recorded]:
+    """Call ``build`` under mocks and return every resource it registered. Program errors are raised.
+
+    ``outputs``: what the cloud would add to a resource, by type token (camelCase)."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    recorder = _Mocks(outputs or {})
+    mocks.set_mocks(recorder, project="spillway", stack="test", preview=False)
+
+    async def run() -> None:
+        build()
+
+    # What a failed build left outstanding would keep the next one waiting for ever.
+    _get_rpc_manager().clear()
+    settings.SETTINGS.outputs.clear()
+    asyncio.get_event_loop().run_until_complete(asyncio.wait_for(mocks_run(run), TIMEOUT_S))
+    return recorder.resources
+
+
+async def mocks_run(run: Callable[[], Any]) -> None:
+    await run()
+    await wait_for_rpcs()
+
+
+def of_type(resources: list[Recorded], type_: str) -> list[Recorded]:
+    """Those of one type token, e.g. ``aws:eks/cluster:Cluster``."""
+    return [r for r in resources if r.type == type_]
+
+
+def context(**changes: Any) -> StackContext:
+    """A context as a test stack has it."""
+    values: dict[str, Any] = {
+        "prefix": "spillway-test",
+        "stack": "test",
+        "owner": "platform",
+        "cost_centre": "cc-1",
+        "protect_data": True,
+    }
+    return StackContext(**{**values, **changes})
+
+
+__all__ = ["Recorded", "context", "of_type", "pulumi", "record", "settings"]

@@ -1,0 +1,132 @@
+"""Deployed functions run as they were deployed: their files, their environment, their time limit."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spillway.twin.processes.functions import Deployment, Runner, call, period_of
+from spillway.twin.site import aws_client
+
+REGION = "eu-west-1"
+CODE = {
+    "spillway/runtime/probe.py": """
+import os, time, boto3
+def handler(event, context):
+    boto3.client("ssm").put_parameter(
+        Name="/probe/" + event.get("name", "schedule"), Value=os.environ["WHO"], Type="String", Overwrite=True)
+    return {"name": context.function_name, "left": context.get_remaining_time_in_millis() > 0}
+def slow(event, context):
+    time.sleep(30)
+def needs_more(event, context):
+    from spillway.contracts import classes
+""",
+}
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as content:
+        for name, text in CODE.items():
+            content.writestr(name, text)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def deployed(aws: str) -> str:
+    role = aws_client("iam", aws).create_role(RoleName="probe", AssumeRolePolicyDocument=json.dumps({}))["Role"]["Arn"]
+    client = aws_client("lambda", aws, REGION)
+    for handler in ("handler", "slow", "needs_more"):
+        client.create_function(
+            FunctionName=f"probe-{handler}",
+            Runtime="python3.13",
+            Role=role,
+            Handler=f"spillway.runtime.probe.{handler}",
+            Code={"ZipFile": archive()},
+            Timeout=2 if handler == "slow" else 20,
+            Environment={"Variables": {"WHO": "deployed"}},
+        )
+    return aws
+
+
+@pytest.fixture
+def environment(aws: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "twin",
+        "AWS_SECRET_ACCESS_KEY": "twin",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": aws,
+    }
+
+
+@pytest.fixture
+def deployment(deployed: str, tmp_path: Path) -> Deployment:
+    return Deployment(deployed, REGION, tmp_path)
+
+
+@pytest.fixture
+def runner(deployment: Deployment, environment: dict[str, str]) -> Runner:
+    return Runner(deployment, environment)
+
+
+def parameter(aws: str, name: str) -> str | None:
+    client = aws_client("ssm", aws, REGION)
+    found = client.get_parameters(Names=[f"/probe/{name}"])["Parameters"]
+    return found[0]["Value"] if found else None
+
+
+def step_until(runner: Runner, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        runner.step(time.monotonic())
+        time.sleep(0.3)
+
+
+def test_a_call_reaches_the_twin_with_the_functions_own_environment(
+    deployment: Deployment, environment: dict[str, str], aws: str
+) -> None:
+    result = call(deployment.function("probe-handler"), {"name": "direct"}, environment)
+    assert result.error == ""
+    assert result.value == {"name": "probe-handler", "left": True}
+    assert parameter(aws, "direct") == "deployed"
+
+
+def test_the_time_limit_holds(deployment: Deployment, environment: dict[str, str]) -> None:
+    result = call(deployment.function("probe-slow"), {}, environment)
+    assert result.error == "Task timed out after 2.00 seconds"
+    assert result.seconds < 4
+
+
+def test_a_module_that_was_not_deployed_is_missing(deployment: Deployment, environment: dict[str, str]) -> None:
+    result = call(deployment.function("probe-needs_more"), {}, environment)
+    assert "No module named 'spillway.contracts'" in result.error
+
+
+def test_a_schedule_is_run(runner: Runner, aws: str) -> None:
+    events = aws_client("events", aws, REGION)
+    events.put_rule(Name="each-minute", ScheduleExpression="rate(1 minute)")
+    arn = f"arn:aws:lambda:{REGION}:123456789012:function:probe-handler"
+    events.put_targets(Rule="each-minute", Targets=[{"Id": "1", "Arn": arn}])
+    step_until(runner, lambda: parameter(aws, "schedule") == "deployed")
+
+
+def test_an_invocation_is_run_once(runner: Runner, aws: str) -> None:
+    payload = json.dumps({"name": "asked"}).encode()
+    client = aws_client("lambda", aws, REGION)
+    client.invoke(FunctionName="probe-handler", InvocationType="Event", Payload=payload)
+    step_until(runner, lambda: parameter(aws, "asked") == "deployed")
+
+
+@pytest.mark.parametrize(
+    ("expression", "seconds"), [("rate(1 minute)", 60), ("rate(2 hours)", 7200), ("cron(0 3 * * ? *)", None)]
+)
+def test_periods(expression: str, seconds: float | None) -> None:
+    assert period_of(expression) == seconds
