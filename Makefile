@@ -17,7 +17,7 @@ test: $(READY) lint types arrows tests
 
 setup: $(READY)
 
-$(READY): requirements/lock.txt pyproject.toml scripts/setup.py spillway/twin/tools.py
+$(READY): requirements/lock.txt requirements/example-models.txt pyproject.toml scripts/setup.py spillway/twin/tools.py
 	$(PYTHON) scripts/setup.py
 
 lint: $(READY)

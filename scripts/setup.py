@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = ROOT / "requirements" / "lock.txt"
+EXAMPLE_MODELS = ROOT / "requirements" / "example-models.txt"
 STAMP = ENVIRONMENT / ".ready"
 WITH_TORCH = re.compile(r"^(torch|triton|nvidia-|cuda-)")
 
@@ -46,6 +47,7 @@ def main() -> int:
     install = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
     subprocess.run([str(PYTHON), "-m", "pip", "install", "--quiet", f"uv=={uv_version}"], check=True)
     subprocess.run([*install, "--quiet", "--requirement", str(chosen)], check=True)
+    subprocess.run([*install, "--quiet", "--no-deps", "--requirement", str(EXAMPLE_MODELS)], check=True)
     subprocess.run([*install, "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
     # Previews import many large generated modules: compiled once here, not each time or, where the environment
     # forbids writing byte code, at every start.

@@ -1,0 +1,1 @@
+"""The policy pack: rules over a finished stack, one module per concern."""

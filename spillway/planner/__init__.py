@@ -1,0 +1,1 @@
+"""Capacity and cost on a request trace."""
