@@ -23,16 +23,26 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield _HEAD
     yield from _paragraphs(cli)
-    for name, command in sorted(cli.commands.items()):
+    for name, command in commands_below(cli):
         context = click.Context(command, info_name=f"spillway {name}")
         yield f"\n## `spillway {name}`\n"
         yield f"`{command.get_usage(context).removeprefix('Usage: ')}`\n"
         yield from _paragraphs(command)
+        if isinstance(command, click.Group):
+            continue
         yield "\n| option | what it does |\n| --- | --- |"
         for parameter in command.get_params(context):
             record = parameter.get_help_record(context)
             if record and "--help" not in parameter.opts:
                 yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+
+
+def commands_below(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command and group below ``group`` with its full name, a group before its commands."""
+    for name, command in sorted(group.commands.items()):
+        yield f"{prefix}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands_below(command, f"{prefix}{name} ")
 
 
 def _paragraphs(command: click.Command) -> Iterator[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import click
 
-from spillway.cli.errors import FAILED, translate
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from spillway.cli.command import command_of, tell
+from spillway.cli.errors import FAILED
+from spillway.cli.packaging import package
 
 Engine = Literal["embedded", "pulumi"]
 
@@ -29,21 +27,8 @@ def cli() -> None:
     """
 
 
-def _command(function: Callable[..., None]) -> click.Command:
-    """A command with --json and --debug, whose every failure is one message and an exit code."""
-
-    @functools.wraps(function)
-    def guarded(debug: bool, **options: Any) -> None:
-        try:
-            function(**options)
-        except (click.exceptions.Exit, BrokenPipeError):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            raise translate(error, debug) from None
-
-    with_debug = click.option("--debug", is_flag=True, help="Show the traceback of a failure.")(guarded)
-    with_json = click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")(with_debug)
-    return cli.command()(with_json)
+cli.add_command(package)
+_command = command_of(cli)
 
 
 def _stack_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -60,24 +45,6 @@ def _engine_option(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @_command
-@click.argument("model_yaml", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Default: .spillway/packages.")
-def package(model_yaml: Path | None, out: Path | None, as_json: bool) -> None:
-    """Turn a torch model into a checked package for each target.
-
-    MODEL_YAML says what to package; default is the MiniLM example. <out>/<name>/current leads to the newest package.
-    """
-    from spillway.cli import views
-    from spillway.cli.console import Reporter
-    from spillway.cli.package import EXAMPLE, make_package
-    from spillway.cli.stack import project_root
-
-    root = project_root()
-    made = make_package(model_yaml or root / EXAMPLE, out or root / ".spillway" / "packages", Reporter())
-    _tell(as_json, views.package_json(*made), lambda: views.package_text(*made))
-
-
-@_command
 @_stack_option
 @_engine_option
 @click.option("--diff", is_flag=True, help="Show old and new values of what changes.")
@@ -88,7 +55,7 @@ def preview(stack_name: str, engine: Engine | None, diff: bool, as_json: bool) -
     from spillway.cli.stack import find_stack
 
     result, kind = deploy.preview(find_stack(stack_name), engine, Reporter())
-    _tell(as_json, views.preview_json(result, stack_name, kind, diff), lambda: views.preview_text(result, diff))
+    tell(as_json, views.preview_json(result, stack_name, kind, diff), lambda: views.preview_text(result, diff))
 
 
 @_command
@@ -109,7 +76,7 @@ def up(stack_name: str, engine: Engine | None, refresh: bool, resources_only: bo
     stack = find_stack(stack_name)
     done = deploy.up(stack, engine, Reporter(), refresh=refresh, resources_only=resources_only)
     manifest = deployed_manifest(stack)
-    _tell(as_json, views.up_json(done, stack, manifest), lambda: views.up_text(done, stack, manifest))
+    tell(as_json, views.up_json(done, stack, manifest), lambda: views.up_text(done, stack, manifest))
     if done.problems:
         raise click.exceptions.Exit(FAILED)
 
@@ -124,7 +91,7 @@ def status(stack_name: str, processes: bool, as_json: bool) -> None:
 
     found = deploy.status(find_stack(stack_name))
     listed = [views.processes_text(found)] if processes and found else []
-    _tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack_name), *listed])
+    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack_name), *listed])
 
 
 @_command
@@ -138,7 +105,7 @@ def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
     from spillway.cli.stack import find_stack
 
     done = deploy.down(find_stack(stack_name), Reporter(), destroy=destroy, purge=purge)
-    _tell(as_json, views.down_json(done, stack_name), lambda: views.down_text(done, stack_name))
+    tell(as_json, views.down_json(done, stack_name), lambda: views.down_text(done, stack_name))
 
 
 @_command
@@ -164,20 +131,9 @@ def drill(stack_name: str, length: str | None, plan: Path | None, report: Path |
     write_html(result, page)
     failed = [f"Not held: {check.name} ({check.detail})" for check in result.checks if not check.passed]
     shown = {**result.to_json(), "report": str(page)}
-    _tell(as_json, shown, lambda: [render_table(result), *failed, f"Report: {page}"])
+    tell(as_json, shown, lambda: [render_table(result), *failed, f"Report: {page}"])
     if not result.passed:
         raise click.exceptions.Exit(result.exit_code)
-
-
-def _tell(as_json: bool, value: dict[str, Any], text: Callable[[], Any]) -> None:
-    """One result, for programs or for people."""
-    from spillway.cli.console import show, show_json
-
-    if as_json:
-        show_json(value)
-        return
-    parts: list[RenderableType] = list(text())
-    show(*parts)
 
 
 def main() -> None:

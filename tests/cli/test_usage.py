@@ -34,8 +34,9 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
 
 
 def test_every_command_speaks_json() -> None:
-    for command in cli.commands.values():
-        assert {"as_json", "debug"} <= {parameter.name for parameter in command.params}
+    for name, command in docs.commands_below(cli):
+        if not isinstance(command, click.Group):
+            assert {"as_json", "debug"} <= {parameter.name for parameter in command.params}, name
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,10 @@ def test_every_command_speaks_json() -> None:
         ["up", "-s", "packages"],
         ["drill", "--plan", "missing.yaml"],
         ["up", "--jsno"],
+        ["package", "psuh"],
+        ["package", "missing.yaml"],
+        ["package", "build", "missing.yaml"],
+        ["package", "--out"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(runner: CliRunner, project: Path, arguments: list[str]) -> None:
