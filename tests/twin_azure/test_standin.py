@@ -16,8 +16,8 @@ from spillway.twin.azure.rows import ROWS, Row
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.protocol_assets import FileAsset, StringAsset
 from spillway.twin.standin import UNKNOWN, ResourceState, Secret, StandInError, UnknownTypeError
+from tests.support.twin_server import Driver
 
-from .conftest import Driver
 from .samples import ACCOUNT, ENDPOINT, GROUP, IDENTITY, IN_GROUP, ML, PLACE, SAMPLES, SUBNET, at
 
 BY_TYPE = {row.type: row for row in ROWS}
@@ -28,7 +28,7 @@ BLOB = "azure-native:storage:Blob"
 @pytest.fixture(scope="module")
 def world(endpoint: str) -> tuple[Driver, dict[str, ResourceState]]:
     """One of everything."""
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     states = {type_: driver.create(f"azure-native:{type_}", "thing", inputs) for type_, inputs in SAMPLES.items()}
     return driver, states
 
@@ -87,7 +87,7 @@ def test_tags_are_updated_in_place(world: tuple[Driver, dict[str, ResourceState]
 
 
 def test_everything_is_deleted_with_its_group(endpoint: str) -> None:
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     group = driver.create(
         "azure-native:resources:ResourceGroup", "g", {"resourceGroupName": "doomed", "location": "westeurope"}
     )
@@ -102,7 +102,7 @@ def test_everything_is_deleted_with_its_group(endpoint: str) -> None:
 
 
 def test_the_containers_outlive_the_settings_of_their_service(endpoint: str) -> None:
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     driver.stand_in.configure({"subscriptionId": "11111111-2222-3333-4444-666666666666"})
     group = driver.create("azure-native:resources:ResourceGroup", "kept", {**IN_GROUP, "location": "westeurope"})
     kinds = ("StorageAccount", "BlobServiceProperties", "BlobContainer")
@@ -197,12 +197,12 @@ def test_what_services_add(world: tuple[Driver, dict[str, ResourceState]]) -> No
     ],
 )
 def test_wrong_inputs_are_refused_in_a_preview(endpoint: str, type_: str, edit: dict[str, Any], told: str) -> None:
-    found = Driver(endpoint).failures(f"azure-native:{type_}", {**SAMPLES[type_], **edit})
+    found = Driver(AzureStandIn(endpoint)).failures(f"azure-native:{type_}", {**SAMPLES[type_], **edit})
     assert any(told in failure for failure in found), found
 
 
 def test_unknown_values_pass(endpoint: str) -> None:
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     for type_, inputs in SAMPLES.items():
         sparse = dict.fromkeys(inputs, UNKNOWN)
         assert driver.failures(f"azure-native:{type_}", sparse) == []
@@ -278,7 +278,7 @@ def test_names_are_made_once(endpoint: str, world: tuple[Driver, dict[str, Resou
 
 
 def test_the_location_comes_from_the_provider_or_the_group(endpoint: str, world: object) -> None:
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     state = driver.create("azure-native:network:RouteTable", "rt", IN_GROUP)
     assert state.outputs["location"] == "westeurope"
     driver.stand_in.configure({"location": "northeurope", "subscriptionId": "x"})
@@ -304,7 +304,7 @@ def test_traffic_follows_the_deployment(world: tuple[Driver, dict[str, ResourceS
 
 
 def test_parents_and_references_must_exist(endpoint: str, world: object) -> None:
-    driver = Driver(endpoint)
+    driver = Driver(AzureStandIn(endpoint))
     with pytest.raises(StandInError, match=r"ParentResourceNotFound"):
         driver.create(
             "azure-native:machinelearningservices:OnlineDeployment",

@@ -10,8 +10,9 @@ import pytest
 
 from spillway.twin.kubernetes.quantities import parse_quantity
 from spillway.twin.standin import StandInError
+from tests.support.twin_server import Driver
 
-from .conftest import Driver, deployment
+from .conftest import deployment
 from .test_standin import samples
 
 POD = ("spec", "template", "spec")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from spillway.twin.kubernetes.kubeconfig import kubeconfig
+from tests.support.twin_server import Driver
 
-from .conftest import Driver, deployment
+from .conftest import deployment
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 

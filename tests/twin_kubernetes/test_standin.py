@@ -7,8 +7,9 @@ import pytest
 
 from spillway.twin.kubernetes.standin import KubernetesStandIn
 from spillway.twin.standin import UNKNOWN, Secret, StandInError, UnknownTypeError
+from tests.support.twin_server import Driver
 
-from .conftest import Driver, deployment
+from .conftest import deployment
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
@@ -284,7 +285,7 @@ def test_fields_that_are_no_longer_wanted_go(driver: Driver, namespace: str) -> 
     assert driver.update(CONFIG_MAP, "settings", state, {**inputs, "data": {"b": "2"}}).outputs["data"] == {"b": "2"}
 
 
-def test_unknown_kinds_are_errors_until_their_definition_is_applied(driver: Driver) -> None:
+def test_unknown_kinds_are_errors_until_their_definition_is_applied(driver: Driver, endpoint: str) -> None:
     type_ = "kubernetes:example.dev/v1:Gadget"
     with pytest.raises(UnknownTypeError, match="Gadget"):
         driver.failures(type_, {**meta("default", "g"), "spec": {"size": 1}})
@@ -309,7 +310,7 @@ def test_unknown_kinds_are_errors_until_their_definition_is_applied(driver: Driv
         "spec.colour: unknown field",
         "spec.size: required",
     ]
-    fresh = Driver(driver.stand_in._client._endpoint)
+    fresh = Driver(KubernetesStandIn(endpoint))
     assert fresh.failures(type_, {**meta("default", "g"), "spec": {"size": 0}}) == ["spec.size: breaks minimum 1"]
 
 
