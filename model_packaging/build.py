@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from model_packaging import store
 from model_packaging.config import ModelConfig, Variant
+from model_packaging.provenance import provenance_of
+from model_packaging.registry import builds
 from model_packaging.sources import files_sha256, load, source_files
 from spillway.contracts.manifest import (
     LatencyFigure,
@@ -25,6 +26,7 @@ from spillway.contracts.manifest import (
     TensorSpec,
     VariantFigure,
     describe_files,
+    read_manifest,
 )
 from spillway.contracts.targets import onnx_level
 
@@ -87,11 +89,11 @@ def package(config: ModelConfig, out_dir: Path, progress: Progress = lambda mess
     start = time.perf_counter()
     key = build_key(config)
     out_dir = out_dir.absolute()
-    with store.build_lock(out_dir, config.name, progress):
-        if found := store.find_build(out_dir, config.name, key):
+    with builds.build_lock(out_dir, config.name, progress):
+        if found := builds.find_build(out_dir, config.name, key):
             progress(f"{config.name} {found.name} is up to date")
-            return PackageResult(found, store.read_manifest(found), True, time.perf_counter() - start)
-        with store.workspace(out_dir, config.name) as work:
+            return PackageResult(found, read_manifest(found), True, time.perf_counter() - start)
+        with builds.workspace(out_dir, config.name) as work:
             path, manifest = _build(config, out_dir, work, key, progress)
     return PackageResult(path, manifest, False, time.perf_counter() - start)
 
@@ -171,6 +173,7 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
         variants=_variant_figures(ranked, left_out),
         parity=tuple(candidate.parity for candidate in (*ranked, *(candidate for candidate, _ in left_out))),
         latency=tuple(latency),
+        provenance=provenance_of(config.base_dir),
         serving=Serving(
             max_batch_size=serving.max_batch_size,
             max_concurrency=serving.max_concurrency,
@@ -178,9 +181,9 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
             slots=serving.slots,
         ),
     ).sealed()
-    path = store.commit(out_dir, package_dir, manifest)
+    path = builds.commit(out_dir, package_dir, manifest)
     progress(f"{config.name} {manifest.version} is ready")
-    return path, store.read_manifest(path)
+    return path, read_manifest(path)
 
 
 def _candidate(variant: Variant, exported: Path, work: Path, reference: object, progress: Progress) -> _Candidate:

@@ -4,8 +4,9 @@ A package is a folder: ``manifest.json``, ``triton/``, ``sagemaker/model.tar.gz`
 two hashes.
 
 ``digest`` addresses the *content*: the name, kind, signature, source, serving figures and every file. Two builds from
-the same inputs have the same digest on any day. What was measured (``parity``, ``latency``, ``variants``), what is
-added later (``engines``) and ``version``, which derives from the digest, are left out of it.
+the same inputs have the same digest on any day. What was measured (``parity``, ``latency``, ``variants``),
+``provenance`` and ``version``, which derives from the digest, are left out of it. So are compiled engines, which stand
+beside the content under ``engines/`` with records of their own (:mod:`spillway.contracts.engines`).
 
 ``seal`` covers the whole manifest, so that an edited figure is noticed too. It guards against accidents and half-made
 edits; it is no signature.
@@ -32,12 +33,17 @@ AZURE_ML_MODEL: Final = "azureml/models"
 AZURE_ML_REPOSITORY: Final = "azureml/models/triton"
 """The repository inside it; Azure ML's Triton expects a folder of this name."""
 AZURE_ML_DEPLOYMENT: Final = "azureml/deployment.yaml"
+ENGINES: Final = "engines"
+"""Compiled engines, beside the content: no file of the manifest (:mod:`spillway.contracts.engines` checks them)."""
 
 SCHEMA_VERSION: Final = 1
 VERSION_LENGTH: Final = 16
 """Hex digits of the digest that make a version."""
 
-_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "engines")
+SIGNATURE_NAME: Final = "model.sig"
+"""The signature, beside the content: signing changes neither the digest nor the seal."""
+
+_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance")
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -68,6 +74,26 @@ class PackageSource(Settings):
     origin: str
     licence: str
     weights_sha256: str = ""
+
+
+class CalibrationData(Settings):
+    """Data that a quantization was calibrated on. ``sha256`` is over the samples as they were fed in."""
+
+    name: str
+    samples: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Provenance(Settings):
+    """When and from what a package was made. It is no part of the digest: the same content may be built twice."""
+
+    built_at: str = ""
+    """UTC, RFC 3339, whole seconds."""
+    git_commit: str = ""
+    """Commit of the checkout that holds model.yaml; empty where there is none."""
+    git_modified: bool = False
+    """Whether tracked files of that checkout differed from the commit."""
+    calibration: tuple[CalibrationData, ...] = ()
 
 
 class ParityFigure(Settings):
@@ -105,16 +131,6 @@ class VariantFigure(Settings):
     reason: str = ""
 
 
-class EngineRecord(Settings):
-    """A compiled engine and the only hardware and TensorRT it fits."""
-
-    path: str
-    tensorrt: str
-    compute_capability: str
-    gpu_name: str
-    os: str
-
-
 class Serving(Settings):
     """What a server of this package can take.
 
@@ -148,11 +164,11 @@ class Manifest(Settings):
     tools: dict[str, str] = Field(default_factory=dict)
     containers: tuple[str, ...] = ()
     """Names of rows of :data:`spillway.contracts.targets.CONTAINERS` that the package was made for."""
-    engines: tuple[EngineRecord, ...] = ()
     variants: tuple[VariantFigure, ...] = ()
     parity: tuple[ParityFigure, ...] = ()
     latency: tuple[LatencyFigure, ...] = ()
     serving: Serving = Serving()
+    provenance: Provenance = Provenance()
 
     def content_digest(self) -> str:
         """The digest that the content asks for; equal to ``digest`` in a sound manifest."""
@@ -250,12 +266,13 @@ def verify_package(package_dir: Path | str) -> Manifest:
 
 
 def _files_below(root: Path) -> dict[str, Path]:
-    """Relative path → path of every file. A link that leads out of the package is an error: nothing vouches for it."""
+    """Relative path → path of every file of the content. A link is an error: nothing vouches for where it leads."""
     found: dict[str, Path] = {}
     for path in root.rglob("*"):
         relative = path.relative_to(root).as_posix()
         if path.is_symlink():
             raise PackageError(f"{root}: {relative} is a symbolic link; a package holds plain files only.")
-        if path.is_file() and relative != MANIFEST_NAME:
+        beside = relative in (MANIFEST_NAME, SIGNATURE_NAME) or relative.startswith(f"{ENGINES}/")
+        if path.is_file() and not beside:
             found[relative] = path
     return found

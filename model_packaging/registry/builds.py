@@ -1,4 +1,7 @@
-"""A folder of packages: ``<store>/<name>/<version>/``. A version is there whole or not at all, and never changes."""
+"""A folder of packages, ready to serve: ``<store>/<name>/<version>/``. Builds and pulls land here.
+
+A version is there whole or not at all, and never changes.
+"""
 
 from __future__ import annotations
 
