@@ -1,0 +1,213 @@
+"""Compiled engines: what hardware each one fits, and where it stands beside its package.
+
+A TensorRT plan does not move between TensorRT versions, GPUs or operating systems, so it is no part of a package's
+content. It stands beside it, under ``<package>/engines/<hardware key>/<precision>/``, as ``model.plan`` and
+``engine.json``. The manifest does not list engines: they are added to a finished package on whatever machine has the
+GPU, and two machines can add theirs at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+
+from spillway.contracts.manifest import ENGINES, PackageError, sha256_of_file
+from spillway.contracts.settings import Settings
+
+PLAN_NAME: Final = "model.plan"
+RECORD_NAME: Final = "engine.json"
+ANY_GPU: Final = "any"
+"""GPU name of an engine that fits every GPU of its compute capability (TensorRT-RTX)."""
+
+
+class Compiler(StrEnum):
+    """Who makes the engine. Their plans are not interchangeable."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class HardwareKey(Settings):
+    """The only combination that an engine fits. SM alone does not tell an L4 from an L40S, so the GPU's name counts."""
+
+    compiler: Compiler
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+\.\d+$")
+    """The library's full version, as it reports it: major, minor, patch, build."""
+    compute_capability: str = Field(pattern=r"^\d+\.\d+$")
+    gpu_name: str = Field(min_length=1)
+    """As the driver reports it, or ``any``."""
+    os: str = Field(pattern=r"^[a-z0-9_-]+$")
+    """System and processor, as in ``linux-x86_64``."""
+
+    @property
+    def folder(self) -> str:
+        """The key as a folder's name: lower case letters, digits, dots and dashes."""
+        parts = (self.compiler, self.version, f"sm{self.compute_capability.replace('.', '')}", self.gpu_name, self.os)
+        return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in parts)
+
+
+class EngineTensor(Settings):
+    """One input or output of an engine; ``dtype`` in torch's terms, -1 is any size within the profiles."""
+
+    name: str
+    mode: Literal["input", "output"]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class EngineProfile(Settings):
+    """The shapes that one optimisation profile takes: least, tuned for, most; by input."""
+
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+
+
+class EngineParity(Settings):
+    """The engine against the fp32 model on the samples: the worst and the mean cosine, and the largest difference."""
+
+    reference: str
+    """What it was compared with, as in ``torch fp32`` or ``ONNX Runtime fp32``."""
+    samples: int = Field(ge=1)
+    min_cosine: float
+    mean_cosine: float
+    max_abs: float
+    bound_min_cosine: float
+
+
+class EngineLatency(Settings):
+    """Milliseconds of one batch, median and 99th percentile; ``graph``: replayed from a CUDA graph."""
+
+    batch_size: int
+    shapes: dict[str, tuple[int, ...]]
+    graph: bool
+    p50_ms: float
+    p99_ms: float
+
+
+class EngineRecord(Settings):
+    """``engine.json``: what a plan is, and what was seen of it when it was built.
+
+    ``parity`` is ``None`` only where the machine that built it cannot run it: TensorRT-RTX ahead of time.
+    """
+
+    schema_version: Literal[1] = 1
+    key: HardwareKey
+    precision: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=1)
+    source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the ONNX file that was compiled."""
+    calibration_sha256: str = ""
+    """Of the samples that the activation scales were measured on, where the precision needs scales."""
+    tensors: tuple[EngineTensor, ...]
+    profiles: tuple[EngineProfile, ...]
+    optimisation_level: int = Field(ge=0, le=5)
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    build_seconds: float = Field(ge=0)
+    parity: EngineParity | None = None
+    latency: tuple[EngineLatency, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def engine_folder(package: Path, key: HardwareKey, precision: str) -> Path:
+    """Where the engine of this key and precision stands, there or not."""
+    return package / ENGINES / key.folder / precision
+
+
+def store_engine(package: Path, record: EngineRecord, plan: bytes) -> Path:
+    """Put an engine beside the package; an earlier one of the same key and precision is replaced in one step."""
+    final = engine_folder(package, record.key, record.precision)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".storing-", dir=final.parent))
+    try:
+        (draft / PLAN_NAME).write_bytes(plan)
+        (draft / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
+        if sha256_of_file(draft / PLAN_NAME) != record.sha256:
+            raise PackageError(f"{final}: the plan is not the one that its record describes; nothing was stored.")
+        draft.chmod(0o755)
+        if final.exists():
+            os.rename(final, draft / "replaced")
+        os.rename(draft, final)
+        shutil.rmtree(final / "replaced", ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return final
+
+
+def read_record(folder: Path) -> EngineRecord:
+    """The record of one engine folder. Raises :class:`PackageError`."""
+    path = folder / RECORD_NAME
+    try:
+        return EngineRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackageError(f"{path}: no such file: the engine is incomplete. Compile it again.") from None
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}. Compile the engine again.") from error
+
+
+def verify_engine(folder: Path) -> EngineRecord:
+    """The record of an engine whose plan is the one that was stored. Raises :class:`PackageError` otherwise."""
+    record = read_record(folder)
+    plan = folder / PLAN_NAME
+    if not plan.is_file():
+        raise PackageError(f"{plan}: no such file: the engine is incomplete. Compile it again.")
+    if plan.stat().st_size != record.size_bytes or sha256_of_file(plan) != record.sha256:
+        raise PackageError(f"{plan}: is not the plan that {RECORD_NAME} describes: it was changed or cut short.")
+    if folder.parent.name != record.key.folder or folder.name != record.precision:
+        raise PackageError(
+            f"{folder}: holds an engine of {record.key.folder}/{record.precision}: it was moved or its record changed."
+        )
+    return record
+
+
+def verify_engines(package: Path) -> tuple[EngineRecord, ...]:
+    """Every engine beside a package, checked. Raises :class:`PackageError` naming the first unsound one."""
+    return tuple(verify_engine(folder) for folder in engine_folders(package))
+
+
+def engine_folders(package: Path) -> Iterator[Path]:
+    """The folder of every engine beside a package, sorted; drafts of a killed compile are passed over."""
+    root = package / ENGINES
+    for folder in sorted(root.glob("*/*")):
+        if folder.is_dir() and not folder.name.startswith("."):
+            yield folder
+
+
+def find_engine(package: Path, key: HardwareKey, precision: str | None = None) -> tuple[Path, EngineRecord]:
+    """The engine for this hardware, its plan checked: of ``precision``, else the one with the lowest latency.
+
+    Raises :class:`PackageError` that lists what is there when none fits.
+    """
+    there = [folder for folder in engine_folders(package) if folder.parent.name == key.folder]
+    fitting = [folder for folder in there if precision in (None, folder.name)]
+    if not fitting:
+        listed = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in engine_folders(package)) or "none"
+        wanted = f"{key.folder}/{precision}" if precision else key.folder
+        raise PackageError(
+            f"{package}: no engine for {wanted}; there: {listed}. Engines fit one TensorRT version and one GPU: "
+            "compile one on this machine with `spillway package compile`."
+        )
+    records = [(folder, verify_engine(folder)) for folder in fitting]
+    for folder, record in records:
+        if record.key != key:
+            raise PackageError(
+                f"{folder}: was compiled for {record.key.gpu_name}, and this machine has {key.gpu_name}."
+            )
+    return min(records, key=lambda found: _typical_ms(found[1]))
+
+
+def _typical_ms(record: EngineRecord) -> float:
+    """Mean of the medians; an engine that was never timed comes last."""
+    times = [figure.p50_ms for figure in record.latency]
+    return sum(times) / len(times) if times else float("inf")
