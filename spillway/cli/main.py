@@ -12,6 +12,7 @@ import click
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED
 from spillway.cli.packaging import package
+from spillway.cli.prices import prices
 
 Engine = Literal["embedded", "pulumi"]
 
@@ -28,6 +29,7 @@ def cli() -> None:
 
 
 cli.add_command(package)
+cli.add_command(prices)
 _command = command_of(cli)
 
 

@@ -1,0 +1,193 @@
+"""``spillway prices``: the price catalogue, listed, checked, and read anew from the clouds' public price APIs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spillway.cli.command import command_of, tell
+from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.table import Table
+
+    from spillway.contracts.prices import Price
+
+_CLOUDS = ("ec2", "sagemaker", "azure")
+_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "spot")
+
+
+@click.group()
+def prices() -> None:
+    """The price catalogue: what is in it, how old it is, and how it is read anew."""
+
+
+_command = command_of(prices)
+
+
+def _choice(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that narrow a list."""
+    for option in (
+        click.option("--model", type=click.Choice(_MODELS)),
+        click.option("--type", "instance_type", help="Instance type, e.g. ml.g5.xlarge."),
+        click.option("--region", help="Region, e.g. eu-west-1 or westeurope."),
+        click.option("--cloud", type=click.Choice(_CLOUDS)),
+    ):
+        function = option(function)
+    return function
+
+
+@command_of(prices, "list")
+@_choice
+def list_(cloud: str | None, region: str | None, instance_type: str | None, model: str | None, as_json: bool) -> None:
+    """The prices that the catalogue holds, dearest GPU last."""
+    from spillway.contracts.prices import catalogue
+
+    wanted = {"cloud": cloud, "region": region, "instance_type": instance_type, "model": model}
+    found = [p for p in catalogue() if all(v is None or getattr(p, k) == v for k, v in wanted.items())]
+    found.sort(key=lambda price: (price.usd_per_gpu_hour, price.key))
+    if not found:
+        raise CommandError("the catalogue has no such price; `spillway prices list` shows what it has", WRONG_CONFIG)
+    shown = [{**price.model_dump(mode="json"), "usd_per_gpu_hour": price.usd_per_gpu_hour} for price in found]
+    tell(as_json, {"prices": shown}, lambda: [_table(found)])
+
+
+@_command
+@click.option("--max-age-days", type=click.IntRange(1), help="Days after which a price is stale. Default: 180.")
+def check(max_age_days: int | None, as_json: bool) -> None:
+    """Whether the catalogue is whole, and which prices are stale. Fails when it is not whole."""
+    from datetime import date
+
+    from spillway.contracts.prices import MAX_AGE_DAYS, catalogue, stale, table_problems
+
+    today, limit = date.today(), max_age_days or MAX_AGE_DAYS
+    problems, old = table_problems(catalogue(), today), stale(catalogue(), today, limit)
+    shown = {
+        "prices": len(catalogue()),
+        "problems": problems,
+        "stale": [" ".join(price.key) for price in old],
+        "max_age_days": limit,
+    }
+    tell(as_json, shown, lambda: _checked(len(catalogue()), problems, old, limit))
+    if problems:
+        raise click.exceptions.Exit(FAILED)
+
+
+@_command
+@click.option("--cloud", type=click.Choice(["aws", "azure"]), multiple=True, help="Default: both.")
+@click.option("--type", "only", multiple=True, help="Instance type; default: every one that the catalogue knows.")
+@click.option("--spot-region", multiple=True, help="AWS region whose spot prices are read, too.")
+@click.option("--write", is_flag=True, help="Change the catalogue; without it, only tell what would change.")
+@click.option("--aws-endpoint", hidden=True, help="Where AWS answers; for tests.")
+@click.option("--azure-url", hidden=True, help="Where the Retail Prices API answers; for tests.")
+@click.option("--table", type=click.Path(path_type=Path, dir_okay=False), hidden=True, help="File to write instead.")
+def refresh(
+    cloud: tuple[str, ...],
+    only: tuple[str, ...],
+    spot_region: tuple[str, ...],
+    write: bool,
+    aws_endpoint: str | None,
+    azure_url: str | None,
+    table: Path | None,
+    as_json: bool,
+) -> None:
+    """Read prices from the AWS Price List and the Azure Retail Prices API.
+
+    Azure asks for no credentials. AWS wants some, with `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory` for
+    spot). Nothing is written unless everything could be read.
+    """
+    from spillway.cli.console import Reporter
+    from spillway.contracts.prices import TABLE, with_prices
+
+    reporter = Reporter()
+    fresh = list(_read(cloud or ("aws", "azure"), _types(only), list(spot_region), aws_endpoint, azure_url, reporter))
+    changes = list(_changes(fresh))
+    if write:
+        target = table or TABLE
+        draft = target.with_suffix(".new")
+        draft.write_text(with_prices(fresh), encoding="utf-8")
+        draft.replace(target)
+    shown = {"read": len(fresh), "changes": changes, "written": write}
+    tell(as_json, shown, lambda: _refreshed(len(fresh), changes, write))
+
+
+def _types(only: tuple[str, ...]) -> dict[str, tuple[int, str]]:
+    """GPUs and GPU kind of the wanted types: refreshing keeps what is known up to date, and invents no type."""
+    from spillway.contracts.prices import catalogue
+
+    known = {price.instance_type: (price.gpus, price.gpu) for price in catalogue()}
+    if unknown := [name for name in only if name not in known]:
+        names = ", ".join(sorted(known))
+        raise CommandError(f"unknown instance type {unknown[0]!r}; the catalogue knows {names}", WRONG_CONFIG)
+    return {name: known[name] for name in only} if only else known
+
+
+def _read(
+    clouds: Sequence[str],
+    types: dict[str, tuple[int, str]],
+    spot_regions: list[str],
+    aws_endpoint: str | None,
+    azure_url: str | None,
+    reporter: Any,
+) -> Iterator[Price]:
+    from datetime import date
+
+    from spillway.price_lists import aws, azure
+    from spillway.price_lists.common import PriceListError, dearest
+
+    today = date.today()
+    azure_types = {name: row for name, row in types.items() if name.startswith("Standard_")}
+    aws_types = {name: row for name, row in types.items() if name not in azure_types}
+    try:
+        if "azure" in clouds and azure_types:
+            with reporter.phase(f"Azure Retail Prices, {len(azure_types)} sizes"):
+                yield from dearest(azure.read(azure_types, today, azure_url or azure.URL))
+        if "aws" in clouds and aws_types:
+            with reporter.phase(f"AWS Price List, {len(aws_types)} types"):
+                yield from dearest(aws.read(aws_types, today, aws_endpoint))
+                yield from aws.read_spot(aws_types, spot_regions, today, aws_endpoint)
+    except PriceListError as error:
+        raise CommandError(str(error)) from None
+
+
+def _changes(fresh: Iterable[Price]) -> Iterator[dict[str, Any]]:
+    """What differs from the catalogue; ``was``: ``None`` for a price that it lacks."""
+    from spillway.contracts.prices import catalogue
+
+    known = {price.key: price.usd_per_hour for price in catalogue()}
+    for price in fresh:
+        was = known.get(price.key)
+        if was != price.usd_per_hour:
+            yield {"price": " ".join(price.key), "was": was, "is": price.usd_per_hour}
+
+
+def _table(found: list[Price]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{len(found)} prices, US dollars")
+    for column in ("cloud", "type", "region", "model", "GPUs", "GPU", "$/h", "$/GPU-h", "basis", "read on"):
+        table.add_column(column, justify="right" if "$" in column or column == "GPUs" else "left")
+    for p in found:
+        numbers = (f"{p.usd_per_hour:.4f}", f"{p.usd_per_gpu_hour:.4f}")
+        table.add_row(*p.key, str(p.gpus), p.gpu, *numbers, p.basis, p.read_on.isoformat())
+    return table
+
+
+def _checked(count: int, problems: list[str], old: list[Price], limit: int) -> Iterator[str]:
+    yield from problems
+    if old:
+        oldest = min(price.read_on for price in old)
+        yield f"{len(old)} of {count} prices were read more than {limit} days ago, the oldest on {oldest}"
+        yield "`spillway prices refresh --write` reads them anew"
+    if not problems:
+        yield f"{count} prices: unique, dated, and no spot price above the list"
+
+
+def _refreshed(count: int, changes: list[dict[str, Any]], written: bool) -> Iterator[str]:
+    for change in changes:
+        yield f"{change['price']}: {'new' if change['was'] is None else change['was']} -> {change['is']}"
+    yield f"{count} prices read, {len(changes)} differ" + ("" if written else "; --write takes them over")

@@ -1,0 +1,161 @@
+"""AWS's prices: EC2 and SageMaker hosting from the Price List Query API, spot from EC2's price history.
+
+https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html: ``GetProducts`` answers
+one JSON text for each product, with ``product.attributes`` and ``terms.OnDemand`` / ``terms.Reserved``. Any AWS
+credentials will do: ``pricing:GetProducts`` and ``ec2:DescribeSpotPriceHistory``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from spillway.contracts.prices import Price, PriceModel
+from spillway.price_lists.common import PriceListError
+
+API_REGION: Final = "us-east-1"
+"""The API is served in few regions; each knows the prices of all."""
+SOURCE: Final = "AWS Price List Query API (GetProducts, {service}), read by `spillway prices refresh`"
+SPOT_SOURCE: Final = "Amazon EC2 DescribeSpotPriceHistory (cheapest zone), read by `spillway prices refresh`"
+EC2_FILTERS: Final = {
+    "operatingSystem": "Linux",
+    "tenancy": "Shared",
+    "preInstalledSw": "NA",
+    "capacitystatus": "Used",
+    "locationType": "AWS Region",
+}
+TERMS: Final[dict[str, PriceModel]] = {"1yr": "reserved_1y", "3yr": "reserved_3y"}
+
+
+def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | None = None) -> Iterator[Price]:
+    """On-demand and reserved (standard, no upfront) prices in every region. ``types``: GPUs and GPU kind by type;
+    names that start with ``ml.`` are SageMaker's.
+
+    Raises :class:`PriceListError` when the API refuses, or answers something else.
+    """
+    client = _client("pricing", API_REGION, endpoint_url)
+    for name, (gpus, gpu) in types.items():
+        managed = name.startswith("ml.")
+        service = "AmazonSageMaker" if managed else "AmazonEC2"
+        wanted = {"instanceName": name, "component": "Hosting"} if managed else {"instanceType": name, **EC2_FILTERS}
+        for product in _products(client, service, wanted):
+            region = product["product"]["attributes"].get("regionCode")
+            if region is None:
+                continue
+            for model, usd in _prices(product["terms"]):
+                yield Price(
+                    cloud="sagemaker" if managed else "ec2",
+                    instance_type=name,
+                    region=region,
+                    gpus=gpus,
+                    gpu=gpu,
+                    usd_per_hour=usd,
+                    model=model,
+                    read_on=today,
+                    source=SOURCE.format(service=service),
+                )
+
+
+def read_spot(
+    types: dict[str, tuple[int, str]], regions: list[str], today: date, endpoint_url: str | None = None
+) -> Iterator[Price]:
+    """The present spot price of EC2 types: that of the cheapest zone of each region.
+
+    Raises :class:`PriceListError` when EC2 refuses.
+    """
+    names = [name for name in types if not name.startswith("ml.")]
+    for region in regions:
+        cheapest: dict[str, float] = {}
+        for row in _spot_history(_client("ec2", region, endpoint_url), names):
+            usd = float(row["SpotPrice"])
+            cheapest[row["InstanceType"]] = min(usd, cheapest.get(row["InstanceType"], usd))
+        for name, usd in cheapest.items():
+            gpus, gpu = types[name]
+            yield Price(
+                cloud="ec2",
+                instance_type=name,
+                region=region,
+                gpus=gpus,
+                gpu=gpu,
+                usd_per_hour=usd,
+                model="spot",
+                read_on=today,
+                source=SPOT_SOURCE,
+            )
+
+
+def _products(client: Any, service: str, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    token: dict[str, str] = {}
+    while True:
+        answer = _called(client.get_products, ServiceCode=service, Filters=filters, FormatVersion="aws_v1", **token)
+        try:
+            yield from map(json.loads, answer["PriceList"])
+        except (KeyError, ValueError):
+            raise PriceListError(f"the AWS price list of {service} cannot be read") from None
+        if not answer.get("NextToken"):
+            return
+        token = {"NextToken": answer["NextToken"]}
+
+
+def _prices(terms: dict[str, Any]) -> Iterator[tuple[PriceModel, float]]:
+    for offer in terms.get("OnDemand", {}).values():
+        usd = _hourly(offer)
+        if usd:
+            yield "on_demand", usd
+    for offer in terms.get("Reserved", {}).values():
+        said = offer["termAttributes"]
+        if said.get("PurchaseOption") != "No Upfront" or said.get("OfferingClass", "standard") != "standard":
+            continue
+        usd = _hourly(offer)
+        if usd and said.get("LeaseContractLength") in TERMS:
+            yield TERMS[said["LeaseContractLength"]], usd
+
+
+def _hourly(offer: dict[str, Any]) -> float | None:
+    """US dollars an hour; ``None`` for what is free or has no price by the hour."""
+    for dimension in offer["priceDimensions"].values():
+        usd = float(dimension["pricePerUnit"].get("USD", 0))
+        if dimension["unit"].lower() in ("hrs", "hours") and usd > 0:
+            return usd
+    return None
+
+
+def _spot_history(client: Any, names: list[str]) -> Iterator[dict[str, Any]]:
+    """The newest entry of each type and zone: a start time of now leaves out what is past."""
+    token: dict[str, str] = {}
+    while True:
+        answer = _called(
+            client.describe_spot_price_history,
+            InstanceTypes=names,
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.now(UTC),
+            **token,
+        )
+        yield from answer["SpotPriceHistory"]
+        if not answer.get("NextToken"):
+            return
+        token = {"NextToken": answer["NextToken"]}
+
+
+def _client(service: str, region: str, endpoint_url: str | None) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    options = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60)
+    try:
+        return boto3.client(service, region_name=region, endpoint_url=endpoint_url, config=options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    except BotoCoreError as error:
+        raise PriceListError(f"AWS {service}: {error}") from None
+
+
+def _called(operation: Any, **arguments: Any) -> dict[str, Any]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return operation(**arguments)
+    except (BotoCoreError, ClientError) as error:
+        raise PriceListError(f"AWS does not tell its prices: {error}") from None
