@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from spillway.contracts.settings import Settings
 
@@ -33,6 +33,12 @@ AZURE_ML_MODEL: Final = "azureml/models"
 AZURE_ML_REPOSITORY: Final = "azureml/models/triton"
 """The repository inside it; Azure ML's Triton expects a folder of this name."""
 AZURE_ML_DEPLOYMENT: Final = "azureml/deployment.yaml"
+VLLM_FOLDER: Final = "vllm"
+"""A language model: the Hugging Face folder that vLLM serves; SageMaker reads its files one by one."""
+VLLM_CHECKSUMS: Final = "vllm/SHA256SUMS"
+"""sha256 of every other file in that folder, as ``sha256sum -c`` reads it: its own hash vouches for them all."""
+VLLM_ARGUMENTS: Final = "vllm/vllm.yaml"
+"""``vllm serve --config``: how the model is served."""
 ENGINES: Final = "engines"
 """Compiled engines, beside the content: no file of the manifest (:mod:`spillway.contracts.engines` checks them)."""
 
@@ -43,7 +49,7 @@ VERSION_LENGTH: Final = 16
 SIGNATURE_NAME: Final = "model.sig"
 """The signature, beside the content: signing changes neither the digest nor the seal."""
 
-_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance")
+_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -57,6 +63,14 @@ class PackageFile(Settings):
     path: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=0)
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        """A manifest may come from a store that others write: no path leads out of the package."""
+        if path != PurePosixPath(path).as_posix() or path.startswith("/") or {"..", "."} & set(path.split("/")):
+            raise ValueError(f"{path!r} is no plain relative path")
+        return path
 
 
 class TensorSpec(Settings):
@@ -74,6 +88,8 @@ class PackageSource(Settings):
     origin: str
     licence: str
     weights_sha256: str = ""
+    reference: str = "torch-fp32"
+    """What parity is measured against: the model in torch, or the source's own ONNX file where that is all there is."""
 
 
 class CalibrationData(Settings):
@@ -96,8 +112,19 @@ class Provenance(Settings):
     calibration: tuple[CalibrationData, ...] = ()
 
 
+class OutputParity(Settings):
+    """One output against the reference, over all samples and batch sizes."""
+
+    min_cosine: float
+    mean_cosine: float
+    max_abs: float
+    max_relative: float
+
+
 class ParityFigure(Settings):
-    """A variant against the fp32 torch reference over all samples and batch sizes: the worst, and the mean cosine."""
+    """A variant against the fp32 reference over all samples and batch sizes: the worst, and the mean cosine.
+
+    With several outputs the figures are those of the worst one, and ``outputs`` has each."""
 
     variant: str
     samples: int
@@ -107,6 +134,7 @@ class ParityFigure(Settings):
     max_relative: float
     bound_min_cosine: float
     passed: bool
+    outputs: dict[str, OutputParity] = Field(default_factory=dict)
 
 
 class LatencyFigure(Settings):
@@ -129,6 +157,54 @@ class VariantFigure(Settings):
     size_bytes: int = 0
     detail: str = ""
     reason: str = ""
+
+
+class LanguageServing(Settings):
+    """What a vLLM server of a language model is started with; it derives from the weights, so it is content."""
+
+    max_model_len: int = Field(ge=1)
+    """Tokens of prompt and answer together."""
+    max_num_seqs: int = Field(ge=1)
+    tensor_parallel_size: int = Field(ge=1)
+    """GPUs that share one copy."""
+    dtype: Literal["bfloat16", "float16"]
+    """Of what is not quantized, and of the computation."""
+    quantization: Literal["compressed-tensors", "none"]
+    scheme: str
+    """The quantization in words: weights, scales, inputs."""
+    tokenizer: str
+    vocabulary: int
+    chat_template: bool
+    """Whether chat routes can be answered; without one only completions are."""
+
+
+class LanguageFigure(Settings):
+    """One variant of a language model, loaded back from its files by transformers, against the fp32 reference.
+
+    ``perplexity`` is over ``tokens`` tokens of the text with ``text_sha256``; ``None`` where it was not a number.
+    ``top1``: share of positions with the reference's likeliest token. ``*_cosine``: of the logits at the last
+    positions of the text. ``greedy_match``: share of ``greedy_tokens`` before an answer first differs.
+    ``prefill_ms`` (a whole window) and ``token_ms``: medians of transformers on the CPU of the packaging machine, with
+    weights unpacked to fp32: they say nothing about vLLM on a GPU.
+    """
+
+    variant: str
+    perplexity: float | None
+    perplexity_ratio: float | None
+    tokens: int
+    text_sha256: str
+    top1: float
+    min_cosine: float
+    mean_cosine: float
+    greedy_match: float
+    greedy_tokens: int
+    prefill_ms: float
+    token_ms: float
+    token_p99_ms: float
+    bound_perplexity_ratio: float | None = None
+    bound_top1: float | None = None
+    bound_greedy_match: float | None = None
+    passed: bool = True
 
 
 class Serving(Settings):
@@ -168,6 +244,9 @@ class Manifest(Settings):
     parity: tuple[ParityFigure, ...] = ()
     latency: tuple[LatencyFigure, ...] = ()
     serving: Serving = Serving()
+    language: LanguageServing | None = None
+    """Of packages of kind ``vllm``."""
+    language_figures: tuple[LanguageFigure, ...] = ()
     provenance: Provenance = Provenance()
 
     def content_digest(self) -> str:
@@ -224,6 +303,11 @@ def read_manifest(package_dir: Path | str) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path}: cannot be read: {error}") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str, path: str) -> Manifest:
+    """The same from the file's text; ``path`` is how errors name it."""
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
