@@ -34,7 +34,7 @@ def find_build(store: Path, name: str, build_key: str) -> Path | None:
 def build_lock(store: Path, name: str, progress: Callable[[str], None]) -> Iterator[None]:
     """One build of a name at a time in a store. The lock ends with the process, however it ends."""
     folder = store / name
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("w")
     with stream:
@@ -52,28 +52,35 @@ def build_lock(store: Path, name: str, progress: Callable[[str], None]) -> Itera
 @contextlib.contextmanager
 def workspace(store: Path, name: str) -> Iterator[Path]:
     """A temporary folder on the store's file system, gone afterwards whatever happens."""
-    with _disk_errors(store):
+    with disk_errors(store):
         folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=store / name))
     try:
-        with _disk_errors(store):
+        with disk_errors(store):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def commit(store: Path, built: Path, manifest: Manifest) -> Path:
-    """Write the manifest and move the package to its place in one step. An equal version there stays."""
+    """Write the manifest and move the package to its place. An equal version there stays."""
+    with disk_errors(store):
+        (built / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return place(store, built, manifest)
+
+
+def place(store: Path, built: Path, manifest: Manifest) -> Path:
+    """Move a whole package, its manifest written, to its place in one step. An equal version there stays."""
     final = store / manifest.name / manifest.version
-    (built / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-    _sync(built)
-    built.chmod(0o755)
-    if final.exists():
-        with contextlib.suppress(PackageError):
-            verify_package(final)
-            return final
-        # The one there was damaged; the new one is whole. Two renames, so that the place is never half-filled.
-        final.rename(built.parent / f"{_BUILDING}damaged-{manifest.version}")
-    built.rename(final)
+    with disk_errors(store):
+        _sync(built)
+        built.chmod(0o755)
+        if final.exists():
+            with contextlib.suppress(PackageError):
+                verify_package(final)
+                return final
+            # The one there was damaged; the new one is whole. Two renames, so that the place is never half-filled.
+            final.rename(built.parent / f"{_BUILDING}damaged-{manifest.version}")
+        built.rename(final)
     return final
 
 
@@ -85,11 +92,12 @@ def _sync(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What the disk refuses, as a :class:`PackageError` that says so."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise PackageError(
                 f"{folder}: the disk is full; nothing was left behind. Free space and try again."
             ) from error
