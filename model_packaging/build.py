@@ -34,7 +34,17 @@ Progress = Callable[[str], None]
 
 _TOOLS: Final = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers", "safetensors", "numpy")
 _ROBUST_MARGIN: Final = 1.5
-_TRITON_TYPES: Final = {"tensor(float)": "FP32", "tensor(int64)": "INT64", "tensor(int32)": "INT32"}
+_TRITON_TYPES: Final = {
+    "tensor(float)": "FP32",
+    "tensor(float16)": "FP16",
+    "tensor(double)": "FP64",
+    "tensor(int64)": "INT64",
+    "tensor(int32)": "INT32",
+    "tensor(int16)": "INT16",
+    "tensor(int8)": "INT8",
+    "tensor(uint8)": "UINT8",
+    "tensor(bool)": "BOOL",
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
     exported = work / "fp32.onnx"
     progress(f"exporting to ONNX (opset {onnx_export.EXPORT_OPSET}, IR {level.ir})")
     onnx_export.export(model, exported, level)
-    progress(f"running the torch reference on {len(model.samples)} samples")
+    progress(f"running the reference ({model.reference}) on {len(model.samples)} samples")
     reference = checks.make_reference(model)
 
     passed: list[_Candidate] = []
@@ -167,7 +177,7 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
         files=describe_files(package_dir),
         inputs=inputs,
         outputs=outputs,
-        source=model.source,
+        source=model.source.model_copy(update={"reference": model.reference}),
         tools=_tools(),
         containers=config.targets,
         variants=_variant_figures(ranked, left_out),
@@ -175,7 +185,7 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
         latency=tuple(latency),
         provenance=provenance_of(config.base_dir),
         serving=Serving(
-            max_batch_size=serving.max_batch_size,
+            max_batch_size=serving.max_batch_size if model.batched else 1,
             max_concurrency=serving.max_concurrency,
             request_timeout_s=serving.request_timeout_s,
             slots=serving.slots,
@@ -246,7 +256,7 @@ def _variant_figures(ranked: list[_Candidate], left_out: list[tuple[_Candidate, 
 
 
 def _signature(onnx_file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of an ONNX file in Triton's terms, the batch axis first."""
+    """Inputs and outputs of an ONNX file in Triton's terms, with the whole shape that a client sends."""
     from model_packaging import checks
 
     session = checks.open_session(onnx_file)
@@ -255,7 +265,7 @@ def _signature(onnx_file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpe
         found = []
         for tensor in tensors:
             if tensor.type not in _TRITON_TYPES:
-                raise PackageError(f"{tensor.name}: {tensor.type} is not supported; use float32, int64 or int32.")
+                raise PackageError(f"{tensor.name}: {tensor.type} cannot be served; known: {', '.join(_TRITON_TYPES)}.")
             shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
             found.append(TensorSpec(name=tensor.name, dtype=_TRITON_TYPES[tensor.type], shape=shape))
         return tuple(found)

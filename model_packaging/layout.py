@@ -49,7 +49,14 @@ def write_triton_repository(
     """
     repository = root / TRITON_REPOSITORY
     if model.text is None:
-        encoder = encoder_config(config.name, inputs, outputs, config.serving)
+        encoder = encoder_config(
+            config.name,
+            inputs,
+            outputs,
+            config.serving,
+            batched=model.batched,
+            warm_up={name: tuple(tensor.shape) for name, tensor in model.samples[0].items()},
+        )
         if config.serving.response_cache:
             encoder = with_response_cache(encoder)
         _write_model(repository, encoder, {"model.onnx": onnx_file})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ EXPORT_OPSET: Final = 18
 """What torch's exporter writes by itself; every container in the table takes it."""
 
 _ONNX_FILE_LIMIT_BYTES: Final = 2_000_000_000
+BATCH_LABEL: Final = "batch"
 _MAX_BATCH: Final = 1024
 
 
@@ -38,41 +40,18 @@ CANDIDATES: Final = tuple(Quantization(channel, reduced) for channel in (True, F
 
 
 def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
-    """Write the model as one fp32 ONNX file with dynamic batch (and sequence). Raises :class:`PackageError`."""
+    """Write the model as one fp32 ONNX file with its dynamic axes. Raises :class:`PackageError`."""
     import onnx
-    import torch
 
-    if level.opset < EXPORT_OPSET:
-        raise PackageError(f"A target takes ONNX opset {level.opset} at most, and the exporter writes {EXPORT_OPSET}.")
-    example = _example(model)
-    dims = {
-        label: torch.export.Dim(label, min=1 if label == "batch" else 2, max=_limit(model, label))
-        for axes in model.dynamic_axes.values()
-        for label in axes.values()
-    }
-    shapes = {name: {axis: dims[label] for axis, label in axes.items()} for name, axes in model.dynamic_axes.items()}
-    try:
-        with torch.no_grad(), _quiet():
-            program = torch.onnx.export(
-                model.module,
-                kwargs=example,
-                dynamo=True,
-                opset_version=EXPORT_OPSET,
-                input_names=list(example),
-                output_names=[model.output],
-                dynamic_shapes=shapes,
-                external_data=False,
-                optimize=True,
-                verbose=False,
+    if isinstance(model.graph, Path):
+        proto = _read_file(model.graph, level)
+    else:
+        if level.opset < EXPORT_OPSET:
+            raise PackageError(
+                f"A target takes ONNX opset {level.opset} at most, and the exporter writes {EXPORT_OPSET}."
             )
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise PackageError(
-            f"torch cannot export the model: {reason[0] if reason else type(error).__name__}. The usual cause is "
-            "control flow that depends on the data: write it with torch.where or torch.cond."
-        ) from error
-    assert program is not None
-    proto = program.model_proto
+        proto = _from_torch(model)
+        _name_sizes(proto, model)
     if proto.ByteSize() > _ONNX_FILE_LIMIT_BYTES:
         raise PackageError(f"The ONNX file would be {proto.ByteSize() / 1e9:.1f} GB; one file holds 2 GB at most.")
     _normalise(proto, level)
@@ -84,6 +63,94 @@ def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
             "inside the model: rename the output."
         ) from error
     save(proto, path)
+
+
+def _read_file(path: Path, level: OnnxLevel) -> Any:
+    """A source that is ONNX already, its external data taken in."""
+    import onnx
+
+    proto = onnx.load(str(path))
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    if opset > level.opset:
+        raise PackageError(
+            f"{path}: ONNX opset {opset}, and the targets take {level.opset} at most: export it again with "
+            f"opset_version={min(level.opset, EXPORT_OPSET)}, or name newer containers under targets."
+        )
+    return proto
+
+
+def _from_torch(model: LoadedModel) -> Any:
+    try:
+        with _quiet():
+            return _traced_script(model) if model.scripted else _exported_program(model)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise PackageError(
+            f"torch cannot export the model: {reason[0] if reason else type(error).__name__}. The usual cause is "
+            "control flow that depends on the data: write it with torch.where or torch.cond."
+        ) from error
+
+
+def _exported_program(model: LoadedModel) -> Any:
+    import torch
+
+    common: dict[str, Any] = {
+        "dynamo": True,
+        "opset_version": EXPORT_OPSET,
+        "input_names": list(model.samples[0]),
+        "output_names": list(model.outputs),
+        "external_data": False,
+        "optimize": True,
+        "verbose": False,
+    }
+    if isinstance(model.graph, torch.export.ExportedProgram):
+        program = torch.onnx.export(model.graph, **common)
+    else:
+        dims = {
+            label: torch.export.Dim(label, min=1 if label == BATCH_LABEL else 2, max=_limit(model, label))
+            for axes in model.dynamic_axes.values()
+            for label in axes.values()
+        }
+        shapes = {
+            name: {axis: dims[label] for axis, label in model.dynamic_axes.get(name, {}).items()}
+            for name in model.samples[0]
+        }
+        with torch.no_grad():
+            program = torch.onnx.export(model.module, kwargs=_example(model), dynamic_shapes=shapes, **common)
+    assert program is not None
+    return program.model_proto
+
+
+def _traced_script(model: LoadedModel) -> Any:
+    """TorchScript keeps its branches and loops; torch's older exporter is the one that takes it."""
+    import onnx
+    import torch
+
+    example = _example(model)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        written = Path(folder, "model.onnx")
+        torch.onnx.export(
+            model.module,
+            tuple(example.values()),
+            str(written),
+            dynamo=False,
+            opset_version=EXPORT_OPSET,
+            input_names=list(example),
+            output_names=list(model.outputs),
+            dynamic_axes={**model.dynamic_axes, **{name: {0: BATCH_LABEL} for name in model.outputs}},
+        )
+        return onnx.load(str(written))
+
+
+def _name_sizes(proto: Any, model: LoadedModel) -> None:
+    """Write the sizes of outputs that the exporter left open although only the batch varies."""
+    if any(set(axes) - {0} for axes in model.dynamic_axes.values()):
+        return
+    answer = model.answer(model.samples[0])
+    for value in proto.graph.output:
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if (axis > 0 or not model.batched) and not size.HasField("dim_value"):
+                size.dim_value = answer[value.name].shape[axis]
 
 
 def quantize(source: Path, path: Path, how: Quantization) -> None:
@@ -113,12 +180,17 @@ def save(proto: Any, path: Path) -> None:
 
 def _example(model: LoadedModel) -> dict[str, Any]:
     """The longest sample, at batch 2 and more: an axis of 1 would be taken for a constant."""
-    longest = max(model.samples, key=lambda sample: next(iter(sample.values())).numel())
+    longest = max(model.samples, key=lambda sample: sum(tensor.numel() for tensor in sample.values()))
+    if not model.batched:
+        return dict(longest)
     return {name: tensor.repeat(2, *[1] * (tensor.dim() - 1)) for name, tensor in longest.items()}
 
 
-def _limit(model: LoadedModel, label: str) -> int:
-    return model.text.max_length if label == "sequence" and model.text else _MAX_BATCH
+def _limit(model: LoadedModel, label: str) -> int | None:
+    """The largest size of an axis, where there is one."""
+    if label == "sequence" and model.text:
+        return model.text.max_length
+    return _MAX_BATCH if label == BATCH_LABEL else None
 
 
 def _normalise(proto: Any, level: OnnxLevel) -> None:

