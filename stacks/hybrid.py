@@ -88,7 +88,7 @@ def compose(
     sagemaker = _sagemaker(context, settings, package, network, store)
     cluster = _cluster(context, settings, network, azure, secrets, root)
     context = _with_kubernetes(context, cluster)
-    cost = _cost_guard(context, settings, sagemaker, azure, secrets)
+    cost = _cost_guard(context, settings, network, sagemaker, azure, secrets)
     endpoint_arns = [sagemaker.endpoint_arn] if sagemaker else []
     federation = AwsFederation(
         context,
@@ -364,6 +364,7 @@ def _aks(context: StackContext, settings: StackSettings, chosen: AksSettings, az
 def _cost_guard(
     context: StackContext,
     settings: StackSettings,
+    network: AwsNetwork,
     sagemaker: SageMakerBurst | None,
     azure: Azure | None,
     secrets: Mapping[str, pulumi.Output[str]],
@@ -373,7 +374,10 @@ def _cost_guard(
         from components.cost_guard.azure_reader import AzureReader, AzureReaderArgs
 
         reader_arn = AzureReader(
-            context, AzureReaderArgs(credentials=secrets[settings.cost_guard.azure_reader_secret])
+            context,
+            AzureReaderArgs(
+                credentials=secrets[settings.cost_guard.azure_reader_secret], kms_key_arn=network.credentials_key_arn
+            ),
         ).secret_arn
         deployment = pulumi.Output.concat(
             "https://management.azure.com",
@@ -399,6 +403,7 @@ def _cost_guard(
             sagemaker=_sagemaker_capacity(settings, sagemaker),
             azure=azure_capacity,
             azure_secret_arn=reader_arn,
+            azure_secret_kms_key_arn=network.credentials_key_arn if reader_arn is not None else None,
         ),
     )
 
@@ -698,6 +703,7 @@ def _entrance(
                 routing_json=standby_table.apply(lambda found: found.model_dump_json()),
                 endpoint_arns=endpoint_arns,
                 cutoff_parameter_arn=cost.parameter_arn,
+                secrets_key_arn=network.credentials_key_arn,
                 secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
                 certificate_zone_id=zone.certificate_zone_id if zone else None,
                 runtime_dir=RUNTIME_DIR,

@@ -40,6 +40,14 @@ def stack_file_page() -> str:
     lines += ["", "## The stack", "", *_HEAD]
     lines += [_row(key, value, definitions, key in schema["required"]) for key, value in plain.items()]
     for key, value in schema["properties"].items():
+        if key == "policies":
+            lines += [
+                "",
+                "## `policies`",
+                "",
+                "One key a policy, each with `level`, `exempt` and its own parameters: [policies](policies.md).",
+            ]
+            continue
         for title, model in _choices(value, definitions):
             lines += ["", f"## `{key}`{title}", "", _text(model.get("description", "")), "", *_HEAD]
             lines += _rows(key, model, definitions)

@@ -23,6 +23,7 @@ from components.model_server.settings import ModelServerSettings
 from components.model_store.settings import ModelStoreSettings
 from components.monitoring.settings import MonitoringSettings
 from components.private_cluster.settings import PrivateClusterSettings
+from policies.settings import PoliciesSettings
 from spillway.contracts.settings import Settings
 from stacks.errors import NAMESPACE, SECRETS_NAMESPACE, Problem, StackConfigError, nearest, problems_of
 from stacks.rules import missing_secrets, problems_between, required_secrets
@@ -150,6 +151,9 @@ class StackSettings(Settings):
 
     monitoring: MonitoringSettings = MonitoringSettings()
     """Dashboards and alert rules."""
+
+    policies: PoliciesSettings = PoliciesSettings()  # pyright: ignore[reportInvalidTypeForm]
+    """Levels, parameters and exemptions of the policies."""
 
     live: LiveSettings = LiveSettings()
     """Live capacity that an update keeps."""

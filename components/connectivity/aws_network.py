@@ -29,7 +29,8 @@ class AwsNetworkArgs:
 class AwsNetwork(Component):
     """Outputs: ``vpc_id``, ``cidr``, ``private_subnet_ids``, ``public_subnet_ids`` (empty when internal and without
     NAT), ``private_route_table_ids``, ``endpoint_security_group_id``, ``s3_prefix_list_id``,
-    ``logs_key_arn`` (encrypts the log groups ``/spillway/<prefix>/*`` and ``/aws/*/<prefix>*``)."""
+    ``logs_key_arn`` (encrypts the log groups ``/spillway/<prefix>/*`` and ``/aws/*/<prefix>*``),
+    ``credentials_key_arn`` (encrypts what Secrets Manager holds for the stack)."""
 
     def __init__(self, context: StackContext, args: AwsNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("connectivity", context, opts)
@@ -49,6 +50,7 @@ class AwsNetwork(Component):
             f"{context.prefix}-default-closed", vpc_id=self.vpc.id, tags=self._tags("default-closed"), opts=self.child()
         )
         self.logs_key_arn = self._logs_key()
+        self.credentials_key_arn = self._credentials_key()
         self._flow_logs()
 
         with_public = args.exposure == "public" or args.settings.nat != "none"
@@ -85,6 +87,25 @@ class AwsNetwork(Component):
         )
         aws.kms.Alias(
             f"{prefix}-logs-key-alias", name=f"alias/{prefix}-logs", target_key_id=key.key_id, opts=self.child()
+        )
+        return key.arn
+
+    def _credentials_key(self) -> pulumi.Output[str]:
+        """Whoever reads a credential needs this key too, and each use of it is logged."""
+        prefix, args = self.context.prefix, self.args
+        key = aws.kms.Key(
+            f"{prefix}-credentials-key",
+            description=f"Credentials of {prefix} in Secrets Manager",
+            enable_key_rotation=True,
+            policy=key_policy(args.region, args.account_id),
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+        aws.kms.Alias(
+            f"{prefix}-credentials-key-alias",
+            name=f"alias/{prefix}-credentials",
+            target_key_id=key.key_id,
+            opts=self.child(),
         )
         return key.arn
 

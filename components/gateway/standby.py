@@ -50,6 +50,7 @@ class StandbyGatewayArgs:
     routing_json: pulumi.Input[str]
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     cutoff_parameter_arn: pulumi.Input[str] | None = None
+    secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     certificate_zone_id: pulumi.Input[str] | None = None
     port: int = 8080
@@ -288,6 +289,7 @@ class StandbyGateway(Component):
             secret = aws.secretsmanager.Secret(
                 name,
                 description=f"{path} of the standby gateway",
+                kms_key_id=self.args.secrets_key_arn,
                 recovery_window_in_days=7,
                 tags=self.context.tags,
                 opts=self.child(),
@@ -454,6 +456,7 @@ class StandbyGateway(Component):
 
         def rights(found: Mapping[str, Any]) -> str:
             read = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": found["secrets"]}
+            decrypt = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": found["key"]}
             return policy(
                 {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
                 {"Effect": "Allow", "Action": pull, "Resource": repositories},
@@ -463,12 +466,15 @@ class StandbyGateway(Component):
                     "Resource": f"{found['logs']}:*",
                 },
                 *([read] if found["secrets"] else []),
+                *([decrypt] if found["secrets"] and found["key"] else []),
             )
 
         aws.iam.RolePolicy(
             f"{prefix}-standby-execution-policy",
             role=role.name,
-            policy=pulumi.Output.all(logs=group.arn, secrets=list(secrets.values())).apply(rights),
+            policy=pulumi.Output.all(logs=group.arn, secrets=list(secrets.values()), key=args.secrets_key_arn).apply(
+                rights
+            ),
             opts=self.child(),
         )
         return role.arn

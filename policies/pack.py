@@ -1,0 +1,160 @@
+"""The pack under the Pulumi CLI: each policy as one of pulumi-policy's, configured by the stack and by the CLI.
+
+What the stack file says under ``spillway:policies`` counts first; ``--policy-pack-config`` lies over it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyConfigSchema,
+    PolicyPack,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy import Policy as PulumiPolicy
+from pulumi_policy.proxy import UnknownValueError
+
+from policies.catalogue import ALL
+from policies.judge import exemption
+from policies.policy import Finding, Policy, PolicySettings
+from policies.resource import UNKNOWN, Context, Resource, Stack
+from policies.settings import read_config, settings_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def serve() -> None:
+    """Hand the policies to the Pulumi CLI. Returns when the CLI ends this process."""
+    config = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
+    PolicyPack("spillway", pulumi_policies(config), enforcement_level=EnforcementLevel.MANDATORY)
+
+
+def pulumi_policies(config: Mapping[str, str]) -> list[PulumiPolicy]:
+    """Every policy for pulumi-policy. ``config``: the stack's flat config."""
+    settings, context = read_config(config, ROOT)
+    return [_adapted(policy, settings_of(policy, settings), context) for policy in ALL]
+
+
+def _adapted(policy: Policy, settings: PolicySettings, context: Context) -> PulumiPolicy:
+    described: dict[str, Any] = {
+        "name": policy.name,
+        "description": policy.description,
+        "enforcement_level": EnforcementLevel(settings.level or policy.level),
+        "severity": Severity(policy.severity),
+        "remediation_steps": policy.remediation,
+        "config_schema": _schema(policy),
+    }
+
+    def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+        stack = Stack((_of_stack(resource) for resource in args.resources), context)
+        for finding in _findings(policy, stack, settings, args.get_config()):
+            report(_text(policy, finding), finding.resource.urn if finding.resource else None)
+
+    def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        stack = Stack((_of_resource(args),), context)
+        for finding in _findings(policy, stack, settings, args.get_config()):
+            report(_text(policy, finding), None)
+
+    if policy.whole_stack:
+        return StackValidationPolicy(validate=validate_stack, **described)
+    return ResourceValidationPolicy(validate=validate_resource, **described)
+
+
+def _findings(policy: Policy, stack: Stack, settings: PolicySettings, given: Mapping[str, Any]) -> Iterator[Finding]:
+    if given:
+        settings = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
+    return (f for f in policy.check(stack, settings) if exemption(settings, f.resource) is None)
+
+
+def _text(policy: Policy, finding: Finding) -> str:
+    return f"{finding.message}. {policy.remediation}"
+
+
+def _schema(policy: Policy) -> PolicyConfigSchema:
+    schema = policy.settings.model_json_schema()
+    properties = _inlined(schema["properties"], schema.get("$defs", {}))
+    return PolicyConfigSchema({key: value for key, value in properties.items() if key != "level"})
+
+
+def _inlined(value: Any, definitions: Mapping[str, Any]) -> Any:
+    """Pulumi's configuration schemas know no ``$ref``."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            return _inlined(definitions[value["$ref"].rpartition("/")[2]], definitions)
+        return {key: _inlined(item, definitions) for key, item in value.items()}
+    return [_inlined(item, definitions) for item in value] if isinstance(value, list) else value
+
+
+def _of_resource(args: ResourceValidationArgs) -> Resource:
+    return Resource(
+        args.resource_type,
+        args.name,
+        args.urn,
+        _Properties(args.props),
+        protect=args.opts.protect,
+        parent=args.opts.parent or "",
+        region=_region(args.provider),
+    )
+
+
+def _of_stack(resource: Any) -> Resource:
+    properties = _Properties(resource.props)
+    given_id = properties.get("id")
+    return Resource(
+        resource.resource_type,
+        resource.name,
+        resource.urn,
+        properties,
+        id=given_id if isinstance(given_id, str) else None,
+        protect=resource.opts.protect,
+        parent=resource.opts.parent or "",
+        dependencies=frozenset(found.urn for found in resource.dependencies),
+        region=_region(resource.provider),
+    )
+
+
+def _region(provider: Any) -> str:
+    region = _Properties(provider.props).get("region") if provider is not None else None
+    return region if isinstance(region, str) else ""
+
+
+class _Properties(Mapping[str, Any]):
+    """Properties as pulumi-policy hands them over, made plain one by one: most rules look at few."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+
+    def __getitem__(self, key: str) -> Any:
+        return _plain_item(self._given, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
+def _plain_item(container: Any, key: Any) -> Any:
+    try:
+        return _plain(container[key])
+    except UnknownValueError:
+        return UNKNOWN
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain_item(value, key) for key in value}
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        return value
+    return [_plain_item(value, index) for index in range(len(value))]

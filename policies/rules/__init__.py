@@ -1,0 +1,1 @@
+"""One module a concern; each ends with the ``POLICIES`` that it defines."""
