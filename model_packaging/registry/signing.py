@@ -58,7 +58,7 @@ def _sign_folder(folder: Path, private_key: Path, password: bytes | None) -> Non
         signer = signing.Config().use_elliptic_key_signer(private_key=private_key, password=password)  # pyright: ignore[reportArgumentType]
         signer.set_hashing_config(_hashing()).sign(folder, draft)
         draft.replace(folder / SIGNATURE_NAME)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise PackageError(
             f"{folder} cannot be signed with {private_key}: {error}. The key must be a private key on P-256, P-384 or "
             "P-521 in PEM, as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one."
@@ -78,7 +78,7 @@ def _verify_folder(folder: Path, public_key: Path) -> None:
         verifier.set_hashing_config(_hashing()).verify(folder, folder / SIGNATURE_NAME)
     except InvalidSignature:
         raise PackageError(f"{folder}: the signature was not made with the private half of {public_key}.") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise PackageError(f"{folder}: the signature does not hold against {public_key}: {error}") from error
 
 

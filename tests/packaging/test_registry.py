@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,32 +11,17 @@ import pytest
 
 from model_packaging.registry.objects import RegistryConfigError, RegistryError, open_objects
 from model_packaging.registry.registry import Registry
-from spillway.contracts.engines import (
-    Compiler,
-    EngineProfile,
-    EngineRecord,
-    EngineTensor,
-    HardwareKey,
-    store_engine,
-    verify_engines,
-)
+from spillway.contracts.engines import verify_engines
 from spillway.contracts.manifest import (
     MANIFEST_NAME,
-    SAGEMAKER_ARCHIVE,
-    Manifest,
     PackageError,
-    describe_files,
     read_manifest,
     sha256_of_file,
     verify_package,
 )
 from tests.packaging import stores
+from tests.packaging.packages import L4, L40S, add_engine, make_version, reseal, version_of
 from tests.support.packages import small_package
-
-L4 = HardwareKey(
-    compiler=Compiler.TENSORRT, version="10.6.0.26", compute_capability="8.9", gpu_name="NVIDIA L4", os="linux-x86_64"
-)
-L40S = L4.model_copy(update={"gpu_name": "NVIDIA L40S"})
 
 
 @pytest.fixture(scope="module")
@@ -66,43 +50,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def registry(url: str) -> Registry:
     return Registry.open(url)
-
-
-def make_version(folder: Path, text: str) -> Path:
-    """A package like the small one, with one more file that says ``text``; all others are the same each time."""
-    small_package(folder)
-    (folder / SAGEMAKER_ARCHIVE).write_bytes(b"archive")
-    (folder / "triton" / "echo" / "1" / "note.txt").write_text(text)
-    return reseal(folder)
-
-
-def reseal(folder: Path, **changes: object) -> Path:
-    manifest = read_manifest_unchecked(folder).model_copy(update={"files": describe_files(folder), **changes})
-    (folder / MANIFEST_NAME).write_text(manifest.sealed().to_json())
-    return folder
-
-
-def read_manifest_unchecked(folder: Path) -> Manifest:
-    return Manifest.model_validate_json((folder / MANIFEST_NAME).read_text())
-
-
-def add_engine(package: Path, key: HardwareKey, plan: bytes) -> Path:
-    record = EngineRecord(
-        key=key,
-        precision="fp16",
-        sha256=hashlib.sha256(plan).hexdigest(),
-        size_bytes=len(plan),
-        source_sha256="0" * 64,
-        tensors=(EngineTensor(name="x", mode="input", dtype="float32", shape=(-1, 4)),),
-        profiles=(EngineProfile(shapes={"x": ((1, 4), (8, 4), (32, 4))}),),
-        optimisation_level=3,
-        build_seconds=1.0,
-    )
-    return store_engine(package, record, plan)
-
-
-def version_of(package: Path) -> str:
-    return read_manifest(package).version
 
 
 def test_what_is_pulled_is_what_was_pushed(registry: Registry, tmp_path: Path) -> None:

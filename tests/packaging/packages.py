@@ -1,0 +1,63 @@
+"""Small packages to put into stores: versions that differ in one file, and engines beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from spillway.contracts.engines import Compiler, EngineProfile, EngineRecord, EngineTensor, HardwareKey, store_engine
+from spillway.contracts.manifest import (
+    MANIFEST_NAME,
+    SAGEMAKER_ARCHIVE,
+    Manifest,
+    describe_files,
+    read_manifest,
+)
+from tests.support.packages import small_package
+
+L4 = HardwareKey(
+    compiler=Compiler.TENSORRT, version="10.6.0.26", compute_capability="8.9", gpu_name="NVIDIA L4", os="linux-x86_64"
+)
+L40S = L4.model_copy(update={"gpu_name": "NVIDIA L40S"})
+
+
+def make_version(folder: Path, text: str, padding: int = 0) -> Path:
+    """A package like the small one, with one more file that says ``text``; all others are the same each time.
+
+    ``padding``: bytes of a further file, different for each text.
+    """
+    small_package(folder)
+    (folder / SAGEMAKER_ARCHIVE).write_bytes(b"archive")
+    note = folder / "triton" / "echo" / "1" / "note.txt"
+    note.write_text(text)
+    if padding:
+        block = hashlib.sha256(text.encode()).digest() * 1024
+        note.with_name("weights.bin").write_bytes((block * (padding // len(block) + 1))[:padding])
+    return reseal(folder)
+
+
+def reseal(folder: Path, **changes: object) -> Path:
+    """The package with its manifest made to fit its files, and these fields changed."""
+    manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text())
+    changed = manifest.model_copy(update={"files": describe_files(folder), **changes})
+    (folder / MANIFEST_NAME).write_text(changed.sealed().to_json())
+    return folder
+
+
+def add_engine(package: Path, key: HardwareKey, plan: bytes) -> Path:
+    record = EngineRecord(
+        key=key,
+        precision="fp16",
+        sha256=hashlib.sha256(plan).hexdigest(),
+        size_bytes=len(plan),
+        source_sha256="0" * 64,
+        tensors=(EngineTensor(name="x", mode="input", dtype="float32", shape=(-1, 4)),),
+        profiles=(EngineProfile(shapes={"x": ((1, 4), (8, 4), (32, 4))}),),
+        optimisation_level=3,
+        build_seconds=1.0,
+    )
+    return store_engine(package, record, plan)
+
+
+def version_of(package: Path) -> str:
+    return read_manifest(package).version
