@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_packaging.sources import LoadedModel
+from model_packaging.sources.batch_first import onnx_batch_first
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import OnnxLevel
 
@@ -51,7 +52,8 @@ def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
                 f"A target takes ONNX opset {level.opset} at most, and the exporter writes {EXPORT_OPSET}."
             )
         proto = _from_torch(model)
-        _name_sizes(proto, model)
+    onnx_batch_first(proto, model.batch_axes)
+    _name_sizes(proto, model)
     if proto.ByteSize() > _ONNX_FILE_LIMIT_BYTES:
         raise PackageError(f"The ONNX file would be {proto.ByteSize() / 1e9:.1f} GB; one file holds 2 GB at most.")
     _normalise(proto, level)
@@ -82,7 +84,7 @@ def _read_file(path: Path, level: OnnxLevel) -> Any:
 def _from_torch(model: LoadedModel) -> Any:
     try:
         with _quiet():
-            return _traced_script(model) if model.scripted else _exported_program(model)
+            return _from_script(model) if _is_script(model) else _exported_program(model)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise PackageError(
@@ -121,23 +123,29 @@ def _exported_program(model: LoadedModel) -> Any:
     return program.model_proto
 
 
-def _traced_script(model: LoadedModel) -> Any:
-    """TorchScript keeps its branches and loops; torch's older exporter is the one that takes it."""
+def _is_script(model: LoadedModel) -> bool:
+    import torch
+
+    return isinstance(model.graph, torch.jit.ScriptModule)
+
+
+def _from_script(model: LoadedModel) -> Any:
+    """torch's exporter for programs refuses TorchScript; the older one takes it, branches and loops included."""
     import onnx
     import torch
 
-    example = _example(model)
+    example, axes = _example(model), model.batch_axes
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         written = Path(folder, "model.onnx")
         torch.onnx.export(
-            model.module,
-            tuple(example.values()),
+            model.graph,
+            tuple(tensor.movedim(0, axes.get(name, 0)) for name, tensor in example.items()),
             str(written),
             dynamo=False,
             opset_version=EXPORT_OPSET,
             input_names=list(example),
             output_names=list(model.outputs),
-            dynamic_axes={**model.dynamic_axes, **{name: {0: BATCH_LABEL} for name in model.outputs}},
+            dynamic_axes={name: {axes.get(name, 0): BATCH_LABEL} for name in (*example, *model.outputs)},
         )
         return onnx.load(str(written))
 

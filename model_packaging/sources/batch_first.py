@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spillway.contracts.manifest import PackageError
 
@@ -57,3 +57,41 @@ def in_order(sample: Batch, inputs: Sequence[str], origin: str) -> Batch:
             "of the samples file like the inputs."
         )
     return {name: sample[name] for name in inputs}
+
+
+def onnx_batch_first(proto: Any, batch_axes: Mapping[str, int]) -> None:
+    """The same for an ONNX graph, in place: a Transpose behind each input and before each output that is named."""
+    import onnx
+
+    graph = proto.graph
+    for value in (*graph.input, *graph.output):
+        axis = batch_axes.get(value.name, 0)
+        if axis == 0:
+            continue
+        rank = len(value.type.tensor_type.shape.dim)
+        to_front = [axis, *(other for other in range(rank) if other != axis)]
+        inside = f"{value.name}_batch_on_axis_{axis}"
+        _rename(graph, value.name, inside)
+        if value in graph.input:
+            to_axis = [to_front.index(position) for position in range(rank)]
+            graph.node.insert(0, onnx.helper.make_node("Transpose", [value.name], [inside], perm=to_axis))
+        else:
+            graph.node.append(onnx.helper.make_node("Transpose", [inside], [value.name], perm=to_front))
+        sizes = [
+            onnx.TensorShapeProto.Dimension.FromString(d.SerializeToString()) for d in value.type.tensor_type.shape.dim
+        ]
+        del value.type.tensor_type.shape.dim[:]
+        value.type.tensor_type.shape.dim.extend(sizes[position] for position in to_front)
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    """A value in every node that makes or reads it, branches and loop bodies included."""
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, old, new)
+    for value in graph.value_info:
+        if value.name == old:
+            value.name = new

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.export import ExportedProgram
+    from torch.jit import ScriptModule
 
 Batch = dict[str, "torch.Tensor"]
 
@@ -65,10 +66,10 @@ class LoadedModel:
     batched: bool = True
     """Whether several requests can go through the model at once, side by side on axis 0."""
     reference: str = TORCH_REFERENCE
-    graph: ExportedProgram | Path | None = None
-    """Where the source is a graph already, it is what becomes the ONNX file: an exported program, or an ONNX file."""
-    scripted: bool = False
-    """TorchScript inside: torch's exporter for programs refuses it, the one for TorchScript takes it."""
+    graph: ExportedProgram | ScriptModule | Path | None = None
+    """Where the source is a graph already, it is what becomes the ONNX file: a program, TorchScript or an ONNX file."""
+    batch_axes: dict[str, int] = field(default_factory=dict)
+    """Input or output of ``graph`` → its batch axis there, where that is not 0. ``module`` has it in front."""
     labels: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its scores."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from model_packaging.sources.batch_first import in_order
+from model_packaging.sources.batch_first import batch_first, in_order, onnx_batch_first
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.python_entry import PythonSource
@@ -35,6 +35,8 @@ class OnnxSource(Settings):
     Parity is then measured against torch, on the entry's samples."""
     search_path: Path = Path()
     """Folder that is put on the import path for ``reference``."""
+    batch_axes: dict[str, int] = Field(default_factory=dict)
+    """Input or output → its batch axis, where that is not 0. It is moved to the front in what is packaged."""
     licence: str
     origin: str = ""
 
@@ -51,6 +53,8 @@ class OnnxSource(Settings):
         files = self.files(place)
         model = files["model"]
         proto = _read(model)
+        names = tuple(signature(proto)[0])
+        onnx_batch_first(proto, self.batch_axes)
         inputs, outputs, batched = signature(proto)
         described = PackageSource(
             name=self.path.name, origin=self.origin, licence=self.licence, weights_sha256=files_sha256(files)
@@ -59,10 +63,19 @@ class OnnxSource(Settings):
         if entry := self._entry():
             torch_model = entry.load(place)
             samples = tuple(in_order(sample, tuple(inputs), self.path.name) for sample in torch_model.samples)
-            return LoadedModel(torch_model.module, samples, tuple(outputs), described, None, axes, batched, graph=model)
+            return LoadedModel(
+                module=torch_model.module,
+                samples=samples,
+                outputs=tuple(outputs),
+                source=described,
+                dynamic_axes=axes,
+                batched=batched,
+                graph=model,
+                batch_axes=self.batch_axes,
+            )
         read = read_arrays if batched else read_whole_arrays
         return LoadedModel(
-            module=_reference(model, tuple(outputs)),
+            module=batch_first(_reference(model, names, tuple(outputs)), names, tuple(outputs), self.batch_axes),
             samples=tuple(in_order(sample, tuple(inputs), self.path.name) for sample in read(files["samples"])),
             outputs=tuple(outputs),
             source=described,
@@ -70,6 +83,7 @@ class OnnxSource(Settings):
             batched=batched,
             reference=ONNX_REFERENCE,
             graph=model,
+            batch_axes=self.batch_axes,
         )
 
     def _entry(self) -> PythonSource | None:
@@ -125,8 +139,8 @@ def _read(path: Path) -> Any:
     return proto
 
 
-def _reference(path: Path, outputs: tuple[str, ...]) -> nn.Module:
-    """ONNX Runtime behind the same call as a torch module: named tensors in, a tuple of tensors out."""
+def _reference(path: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> nn.Module:
+    """ONNX Runtime behind the same call as a torch module: tensors in, a tuple of tensors out."""
     import onnxruntime as ort
     import torch
     from torch import nn
@@ -139,8 +153,9 @@ def _reference(path: Path, outputs: tuple[str, ...]) -> nn.Module:
         raise PackageError(f"{path}: ONNX Runtime does not load it: {error}") from error
 
     class OnnxReference(nn.Module):
-        def forward(self, **tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            answers = session.run(list(outputs), {name: tensor.numpy() for name, tensor in tensors.items()})
+        def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            feed = {name: tensor.numpy() for name, tensor in zip(inputs, tensors, strict=True)}
+            answers = session.run(list(outputs), feed)
             return tuple(torch.from_numpy(answer) for answer in answers)
 
     return OnnxReference()

@@ -60,7 +60,8 @@ class TorchScriptSource(Settings):
                 weights_sha256=files_sha256(files),
             ),
             dynamic_axes=dynamic_batch(inputs),
-            scripted=True,
+            graph=module,
+            batch_axes=self.batch_axes,
         )
 
     def _module(self, path: Path) -> torch.jit.ScriptModule:
