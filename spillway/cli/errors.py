@@ -13,6 +13,8 @@ import click
 FAILED: Final = 1
 WRONG_CONFIG: Final = 2
 INTERRUPTED: Final = 130
+_PACKAGING_CONFIG: Final = ("ModelConfigError", "RegistryConfigError")
+"""By name: the packager is not imported to tell what failed."""
 
 
 class CommandError(click.ClickException):
@@ -55,7 +57,7 @@ def _known(error: BaseException) -> CommandError | None:
     if isinstance(error, EngineError):
         hint = "\n(--debug shows the program's traceback)" if error.details else ""
         return CommandError(f"{error}{hint}", WRONG_CONFIG if isinstance(error, ConfigError) else FAILED)
-    if isinstance(error, DrillError | ToolMissingError) or type(error).__name__ == "ModelConfigError":
+    if isinstance(error, DrillError | ToolMissingError) or type(error).__name__ in _PACKAGING_CONFIG:
         return CommandError(str(error), WRONG_CONFIG)
     if isinstance(error, TwinError | PackageError):
         return CommandError(str(error))

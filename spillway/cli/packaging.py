@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ class _BuildByDefault(click.Group):
 
 def _like_a_command(word: str) -> bool:
     """A misspelt command is reported as one, rather than as a missing model file."""
-    return word.isidentifier() and not Path(word).exists()
+    return word.replace("-", "_").isidentifier() and not Path(word).exists()
 
 
 @click.group(cls=_BuildByDefault)
@@ -50,3 +51,257 @@ def build(model_yaml: Path | None, out: Path | None, as_json: bool) -> None:
     root = project_root()
     made = make_package(model_yaml or root / EXAMPLE, out or root / ".spillway" / "packages", Reporter())
     tell(as_json, views.package_json(*made), lambda: views.package_text(*made))
+
+
+def _registry_option(function: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--registry",
+        metavar="ADDRESS",
+        envvar="SPILLWAY_REGISTRY",
+        help="A folder, s3://bucket/prefix or az://container/prefix. Default: $SPILLWAY_REGISTRY, else "
+        ".spillway/registry.",
+    )(function)
+
+
+def _out_option(function: Callable[..., None]) -> Callable[..., None]:
+    folder = click.Path(path_type=Path, file_okay=False)
+    return click.option("--out", type=folder, help="Where packages stand. Default: .spillway/packages.")(function)
+
+
+def _engines_option(function: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--engines-for",
+        multiple=True,
+        metavar="KEY",
+        help="Take along the compiled engines of this hardware key, or of `all`. May be given again.",
+    )(function)
+
+
+def _package_argument(function: Callable[..., None]) -> Callable[..., None]:
+    folder = click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True)
+    return click.argument("package_dir", metavar="PACKAGE", type=folder)(function)
+
+
+_STAGE = click.Choice(["candidate", "canary", "production"])
+
+
+@_command
+@_package_argument
+@_registry_option
+@click.option("--stage", type=_STAGE, help="Promote it to this stage, too.")
+@click.option("--repair", is_flag=True, help="Read what the registry has of it and replace what is damaged.")
+def push(package_dir: Path, registry: str | None, stage: str | None, repair: bool, as_json: bool) -> None:
+    """Send a package, its signature and its engines to a registry.
+
+    PACKAGE is its folder, as in .spillway/packages/minilm/current. What the registry has is not sent again, and a push
+    that was interrupted goes on. A version never changes.
+    """
+    from spillway.cli.console import Reporter
+    from spillway.cli.registry import open_registry
+
+    opened, reporter = open_registry(registry), Reporter()
+    with reporter.phase(f"push of {package_dir.parent.name} {package_dir.name}"):
+        pushed = opened.push(package_dir, reporter.say, repair=repair)
+    manifest = pushed.manifest
+    if stage:
+        opened.promote(manifest.name, manifest.version, stage)
+    told = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "new": pushed.new,
+        "sent_files": pushed.sent_files,
+        "sent_bytes": pushed.sent_bytes,
+        "engines": list(pushed.engines),
+        "stage": stage,
+    }
+    state = "is in the registry now" if pushed.new else "was in the registry"
+    sent = f"{pushed.sent_files} files sent, {pushed.sent_bytes / 1e6:.1f} MB"
+    tell(as_json, told, lambda: [f"{manifest.name} {manifest.version} {state}; {sent}."])
+
+
+@_command
+@click.argument("reference", metavar="NAME[@VERSION|@STAGE]")
+@_registry_option
+@_out_option
+@_engines_option
+@click.option(
+    "--key",
+    "public_key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key, PEM: refuse the package unless the holder of the private half signed it.",
+)
+@click.option("--keep-current", is_flag=True, help="Leave <out>/<name>/current as it is.")
+def pull(
+    reference: str,
+    registry: str | None,
+    out: Path | None,
+    engines_for: tuple[str, ...],
+    public_key: Path | None,
+    keep_current: bool,
+    as_json: bool,
+) -> None:
+    """Fetch a package from a registry and check every file.
+
+    Without a version or stage, the one in production. A pull that was interrupted goes on.
+    """
+    from spillway.cli.console import Reporter
+    from spillway.cli.package import point_at
+    from spillway.cli.registry import open_registry, split_reference
+    from spillway.cli.stack import project_root
+
+    name, wanted = split_reference(reference)
+    reporter = Reporter()
+    store = out or project_root() / ".spillway" / "packages"
+    with reporter.phase(f"pull of {name}@{wanted}"):
+        pulled = open_registry(registry).pull(
+            name, wanted, store.absolute(), reporter.say, engines_for=engines_for, public_key=public_key
+        )
+    if not keep_current:
+        point_at(pulled.path)
+    told = {
+        "name": name,
+        "version": pulled.manifest.version,
+        "path": str(pulled.path),
+        "engines": list(pulled.engines),
+        "signed": pulled.signed,
+        "signature_checked": public_key is not None,
+    }
+    tell(as_json, told, lambda: [f"{name} {pulled.manifest.version}: {pulled.path}"])
+
+
+@command_of(package, "list")
+@click.argument("name", required=False)
+@_registry_option
+@click.option("--history", is_flag=True, help="Show what each stage was, oldest first; needs NAME.")
+def list_packages(name: str | None, registry: str | None, history: bool, as_json: bool) -> None:
+    """Show what a registry has: versions, stages, engines, signatures."""
+    from spillway.cli import registry as shown
+
+    opened = shown.open_registry(registry)
+    if history:
+        if name is None:
+            raise click.UsageError("--history needs the NAME of a package.")
+        from model_packaging.registry.stages import STAGES
+
+        stages = opened.stages(name)
+        records = [(stage, record) for stage in STAGES for record in stages.history(stage)]
+        tell(as_json, shown.history_json(records), lambda: shown.history_text(records))
+        return
+    found = [stored for each in ([name] if name else opened.names()) for stored in opened.describe(each)]
+    tell(as_json, [shown.version_json(stored) for stored in found], lambda: shown.versions_text(found))
+
+
+@_command
+@click.argument("reference", metavar="NAME@VERSION|NAME@STAGE")
+@click.argument("stage", type=_STAGE)
+@_registry_option
+@click.option("--note", default="", help="Why; kept in the history.")
+@click.option("--if-now", "expected", metavar="VERSION", help="Only while this version has the stage.")
+def promote(reference: str, stage: str, registry: str | None, note: str, expected: str | None, as_json: bool) -> None:
+    """Give a version a stage: candidate, canary or production.
+
+    Of two promotions at once, one is refused and says so.
+    """
+    from spillway.cli.registry import open_registry, split_reference
+
+    if "@" not in reference:
+        raise click.UsageError(f"Say which version of {reference}: {reference}@VERSION or {reference}@STAGE.")
+    name, wanted = split_reference(reference)
+    version = open_registry(registry).promote(name, wanted, stage, note, expected)
+    told = {"name": name, "stage": stage, "version": version}
+    tell(as_json, told, lambda: [f"{name} {version} is {stage}."])
+
+
+@_command
+@click.argument("name")
+@click.argument("stage", type=_STAGE, default="production")
+@_registry_option
+@click.option("--note", default="", help="Why; kept in the history.")
+def rollback(name: str, stage: str, registry: str | None, note: str, as_json: bool) -> None:
+    """Give a stage back to the version that had it before; again goes one further back."""
+    from spillway.cli.registry import open_registry
+
+    left, version = open_registry(registry).stages(name).rollback(stage, note)
+    told = {"name": name, "stage": stage, "version": version, "was": left}
+    tell(as_json, told, lambda: [f"{name} {version} is {stage} again, in place of {left}."])
+
+
+@_command
+@_package_argument
+@click.option(
+    "--key",
+    "private_key",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Private key on P-256, P-384 or P-521, PEM. A password is read from $SPILLWAY_SIGNING_PASSWORD.",
+)
+@click.option("--ask-password", is_flag=True, help="Ask for the key's password.")
+def sign(package_dir: Path, private_key: Path, ask_password: bool, as_json: bool) -> None:
+    """Sign a package and its engines (OpenSSF model signing); changes no digest."""
+    from model_packaging.registry import signing
+    from spillway.cli.registry import key_password
+
+    fingerprint = signing.sign(package_dir, private_key, key_password(ask_password))
+    told = {"package": str(package_dir), "key_sha256": fingerprint}
+    tell(as_json, told, lambda: [f"{package_dir} is signed; sha256 of the public key: {fingerprint}"])
+
+
+@_command
+@_package_argument
+@click.option(
+    "--key",
+    "public_key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key, PEM: the package and its engines must be signed by its private half.",
+)
+def verify(package_dir: Path, public_key: Path | None, as_json: bool) -> None:
+    """Check every file of a package and of its engines and, with --key, who signed them."""
+    from model_packaging.registry import signing
+    from spillway.contracts.engines import verify_engines
+    from spillway.contracts.manifest import verify_package
+    from spillway.contracts.signature import signed_package
+
+    manifest = verify_package(package_dir)
+    engines = verify_engines(package_dir)
+    if public_key:
+        signing.verify(package_dir, public_key)
+    claimed = signed_package(package_dir)
+    told = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "files": len(manifest.files),
+        "engines": [f"{record.key.folder}/{record.precision}" for record in engines],
+        "key_sha256": claimed.key_sha256 if claimed else None,
+        "signature_checked": public_key is not None,
+    }
+    signature = "not signed"
+    if claimed:
+        signature = f"signed by {claimed.key_sha256}" + ("" if public_key else ", which was not checked (--key)")
+    sound = f"{manifest.name} {manifest.version}: {len(manifest.files)} files, {len(engines)} engines, sound"
+    tell(as_json, told, lambda: [f"{sound}; {signature}."])
+
+
+@_command
+@_package_argument
+@click.argument("layout", type=click.Path(path_type=Path))
+@_engines_option
+def export_oci(package_dir: Path, layout: Path, engines_for: tuple[str, ...], as_json: bool) -> None:
+    """Write a package as an OCI image layout with CNCF ModelPack's media types, into the new folder LAYOUT."""
+    from model_packaging.registry import oci
+
+    digest = oci.export(package_dir, layout.absolute(), engines_for)
+    tell(as_json, {"layout": str(layout), "digest": digest}, lambda: [f"{layout}: {digest}"])
+
+
+@_command
+@click.argument("layout", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@_out_option
+@click.option("--reference", default="", help="Which image, where the layout has several.")
+def import_oci(layout: Path, out: Path | None, reference: str, as_json: bool) -> None:
+    """Take a package out of an OCI image layout and check every file."""
+    from model_packaging.registry import oci
+    from spillway.cli.stack import project_root
+
+    store = (out or project_root() / ".spillway" / "packages").absolute()
+    path = oci.import_layout(layout, store, reference)
+    tell(as_json, {"path": str(path), "version": path.name}, lambda: [str(path)])
