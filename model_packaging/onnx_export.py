@@ -9,12 +9,15 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from model_packaging.sources import LoadedModel
 from model_packaging.sources.batch_first import onnx_batch_first
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import OnnxLevel
+
+if TYPE_CHECKING:
+    from torch.jit import ScriptModule
 
 EXPORT_OPSET: Final = 18
 """What torch's exporter writes by itself; every container in the table takes it."""
@@ -84,7 +87,7 @@ def _read_file(path: Path, level: OnnxLevel) -> Any:
 def _from_torch(model: LoadedModel) -> Any:
     try:
         with _quiet():
-            return _from_script(model) if _is_script(model) else _exported_program(model)
+            return _from_script(model, model.graph) if _is_script(model.graph) else _exported_program(model)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise PackageError(
@@ -123,13 +126,13 @@ def _exported_program(model: LoadedModel) -> Any:
     return program.model_proto
 
 
-def _is_script(model: LoadedModel) -> bool:
+def _is_script(graph: object) -> TypeGuard[ScriptModule]:
     import torch
 
-    return isinstance(model.graph, torch.jit.ScriptModule)
+    return isinstance(graph, torch.jit.ScriptModule)
 
 
-def _from_script(model: LoadedModel) -> Any:
+def _from_script(model: LoadedModel, script: ScriptModule) -> Any:
     """torch's exporter for programs refuses TorchScript; the older one takes it, branches and loops included."""
     import onnx
     import torch
@@ -138,7 +141,7 @@ def _from_script(model: LoadedModel) -> Any:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         written = Path(folder, "model.onnx")
         torch.onnx.export(
-            model.graph,
+            script,
             tuple(tensor.movedim(0, axes.get(name, 0)) for name, tensor in example.items()),
             str(written),
             dynamo=False,

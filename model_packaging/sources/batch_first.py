@@ -77,11 +77,9 @@ def onnx_batch_first(proto: Any, batch_axes: Mapping[str, int]) -> None:
             graph.node.insert(0, onnx.helper.make_node("Transpose", [value.name], [inside], perm=to_axis))
         else:
             graph.node.append(onnx.helper.make_node("Transpose", [inside], [value.name], perm=to_front))
-        sizes = [
-            onnx.TensorShapeProto.Dimension.FromString(d.SerializeToString()) for d in value.type.tensor_type.shape.dim
-        ]
-        del value.type.tensor_type.shape.dim[:]
-        value.type.tensor_type.shape.dim.extend(sizes[position] for position in to_front)
+        moved = onnx.TensorShapeProto()
+        moved.dim.extend(value.type.tensor_type.shape.dim[position] for position in to_front)
+        value.type.tensor_type.shape.CopyFrom(moved)
 
 
 def _rename(graph: Any, old: str, new: str) -> None:

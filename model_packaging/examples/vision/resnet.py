@@ -1,4 +1,4 @@
-"""A small residual network built by code. Its weights are drawn from a fixed seed: it shows packaging, it knows nothing.
+"""A small residual network built by code. Its weights come from a fixed seed: it shows packaging, it knows nothing.
 
 Its normalisation layers take their statistics from the samples, as training would have left them, so that activations
 are of the size that they have in a trained network, and quantization is judged on realistic ranges.
