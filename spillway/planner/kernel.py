@@ -98,7 +98,7 @@ def _cache_dir() -> str | None:
 
 _FOLDER = _cache_dir()
 if _FOLDER:
-    config.CACHE_DIR = _FOLDER
+    config.CACHE_DIR = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
 _compiled = njit(cache=_FOLDER is not None, nogil=True, error_model="numpy")
 
 
@@ -479,7 +479,7 @@ def run(st: State, arrival: Any, serial: Any, parallel: Any, klass: Any, begin: 
         _until(st, arrival[at])
         st.clock[NOW] = arrival[at]
         c = np.int64(klass[at])
-        if not _arrive(st, arrival[at], serial[at], parallel[at], c):
+        if not _arrive(st, arrival[at], serial[at], parallel[at], c):  # pyright: ignore[reportArgumentType]
             return QUEUE_FULL, at
         st.tally[c, OFFERED] += 1
         st.timeline[_row(st, arrival[at]), ARRIVALS] += 1

@@ -23,6 +23,7 @@ CHUNK: Final = 250_000
 """Requests of one chunk of a long trace."""
 DRAIN_S: Final = 24 * 3600.0
 """Seconds after the trace's end in which what waits is still served."""
+NO_OUTAGES: Final = np.zeros((0, 4))
 _FIRST_RING: Final = 4096
 _DRAWS: Final = 4096
 
@@ -106,19 +107,19 @@ def simulate(
     duration_s: float,
     *,
     seed: int = 1,
-    failures: Mapping[Site, Failures] | None = None,
+    outages: NDArray[np.float64] = NO_OUTAGES,
     bins: int = 360,
     drain_s: float = DRAIN_S,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """The outcome of ``chunks``, whose arrivals rise and lie in ``[0, duration_s)``. The same for the same seed.
 
-    ``bins``: rows of the timeline. ``progress``: is told the share of the time that is done.
+    ``outages``: as :func:`draw_outages` has them. ``bins``: rows of the timeline.
+    ``progress``: is told the share of the time that is done.
     """
     if not duration_s > 0 or not math.isfinite(duration_s):
         raise PlannerError(f"duration {duration_s} s: it must be above 0")
-    dice = np.random.default_rng(seed)
-    state = _state(system, duration_s, dice, failures or {}, bins)
+    state = _state(system, duration_s, np.random.default_rng(seed), outages, bins)
     waits: list[tuple[int, float]] = []
     before = np.zeros(2)
     for chunk in chunks:
@@ -139,14 +140,14 @@ def run_trace(
     *,
     times: int = 1,
     seed: int = 1,
-    failures: Mapping[Site, Failures] | None = None,
+    outages: NDArray[np.float64] = NO_OUTAGES,
     bins: int = 360,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """A trace, ``times`` over, against a system."""
     chunks = repeated(trace, service, times)
     duration_s = times * trace.duration_s
-    return simulate(chunks, system, duration_s, seed=seed, failures=failures, bins=bins, progress=progress)
+    return simulate(chunks, system, duration_s, seed=seed, outages=outages, bins=bins, progress=progress)
 
 
 def _feed(state: kernel.State, chunk: Demand) -> kernel.State:
@@ -170,7 +171,7 @@ def _wider(state: kernel.State) -> kernel.State:
 
 
 def _state(
-    system: System, duration_s: float, dice: np.random.Generator, failures: Mapping[Site, Failures], bins: int
+    system: System, duration_s: float, dice: np.random.Generator, outages: NDArray[np.float64], bins: int
 ) -> kernel.State:
     sites = system.sites
     most = max(1, max(spec.max_instances for spec in sites))
@@ -201,7 +202,7 @@ def _state(
         queue=np.zeros((kernel.CLASSES, _FIRST_RING, 3)),
         event_time=np.zeros(events),
         event=np.zeros((events, 3), dtype=np.int64),
-        outages=draw_outages(system, failures, duration_s, dice),
+        outages=outages,
         draws=dice.random(_DRAWS),
         bins=np.zeros((2, kernel.CLASSES, kernel.BINS), dtype=np.int64),
         timeline=np.zeros((bins, kernel.PER_SITE + 2 * len(sites))),
@@ -245,13 +246,14 @@ def _rule(objective: Objective) -> list[float]:
 
 
 def draw_outages(
-    system: System, failures: Mapping[Site, Failures], duration_s: float, dice: np.random.Generator
+    system: System, failures: Mapping[Site, Failures], duration_s: float, seed: int = 1
 ) -> NDArray[np.float64]:
     """Outages over the whole time: ``[n, 4]`` rows of time, site, instance (-1 for all) and +1 or -1, in order.
 
     Up and down times are exponential with the means MTBF and MTTR; a site is up at the start.
     """
     rows: list[tuple[float, float, float, float]] = []
+    dice = np.random.default_rng(seed)
 
     def alternate(s: int, instance: int, mtbf_h: float, mttr_h: float) -> None:
         at = dice.exponential(mtbf_h * 3600)

@@ -67,11 +67,13 @@ class Trace:
         cut = (self.arrival[inside] - begin_s, self.tokens_in[inside], self.tokens_out[inside], self.klass[inside])
         return Trace(*cut, duration_s=end_s - begin_s)
 
-    def repeated(self, times: int) -> Iterator[Trace]:
-        """The trace over and over, one part at a time: the part's arrivals go on from the one before it."""
-        for turn in range(times):
-            arrival = self.arrival + turn * self.duration_s
-            yield Trace(arrival, self.tokens_in, self.tokens_out, self.klass, (turn + 1) * self.duration_s)
+    def busiest(self, requests: int) -> Trace:
+        """The densest stretch of so many requests; the whole trace where it has no more."""
+        if len(self) <= requests:
+            return self
+        spans = self.arrival[requests:] - self.arrival[:-requests]
+        first = int(spans.argmin())
+        return self.between(float(self.arrival[first]), float(self.arrival[first + requests]))
 
     def per_second(self, window_s: float) -> tuple[float, float]:
         """``(mean, busiest window)`` in requests a second."""

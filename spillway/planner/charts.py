@@ -1,0 +1,170 @@
+"""A plan's pictures (PNG, by matplotlib without a display) and its HTML page, which carries them inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from spillway.contracts.classes import Site
+from spillway.planner import kernel
+from spillway.planner.plan import Plan, Row
+
+CHARTS: Final = ("cost", "waiting", "capacity", "front")
+_COLOURS: Final = {Site.PRIVATE: "#2f6f4f", Site.SAGEMAKER: "#e08e2b", Site.AZURE_ML: "#3a78b5"}
+
+
+def write_charts(plan: Plan, folder: Path) -> list[Path]:
+    """``cost.png``, ``waiting.png``, ``capacity.png`` and ``front.png`` in ``folder``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, draw in zip(CHARTS, (_cost, _waiting, _capacity, _front), strict=True):
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure.add_subplot(), plan)
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=110)
+        made.append(path)
+    return made
+
+
+def _cost(axes: Any, plan: Plan) -> None:
+    rows = [(name, row.judged) for name, row in named_rows(plan) if row.judged]
+    bottom = np.zeros(len(rows))
+    for site in Site:
+        values = np.array([found.bill.usd_per_hour.get(site, 0.0) * 730 for _, found in rows])
+        if values.any():
+            axes.bar([name for name, _ in rows], values, bottom=bottom, label=site, color=_COLOURS[site])
+            bottom += values
+    axes.set(ylabel="$ a month", title="What each alternative costs")
+    axes.legend()
+
+
+def _waiting(axes: Any, plan: Plan) -> None:
+    found = plan.chosen
+    timeline = found.outcome.timeline
+    minutes = (np.arange(len(timeline)) + 0.5) * found.outcome.bin_s / 60
+    axes.semilogy(minutes, np.maximum(timeline[:, kernel.WORST_P0], 1e-3), color="#b03030", label="worst P0 wait")
+    within = found.system.objectives[next(iter(found.system.objectives))].within_s
+    axes.axhline(within, color="black", linestyle="--", label=f"{within:g} s")
+    axes.set(xlabel="minutes", ylabel="seconds", title="How long P0 waits in the chosen plan")
+    axes.legend()
+
+
+def _capacity(axes: Any, plan: Plan) -> None:
+    """Sampled once a row, so short peaks between two samples are not seen."""
+    found = plan.chosen
+    timeline = found.outcome.timeline
+    minutes = (np.arange(len(timeline)) + 0.5) * found.outcome.bin_s / 60
+    floor = np.zeros(len(timeline))
+    for s, spec in enumerate(found.system.sites):
+        used = timeline[:, kernel.PER_SITE + 2 * s]
+        axes.fill_between(
+            minutes, floor, floor + used, step="mid", color=_COLOURS[spec.site], label=f"{spec.site} busy"
+        )
+        floor = floor + used
+    axes.fill_between(
+        minutes, floor, floor + timeline[:, kernel.WAITING], step="mid", color="#b03030", alpha=0.6, label="waiting"
+    )
+    live = sum(timeline[:, kernel.PER_SITE + 2 * s + 1] for s in range(len(found.system.sites)))
+    axes.step(minutes, live, where="mid", color="black", label="slots live")
+    axes.set(xlabel="minutes", ylabel="requests", title="Capacity against demand in the chosen plan")
+    axes.legend()
+
+
+def _front(axes: Any, plan: Plan) -> None:
+    colours = {"hybrid": "#2f6f4f", "all public": "#e08e2b", "all private": "#555555"}
+    for kind, colour in colours.items():
+        points = [c for c in plan.front if c.kind == kind]
+        if points:
+            axes.scatter([c.bill.month for c in points], [c.p0 for c in points], color=colour, label=kind)
+    axes.plot([c.bill.month for c in plan.front], [c.p0 for c in plan.front], color="#aaaaaa", zorder=0)
+    axes.set(xlabel="$ a month", ylabel="P0 in time", title="Nothing cheaper is better than these (while sized)")
+    axes.legend()
+
+
+def named_rows(plan: Plan) -> list[tuple[str, Row]]:
+    rows = [("hybrid", plan.hybrid), ("all public", plan.public), ("all private", plan.private)]
+    return [*rows, ("perfect foresight", plan.foresight)] if plan.foresight else rows
+
+
+HEADINGS: Final = (
+    "alternative", "instances", "$ a month", "$/GPU-hour", "$/1M tokens", "P0 in time", "with outages",
+    "P0 p99.95 wait", "spill", "holds",
+)  # fmt: skip
+
+
+def cells(name: str, row: Row) -> list[str]:
+    """One alternative as a table has it; see :data:`HEADINGS`."""
+    found = row.judged
+    if found is None:
+        near = row.found.nearest
+        return [name, near.label() if near else "none", *["–"] * 7, "no: " + "; ".join(near.misses if near else ())]
+    p0 = next(iter(found.outcome.classes.values()))
+    return [
+        name,
+        found.label(),
+        f"{found.bill.month:,.0f}",
+        _number(found.bill.per_gpu_hour),
+        _number(found.bill.per_million_tokens),
+        f"{found.p0:.3%}",
+        f"{found.with_outages:.3%}" if found.with_outages is not None else "–",
+        f"{p0.wait_p9995_s * 1000:.0f} ms",
+        f"{found.outcome.spill_share:.1%}",
+        "yes" if found.holds else "no: " + "; ".join(found.misses),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def summary_lines(plan: Plan) -> list[str]:
+    """Saving and break-even in words."""
+    lines = []
+    share = plan.saving_vs_all_public
+    if share is not None:
+        lines.append(f"The hybrid costs {share:.1%} less than all public.")
+    even = plan.break_even_usd_per_gpu_hour
+    if even is not None:
+        years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""
+        lines.append(f"It stops paying against all public at {even:.2f} $ for a private GPU-hour{years}.")
+    return lines
+
+
+def write_page(plan: Plan, path: Path, charts: Sequence[Path], title: str) -> None:
+    """A page that needs no other file."""
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(name, row)) + "</tr>"
+        for name, row in named_rows(plan)
+    )
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADINGS)
+    said = "".join(f"<li>{html.escape(line)}</li>" for line in [*summary_lines(plan), *plan.reasons])
+    pictures = "".join(
+        f'<p><img alt="{html.escape(chart.stem)}" src="data:image/png;base64,'
+        f'{base64.b64encode(chart.read_bytes()).decode()}"></p>'
+        for chart in charts
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>body{{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em}}table{{border-collapse:collapse}}
+td,th{{border:1px solid #ccc;padding:.3em .6em;text-align:left}}img{{max-width:100%}}</style>
+<h1>{html.escape(title)}</h1>
+<p>{plan.requests:,} requests, seed {plan.seed}. Service times: {html.escape(plan.service.name)}
+({html.escape(plan.service.source)}). A month is the trace's mean hour times 730.</p>
+<table><tr>{head}</tr>{rows}</table>
+<ul>{said}</ul>
+{pictures}
+</html>
+""",
+        encoding="utf-8",
+    )

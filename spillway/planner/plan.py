@@ -1,0 +1,257 @@
+"""A plan: the hybrid, against all public and all private sized alike, and why it is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.prices import Owned
+from spillway.planner.costs import saving, years_at
+from spillway.planner.search import Candidate, Found, Kind, Search, Space, pareto
+from spillway.planner.service import ServiceModel
+from spillway.planner.system import System
+from spillway.planner.trace import Trace
+
+P0 = RequestClass.P0
+
+
+@dataclass(frozen=True)
+class Row:
+    """An alternative as it was judged. ``judged``: on the trace it was not sized on, where there is one; ``None``: no
+    size of this kind holds, and ``found.nearest`` came closest."""
+
+    found: Found
+    judged: Candidate | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``foresight``: the hybrid sized on the very trace it is judged on. ``front``: cost against P0's availability, of
+    everything that was tried. ``break_even_usd_per_gpu_hour``: of the private site, at which the hybrid's bill is the
+    public one's."""
+
+    service: ServiceModel
+    hybrid: Row
+    public: Row
+    private: Row
+    foresight: Row | None
+    front: tuple[Candidate, ...]
+    reasons: tuple[str, ...]
+    break_even_usd_per_gpu_hour: float | None
+    break_even_years: float | None
+    requests: int
+    seed: int
+
+    @property
+    def chosen(self) -> Candidate:
+        assert self.hybrid.judged is not None
+        return self.hybrid.judged
+
+    @property
+    def saving_vs_all_public(self) -> float | None:
+        """A fraction; ``None`` where no public size holds."""
+        public = self.public.judged
+        return saving(self.chosen.bill.month, public.bill.month) if public else None
+
+    @property
+    def saving_vs_all_private(self) -> float | None:
+        """Negative where the private site alone is cheaper; against what holds in calm where nothing more does."""
+        private = self.private.judged
+        return saving(self.chosen.bill.month, private.bill.month) if private else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "plan": _json(self.hybrid),
+            "bills": {
+                "hybrid": _json(self.hybrid),
+                "all_public": _json(self.public),
+                "all_private": _json(self.private),
+                **({"perfect_foresight": _json(self.foresight)} if self.foresight else {}),
+            },
+            "saving_vs_all_public": _rounded(self.saving_vs_all_public, 4),
+            "saving_vs_all_private": _rounded(self.saving_vs_all_private, 4),
+            "break_even": {
+                "usd_per_gpu_hour": _rounded(self.break_even_usd_per_gpu_hour, 3),
+                "amortisation_years": _rounded(self.break_even_years, 2),
+            },
+            "front": [
+                {"system": c.label(), "kind": c.kind, "usd_per_month": round(c.bill.month, 2), "p0_available": c.p0}
+                for c in self.front
+            ],
+            "reasons": list(self.reasons),
+            "service": self.service.model_dump(mode="json"),
+            "requests": self.requests,
+            "seed": self.seed,
+        }
+
+
+def make_plan(
+    trace: Trace,
+    service: ServiceModel,
+    space: Space,
+    *,
+    judge: Trace | None = None,
+    owned: Owned | None = None,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Plan:
+    """Size on ``trace``, judge on ``judge`` (the same trace when left out).
+
+    ``owned``: what the private price is worked out of, for the break-even in years. Raises
+    :class:`spillway.planner.search.NoPlanError` when no hybrid holds.
+    """
+    search = Search(trace, service, space, seed, progress)
+    rows: dict[Kind, Row] = {}
+    kinds: tuple[Kind, ...] = ("hybrid", "all public", "all private")
+    tried: list[Candidate] = []
+    for kind in kinds:
+        found = search.find(kind)
+        tried += found.tried
+        if kind == "hybrid":
+            found.need()
+        sized = found.best or found.calm
+        rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
+    foresight = None
+    if judge is not None:
+        progress("perfect foresight")
+        known = Search(judge, service, space, seed, progress)
+        found = known.find("hybrid")
+        foresight = Row(found, found.best)
+    hybrid = rows["hybrid"].judged
+    assert hybrid is not None
+    public = rows["all public"].judged
+    even = _break_even(hybrid, public) if public else None
+    return Plan(
+        service=service,
+        hybrid=rows["hybrid"],
+        public=rows["all public"],
+        private=rows["all private"],
+        foresight=foresight,
+        front=tuple(pareto(tried)),
+        reasons=tuple(_reasons(search, rows, hybrid)),
+        break_even_usd_per_gpu_hour=even,
+        break_even_years=years_at(owned, even) if owned is not None and even is not None else None,
+        requests=len(judge if judge is not None else trace),
+        seed=seed,
+    )
+
+
+def _judged(search: Search, kind: Kind, system: System, judge: Trace | None) -> Candidate:
+    trace = judge if judge is not None else search.trace
+    return search.with_outages(search.run(kind, system, trace), trace)
+
+
+def _break_even(hybrid: Candidate, public: Candidate) -> float | None:
+    """What a private GPU-hour may cost until the hybrid's bill is the public one's; the sizes stay as they are."""
+    private = hybrid.private
+    if private is None or not private.gpus * private.min_instances:
+        return None
+    left = public.bill.total_per_hour - hybrid.bill.total_per_hour + hybrid.bill.usd_per_hour[Site.PRIVATE]
+    return max(0.0, left / (private.gpus * private.min_instances))
+
+
+def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[str]:
+    """The choice in words, from what neighbours of it would do."""
+    private, burst = hybrid.private, hybrid.burst
+    assert private is not None
+    count = private.min_instances
+    said = [
+        f"{count} × {private.instance_type} carry {1 - hybrid.outcome.spill_share:.1%} of the answers and are "
+        f"{hybrid.outcome.busy[Site.PRIVATE]:.0%} busy by slots; {hybrid.outcome.spill_share:.1%} spill."
+    ]
+    sized = rows["hybrid"].found.need()
+    if count > 1:
+        said.append(_neighbour(search, sized, count - 1, "One private instance fewer"))
+    said.append(_neighbour(search, sized, count + 1, "One more"))
+    if burst is not None:
+        said.append(_burst_reason(search, sized, burst.site))
+    said += [_against(hybrid, rows[kind], kind) for kind in ("all public", "all private")]
+    return said
+
+
+def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
+    sites = tuple(s.sized(count) if s.site is Site.PRIVATE else s for s in sized.system.sites)
+    tried = search.run("hybrid", sized.system.model_copy(update={"sites": sites}), search.trace)
+    change = tried.bill.month - sized.bill.month
+    if tried.misses:
+        return f"{what} would miss: {'; '.join(tried.misses)}."
+    return f"{what} would hold as well, for {change:+,.0f} $ a month."
+
+
+def _burst_reason(search: Search, sized: Candidate, site: Site) -> str:
+    spec = sized.system.site(site)
+    assert spec is not None
+    fewest = min((b.min_instances for b in search.space.burst if b.site is site), default=0)
+    text = f"{site} keeps {spec.min_instances} × {spec.instance_type}"
+    text += ", the fewest a real-time endpoint has" if spec.min_instances == fewest else ""
+    if spec.max_instances > spec.min_instances:
+        text += (
+            f", and may grow to {spec.max_instances} at {spec.scaling.target:g} requests in flight each. A cold start "
+            f"takes {spec.scaling.cold_start_s:g} s: growth carries long outages, not short bursts"
+        )
+    if sized.with_outages is not None:
+        text += f". With the private site's outages P0 is served in time {sized.with_outages:.3%}"
+    return text + "."
+
+
+def _against(hybrid: Candidate, row: Row, kind: Kind) -> str:
+    if row.judged is None:
+        near = row.found.nearest
+        said = f"; the nearest, {near.label()}, misses {'; '.join(near.misses)}" if near else ""
+        return f"{kind.capitalize()}: no size holds this{said}."
+    other = row.judged
+    text = (
+        f"{kind.capitalize()} takes {other.label()} and costs {other.bill.month:,.0f} $ a month: the hybrid's "
+        f"{hybrid.bill.month:,.0f} $ are {saving(hybrid.bill.month, other.bill.month):+.1%} below it"
+    )
+    return text + (f", but it misses {'; '.join(other.misses)}." if other.misses else ".")
+
+
+def at_burst_price(plan_row: Candidate, factor: float) -> float:
+    """The month's bill when burst costs ``factor`` times as much: for discounts and savings plans."""
+    hourly = sum(usd * (1.0 if site is Site.PRIVATE else factor) for site, usd in plan_row.bill.usd_per_hour.items())
+    return plan_row.bill.month / plan_row.bill.total_per_hour * hourly if plan_row.bill.total_per_hour else 0.0
+
+
+def _json(row: Row) -> dict[str, Any]:
+    candidate = row.judged
+    if candidate is None:
+        near = row.found.nearest
+        return {"holds": False, "nearest": {"system": near.label(), "misses": list(near.misses)} if near else None}
+    bill = candidate.bill
+    return {
+        "system": candidate.label(),
+        "sites": [
+            spec.model_dump(mode="json", include={"site", "cloud", "instance_type", "gpu", "gpus", "usd_per_hour"})
+            | {"min_instances": spec.min_instances, "max_instances": spec.max_instances, "shares": dict(spec.shares)}
+            for spec in candidate.system.sites
+        ],
+        "holds": candidate.holds,
+        "misses": list(candidate.misses),
+        "usd_per_month": round(bill.month, 2),
+        "usd_per_hour": {str(site): round(usd, 4) for site, usd in bill.usd_per_hour.items()},
+        "usd_per_gpu_hour": _rounded(bill.per_gpu_hour, 4),
+        "usd_per_million_tokens": _rounded(bill.per_million_tokens, 4),
+        "spill_share": round(candidate.outcome.spill_share, 5),
+        "p0_available_with_outages": _rounded(candidate.with_outages, 6),
+        "classes": {
+            str(name): {
+                "offered": found.offered,
+                "answered": found.answered,
+                "available": round(found.available, 6),
+                "lost": found.lost,
+                "wait_p50_s": round(found.wait_p50_s, 4),
+                "wait_p99_s": round(found.wait_p99_s, 4),
+                "wait_p99_95_s": round(found.wait_p9995_s, 4),
+                "latency_p50_s": round(found.latency_p50_s, 4),
+                "latency_p99_s": round(found.latency_p99_s, 4),
+            }
+            for name, found in candidate.outcome.classes.items()
+        },
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,329 @@
+"""The cheapest system that holds the objectives on a trace, and the front of cost against what is held.
+
+Every alternative is sized by the same search with the same rules: the hybrid, the public cloud alone, the private site
+alone. For each burst instance type, number of private instances and share of P2, the fewest burst instances that hold
+are found by bisection; then fewer are tried with the autoscaler making up the rest. What is found is run on the trace,
+and the bill decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.settings import Settings
+from spillway.planner.costs import Bill, bill_of
+from spillway.planner.errors import PlannerError
+from spillway.planner.service import ServiceModel
+from spillway.planner.simulate import Outcome, run_trace
+from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
+from spillway.planner.trace import Trace
+
+Kind = Literal["hybrid", "all public", "all private"]
+P0, P1, P2 = RequestClass
+
+SCREEN: Final = 60_000
+"""Requests of the densest stretch on which the search sizes; the whole trace then judges."""
+EPISODES: Final = 20
+"""Outages that are drawn for one system."""
+_OUTAGE_TRIES: Final = 24
+"""Systems that hold in calm, the cheapest first, which are looked at with outages."""
+_TARGETS: Final = (0.75, 0.4)
+"""Shares of an instance's slots that the autoscaler may hold."""
+
+
+class Space(Settings):
+    """What may be chosen. Instances are those of one site."""
+
+    private: SiteSpec | None = None
+    """The private site, whatever its size; ``None`` for none."""
+    burst: tuple[SiteSpec, ...] = ()
+    """Burst sites to choose one of, whatever their sizes: ``min_instances`` is the fewest the cloud allows."""
+    most_private: int = Field(default=32, ge=0)
+    most_burst: int = Field(default=64, ge=0)
+    batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Shares of the private slots that P2 may be given."""
+    objectives: Mapping[RequestClass, Objective] = Field(default_factory=default_objectives)
+    failures: Failures | None = None
+    """Of the private site. With it, what holds in calm has to hold with outages too."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A system and how it fared. ``with_outages``: P0's availability with the private site's outages, where it was
+    worked out. ``misses``: what it does not hold, in words."""
+
+    kind: Kind
+    system: System
+    outcome: Outcome
+    bill: Bill
+    misses: tuple[str, ...]
+    with_outages: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return not self.misses
+
+    @property
+    def p0(self) -> float:
+        return self.outcome.classes[P0].available
+
+    def instances(self, site: Site) -> tuple[int, int]:
+        """``(fewest, most)`` of a site; ``(0, 0)`` where there is none."""
+        spec = self.system.site(site)
+        return (spec.min_instances, spec.max_instances) if spec else (0, 0)
+
+    @property
+    def burst(self) -> SiteSpec | None:
+        return next((spec for spec in self.system.sites if spec.site is not Site.PRIVATE), None)
+
+    @property
+    def private(self) -> SiteSpec | None:
+        return self.system.site(Site.PRIVATE)
+
+    @property
+    def most_instances(self) -> int:
+        return sum(spec.max_instances for spec in self.system.sites)
+
+    def label(self) -> str:
+        parts = []
+        for spec in self.system.sites:
+            count = str(spec.min_instances)
+            if spec.max_instances > spec.min_instances:
+                count += f" to {spec.max_instances}"
+            parts.append(f"{count} × {spec.instance_type}" + (" (private)" if spec.site is Site.PRIVATE else ""))
+        return " + ".join(parts) or "nothing"
+
+
+@dataclass(frozen=True)
+class Found:
+    """``best``: the cheapest that holds, ``None`` when nothing does; ``nearest``: what came closest then; ``calm``: the
+    cheapest that holds while no site is out."""
+
+    kind: Kind
+    best: Candidate | None
+    nearest: Candidate | None
+    calm: Candidate | None = None
+    tried: tuple[Candidate, ...] = field(repr=False, default=())
+
+    def need(self) -> Candidate:
+        """Raises :class:`PlannerError` with the nearest plan."""
+        if self.best is not None:
+            return self.best
+        near = self.nearest
+        said = f"; the nearest, {near.label()}, misses: {'; '.join(near.misses)}" if near else ""
+        raise NoPlanError(f"no plan holds this ({self.kind}){said}", self)
+
+
+class NoPlanError(PlannerError):
+    """Nothing within the space holds the objectives. ``found.nearest`` came closest."""
+
+    def __init__(self, message: str, found: Found) -> None:
+        super().__init__(message)
+        self.found = found
+
+
+@dataclass
+class Search:
+    """One search. ``progress`` is told what is tried."""
+
+    trace: Trace
+    service: ServiceModel
+    space: Space
+    seed: int = 1
+    progress: Callable[[str], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        if not len(self.trace):
+            raise PlannerError("the trace has no request; a plan needs some traffic")
+        self._screen = self.trace.busiest(SCREEN)
+        self._known: dict[str, Candidate] = {}
+        self._tried: list[Candidate] = []
+
+    def find(self, kind: Kind) -> Found:
+        """The cheapest of its kind that holds. Raises :class:`PlannerError` where the space has nothing of the kind."""
+        self._tried = []
+        sized = list(self._sized(kind))
+        final = [self.run(kind, system, self.trace) for system in sized]
+        held = sorted((c for c in final if c.holds), key=lambda c: (c.bill.month, c.most_instances))
+        stood: list[Candidate] = []
+        for candidate in held[:_OUTAGE_TRIES]:
+            self.progress(f"{kind}: {candidate.label()} with outages")
+            stood.append(self.with_outages(candidate))
+            if stood[-1].holds:
+                break
+        best = stood[-1] if stood and stood[-1].holds else None
+        nearest = max(stood or [c for c in self._tried if not c.holds], key=_closeness, default=None)
+        tried = tuple({id(c): c for c in [*self._tried, *final]}.values())
+        return Found(kind, best, nearest, stood[0] if stood else None, tried)
+
+    def run(self, kind: Kind, system: System, trace: Trace) -> Candidate:
+        """One system on a trace."""
+        outcome = run_trace(trace, self.service, system, seed=self.seed)
+        return judged(kind, system, outcome, trace.tokens)
+
+    def with_outages(self, candidate: Candidate, trace: Trace | None = None) -> Candidate:
+        """The candidate with P0's availability under the private site's outages, and judged by it."""
+        failures = self.space.failures
+        if failures is None or failures.site_mtbf_h is None:
+            return candidate
+        share = self.available_with_outages(candidate, failures, trace or self.trace)
+        wanted = candidate.system.objectives[P0].share
+        misses = list(candidate.misses)
+        if share < wanted:
+            misses.append(f"P0 {share:.3%} with outages, not {wanted:.3%}")
+        return Candidate(
+            candidate.kind, candidate.system, candidate.outcome, candidate.bill, tuple(misses), with_outages=share
+        )
+
+    def available_with_outages(self, candidate: Candidate, failures: Failures, trace: Trace) -> float:
+        """P0's availability over the long run, outages of the private site included.
+
+        Outages are rare, so they are drawn one at a time: each begins at a uniform time of the trace, which then goes
+        on until an hour after its end, and lasts an exponential time. What is late besides the calm's share, times the
+        outages an hour, is what they cost.
+        """
+        if candidate.private is None or candidate.private.min_instances == 0:
+            return candidate.p0
+        assert failures.site_mtbf_h is not None
+        dice = np.random.default_rng(self.seed)
+        s = candidate.system.sites.index(candidate.private)
+        late = 0.0
+        for _ in range(EPISODES):
+            begin = float(dice.uniform(0, trace.duration_s))
+            end = begin + min(float(dice.exponential(failures.site_mttr_h)), 8 * failures.site_mttr_h) * 3600
+            outages = np.array([[begin, s, -1, 1], [end, s, -1, -1]], dtype=np.float64)
+            times = int(np.ceil((end + 3600) / trace.duration_s))
+            outcome = run_trace(
+                trace, self.service, candidate.system, times=times, seed=self.seed, outages=outages, bins=1
+            )
+            found = outcome.classes[P0]
+            late += max(0.0, found.offered - found.in_time - found.offered * (1 - candidate.p0))
+        an_hour = 1 / (failures.site_mtbf_h + failures.site_mttr_h)
+        offered_an_hour = candidate.outcome.classes[P0].offered / candidate.outcome.hours
+        return candidate.p0 - (late / EPISODES * an_hour / offered_an_hour if offered_an_hour else 0.0)
+
+    # Sizes
+
+    def _sized(self, kind: Kind) -> Iterator[System]:
+        space = self.space
+        if kind != "all public" and space.private is None:
+            raise PlannerError(f"{kind}: the stack has no private site to size")
+        if kind != "all private" and not space.burst:
+            raise PlannerError(f"{kind}: the stack has no burst site to size")
+        if kind == "all private":
+            yield from self._private_alone()
+        elif kind == "all public":
+            for burst in space.burst:
+                yield from self._burst_sizes(kind, None, burst)
+        else:
+            enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), 1, space.most_private, kind)
+            for count in range(1, (enough or space.most_private) + 1):
+                for share in space.batch_shares:
+                    for burst in space.burst:
+                        yield from self._burst_sizes(kind, self._private(count, share), burst)
+
+    def _private_alone(self) -> Iterator[System]:
+        for share in self.space.batch_shares:
+            make = lambda n, share=share: self._system(self._private(n, share), None)  # noqa: E731
+            fewest = self._fewest(make, 1, self.space.most_private, "all private")
+            if fewest is not None:
+                yield make(fewest)
+
+    def _burst_sizes(self, kind: Kind, private: SiteSpec | None, burst: SiteSpec) -> Iterator[System]:
+        """Fixed at the fewest that hold; then fewer, with the autoscaler up to that number and to twice it."""
+        least, most = burst.min_instances, self.space.most_burst
+        self.progress(f"{kind}: {private.min_instances if private else 0} private, burst {burst.instance_type}")
+        fewest = self._fewest(lambda m: self._system(private, self._burst(burst, m, m, private)), least, most, kind)
+        if fewest is None:
+            return
+        for lower in range(fewest, least - 1, -1):
+            held = False
+            for upper in sorted({max(fewest, lower + 1), min(most, 2 * fewest + 1)}):
+                for target in _TARGETS if upper > lower else _TARGETS[:1]:
+                    system = self._system(private, self._burst(burst, lower, upper, private, target))
+                    if self._holds(kind, system):
+                        held = True
+                        yield system
+            if lower == fewest:
+                yield self._system(private, self._burst(burst, lower, lower, private))
+            elif not held:
+                return
+
+    def _private(self, count: int, batch_share: float) -> SiteSpec:
+        assert self.space.private is not None
+        shares = {P0: 1.0, P1: 1.0, P2: batch_share}
+        return self.space.private.model_copy(update={"min_instances": count, "max_instances": count, "shares": shares})
+
+    def _burst(
+        self, burst: SiteSpec, least: int, most: int, private: SiteSpec | None, target: float = 0.75
+    ) -> SiteSpec:
+        """P2 waits for the private site where there is one; else half of the slots are its."""
+        scaling = burst.scaling.model_copy(update={"target": max(1.0, target * burst.servers * burst.slots)})
+        shares = {P0: 1.0, P1: 1.0, P2: 0.0 if private else 0.5}
+        update = {"min_instances": least, "max_instances": most, "scaling": scaling, "shares": shares}
+        return burst.model_copy(update=update)
+
+    def _system(self, private: SiteSpec | None, burst: SiteSpec | None) -> System:
+        sites = tuple(spec for spec in (private, burst) if spec is not None and spec.max_instances > 0)
+        return System(sites=sites, objectives=self.space.objectives)
+
+    def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind) -> int | None:
+        """The fewest instances with which the system holds; more of them are taken to hold as well."""
+        if least > most or (most == 0 and not make(0).sites):
+            return None
+        low, high = least - 1, max(least, 1)
+        while not self._holds(kind, make(high)):
+            if high >= most:
+                return None
+            low, high = high, min(most, 2 * high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if middle >= least and make(middle).sites and self._holds(kind, make(middle)):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _holds(self, kind: Kind, system: System) -> bool:
+        key = system.model_dump_json()
+        if key not in self._known:
+            candidate = self.run(kind, system, self._screen)
+            self._known[key] = candidate
+        self._tried.append(self._known[key])
+        return self._known[key].holds
+
+
+def judged(kind: Kind, system: System, outcome: Outcome, tokens: float) -> Candidate:
+    misses = []
+    for name, objective in system.objectives.items():
+        found = outcome.classes[name]
+        if found.available < objective.share:
+            what = "waiting" if objective.measure == "wait" else "answered"
+            misses.append(
+                f"{name} {found.available:.3%} {what} within {objective.within_s:g} s, not {objective.share:.3%}"
+            )
+    return Candidate(kind, system, outcome, bill_of(system, outcome, tokens), tuple(misses))
+
+
+def _closeness(candidate: Candidate) -> tuple[float, float]:
+    """How near a candidate comes: the worst class's distance from its objective, then what it costs."""
+    share = {name: found.available for name, found in candidate.outcome.classes.items()}
+    if candidate.with_outages is not None:
+        share[P0] = candidate.with_outages
+    gaps = [share[name] - objective.share for name, objective in candidate.system.objectives.items()]
+    return min(gaps), -candidate.bill.month
+
+
+def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that nobody beats in both cost and P0's availability, the cheapest first."""
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.bill.month, -c.p0)):
+        if not front or candidate.p0 > front[-1].p0 + 1e-9:
+            front.append(candidate)
+    return front
