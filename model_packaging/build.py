@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_packaging.config import ModelConfig, Variant
+from model_packaging.language.config import LanguageConfig
 from model_packaging.provenance import provenance_of
 from model_packaging.registry import builds
 from model_packaging.sources import files_sha256, load, source_files
@@ -58,6 +59,10 @@ class PackageResult:
 
     def table(self) -> list[dict[str, object]]:
         """One row per variant and for the torch reference, best first: what the command line prints."""
+        if self.manifest.kind == "vllm":
+            from model_packaging.language import table
+
+            return table.rows(self.manifest)
         parity = {figure.variant: figure for figure in self.manifest.parity}
         figures = self.manifest.latency
         rows: list[dict[str, object]] = []
@@ -90,7 +95,9 @@ class _Candidate:
     detail: str = ""
 
 
-def package(config: ModelConfig, out_dir: Path, progress: Progress = lambda message: None) -> PackageResult:
+def package(
+    config: ModelConfig | LanguageConfig, out_dir: Path, progress: Progress = lambda message: None
+) -> PackageResult:
     """Package ``config`` into ``<out_dir>/<name>/<version>/``.
 
     The same inputs (configuration, files, tool versions) are a cache hit. Raises
@@ -104,20 +111,43 @@ def package(config: ModelConfig, out_dir: Path, progress: Progress = lambda mess
             progress(f"{config.name} {found.name} is up to date")
             return PackageResult(found, read_manifest(found), True, time.perf_counter() - start)
         with builds.workspace(out_dir, config.name) as work:
-            path, manifest = _build(config, out_dir, work, key, progress)
+            if isinstance(config, LanguageConfig):
+                path, manifest = _build_language(config, out_dir, work, key, progress)
+            else:
+                path, manifest = _build(config, out_dir, work, key, progress)
     return PackageResult(path, manifest, False, time.perf_counter() - start)
 
 
-def build_key(config: ModelConfig) -> str:
+def build_key(config: ModelConfig | LanguageConfig) -> str:
     """sha256 over everything that a build reads: the configuration, the source's files, the tools, and this package."""
-    own = {path.name: path for path in Path(__file__).parent.glob("**/*.py") if "examples" not in path.parts}
+    root = Path(__file__).parent
+    own = {path.relative_to(root).as_posix(): path for path in root.glob("**/*.py") if "examples" not in path.parts}
+    if isinstance(config, LanguageConfig):
+        from model_packaging.language.build import tools
+        from model_packaging.language.source import source_files as language_files
+
+        files, versions = language_files(config), tools()
+    else:
+        files, versions = source_files(config), _tools()
     parts = {
         "config": config.model_dump(mode="json"),
-        "files": files_sha256(source_files(config)),
-        "tools": _tools(),
+        "files": files_sha256(files),
+        "tools": versions,
         "packager": files_sha256(own),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _build_language(
+    config: LanguageConfig, out_dir: Path, work: Path, key: str, progress: Progress
+) -> tuple[Path, Manifest]:
+    from model_packaging.language import build as language
+    from model_packaging.language.source import source_files as language_files
+
+    built, manifest = language.build(config, work, key, files_sha256(language_files(config)), progress)
+    path = builds.commit(out_dir, built, manifest)
+    progress(f"{config.name} {manifest.version} is ready")
+    return path, read_manifest(path)
 
 
 def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: Progress) -> tuple[Path, Manifest]:

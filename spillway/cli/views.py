@@ -216,9 +216,7 @@ def package_text(result: PackageResult, path: Path, current: Path) -> Iterator[R
         "variant": "variant",
         "served": "served",
         "size MB": "size_mb",
-        "cosine, worst": "min_cosine",
-        "cosine, mean": "mean_cosine",
-        **{f"P50 ms, batch {size}": f"p50_ms_batch_{size}" for size in _batch_sizes(result.manifest)},
+        **(_LANGUAGE_COLUMNS if result.manifest.kind == "vllm" else _tensor_columns(result.manifest)),
         "note": "note",
     }
     rows = [tuple(_cell(row.get(key)) for key in columns.values()) for row in result.table()]
@@ -227,8 +225,23 @@ def package_text(result: PackageResult, path: Path, current: Path) -> Iterator[R
     yield f"{path} ({built}); stacks find it as {current}"
 
 
-def _batch_sizes(manifest: Manifest) -> list[int]:
-    return sorted({figure.batch_size for figure in manifest.latency})
+_LANGUAGE_COLUMNS = {
+    "perplexity": "perplexity",
+    "× reference": "ratio",
+    "top-1": "top1",
+    "greedy match": "greedy_match",
+    "CPU prefill ms": "prefill_ms",
+    "CPU ms a token": "token_ms",
+}
+
+
+def _tensor_columns(manifest: Manifest) -> dict[str, str]:
+    sizes = sorted({figure.batch_size for figure in manifest.latency})
+    return {
+        "cosine, worst": "min_cosine",
+        "cosine, mean": "mean_cosine",
+        **{f"P50 ms, batch {size}": f"p50_ms_batch_{size}" for size in sizes},
+    }
 
 
 def _cell(value: object) -> str:

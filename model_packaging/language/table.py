@@ -1,0 +1,37 @@
+"""A language package's figures as rows: what the command line prints."""
+
+from __future__ import annotations
+
+from model_packaging.language.checks import REFERENCE
+from spillway.contracts.manifest import LanguageFigure, Manifest
+
+
+def rows(manifest: Manifest) -> list[dict[str, object]]:
+    """One row per variant, smallest first, what failed last; then the fp32 reference."""
+    figures = {figure.variant: figure for figure in manifest.language_figures}
+    found: list[dict[str, object]] = [
+        {
+            "rank": variant.rank,
+            "variant": variant.name,
+            "served": variant.name == manifest.precision,
+            "size_mb": round(variant.size_bytes / 1e6, 1),
+            **_measured(figures[variant.name]),
+            "note": variant.reason or variant.detail,
+        }
+        for variant in manifest.variants
+    ]
+    reference = {"rank": None, "variant": REFERENCE, "served": False, "size_mb": None}
+    found.append({**reference, **_measured(figures[REFERENCE]), "note": manifest.source.reference})
+    return found
+
+
+def _measured(figure: LanguageFigure) -> dict[str, object]:
+    return {
+        "perplexity": figure.perplexity,
+        "ratio": figure.perplexity_ratio,
+        "top1": figure.top1,
+        "greedy_match": figure.greedy_match,
+        "min_cosine": figure.min_cosine,
+        "prefill_ms": figure.prefill_ms,
+        "token_ms": figure.token_ms,
+    }
