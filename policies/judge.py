@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from policies.catalogue import ALL
 from policies.policy import Finding, Level, Policy, PolicySettings
-from policies.resource import Context, Resource, Stack
+from policies.resources import Context, Resource, Stack
 from policies.settings import settings_of
 from spillway.contracts.settings import Settings
 

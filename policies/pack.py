@@ -28,7 +28,7 @@ from pulumi_policy.proxy import UnknownValueError
 from policies.catalogue import ALL
 from policies.judge import exemption
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import UNKNOWN, Context, Resource, Stack
+from policies.resources import UNKNOWN, Context, Resource, Stack
 from policies.settings import read_config, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from policies.resource import Resource, Stack
+from policies.resources import Resource, Stack
 from spillway.contracts.settings import Settings
 
 Level = Literal["mandatory", "advisory", "disabled"]

@@ -11,7 +11,7 @@ from pydantic import Field, create_model
 
 from policies.catalogue import ALL
 from policies.policy import Policy, PolicySettings
-from policies.resource import Context
+from policies.resources import Context
 from spillway.contracts.settings import Settings
 
 PoliciesSettings = create_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack, is_other_than
+from policies.resources import Stack, is_other_than
 from policies.rules.capacity import ONLINE_DEPLOYMENT, ONLINE_ENDPOINT
 
 

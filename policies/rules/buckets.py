@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Resource, Stack, at, document, entries, is_not_true, is_other_than, is_true, refers
+from policies.resources import Resource, Stack, at, document, entries, is_not_true, is_other_than, is_true, refers
 from policies.rules.identity import everybody
 
 BUCKET = "aws:s3/bucket:Bucket"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from policies.resource import UNKNOWN, Resource, Stack, entries, number, refers, texts
+from policies.resources import UNKNOWN, Resource, Stack, entries, number, refers, texts
 from spillway.contracts.prices import Cloud
 
 SAGEMAKER_ENDPOINT = "aws:sagemaker/endpoint:Endpoint"

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Resource, Stack, entries, is_missing, is_other_than, number, texts
+from policies.resources import Resource, Stack, entries, is_missing, is_other_than, number, texts
 from policies.rules.capacity import (
     BATCH_ENDPOINT,
     COMPUTE,

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack, entries, is_missing, is_true, number
+from policies.resources import Stack, entries, is_missing, is_true, number
 from policies.rules.cost import TRAFFIC_MANAGER_PROFILES
 
 

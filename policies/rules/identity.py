@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import (
+from policies.resources import (
     Resource,
     Stack,
     at,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import UNKNOWN, Stack, at, entries, is_missing, is_other_than, is_true, texts
+from policies.resources import UNKNOWN, Stack, at, entries, is_missing, is_other_than, is_true, texts
 from policies.rules.capacity import AGENT_POOL, COMPUTE, INSTANCE, LAUNCH_TEMPLATE, MANAGED_CLUSTER
 
 _ANYWHERE = ("0.0.0.0/0", "::/0", "*", "internet", "any")

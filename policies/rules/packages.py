@@ -8,8 +8,16 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack
+from policies.resources import Stack
 from spillway.contracts.manifest import Manifest, PackageError, read_manifest
+from spillway.contracts.signature import signed_package
+
+
+class SignatureSettings(PolicySettings):
+    """Whose signature counts."""
+
+    key_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """sha256 of the public keys (PEM) that may sign; empty: any key. The deployment's own check is cryptographic."""
 
 
 class ParitySettings(PolicySettings):
@@ -33,6 +41,21 @@ def _sound(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
         yield Finding(None, "the package's manifest is missing, was changed, or is of another version of Spillway")
 
 
+def _signed(stack: Stack, settings: SignatureSettings) -> Iterator[Finding]:
+    manifest = _manifest(stack)
+    if manifest is None or stack.context.package is None:
+        return
+    try:
+        signature = signed_package(stack.context.package)
+    except PackageError:
+        yield Finding(None, f"the signature of the package {manifest.name} is none, or was made for another package")
+        return
+    if signature is None:
+        yield Finding(None, f"the package {manifest.name} is not signed")
+    elif settings.key_sha256 and signature.key_sha256 not in settings.key_sha256:
+        yield Finding(None, f"the package {manifest.name} is signed with a key that is not among key_sha256")
+
+
 def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
     manifest = _manifest(stack)
     if manifest is None:
@@ -47,6 +70,16 @@ def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
 
 
 POLICIES = (
+    Policy(
+        "package-signed",
+        "The package that is deployed carries a signature of a known key, made for this very package.",
+        "Sign it: `spillway package sign`.",
+        _signed,
+        SignatureSettings,
+        level="advisory",
+        severity="high",
+        whole_stack=True,
+    ),
     Policy(
         "package-sound",
         "The manifest of the package that is deployed is whole and unchanged.",

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack
+from policies.resources import Stack
 from policies.rules.capacity import location, machines
 from spillway.contracts.prices import catalogue
 

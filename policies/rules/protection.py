@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack
+from policies.resources import Stack
 
 
 class ProtectionSettings(PolicySettings):

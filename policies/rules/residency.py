@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pydantic import Field, ValidationError
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Resource, Stack
+from policies.resources import Resource, Stack
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import MaySpill, RoutingTable
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import UNKNOWN, Stack, number, refers
+from policies.resources import UNKNOWN, Stack, number, refers
 from policies.rules.buckets import BUCKETS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Stack, entries, is_missing, is_not_true, refers
+from policies.resources import Stack, entries, is_missing, is_not_true, refers
 from policies.rules.capacity import SAGEMAKER_CONFIGURATION, SAGEMAKER_ENDPOINT
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import Resource, Stack, paths_of_texts
+from policies.resources import Resource, Stack, paths_of_texts
 
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resource import UNKNOWN, Stack
+from policies.resources import UNKNOWN, Stack
 from policies.rules.workloads import WORKLOADS
 
 

@@ -67,6 +67,25 @@ def preview(stack: Stack, engine: EngineKind | None, reporter: Reporter) -> tupl
         return deployer.preview(), deployer.kind
 
 
+def plan_afresh(stack: Stack, reporter: Reporter, progress: DeploymentProgress) -> PreviewResult:
+    """What the program would make from nothing, whatever stands. Needs no twin and runs no policies."""
+    from spillway.engine.engine import Engine
+
+    endpoints = stack.known_endpoints()
+    secrets = stack.twin_secrets(endpoints["kubernetes"])
+    with tempfile.TemporaryDirectory(prefix="spillway-check-") as folder, reporter.phase(f"plan of {stack.name}"):
+        engine = Engine(
+            stack.project.root,
+            stack.name,
+            Path(folder),
+            _stand_ins(endpoints),
+            stack.passphrase,
+            on_event=progress,
+            secrets=secrets,
+        )
+        return engine.preview()
+
+
 def up(
     stack: Stack, engine: EngineKind | None, reporter: Reporter, *, refresh: bool = False, resources_only: bool = False
 ) -> Up:
@@ -124,6 +143,9 @@ def _destroy(stack: Stack, reporter: Reporter) -> UpResult:
 def _deployer(
     stack: Stack, endpoints: Mapping[str, str], engine: EngineKind | None, progress: DeploymentProgress
 ) -> Deployer:
+    from spillway.cli.check import policies_of
+
+    secrets = stack.twin_secrets(endpoints["kubernetes"])
     return choose_engine(
         stack.project.root,
         stack.name,
@@ -132,7 +154,8 @@ def _deployer(
         stack.passphrase,
         kind=engine,
         on_event=progress,
-        secrets=stack.twin_secrets(endpoints["kubernetes"]),
+        policies=policies_of(stack, secrets),
+        secrets=secrets,
     )
 
 

@@ -62,6 +62,32 @@ def preview(stack_name: str, engine: Engine | None, diff: bool, as_json: bool) -
 
 @_command
 @_stack_option
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Judge this checkpoint, too: what `pulumi stack export` wrote. Default: the twin's, where there is one.",
+)
+@click.option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Write a SARIF 2.1.0 report here.")
+def check(stack_name: str, checkpoint: Path | None, sarif: Path | None, as_json: bool) -> None:
+    """Run the policies over a stack's plan, and look for plain-text secrets; needs no credentials.
+
+    Ends with 1 where a mandatory policy is violated.
+    """
+    from spillway.cli import check as checks
+    from spillway.cli.console import Reporter
+    from spillway.cli.stack import find_stack
+
+    stack = find_stack(stack_name)
+    verdict = checks.check(stack, checkpoint, Reporter())
+    if sarif is not None:
+        checks.write_sarif(verdict, stack, sarif)
+    tell(as_json, checks.verdict_json(verdict, stack), lambda: checks.verdict_text(verdict))
+    if verdict.mandatory:
+        raise click.exceptions.Exit(FAILED)
+
+
+@_command
+@_stack_option
 @_engine_option
 @click.option("--refresh", is_flag=True, help="Read the live state first (done by itself after a restart).")
 @click.option("--resources-only", is_flag=True, help="Deploy, and start no model server, gateway, cache or DNS.")

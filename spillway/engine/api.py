@@ -121,7 +121,12 @@ class Violation:
     mandatory: bool = True
 
 
-Policies = Callable[[Sequence[Resource]], Sequence[Violation]]
+class Policies(Protocol):
+    """Judges resources. ``whole``: a plan, with all that will stand; else one resource that is about to be made."""
+
+    def __call__(self, resources: Sequence[Resource], *, whole: bool = True) -> Sequence[Violation]: ...
+
+
 OnEvent = Callable[[Event], None]
 
 

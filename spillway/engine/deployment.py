@@ -13,9 +13,10 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from spillway.engine import goal as names
-from spillway.engine.api import EngineError, Event, OnEvent, Op, Resource, Step
+from spillway.engine.api import EngineError, Event, OnEvent, Op, Policies, Resource, Step
 from spillway.engine.checkpoint import Journal, Pending, State, now, provider_urn
 from spillway.engine.goal import PROVIDER_PREFIX, STACK_TYPE, Goal
+from spillway.engine.policy import refuse_resource
 from spillway.engine.project import StackConfig
 from spillway.engine.providers import StandIns
 from spillway.twin.protocol_values import UNKNOWN_STRING, flatten_secrets, mark_secrets, unwrap
@@ -50,6 +51,7 @@ class Deployment:
         preview: bool,
         on_event: OnEvent,
         parallel: int,
+        policies: Policies | None = None,
         redo: frozenset[str] = frozenset(),
     ) -> None:
         self.stack_outputs: Properties = {}
@@ -63,6 +65,7 @@ class Deployment:
         self._preview = preview
         self._on_event = on_event
         self._parallel = parallel
+        self._policies = policies
         self._redo = redo
         self._lock = threading.RLock()
         self._old = {state.urn: state for state in journal.states() if not state.delete}
@@ -185,6 +188,9 @@ class Deployment:
         if isinstance(checked, Registered):
             return checked
         state = goal.state(urn, checked, provider)
+        if not self._preview:
+            # The plan was judged as a whole; what it could not know is known now.
+            refuse_resource(self._policies, as_resource(state))
         if live is None:
             return self._create(stand_in, state, goal, old)
 

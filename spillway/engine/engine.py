@@ -214,6 +214,7 @@ class Engine:
             preview=preview,
             on_event=self._on_event,
             parallel=self._parallel,
+            policies=self._policies,
             redo=redo,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -323,7 +324,7 @@ def test_assets_differ_by_their_content(both: Demo) -> None:
 
 
 def test_policies_stop_a_stack_before_anything_is_created(both: Demo) -> None:
-    def no_big_ones(resources: list[Resource]) -> list[Violation]:
+    def no_big_ones(resources: Sequence[Resource], *, whole: bool = True) -> list[Violation]:
         big = [r for r in resources if r.inputs.get("size", 0) > 3]
         return [Violation("no-big-ones", r.urn, "is too big") for r in big]
 

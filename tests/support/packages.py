@@ -14,8 +14,10 @@ from spillway.contracts.manifest import (
     TRITON_REPOSITORY,
     Manifest,
     PackageSource,
+    ParityFigure,
     Serving,
     TensorSpec,
+    VariantFigure,
     describe_files,
 )
 
@@ -33,6 +35,17 @@ class TritonPythonModel:
         texts = [pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy() for request in requests]
         return [pb_utils.InferenceResponse([pb_utils.Tensor("ECHO", text)]) for text in texts]
 """
+# It answers with what it was asked: there is nothing to be off by.
+_EXACT = ParityFigure(
+    variant="echo",
+    samples=1,
+    min_cosine=1.0,
+    mean_cosine=1.0,
+    max_abs=0.0,
+    max_relative=0.0,
+    bound_min_cosine=0.99,
+    passed=True,
+)
 
 
 def small_package(folder: Path, kind: Literal["triton", "vllm"] = "triton") -> Path:
@@ -57,6 +70,8 @@ def small_package(folder: Path, kind: Literal["triton", "vllm"] = "triton") -> P
         outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
         source=PackageSource(name="echo", origin="tests/support/packages.py", licence="Apache-2.0"),
         serving=Serving(slots=4),
+        variants=(VariantFigure(name="echo", precision="none", rank=1),),
+        parity=(_EXACT,),
     )
     _write(folder / MANIFEST_NAME, manifest.sealed().to_json())
     return folder
