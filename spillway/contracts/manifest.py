@@ -14,8 +14,10 @@ edits; it is no signature.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import time
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -51,6 +53,8 @@ SIGNATURE_NAME: Final = "model.sig"
 
 _NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
 _CHUNK_BYTES: Final = 1 << 20
+_SETTLED_S: Final = 2.0
+"""A file that was changed later than this may change again within the same tick of the file system's clock."""
 
 
 class PackageError(Exception):
@@ -273,7 +277,19 @@ def _sha256_of_json(value: Any) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file. One that has not changed since this process last read it is not read again."""
+    status = path.stat()
+    if time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_S:
+        return _read_sha256(path)
+    return _known_sha256(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_sha256(path: Path, inode: int, size: int, modified_ns: int, changed_ns: int) -> str:
+    return _read_sha256(path)
+
+
+def _read_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -331,6 +347,20 @@ def verify_package(package_dir: Path | str) -> Manifest:
     """
     root = Path(package_dir)
     manifest = read_manifest(root)
+    try:
+        problems = _problems(root, manifest)
+    except OSError as error:
+        raise PackageError(f"{root}: {error.filename} cannot be read: {error.strerror}.") from error
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise PackageError(
+            f"{root}: {problems[0]}{more}. This is not what was packaged: package the model again, or fetch it anew."
+        )
+    return manifest
+
+
+def _problems(root: Path, manifest: Manifest) -> list[str]:
+    """What differs between a package and its manifest."""
     present = _files_below(root)
     wanted = {file.path: file for file in manifest.files}
     problems = [f"{path} is missing" for path in sorted(wanted.keys() - present.keys())]
@@ -341,12 +371,7 @@ def verify_package(package_dir: Path | str) -> Manifest:
         if present[path].stat().st_size != wanted[path].size_bytes
         or sha256_of_file(present[path]) != wanted[path].sha256
     ]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise PackageError(
-            f"{root}: {problems[0]}{more}. This is not what was packaged: package the model again, or fetch it anew."
-        )
-    return manifest
+    return problems
 
 
 def _files_below(root: Path) -> dict[str, Path]:

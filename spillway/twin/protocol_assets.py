@@ -5,12 +5,13 @@ They are Pulumi's own classes, with a hash, an absolute path, and equality by ha
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import pulumi
+
+from spillway.contracts.manifest import sha256_of_file
 
 
 class Hashed:
@@ -89,13 +90,6 @@ def _hash_of_file(path: Path) -> str:
             digest.update(f"{member.relative_to(path).as_posix()}\0{_hash_of_file(member)}\0".encode())
         return digest.hexdigest()
     try:
-        status = path.stat()
+        return sha256_of_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"an asset names {path}, which is not there") from None
-    return _hash_of_unchanged_file(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=4096)
-def _hash_of_unchanged_file(path: Path, modified_ns: int, size: int) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

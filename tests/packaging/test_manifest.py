@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from spillway.contracts import manifest as manifest_module
 from spillway.contracts.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -16,6 +20,7 @@ from spillway.contracts.manifest import (
     TensorSpec,
     describe_files,
     read_manifest,
+    sha256_of_file,
     verify_package,
 )
 
@@ -81,3 +86,22 @@ LATENCY = {"variant": "fp32", "batch_size": 1, "sequence_length": 1, "p50_ms": 1
 def edit(root: Path, key: str, value: object) -> None:
     path = root / MANIFEST_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    # So far in the past that no later change can fall into the same tick of the clock.
+    os.utime(path, (1, 1))
+    reads: list[Path] = []
+    read = manifest_module._read_sha256
+    monkeypatch.setattr(manifest_module, "_read_sha256", lambda path: reads.append(path) or read(path))
+    monkeypatch.setattr(manifest_module, "_SETTLED_S", 0.05)
+    time.sleep(0.1)
+    assert sha256_of_file(path) == sha256_of_file(path) == hashlib.sha256(b"one").hexdigest()
+    assert len(reads) == 1
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    assert sha256_of_file(path) == hashlib.sha256(b"two").hexdigest()
+    time.sleep(0.1)
+    assert sha256_of_file(path) == hashlib.sha256(b"two").hexdigest()
