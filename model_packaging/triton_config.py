@@ -146,9 +146,6 @@ def _scalar(value: object) -> str:
 def _tensor(spec: TensorSpec, *, batched: bool) -> dict[str, Any]:
     data_type = Enum(_CONFIG_TYPES.get(spec.dtype, f"TYPE_{spec.dtype}"))
     dims = list(spec.shape[1:] if batched else spec.shape)
-    if not dims:
-        # Triton has no tensor without an axis: clients send one number, and the model gets it without its axis.
-        return {"name": spec.name, "data_type": data_type, "dims": [1], "reshape": {"shape": []}}
     return {"name": spec.name, "data_type": data_type, "dims": dims}
 
 
@@ -188,7 +185,7 @@ def _warm_up(
     def dims(spec: TensorSpec) -> list[int]:
         sample = shapes.get(spec.name, (_WARM_UP_LENGTH,) * len(spec.shape))
         whole = [size if size > 0 else instead for size, instead in zip(spec.shape, sample, strict=True)]
-        return (whole[1:] if batched else whole) or [1]
+        return whole[1:] if batched else whole
 
     return {
         "name": f"zeros_batch_{batch_size}",

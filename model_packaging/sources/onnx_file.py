@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from model_packaging.sources.batch_first import batch_first, in_order, onnx_batch_first
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.python_entry import PythonSource
 from model_packaging.sources.samples import ARRAYS, read_arrays, read_whole_arrays
+from model_packaging.sources.signatures import batch_first, in_order, onnx_batch_first, onnx_scalars_to_rows
 from spillway.contracts.manifest import PackageError, PackageSource
 from spillway.contracts.settings import Settings
 
@@ -55,6 +55,7 @@ class OnnxSource(Settings):
         proto = _read(model)
         names = tuple(signature(proto)[0])
         onnx_batch_first(proto, self.batch_axes)
+        onnx_scalars_to_rows(proto)
         inputs, outputs, batched = signature(proto)
         described = PackageSource(
             name=self.path.name, origin=self.origin, licence=self.licence, weights_sha256=files_sha256(files)
@@ -74,9 +75,10 @@ class OnnxSource(Settings):
                 batch_axes=self.batch_axes,
             )
         read = read_arrays if batched else read_whole_arrays
+        samples = tuple(in_order(sample, tuple(inputs), self.path.name) for sample in read(files["samples"]))
         return LoadedModel(
             module=batch_first(_reference(model, names, tuple(outputs)), names, tuple(outputs), self.batch_axes),
-            samples=tuple(in_order(sample, tuple(inputs), self.path.name) for sample in read(files["samples"])),
+            samples=tuple({name: t if t.dim() else t.reshape(1) for name, t in sample.items()} for sample in samples),
             outputs=tuple(outputs),
             source=described,
             dynamic_axes=axes,
@@ -152,9 +154,14 @@ def _reference(path: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) ->
     except Exception as error:
         raise PackageError(f"{path}: ONNX Runtime does not load it: {error}") from error
 
+    ranks = {item.name: len(item.shape) for item in session.get_inputs()}
+
     class OnnxReference(nn.Module):
         def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            feed = {name: tensor.numpy() for name, tensor in zip(inputs, tensors, strict=True)}
+            feed = {
+                name: tensor.numpy() if ranks[name] else tensor.numpy().reshape(())
+                for name, tensor in zip(inputs, tensors, strict=True)
+            }
             answers = session.run(list(outputs), feed)
             return tuple(torch.from_numpy(answer) for answer in answers)
 

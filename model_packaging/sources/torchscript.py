@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from model_packaging.sources.batch_first import batch_first, in_order
 from model_packaging.sources.model import LoadedModel, Place, dynamic_batch, files_sha256
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.samples import ARRAYS, read_arrays
+from model_packaging.sources.signatures import batch_first, in_order
 from spillway.contracts.manifest import PackageError, PackageSource
 from spillway.contracts.settings import Settings
 

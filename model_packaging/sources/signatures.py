@@ -1,4 +1,8 @@
-"""Models whose batch axis is not the first: state of recurrent networks is often [layers, batch, width]."""
+"""Signatures that a server cannot take, made into ones that it can.
+
+The batch axis goes first (state of recurrent networks is often [layers, batch, width]), and a number without an axis
+gets one: Triton has no such tensors.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +84,18 @@ def onnx_batch_first(proto: Any, batch_axes: Mapping[str, int]) -> None:
         moved = onnx.TensorShapeProto()
         moved.dim.extend(value.type.tensor_type.shape.dim[position] for position in to_front)
         value.type.tensor_type.shape.CopyFrom(moved)
+
+
+def onnx_scalars_to_rows(proto: Any) -> None:
+    """Inputs without an axis take shape [1] from outside, in place."""
+    import onnx
+
+    for value in proto.graph.input:
+        if len(value.type.tensor_type.shape.dim) == 0:
+            inside = f"{value.name}_without_axis"
+            _rename(proto.graph, value.name, inside)
+            proto.graph.node.insert(0, onnx.helper.make_node("Squeeze", [value.name], [inside]))
+            value.type.tensor_type.shape.dim.add().dim_value = 1
 
 
 def _rename(graph: Any, old: str, new: str) -> None:
