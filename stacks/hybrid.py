@@ -14,7 +14,7 @@ import yaml
 from components.base import StackContext
 from components.connectivity.aws_federation import AwsFederation, AwsFederationArgs
 from components.connectivity.aws_network import AwsNetwork, AwsNetworkArgs
-from components.cost_guard.aws import AwsCostGuard, AwsCostGuardArgs, AzureCapacity, SageMakerCapacity
+from components.cost_guard.aws import AwsCostGuard, AwsCostGuardArgs, AzureCapacity, PrivateCapacity, SageMakerCapacity
 from components.cost_guard.settings import instance_price
 from components.gateway.envoy_config import render
 from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
@@ -25,7 +25,7 @@ from spillway.contracts.classes import RequestClass
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.routing import Listen, RoutingTable, hash_key
 from stacks.package import Package
-from stacks.pricing import price_per_hour
+from stacks.pricing import price_per_hour, private_capacity
 from stacks.settings import StackSettings
 from stacks.sites import AZURE_KEY_FILE, KEYS_FOLDER, DeployedNames, listen, routing_table
 
@@ -369,43 +369,58 @@ def _cost_guard(
     azure: Azure | None,
     secrets: Mapping[str, pulumi.Output[str]],
 ) -> AwsCostGuard:
-    reader_arn, azure_capacity = None, ()
+    reader_arn, scaler_arn, azure_capacity = None, None, ()
     if azure and azure.burst and settings.azure and settings.burst.azure_ml:
-        from components.cost_guard.azure_reader import AzureReader, AzureReaderArgs
+        from components.cost_guard.azure_credential import AzureCredential, AzureCredentialArgs
 
-        reader_arn = AzureReader(
-            context,
-            AzureReaderArgs(
-                credentials=secrets[settings.cost_guard.azure_reader_secret], kms_key_arn=network.credentials_key_arn
-            ),
+        own, key = settings.cost_guard, network.credentials_key_arn
+        reader_arn = AzureCredential(
+            context, AzureCredentialArgs("reader", "reads Azure's live capacity", secrets[own.azure_reader_secret], key)
         ).secret_arn
-        deployment = pulumi.Output.concat(
-            "https://management.azure.com",
-            azure.burst.endpoint_id,
-            "/deployments/",
-            settings.burst.azure_ml.deployment_name,
-            "?api-version=2024-10-01",
-        )
-        azure_capacity = (
-            AzureCapacity(
-                url=deployment,
-                field=("sku", "capacity"),
-                vm_size=settings.burst.azure_ml.vm_size,
-                region=settings.azure.location,
-            ),
-        )
+        if own.azure_scaler_secret is not None:
+            scaler_arn = AzureCredential(
+                context, AzureCredentialArgs("scaler", "lowers Azure's capacity", secrets[own.azure_scaler_secret], key)
+            ).secret_arn
+        azure_capacity = _azure_capacity(settings, azure.burst, settings.azure.location)
+    gpus, usd_per_gpu_hour = private_capacity(settings)
     return AwsCostGuard(
         context,
         AwsCostGuardArgs(
             settings=settings.cost_guard,
             region=settings.aws.region,
             account_id=settings.aws.account_id,
+            private=PrivateCapacity(
+                gpus=gpus,
+                usd_per_gpu_hour=usd_per_gpu_hour,
+                gpus_per_server=settings.model_server.gpus,
+                elastic=not isinstance(settings.private_cluster, ExistingSettings),
+            ),
             sagemaker=_sagemaker_capacity(settings, sagemaker),
             azure=azure_capacity,
             azure_secret_arn=reader_arn,
+            azure_scaler_secret_arn=scaler_arn,
             azure_secret_kms_key_arn=network.credentials_key_arn if reader_arn is not None else None,
         ),
     )
+
+
+def _azure_capacity(settings: StackSettings, burst: AzureMlBurst, location: str) -> tuple[AzureCapacity, ...]:
+    chosen = settings.burst.azure_ml
+    assert chosen is not None
+    manager = "https://management.azure.com"
+    online = AzureCapacity(
+        url=pulumi.Output.concat(
+            manager, burst.endpoint_id, f"/deployments/{chosen.deployment_name}?api-version=2024-10-01"
+        ),
+        field=("sku", "capacity"),
+        size=("properties", "instanceType"),
+        vm_size=chosen.vm_size,
+        region=location,
+        autoscale_url=pulumi.Output.concat(manager, burst.autoscale_id, "?api-version=2022-10-01"),
+        minimum=chosen.min_instances,
+        request_class=RequestClass.P1,
+    )
+    return (online,)
 
 
 def _watch_azure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pulumi.runtime import config as runtime_config
 from spillway.contracts.manifest import PackageError, verify_package
 from stacks.errors import NAMESPACE, Problem, StackConfigError
 from stacks.package import Package
+from stacks.pricing import stale_prices
 from stacks.rules import problems_with_package
 from stacks.settings import SECRETS_NAMESPACE, StackSettings, read_settings
 
@@ -31,6 +33,9 @@ def deploy() -> dict[str, Any]:
         package = _package(settings)
     except StackConfigError as error:
         raise pulumi.RunError(f"the stack file {_stack_file()} cannot be deployed:\n{error}") from None
+    for price in stale_prices(settings, date.today()):
+        name, read = " ".join(price.key), f"was read on {price.read_on}"
+        pulumi.log.warn(f"the price of {name} {read}: `spillway prices refresh --write` reads it anew")
     # Provider SDKs are imported only now, so that a faulty stack file is refused at once.
     from stacks.hybrid import compose
 

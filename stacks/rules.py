@@ -63,6 +63,8 @@ def required_secrets(settings: StackSettings) -> dict[str, str]:
     wanted[settings.gateway.operator_key_secret] = _key("gateway.operator_key_secret")
     if settings.burst.azure_ml is not None:
         wanted[settings.cost_guard.azure_reader_secret] = _key("cost_guard.azure_reader_secret")
+        if settings.cost_guard.azure_scaler_secret is not None:
+            wanted.setdefault(settings.cost_guard.azure_scaler_secret, _key("cost_guard.azure_scaler_secret"))
     if isinstance(settings.dns, TrafficManagerSettings):
         wanted[settings.dns.switch_secret] = _key("dns.switch_secret")
     for index, client in enumerate(settings.gateway.clients):
@@ -194,7 +196,7 @@ def _whole_internet_only_when_public(settings: StackSettings) -> Iterator[Proble
             yield Problem(_key(f"client_cidrs[{index}]"), repr(cidr), advice)
 
 
-def _instances(settings: StackSettings) -> Iterator[tuple[str, Cloud, str, str]]:
+def instances(settings: StackSettings) -> Iterator[tuple[str, Cloud, str, str]]:
     """Key, price list, instance type and region of everything that is paid by the hour."""
     cluster, region = settings.private_cluster, settings.aws.region
     if isinstance(cluster, EksSettings):
@@ -217,7 +219,7 @@ def _instances(settings: StackSettings) -> Iterator[tuple[str, Cloud, str, str]]
 
 def _instances_have_prices(settings: StackSettings) -> Iterator[Problem]:
     said: set[tuple[str, str]] = set()
-    for key, cloud, instance_type, region in _instances(settings):
+    for key, cloud, instance_type, region in instances(settings):
         try:
             instance_price(settings.cost_guard, cloud, instance_type, region)
         except PriceError as error:
@@ -232,7 +234,7 @@ def _gpus_of_a_node(settings: StackSettings) -> Iterator[Problem]:
     cluster = settings.private_cluster
     if isinstance(cluster, ExistingSettings):
         return
-    for key, cloud, instance_type, region in _instances(settings):
+    for key, cloud, instance_type, region in instances(settings):
         if not key.startswith("private_cluster"):
             continue
         try:

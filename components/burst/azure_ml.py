@@ -102,7 +102,7 @@ class AzureMlBurst(Component):
         self.host = endpoint.name.apply(lambda name: f"{name}.{args.location}.inference.ml.azure.com")
         deployment = self._deployment(endpoint)
         self.traffic = self._traffic(endpoint, deployment)
-        self._autoscale(deployment)
+        self.autoscale_id = self._autoscale(deployment).id
         self._diagnostics(endpoint)
         self.key: pulumi.Output[str] = pulumi.Output.secret(self._key(endpoint, deployment))
         self.batch_endpoint_name = self._batch(args.settings.batch) if args.settings.batch else None
@@ -445,7 +445,7 @@ class AzureMlBurst(Component):
             opts=self.child(depends_on=[deployment]),
         )
 
-    def _autoscale(self, deployment: ml.OnlineDeployment) -> None:
+    def _autoscale(self, deployment: ml.OnlineDeployment) -> monitor.AutoscaleSetting:
         settings, rules = self.args.settings, self.args.settings.autoscaling
 
         def rule(
@@ -470,7 +470,7 @@ class AzureMlBurst(Component):
                 ),
             )
 
-        monitor.AutoscaleSetting(
+        return monitor.AutoscaleSetting(
             f"{self.context.prefix}-azureml-autoscale",
             resource_group_name=self.args.resource_group_name,
             location=self.args.location,
@@ -500,7 +500,8 @@ class AzureMlBurst(Component):
                 )
             ],
             tags=self.context.tags,
-            opts=self.child(),
+            # The cost guard switches it off while spill is closed; an update does not switch it on again.
+            opts=self.child(ignore_changes=["enabled"]),
         )
 
     def _diagnostics(self, endpoint: ml.OnlineEndpoint) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pulumi
@@ -14,13 +13,11 @@ import pulumi_aws as aws
 from components.aws_documents import assumed_by, key_for_log_groups, key_policy, partition, policy
 from components.base import Component, StackContext
 from components.cost_guard.settings import CostSettings, instance_price
+from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs, Statement, allow
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.prices import Cloud, catalogue
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-RUNTIME: Final = "python3.13"
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
-SIGNAL_MODULES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/cost_signal.py")
-CUTOFF_MODULES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/cutoff.py")
 CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
 CALM: Final = ("burst-calm", "forecast-calm")
 
@@ -43,29 +40,53 @@ class SageMakerCapacity:
 
 @dataclass(frozen=True)
 class AzureCapacity:
-    """Azure instances that are counted: ``url`` is a Resource Manager address, ``field`` the path of the count in it.
+    """Azure instances that are counted: ``url`` is a Resource Manager address, ``field`` and ``size`` the paths of the
+    count and of the machines' size in its answer. ``vm_size``: as deployed.
 
-    An online deployment: ``…/onlineEndpoints/<e>/deployments/<d>?api-version=…`` and ``("sku", "capacity")``. A batch
-    cluster: ``…/computes/<c>?api-version=…`` and ``("properties", "properties", "currentNodeCount")``.
+    An online deployment: ``…/onlineEndpoints/<e>/deployments/<d>?api-version=…``, ``("sku", "capacity")`` and
+    ``("properties", "instanceType")``. A batch cluster: ``…/computes/<c>?api-version=…``, ``("properties",
+    "properties", "currentNodeCount")`` and ``("properties", "properties", "vmSize")``.
+
+    ``autoscale_url``: of the autoscale setting that the cut-off switches off; ``None`` for what it leaves alone.
+    ``minimum`` and ``request_class`` as in :class:`SageMakerCapacity`.
     """
 
     url: pulumi.Input[str]
     field: tuple[str, ...]
+    size: tuple[str, ...]
     vm_size: str
     region: str
+    autoscale_url: pulumi.Input[str] | None = None
+    minimum: int = 0
+    request_class: RequestClass = RequestClass.P1
+
+
+@dataclass(frozen=True)
+class PrivateCapacity:
+    """What the private site is and costs. ``gpus_per_server``: of one model server, where the cluster says from inside
+    how many of them are up; ``None`` where it does not. ``elastic``: whether it is paid by the node, and grows and
+    shrinks; machines of one's own cost the same whether they work or not."""
+
+    gpus: int
+    usd_per_gpu_hour: float
+    gpus_per_server: int | None = None
+    elastic: bool = False
 
 
 @dataclass(frozen=True)
 class AwsCostGuardArgs:
     """``azure_secret_arn``: Secrets Manager secret ``{tenant_id, client_id, client_secret}`` of a reader in Azure,
-    needed with ``azure``; ``azure_secret_kms_key_arn``: its key where it is not AWS's own."""
+    needed with ``azure``; ``azure_scaler_secret_arn``: of somebody who may change its instance counts, ``None`` to
+    count only; ``azure_secret_kms_key_arn``: their key where it is not AWS's own."""
 
     settings: CostSettings
     region: str
     account_id: str
+    private: PrivateCapacity
     sagemaker: tuple[SageMakerCapacity, ...] = ()
     azure: tuple[AzureCapacity, ...] = ()
     azure_secret_arn: pulumi.Input[str] | None = None
+    azure_scaler_secret_arn: pulumi.Input[str] | None = None
     azure_secret_kms_key_arn: pulumi.Input[str] | None = None
 
     def __post_init__(self) -> None:
@@ -78,7 +99,7 @@ class AwsCostGuard(Component):
 
     Outputs: ``topic_arn``, ``kms_key_arn``, ``parameter_name``, ``parameter_arn``, ``alarm_arns`` and ``alarm_names``
     (by short name: ``blended``, ``burst-ceiling``, ``forecast-ceiling``, ``burst-calm``, ``forecast-calm``,
-    ``signal-missing``), ``signal_function_name``, ``cutoff_function_name``.
+    ``rise``, ``signal-missing``, ``price-missing``), ``signal_function_name``, ``cutoff_function_name``.
     """
 
     def __init__(
@@ -87,27 +108,17 @@ class AwsCostGuard(Component):
         super().__init__("cost-guard-aws", context, opts)
         self.args = args
         self.name = f"{context.prefix}-cost"
-        self.names = {"signal": f"{self.name}-signal", "cutoff": f"{self.name}-cutoff"}
-
         self.kms_key_arn = self._key()
         self.topic = self._topic()
         self.topic_arn = self.topic.arn
-        self.dead_letters = self._dead_letters()
         self.parameter = self._parameter()
         self.parameter_name, self.parameter_arn = self.parameter.name, self.parameter.arn
         self.alarms = self._alarms()
         self.alarm_arns = {name: alarm.arn for name, alarm in self.alarms.items()}
         self.alarm_names = {name: alarm.name for name, alarm in self.alarms.items()}
 
-        signal = self._function(
-            "signal", SIGNAL_MODULES, "cost_signal", {"SPILLWAY_COST": self._signal_config()}, self._signal_rights()
-        )
-        cutoff = self._function(
-            "cutoff", CUTOFF_MODULES, "cutoff", {"SPILLWAY_CUTOFF": self._cutoff_config()}, self._cutoff_rights()
-        )
+        signal, cutoff = self._functions()
         self.signal_function_name, self.cutoff_function_name = signal.name, cutoff.name
-        self._each_minute({"signal": signal, "cutoff": cutoff})
-        self._subscribe(cutoff)
         self._budget()
         self._anomalies()
         self.register_outputs(
@@ -132,7 +143,9 @@ class AwsCostGuard(Component):
             "Resource": "*",
             "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
         }
-        logs = key_for_log_groups(args.region, args.account_id, [f"/aws/lambda/{name}" for name in self.names.values()])
+        logs = key_for_log_groups(
+            args.region, args.account_id, [f"/aws/lambda/{self.name}-{short}" for short in ("signal", "cutoff")]
+        )
         key = aws.kms.Key(
             f"{self.name}-key",
             description=f"{self.name}: notices, functions and their logs",
@@ -176,16 +189,6 @@ class AwsCostGuard(Component):
                 f"{self.name}-email-{index}", topic=topic.arn, protocol="email", endpoint=address, opts=self.child()
             )
         return topic
-
-    def _dead_letters(self) -> aws.sqs.Queue:
-        return aws.sqs.Queue(
-            f"{self.name}-dead-letters",
-            name=f"{self.name}-dead-letters",
-            message_retention_seconds=14 * 24 * 3600,
-            sqs_managed_sse_enabled=True,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
 
     def _parameter(self) -> aws.ssm.Parameter:
         """What gateways obey. ``up`` makes it open once and never touches a live value again."""
@@ -236,6 +239,18 @@ class AwsCostGuard(Component):
                 "Too near the ceiling to open spill",
                 told=False,
             ),
+            "rise": self._alarm(
+                "rise",
+                "BurstDollarsPerHourRise",
+                settings.max_rise_usd_per_hour,
+                f"Burst costs {settings.max_rise_usd_per_hour} $/h more than within the last 15 minutes",
+            ),
+            "price-missing": self._alarm(
+                "price-missing",
+                "PricesMissing",
+                0,
+                "Burst capacity runs whose price nobody knows; add it to cost_guard.prices",
+            ),
             "signal-missing": self._alarm(
                 "signal-missing",
                 "CostSignalErrors",
@@ -279,81 +294,153 @@ class AwsCostGuard(Component):
             opts=self.child(),
         )
 
+    def _functions(self) -> tuple[ScheduledFunction, ScheduledFunction]:
+        """The signal, and the cut-off that a ceiling's alarm calls at once."""
+        signal = self._function(
+            "signal",
+            "cost_signal",
+            "publishes what burst costs now",
+            {"SPILLWAY_COST": self._signal_config()},
+            self._signal_rights(),
+        )
+        cutoff = self._function(
+            "cutoff",
+            "cutoff",
+            "closes spill above a ceiling, and opens it again",
+            {"SPILLWAY_CUTOFF": self._cutoff_config()},
+            self._cutoff_rights(),
+            alarms=tuple(self.alarm_names[name] for name in CEILINGS),
+        )
+        return signal, cutoff
+
+    def _function(
+        self,
+        short: str,
+        module: str,
+        does: str,
+        environment: Mapping[str, pulumi.Input[str]],
+        rights: pulumi.Output[list[Statement]],
+        alarms: tuple[pulumi.Input[str], ...] = (),
+    ) -> ScheduledFunction:
+        return ScheduledFunction(
+            self.context,
+            ScheduledFunctionArgs(
+                name=f"{self.name}-{short}",
+                module=module,
+                needs=("aws_api", "azure_api"),
+                description=f"{self.context.prefix}: {does}",
+                environment=environment,
+                rights=rights,
+                region=self.args.region,
+                account_id=self.args.account_id,
+                log_retention_days=self.args.settings.log_retention_days,
+                topic_arn=self.topic.arn,
+                alarms=alarms,
+                kms_key_arn=self.kms_key_arn,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+
     def _signal_config(self) -> pulumi.Output[str]:
         args = self.args
-        endpoints = []
-        for one in args.sagemaker:
-            price, gpus = instance_price(args.settings, "sagemaker", one.instance_type, args.region)
-            endpoints.append(
-                {"endpoint": one.endpoint_name, "variant": one.variant, "usd_per_hour": price, "gpus": gpus}
-            )
-        azure = []
-        for item in args.azure:
-            price, gpus = instance_price(args.settings, "azure", item.vm_size, item.region)
-            azure.append({"url": item.url, "field": list(item.field), "usd_per_hour": price, "gpus": gpus})
-        private = args.settings.private
+        own, private = args.settings, args.private
         config: dict[str, Any] = {
             "stack": self.context.stack,
-            "private": {"gpus": private.gpus, "usd_per_gpu_hour": round(private.price_per_gpu_hour, 6)},
-            "sagemaker": endpoints,
-            "azure": azure,
+            "gateway": self.context.prefix,
+            "ceiling": own.max_burst_usd_per_hour,
+            "private": {
+                "gpus": private.gpus,
+                "usd_per_gpu_hour": round(private.usd_per_gpu_hour, 6),
+                "gpus_per_server": private.gpus_per_server,
+                "elastic": private.elastic,
+            },
+            "prices": self._prices(),
+            "sagemaker": [one.endpoint_name for one in args.sagemaker],
+            "azure": [{"url": one.url, "field": list(one.field), "size": list(one.size)} for one in args.azure],
         }
-        if azure:
+        if args.azure:
             config["azure_secret"] = args.azure_secret_arn
         return pulumi.Output.json_dumps(config)
 
-    def _signal_rights(self) -> pulumi.Output[list[dict[str, Any]]]:
+    def _prices(self) -> dict[str, tuple[float, int]]:
+        """Of the types that are deployed, and of those that somebody may put in their place by hand."""
+        args = self.args
+        wanted: set[tuple[Cloud, str, str]] = {("sagemaker", one.instance_type, args.region) for one in args.sagemaker}
+        wanted |= {("azure", one.vm_size, one.region) for one in args.azure}
+        places = {(cloud, region) for cloud, _, region in wanted}
+        for price in catalogue():
+            if price.model == "on_demand" and (price.cloud, price.region) in places:
+                wanted.add((price.cloud, price.instance_type, price.region))
+        return {name: instance_price(args.settings, cloud, name, region) for cloud, name, region in sorted(wanted)}
+
+    def _signal_rights(self) -> pulumi.Output[list[Statement]]:
         args = self.args
         endpoints = pulumi.Output.all(*[one.endpoint_arn for one in args.sagemaker])
         secret = pulumi.Output.all(args.azure_secret_arn, args.azure_secret_kms_key_arn)
 
-        def statements(values: list[Any]) -> list[dict[str, Any]]:
+        def statements(values: list[Any]) -> list[Statement]:
             arns, (secret_arn, secret_key) = values
-            found = [_allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
+            found = [allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
             if arns:
-                found.append(_allow("ReadCapacity", ["sagemaker:DescribeEndpoint"], list(arns)))
+                # A configuration's name is drawn anew with each change.
+                configurations = self._arn("sagemaker", "endpoint-config/*")
+                found.append(allow("ReadCapacity", ["sagemaker:DescribeEndpoint"], list(arns)))
+                found.append(allow("ReadTypes", ["sagemaker:DescribeEndpointConfig"], configurations))
             if args.azure:
-                found.append(_allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
+                found.append(allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
             if args.azure and secret_key:
-                found.append(_allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
+                found.append(allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
             return found
 
         return pulumi.Output.all(endpoints, secret).apply(statements)
 
     def _cutoff_config(self) -> pulumi.Output[str]:
-        cutoff = self.args.settings.cutoff
-        return pulumi.Output.json_dumps(
-            {
-                "parameter": self.parameter.name,
-                "ceilings": [self.alarm_names[name] for name in CEILINGS],
-                "calm": [self.alarm_names[name] for name in CALM],
-                "order": [request_class.value for request_class in cutoff.order],
-                "escalate_after_s": cutoff.escalate_after_s,
-                "reopen_after_s": cutoff.reopen_after_s,
-                "scale_to_minimum": cutoff.scale_to_minimum,
-                "targets": [
-                    {
-                        "endpoint": one.endpoint_name,
-                        "variant": one.variant,
-                        "resource_id": one.resource_id,
-                        "minimum": one.minimum,
-                        "class": one.request_class.value,
-                    }
-                    for one in self.args.sagemaker
-                ],
-            }
-        )
+        args, cutoff = self.args, self.args.settings.cutoff
+        config: dict[str, Any] = {
+            "parameter": self.parameter.name,
+            "ceilings": [self.alarm_names[name] for name in CEILINGS],
+            "calm": [self.alarm_names[name] for name in CALM],
+            "order": [request_class.value for request_class in cutoff.order],
+            "escalate_after_s": cutoff.escalate_after_s,
+            "reopen_after_s": cutoff.reopen_after_s,
+            "scale_to_minimum": cutoff.scale_to_minimum,
+            "targets": [
+                {
+                    "endpoint": one.endpoint_name,
+                    "variant": one.variant,
+                    "resource_id": one.resource_id,
+                    "minimum": one.minimum,
+                    "class": one.request_class.value,
+                }
+                for one in args.sagemaker
+            ],
+        }
+        if args.azure_scaler_secret_arn is not None:
+            config["azure_secret"] = args.azure_scaler_secret_arn
+            config["azure"] = [
+                {
+                    "deployment_url": one.url,
+                    "autoscale_url": one.autoscale_url,
+                    "minimum": one.minimum,
+                    "class": one.request_class.value,
+                }
+                for one in args.azure
+                if one.autoscale_url is not None
+            ]
+        return pulumi.Output.json_dumps(config)
 
-    def _cutoff_rights(self) -> pulumi.Output[list[dict[str, Any]]]:
-        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in self.args.sagemaker])
+    def _cutoff_rights(self) -> pulumi.Output[list[Statement]]:
+        args = self.args
+        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in args.sagemaker])
+        secret = pulumi.Output.all(args.azure_scaler_secret_arn, args.azure_secret_kms_key_arn)
 
-        def statements(values: list[Any]) -> list[dict[str, Any]]:
-            parameter, arns = values
+        def statements(values: list[Any]) -> list[Statement]:
+            parameter, arns, (secret_arn, secret_key) = values
             found = [
-                _allow("Parameter", ["ssm:GetParameter", "ssm:PutParameter"], parameter),
-                _allow("ReadAlarms", ["cloudwatch:DescribeAlarms"], "*"),
-                _allow("ReadScaling", ["application-autoscaling:DescribeScalableTargets"], "*"),
-                _allow(
+                allow("Parameter", ["ssm:GetParameter", "ssm:PutParameter"], parameter),
+                allow("ReadAlarms", ["cloudwatch:DescribeAlarms"], "*"),
+                allow("ReadScaling", ["application-autoscaling:DescribeScalableTargets"], "*"),
+                allow(
                     "SuspendScaling",
                     ["application-autoscaling:RegisterScalableTarget"],
                     self._arn("application-autoscaling", "scalable-target/*"),
@@ -366,142 +453,14 @@ class AwsCostGuard(Component):
                     "sagemaker:UpdateEndpointWeightsAndCapacities",
                 ]
                 configurations = self._arn("sagemaker", "endpoint-config/*")
-                found.append(_allow("Shrink", shrink, [*arns, configurations]))
+                found.append(allow("Shrink", shrink, [*arns, configurations]))
+            if secret_arn:
+                found.append(allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
+            if secret_arn and secret_key:
+                found.append(allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
             return found
 
-        return pulumi.Output.all(self.parameter.arn, endpoints).apply(statements)
-
-    def _function(
-        self,
-        short: str,
-        modules: tuple[str, ...],
-        module: str,
-        environment: Mapping[str, pulumi.Input[str]],
-        rights: pulumi.Output[list[dict[str, Any]]],
-    ) -> aws.lambda_.Function:
-        """A function of exactly these modules; boto3 is in Lambda's own runtime."""
-        name = self.names[short]
-        logs = aws.cloudwatch.LogGroup(
-            f"{name}-logs",
-            name=f"/aws/lambda/{name}",
-            retention_in_days=self.args.settings.log_retention_days,
-            kms_key_id=self.kms_key_arn,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        role = self._role(name, rights)
-        return aws.lambda_.Function(
-            f"{name}-function",
-            name=name,
-            description=f"{self.context.prefix}: {module.replace('_', ' ')}",
-            runtime=RUNTIME,
-            architectures=["arm64"],
-            handler=f"spillway.runtime.{module}.handler",
-            code=pulumi.AssetArchive({path: pulumi.FileAsset(str(ROOT / path)) for path in modules}),
-            role=role.arn,
-            timeout=50,
-            memory_size=256,
-            reserved_concurrent_executions=1,
-            kms_key_arn=self.kms_key_arn,
-            environment=aws.lambda_.FunctionEnvironmentArgs(variables=environment),
-            dead_letter_config=aws.lambda_.FunctionDeadLetterConfigArgs(target_arn=self.dead_letters.arn),
-            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
-            logging_config=aws.lambda_.FunctionLoggingConfigArgs(log_format="JSON", log_group=logs.name),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-
-    def _role(self, name: str, rights: pulumi.Output[list[dict[str, Any]]]) -> aws.iam.Role:
-        role = aws.iam.Role(
-            f"{name}-role",
-            name=name,
-            assume_role_policy=assumed_by("lambda.amazonaws.com"),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        document = pulumi.Output.all(rights, self.kms_key_arn, self.dead_letters.arn).apply(
-            lambda values: policy(
-                *values[0],
-                _allow(
-                    "Logs",
-                    ["logs:CreateLogStream", "logs:PutLogEvents"],
-                    self._arn("logs", f"log-group:/aws/lambda/{name}:*"),
-                ),
-                _allow("Environment", ["kms:Decrypt"], values[1]),
-                _allow("DeadLetters", ["sqs:SendMessage"], values[2]),
-                _allow("Traces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
-            )
-        )
-        aws.iam.RolePolicy(f"{name}-rights", name="rights", role=role.id, policy=document, opts=self.child())
-        return role
-
-    def _each_minute(self, functions: Mapping[str, aws.lambda_.Function]) -> None:
-        role = aws.iam.Role(
-            f"{self.name}-schedule-role",
-            name=f"{self.name}-schedule",
-            assume_role_policy=assumed_by("scheduler.amazonaws.com", self.args.account_id),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        arns = [function.arn for function in functions.values()]
-        document = pulumi.Output.all(self.dead_letters.arn, *arns).apply(
-            lambda values: policy(
-                _allow("Call", ["lambda:InvokeFunction"], values[1:]),
-                _allow("DeadLetters", ["sqs:SendMessage"], values[0]),
-            )
-        )
-        aws.iam.RolePolicy(
-            f"{self.name}-schedule-rights", name="rights", role=role.id, policy=document, opts=self.child()
-        )
-        group = aws.scheduler.ScheduleGroup(
-            f"{self.name}-schedules", name=self.name, tags=self.context.tags, opts=self.child()
-        )
-        for short, function in functions.items():
-            aws.scheduler.Schedule(
-                f"{self.name}-{short}-schedule",
-                name=self.names[short],
-                group_name=group.name,
-                schedule_expression="rate(1 minute)",
-                flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
-                target=aws.scheduler.ScheduleTargetArgs(
-                    arn=function.arn,
-                    role_arn=role.arn,
-                    # The next minute is at hand: an old call is worth nothing.
-                    retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
-                        maximum_retry_attempts=2, maximum_event_age_in_seconds=60
-                    ),
-                    dead_letter_config=aws.scheduler.ScheduleTargetDeadLetterConfigArgs(arn=self.dead_letters.arn),
-                ),
-                opts=self.child(),
-            )
-        for short, function in functions.items():
-            aws.lambda_.FunctionEventInvokeConfig(
-                f"{self.name}-{short}-retries",
-                function_name=function.name,
-                maximum_retry_attempts=1,
-                maximum_event_age_in_seconds=60,
-                opts=self.child(),
-            )
-
-    def _subscribe(self, cutoff: aws.lambda_.Function) -> None:
-        """A ceiling's alarm calls the cut-off at once, not at the next minute."""
-        allowed = aws.lambda_.Permission(
-            f"{self.name}-cutoff-permission",
-            action="lambda:InvokeFunction",
-            function=cutoff.name,
-            principal="sns.amazonaws.com",
-            source_arn=self.topic.arn,
-            opts=self.child(),
-        )
-        aws.sns.TopicSubscription(
-            f"{self.name}-cutoff-subscription",
-            topic=self.topic.arn,
-            protocol="lambda",
-            endpoint=cutoff.arn,
-            filter_policy_scope="MessageBody",
-            filter_policy=pulumi.Output.json_dumps({"AlarmName": [self.alarm_names[name] for name in CEILINGS]}),
-            opts=self.child(depends_on=[allowed]),
-        )
+        return pulumi.Output.all(self.parameter.arn, endpoints, secret).apply(statements)
 
     def _budget(self) -> None:
         settings = self.args.settings
@@ -565,7 +524,7 @@ class AwsCostGuard(Component):
             role=role.id,
             policy=stop.arn.apply(
                 lambda arn: policy(
-                    _allow(
+                    allow(
                         "Attach",
                         ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
                         targets,
@@ -625,16 +584,9 @@ class AwsCostGuard(Component):
 
 
 def _put_metrics() -> dict[str, Any]:
-    return _allow(
+    return allow(
         "PublishSignal",
         ["cloudwatch:PutMetricData"],
         "*",
         {"StringEquals": {"cloudwatch:namespace": "Spillway"}},
     )
-
-
-def _allow(
-    sid: str, actions: list[str], resource: str | list[str], condition: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    statement: dict[str, Any] = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
-    return {**statement, "Condition": condition} if condition else statement

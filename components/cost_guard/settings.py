@@ -3,50 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from components.retention import RetentionDays
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.prices import Cloud, Price, PriceError, amortised_per_gpu_hour, find_price
+from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, catalogue, find_price
 from spillway.contracts.settings import Settings
-
-
-class PrivateCostSettings(Settings):
-    """What the private site costs, whether it works or not."""
-
-    gpus: int = Field(default=8, ge=1)
-    """GPUs of the private site."""
-    usd_per_gpu_hour: float | None = Field(default=None, ge=0)
-    """Price of one GPU for one hour, known from elsewhere; worked out of the fields below when left out."""
-    purchase_usd: float = Field(default=160_000.0, ge=0)
-    """What the machines cost, all together."""
-    years: float = Field(default=4.0, gt=0, le=15)
-    """Years over which they are written off, in a straight line."""
-    power_kw: float = Field(default=5.6, ge=0)
-    """Draw of all machines under load."""
-    usd_per_kwh: float = Field(default=0.15, ge=0)
-    """Price of electricity."""
-    overhead: float = Field(default=1.4, ge=1)
-    """PUE of the site: total power divided by the machines' power."""
-    operation_usd_per_year: float = Field(default=10_000.0, ge=0)
-    """People, space, spare parts."""
-
-    @property
-    def price_per_gpu_hour(self) -> float:
-        """US dollars for one GPU and hour."""
-        if self.usd_per_gpu_hour is not None:
-            return self.usd_per_gpu_hour
-        return amortised_per_gpu_hour(
-            purchase_usd=self.purchase_usd,
-            gpus=self.gpus,
-            years=self.years,
-            power_kw=self.power_kw,
-            usd_per_kwh=self.usd_per_kwh,
-            overhead=self.overhead,
-            operation_usd_per_year=self.operation_usd_per_year,
-        )
 
 
 class CutoffSettings(Settings):
@@ -54,11 +17,11 @@ class CutoffSettings(Settings):
 
     order: tuple[RequestClass, ...] = (RequestClass.P2, RequestClass.P1)
     """Classes in the order in which they stop spilling, one a stage. P0 spills whatever it costs, unless named last."""
-    escalate_after_s: int = Field(default=300, ge=60, le=86400)
+    escalate_after_s: int = Field(default=300, ge=5, le=86400)
     """Seconds above a ceiling before the next stage closes."""
     reopen_below: float = Field(default=0.8, gt=0, lt=1)
     """Share of the ceiling below which it is calm; between this and the ceiling nothing changes."""
-    reopen_after_s: int = Field(default=900, ge=60, le=86400)
+    reopen_after_s: int = Field(default=900, ge=5, le=86400)
     """Seconds since the last change before a stage opens again, and calm at that moment."""
     scale_to_minimum: bool = True
     """Whether the burst endpoints of a closed class also go to their minimum and stop growing."""
@@ -107,12 +70,15 @@ class CostSettings(Settings):
     max_forecast_usd: float = Field(default=10_000.0, gt=0)
     """Ceiling on the burst sites' cost of the calendar month, spent so far plus the rest at the live rate; drives the
     cut-off."""
+    max_rise_usd_per_hour: float = Field(default=10.0, gt=0)
+    """How much more burst may cost an hour than at its cheapest within the last 15 minutes, before an alarm fires. An
+    alarm only: it closes nothing."""
+    price_max_age_days: int = Field(default=MAX_AGE_DAYS, ge=1)
+    """Days after which a list price counts as stale; a preview warns of those that the stack uses."""
     cutoff: CutoffSettings = CutoffSettings()
     """How spill is closed and opened again."""
     budgets: BudgetSettings = BudgetSettings()
     """Budgets in both clouds."""
-    private: PrivateCostSettings = PrivateCostSettings()
-    """The private site's own price."""
     prices: dict[str, float] = Field(default_factory=dict)
     """Your own US dollars an hour, by `cloud/instance type/region`, cloud being sagemaker, ec2 or azure, e.g.
     `azure/Standard_NC24ads_A100_v4/westeurope: 4.78`. They win over the catalogue."""
@@ -121,6 +87,10 @@ class CostSettings(Settings):
     azure_reader_secret: str = Field(default="azure_reader", min_length=1)
     """Name of the stack secret with which the function reads Azure's live capacity: JSON of a service principal,
     ``{"tenant_id", "client_id", "client_secret"}``. Needed with ``burst.azure_ml``."""
+    azure_scaler_secret: str | None = Field(default=None, min_length=1)
+    """Name of the stack secret with which the cut-off brings the Azure ML deployment to its minimum: a service
+    principal that may change it and its autoscale setting. Without one Azure is counted and closed, and keeps its
+    size."""
     notify_emails: tuple[str, ...] = ()
     """Who is told; every address has to confirm its subscription once."""
     log_retention_days: RetentionDays = 90
@@ -168,15 +138,9 @@ def instance_price(settings: CostSettings, cloud: Cloud, instance_type: str, reg
 
 
 def _gpus_anywhere(instance_type: str) -> int:
-    from spillway.contracts.prices import catalogue
-
     found: list[Price] = [p for p in catalogue() if p.instance_type.lower() == instance_type.lower()]
     if not found:
         raise PriceError(
             f"cost_guard.prices has {instance_type}, and nothing says how many GPUs it has; add it to cost_guard.gpus"
         )
     return found[0].gpus
-
-
-BlendedSite = Literal["private", "sagemaker", "azure_ml", "blended"]
-"""Values of the ``Site`` dimension of ``DollarsPerGpuHour``."""

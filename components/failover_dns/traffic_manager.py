@@ -7,20 +7,16 @@ heartbeat is judged, enables and disables it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 from pulumi_azure_native import authorization, dns, trafficmanager
 
-from components.aws_documents import assumed_by, partition, policy
 from components.base import Component, StackContext
 from components.failover_dns.settings import TrafficManagerSettings
+from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs, allow
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-RUNTIME: Final = "python3.13"
-MODULES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/traffic_switch.py")
 API_VERSION: Final = "2022-04-01"
 """Of Microsoft.Network/trafficManagerProfiles."""
 TRAFFIC_MANAGER_CONTRIBUTOR: Final = "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7"
@@ -185,22 +181,6 @@ class TrafficManager(Component):
 
     def _switch(self, private: trafficmanager.Endpoint, alarm: aws.cloudwatch.MetricAlarm) -> pulumi.Output[str]:
         secret_arn = self._secret()
-        dead_letters = aws.sqs.Queue(
-            f"{self.name}-dead-letters",
-            name=f"{self.name}-dead-letters",
-            message_retention_seconds=14 * 24 * 3600,
-            sqs_managed_sse_enabled=True,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        logs = aws.cloudwatch.LogGroup(
-            f"{self.name}-logs",
-            name=f"/aws/lambda/{self.name}",
-            retention_in_days=self.settings.log_retention_days,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        role, rights = self._role(secret_arn, dead_letters)
         config = pulumi.Output.json_dumps(
             {
                 "alarm": alarm.name,
@@ -210,28 +190,28 @@ class TrafficManager(Component):
                 "secret": secret_arn,
             }
         )
-        function = aws.lambda_.Function(
-            f"{self.name}-function",
-            name=self.name,
-            description=f"{self.context.prefix}: enables and disables the private gateway in Traffic Manager",
-            runtime=RUNTIME,
-            architectures=["arm64"],
-            handler="spillway.runtime.traffic_switch.handler",
-            code=pulumi.AssetArchive({path: pulumi.FileAsset(str(ROOT / path)) for path in MODULES}),
-            role=role.arn,
-            timeout=50,
-            memory_size=256,
-            # Two at a time could undo each other.
-            reserved_concurrent_executions=1,
-            environment=aws.lambda_.FunctionEnvironmentArgs(variables={"SPILLWAY_SWITCH": config}),
-            dead_letter_config=aws.lambda_.FunctionDeadLetterConfigArgs(target_arn=dead_letters.arn),
-            tracing_config=aws.lambda_.FunctionTracingConfigArgs(mode="Active"),
-            logging_config=aws.lambda_.FunctionLoggingConfigArgs(log_format="JSON", log_group=logs.name),
-            tags=self.context.tags,
-            opts=self.child(depends_on=[rights]),
+        function = ScheduledFunction(
+            self.context,
+            ScheduledFunctionArgs(
+                name=self.name,
+                module="traffic_switch",
+                needs=("aws_api", "azure_api"),
+                description=f"{self.context.prefix}: enables and disables the private gateway in Traffic Manager",
+                environment={"SPILLWAY_SWITCH": config},
+                rights=secret_arn.apply(
+                    lambda arn: [
+                        allow("ReadAlarm", ["cloudwatch:DescribeAlarms"], "*"),
+                        allow("Credential", ["secretsmanager:GetSecretValue"], arn),
+                    ]
+                ),
+                region=self.args.region,
+                account_id=self.args.account_id,
+                log_retention_days=self.settings.log_retention_days,
+                topic_arn=self.args.alarm_topic_arn,
+                alarms=(alarm.name,),
+            ),
+            pulumi.ResourceOptions(parent=self),
         )
-        self._subscribe(function, alarm)
-        self._each_minute(function)
         return function.name
 
     def _secret(self) -> pulumi.Output[str]:
@@ -251,83 +231,3 @@ class TrafficManager(Component):
         )
         # Whoever reads the secret waits for its value, not only for its name.
         return pulumi.Output.all(secret.arn, version.id).apply(lambda found: found[0])
-
-    def _role(
-        self, secret_arn: pulumi.Output[str], dead_letters: aws.sqs.Queue
-    ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
-        args = self.args
-        role = aws.iam.Role(
-            f"{self.name}-role",
-            name=self.name,
-            assume_role_policy=assumed_by("lambda.amazonaws.com"),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        logs = f"arn:{partition(args.region)}:logs:{args.region}:{args.account_id}:log-group:/aws/lambda/{self.name}:*"
-        document = pulumi.Output.all(secret_arn, dead_letters.arn).apply(
-            lambda arns: policy(
-                _allow("ReadAlarm", ["cloudwatch:DescribeAlarms"], "*"),
-                _allow("Credential", ["secretsmanager:GetSecretValue"], arns[0]),
-                _allow("Logs", ["logs:CreateLogStream", "logs:PutLogEvents"], logs),
-                _allow("DeadLetters", ["sqs:SendMessage"], arns[1]),
-                _allow("Traces", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
-            )
-        )
-        rights = aws.iam.RolePolicy(
-            f"{self.name}-rights", name="rights", role=role.id, policy=document, opts=self.child()
-        )
-        return role, rights
-
-    def _subscribe(self, function: aws.lambda_.Function, alarm: aws.cloudwatch.MetricAlarm) -> None:
-        allowed = aws.lambda_.Permission(
-            f"{self.name}-permission",
-            action="lambda:InvokeFunction",
-            function=function.name,
-            principal="sns.amazonaws.com",
-            source_arn=self.args.alarm_topic_arn,
-            opts=self.child(),
-        )
-        aws.sns.TopicSubscription(
-            f"{self.name}-subscription",
-            topic=self.args.alarm_topic_arn,
-            protocol="lambda",
-            endpoint=function.arn,
-            filter_policy_scope="MessageBody",
-            filter_policy=pulumi.Output.json_dumps({"AlarmName": [alarm.name]}),
-            opts=self.child(depends_on=[allowed]),
-        )
-
-    def _each_minute(self, function: aws.lambda_.Function) -> None:
-        role = aws.iam.Role(
-            f"{self.name}-schedule-role",
-            name=f"{self.name}-schedule",
-            assume_role_policy=assumed_by("scheduler.amazonaws.com", self.args.account_id),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        aws.iam.RolePolicy(
-            f"{self.name}-schedule-rights",
-            name="rights",
-            role=role.id,
-            policy=function.arn.apply(lambda arn: policy(_allow("Call", ["lambda:InvokeFunction"], arn))),
-            opts=self.child(),
-        )
-        aws.scheduler.Schedule(
-            f"{self.name}-schedule",
-            name=self.name,
-            schedule_expression="rate(1 minute)",
-            flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
-            target=aws.scheduler.ScheduleTargetArgs(
-                arn=function.arn,
-                role_arn=role.arn,
-                # The next minute is at hand: an old call is worth nothing.
-                retry_policy=aws.scheduler.ScheduleTargetRetryPolicyArgs(
-                    maximum_retry_attempts=2, maximum_event_age_in_seconds=60
-                ),
-            ),
-            opts=self.child(),
-        )
-
-
-def _allow(sid: str, actions: list[str], resource: str) -> dict[str, Any]:
-    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from components.connectivity.settings import Cidr
 from components.retention import RetentionDays
+from spillway.contracts.prices import amortised_per_gpu_hour
 from spillway.contracts.settings import Settings
 
 Accelerator = Literal["nvidia", "amd"]
@@ -373,6 +374,23 @@ class AksSettings(_Cluster):
         return self
 
 
+class OwnedNodeSettings(Settings):
+    """What one GPU node of your own is worked out of; an example with sources is ``h100-8`` in the price catalogue."""
+
+    purchase_usd: Annotated[float, Field(gt=0)]
+    """What the node cost, network and racks included."""
+    years: Annotated[float, Field(gt=0, le=15)] = 4.0
+    """Years over which it is written off, in a straight line."""
+    power_kw: Annotated[float, Field(ge=0)] = 0.0
+    """Its draw under load."""
+    usd_per_kwh: Annotated[float, Field(ge=0)] = 0.0
+    """Price of electricity."""
+    overhead: Annotated[float, Field(ge=1)] = 1.0
+    """PUE of the site: total power divided by the machines' power."""
+    operation_usd_per_year: Annotated[float, Field(ge=0)] = 0.0
+    """The node's share of staff, space and spare parts."""
+
+
 class ExistingSettings(_Cluster):
     """A cluster that is already there: on premises, or any other."""
 
@@ -394,8 +412,11 @@ class ExistingSettings(_Cluster):
     gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 8
     """GPUs a node, for capacity and cost."""
 
-    dollars_per_node_hour: Annotated[float, Field(ge=0)]
-    """What one GPU node costs an hour, US dollars, written off over its life with power and space; no list has it."""
+    dollars_per_node_hour: Annotated[float, Field(ge=0)] | None = None
+    """What one GPU node costs an hour, US dollars, where that is known; or use ``owned``."""
+
+    owned: OwnedNodeSettings | None = None
+    """What one GPU node costs an hour, worked out of its purchase, years, power and staff."""
 
     @model_validator(mode="after")
     def _one_kubeconfig(self) -> ExistingSettings:
@@ -405,10 +426,27 @@ class ExistingSettings(_Cluster):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_price(self) -> ExistingSettings:
+        if (self.dollars_per_node_hour is None) == (self.owned is None):
+            raise ValueError(
+                "what does a GPU node cost? give exactly one of dollars_per_node_hour and owned (purchase_usd, years, "
+                "power_kw, ...); no price list has it"
+            )
+        return self
+
     @property
     def gpus(self) -> int:
         """GPUs in all."""
         return self.nodes * self.gpus_per_node
+
+    @property
+    def usd_per_gpu_hour(self) -> float:
+        """US dollars for one GPU and hour."""
+        if self.owned is None:
+            assert self.dollars_per_node_hour is not None
+            return self.dollars_per_node_hour / self.gpus_per_node
+        return amortised_per_gpu_hour(gpus=self.gpus_per_node, **self.owned.model_dump())
 
 
 PrivateClusterSettings = Annotated[EksSettings | AksSettings | ExistingSettings, Field(discriminator="kind")]

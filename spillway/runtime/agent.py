@@ -24,12 +24,14 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import AgentCheck, RoutingTable, SigV4, SiteRoute
+from spillway.runtime import private_capacity
 from spillway.runtime.capacity import Breakers
 from spillway.runtime.clouds import client, read_parameter, said
 from spillway.runtime.cutoff_watch import CutoffWatch
 from spillway.runtime.eds import write_endpoints, write_missing_endpoints
 from spillway.runtime.health import SiteJudge, SiteProbe
 from spillway.runtime.heartbeat import GatewayHealth, beat
+from spillway.runtime.private_capacity import TokenCounter
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
@@ -104,6 +106,12 @@ class Agent:
         if self.table.heartbeat:
             health = GatewayHealth(self.table, session)
             work.append(_every(self.table.heartbeat.period_s, partial(self._beat, health)))
+            private = next((route for route in self.table.sites if route.site is Site.PRIVATE), None)
+            if private is not None:
+                tell = partial(
+                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session)
+                )
+                work.append(_every(self.table.heartbeat.period_s, tell))
         return work
 
     async def _judge(self, judge: SiteJudge) -> None:
@@ -145,6 +153,15 @@ class Agent:
         if failing is None:
             await asyncio.to_thread(beat, heartbeat, client("cloudwatch", heartbeat.region).put_metric_data)
             self.last_beat = time.time()
+
+    async def _tell_capacity(self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter) -> None:
+        heartbeat = self.table.heartbeat
+        assert heartbeat is not None
+        servers, counted = await breakers.healthy(private), None
+        with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+            counted = await tokens.per_minute()
+        put = client("cloudwatch", heartbeat.region).put_metric_data
+        await asyncio.to_thread(private_capacity.publish, heartbeat, servers, counted, put)
 
     async def _serve(self) -> web.AppRunner:
         app = web.Application()

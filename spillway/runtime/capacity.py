@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 
 from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, listener_name
@@ -18,10 +20,18 @@ class Breakers:
 
     async def addresses(self, route: SiteRoute) -> int:
         """How many addresses Envoy found behind the site's name."""
+        return len(await self._hosts(route))
+
+    async def healthy(self, route: SiteRoute) -> int:
+        """How many of them pass Envoy's own checks."""
+        hosts = await self._hosts(route)
+        return sum(not host.get("health_status", {}).get("failed_active_health_check") for host in hosts)
+
+    async def _hosts(self, route: SiteRoute) -> list[dict[str, Any]]:
         async with self._session.get(f"{self._admin}/clusters?format=json", timeout=TIMEOUT) as answer:
             clusters = (await answer.json(content_type=None))["cluster_statuses"]
         name = listener_name(route.site, Gate.OPEN)
-        return next((len(c.get("host_statuses", [])) for c in clusters if c["name"] == name), 0)
+        return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
     async def fit(self, route: SiteRoute, live: int) -> None:
         """Set the site's limits for that many instances. To be repeated: a restarted Envoy has forgotten them."""

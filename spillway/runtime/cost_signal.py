@@ -1,8 +1,9 @@
 """The live cost signal: list price times live capacity, published each minute.
 
 A Lambda function. Its configuration is the JSON in the environment variable ``SPILLWAY_COST`` (see :class:`Config`);
-prices are part of it, so that nothing is looked up at run time but the live capacity. A capacity that cannot be read is
-never taken for zero: ``CostSignalErrors`` is published and the invocation fails.
+prices are part of it, so that nothing is looked up at run time but the live capacity. What cannot be read is never
+taken for zero: ``CostSourceErrors`` names the source, ``CostSignalErrors`` and ``PricesMissing`` count, the totals are
+left out, and the invocation fails. One thing is still said then: what is known, where that alone is above the ceiling.
 """
 
 from __future__ import annotations
@@ -11,27 +12,38 @@ import calendar
 import json
 import logging
 import os
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from spillway.runtime import azure_api
+from spillway.runtime.aws_api import client, secret
 
 NAMESPACE = "Spillway"
 BURST = "BurstDollarsPerHour"
+RISE = "BurstDollarsPerHourRise"
 FORECAST = "ForecastMonthDollars"
 PER_GPU = "DollarsPerGpuHour"
+PER_TOKENS = "DollarsPerMillionTokens"
 ERRORS = "CostSignalErrors"
-
-AZURE_SCOPE = "https://management.azure.com/.default"
-TIMEOUT_S = 10
+SOURCE_ERRORS = "CostSourceErrors"
+PRICES_MISSING = "PricesMissing"
+SERVERS = "PrivateServers"
+TOKENS = "PrivateTokensPerMinute"
+RISE_OVER = timedelta(minutes=15)
+FRESH = timedelta(minutes=5)
+"""How old the private cluster's own figures may be."""
 
 log = logging.getLogger(__name__)
 
 
 class CapacityError(RuntimeError):
     """Live capacity could not be read."""
+
+
+class PriceMissingError(CapacityError):
+    """Capacity runs whose price nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +58,35 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Config:
-    """``sagemaker``: ``{endpoint, variant, usd_per_hour, gpus}`` each; ``azure``: ``{url, field, usd_per_hour, gpus}``
-    each, ``field`` being the path of the instance count in the answer; ``azure_secret``: Secrets Manager ARN of
-    ``{tenant_id, client_id, client_secret}``; ``private``: ``{gpus, usd_per_gpu_hour}``."""
+    """``prices``: ``[US dollars an hour, GPUs]`` by instance type. ``sagemaker``: endpoint names; ``azure``: ``{url,
+    field, size}`` each, the latter two being paths in the answer, of the instance count and of the machines' size;
+    ``azure_secret``: Secrets Manager ARN of ``{tenant_id, client_id, client_secret}``;
+    ``private``: ``{gpus, usd_per_gpu_hour, gpus_per_server, elastic}``, the third ``null`` where the cluster says
+    nothing about itself; ``gateway``: under which name it does; ``ceiling``: of burst, US dollars an hour."""
 
     stack: str
     private: Mapping[str, Any]
-    sagemaker: tuple[Mapping[str, Any], ...] = ()
+    ceiling: float = float("inf")
+    gateway: str = ""
+    prices: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    sagemaker: tuple[str, ...] = ()
     azure: tuple[Mapping[str, Any], ...] = ()
     azure_secret: str | None = None
-    azure_login_url: str = "https://login.microsoftonline.com"
 
     @classmethod
     def from_environment(cls) -> Config:
         values = json.loads(os.environ["SPILLWAY_COST"])
-        return cls(
-            stack=values["stack"],
-            private=values["private"],
-            sagemaker=tuple(values.get("sagemaker", ())),
-            azure=tuple(values.get("azure", ())),
-            azure_secret=values.get("azure_secret"),
-            azure_login_url=values.get("azure_login_url", cls.azure_login_url),
-        )
+        lists = {key: tuple(values.get(key, ())) for key in ("sagemaker", "azure")}
+        return cls(**{**values, **lists})
+
+    def priced(self, site: str, instance_type: str, instances: int) -> Capacity:
+        """Raises :class:`PriceMissingError`, unless there is no instance."""
+        found = self.prices.get(instance_type)
+        if found is None:
+            if instances == 0:
+                return Capacity(site, 0, 0.0, 0)
+            raise PriceMissingError(f"{site}: {instances} {instance_type} run, and its price is not known")
+        return Capacity(site, instances, found[0], found[1])
 
 
 @dataclass(frozen=True)
@@ -79,33 +98,75 @@ class Signal:
     per_gpu_hour: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Live:
+    """``burst``: what was read. ``failed``: by source, why the rest was not."""
+
+    burst: tuple[Capacity, ...]
+    failed: Mapping[str, Exception]
+
+
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Read, compute, publish. Raises when anything could not be read."""
-    import boto3
-
-    config = Config.from_environment()
-    cloudwatch = boto3.client("cloudwatch")
+    config, now = Config.from_environment(), datetime.now(UTC)
+    values: list[Value] = []
     try:
-        live = read_sagemaker(boto3.client("sagemaker"), config.sagemaker)
-        if config.azure:
-            live += read_azure(config, azure_token(config, boto3.client("secretsmanager")))
-        now = datetime.now(UTC)
-        spent = spent_this_month(cloudwatch, config.stack, now)
-        signal = compute(config.private, live, spent, now)
+        live = read_live(config)
+        private, failed = live_private(config, now)
+        failed = {**live.failed, **failed}
+        for source, error in failed.items():
+            log.error("%s could not be read: %s", source, error)
+        values += errors_of(config, failed)
+        values += tokens_of(config, private, now)
+        if failed:
+            values += known_part(config, live.burst)
+            raise CapacityError("; ".join(f"{source}: {error}" for source, error in failed.items()))
+        lowest, spent = lowest_lately(config.stack, now), spent_this_month(client("cloudwatch"), config.stack, now)
+        signal = compute(private, live.burst, spent, now)
+        values += signal_values(signal, lowest)
     except Exception:
-        publish(cloudwatch, config.stack, [(ERRORS, 1.0, None)])
+        publish(client("cloudwatch"), config.stack, [*values, Value(ERRORS, 1.0)])
         log.exception("the cost signal could not be computed")
         raise
-    values = [(BURST, signal.burst_per_hour, None), (FORECAST, signal.forecast_month, None), (ERRORS, 0.0, None)]
-    values += [(PER_GPU, value, site) for site, value in signal.per_gpu_hour.items()]
-    publish(cloudwatch, config.stack, values)
+    publish(client("cloudwatch"), config.stack, [*values, Value(ERRORS, 0.0)])
     return {"burst": signal.burst_per_hour, "forecast": signal.forecast_month, "per_gpu": dict(signal.per_gpu_hour)}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a metric, with the dimensions that it has besides ``Stack``."""
+
+    metric: str
+    value: float
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+
+def signal_values(signal: Signal, lowest: float | None) -> list[Value]:
+    """``lowest``: of the last minutes, ``None`` where there was nothing yet."""
+    values = [Value(BURST, signal.burst_per_hour), Value(FORECAST, signal.forecast_month)]
+    if lowest is not None:
+        values.append(Value(RISE, max(0.0, signal.burst_per_hour - lowest)))
+    return values + [Value(PER_GPU, value, {"Site": site}) for site, value in signal.per_gpu_hour.items()]
+
+
+def errors_of(config: Config, failed: Mapping[str, Exception]) -> list[Value]:
+    """0 for each source that was read, 1 for each that was not; and how many prices are missing."""
+    sources = ["private", *(["sagemaker"] if config.sagemaker else []), *(["azure_ml"] if config.azure else [])]
+    missing = sum(isinstance(error, PriceMissingError) for error in failed.values())
+    told = [Value(SOURCE_ERRORS, float(source in failed), {"Source": source}) for source in sources]
+    return [*told, Value(PRICES_MISSING, float(missing))]
+
+
+def known_part(config: Config, burst: Iterable[Capacity]) -> list[Value]:
+    """What is known of burst, where that alone is above the ceiling: the whole can only be more."""
+    known = sum(one.usd_per_hour * one.instances for one in burst)
+    return [Value(BURST, known)] if known > config.ceiling else []
 
 
 def compute(private: Mapping[str, Any], live: Iterable[Capacity], spent: float, now: datetime) -> Signal:
     """Burst: ``Σ(price × instances)``. The month: what was spent, and the rest of it at the live rate. $/GPU-hour:
     ``Σ(price × instances) ÷ Σ(GPUs)`` per site with GPUs, and over all of them."""
-    owned = Capacity("private", 1, private["gpus"] * private["usd_per_gpu_hour"], private["gpus"])
+    owned = Capacity("private", 1, private["usd_per_hour"], private["gpus"])
     burst = list(live)
     per_hour = sum(one.usd_per_hour * one.instances for one in burst)
     sites = {one.site for one in burst} | {"private"}
@@ -136,17 +197,11 @@ def month_start(now: datetime) -> datetime:
 
 def spent_this_month(cloudwatch: Any, stack: str, now: datetime) -> float:
     """Burst dollars since the month began: the sum of the signal's own hourly averages."""
-    start = month_start(now)
-    metric = {
-        "Namespace": NAMESPACE,
-        "MetricName": BURST,
-        "Dimensions": [{"Name": "Stack", "Value": stack}],
-    }
-    query = {"Id": "burst", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Average"}}
+    query = _query(BURST, {"Stack": stack}, 3600, "Average")
     total, token = 0.0, None
     while True:
         page = {"NextToken": token} if token else {}
-        answer = cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=start, EndTime=now, **page)
+        answer = cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=month_start(now), EndTime=now, **page)
         for result in answer["MetricDataResults"]:
             total += sum(
                 value * min(1.0, (now - hour).total_seconds() / 3600)
@@ -157,63 +212,123 @@ def spent_this_month(cloudwatch: Any, stack: str, now: datetime) -> float:
             return total
 
 
-def read_sagemaker(client: Any, endpoints: Iterable[Mapping[str, Any]]) -> list[Capacity]:
-    """Live instances of each endpoint's variant."""
+def lowest_lately(stack: str, now: datetime) -> float | None:
+    """The lowest burst rate of the last quarter of an hour."""
+    values = _recent(BURST, {"Stack": stack}, now, RISE_OVER, "Minimum")
+    return min(values) if values else None
+
+
+def _query(metric: str, dimensions: Mapping[str, str], period_s: int, statistic: str) -> dict[str, Any]:
+    listed = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+    named = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": listed}
+    return {"Id": "value", "MetricStat": {"Metric": named, "Period": period_s, "Stat": statistic}}
+
+
+def _recent(metric: str, dimensions: Mapping[str, str], now: datetime, over: timedelta, statistic: str) -> list[float]:
+    """Values of the last minutes, one a minute, newest first."""
+    answer = client("cloudwatch").get_metric_data(
+        MetricDataQueries=[_query(metric, dimensions, 60, statistic)],
+        StartTime=now - over,
+        # What was published within this very second is to count.
+        EndTime=now + timedelta(minutes=1),
+        ScanBy="TimestampDescending",
+    )
+    return [value for result in answer["MetricDataResults"] for value in result["Values"]]
+
+
+# Live capacity
+
+
+def read_live(config: Config) -> Live:
+    """Each source by itself: one that fails takes nothing from the others."""
+    sources: dict[str, Callable[[], list[Capacity]]] = {}
+    if config.sagemaker:
+        sources["sagemaker"] = lambda: read_sagemaker(client("sagemaker"), config)
+    if config.azure:
+        sources["azure_ml"] = lambda: read_azure(config, azure_api.token(secret(str(config.azure_secret))))
+    burst: list[Capacity] = []
+    failed: dict[str, Exception] = {}
+    for source, read in sources.items():
+        try:
+            burst += read()
+        except Exception as error:
+            failed[source] = error
+    return Live(tuple(burst), failed)
+
+
+def read_sagemaker(sagemaker: Any, config: Config) -> list[Capacity]:
+    """Live instances of every variant of each endpoint, at the price of the type that it really has."""
     found = []
-    for endpoint in endpoints:
-        answer = client.describe_endpoint(EndpointName=endpoint["endpoint"])
-        counts = {v["VariantName"]: v.get("CurrentInstanceCount") for v in answer.get("ProductionVariants", ())}
-        count = counts.get(endpoint["variant"])
-        if count is None:
-            raise CapacityError(f"endpoint {endpoint['endpoint']} does not report variant {endpoint['variant']}")
-        found.append(Capacity("sagemaker", count, endpoint["usd_per_hour"], endpoint["gpus"]))
+    for name in config.sagemaker:
+        endpoint = sagemaker.describe_endpoint(EndpointName=name)
+        live = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        types = {v["VariantName"]: v.get("InstanceType") for v in _variants(live)}
+        variants = _variants(endpoint)
+        if not variants:
+            raise CapacityError(f"endpoint {name} reports no variant")
+        for variant in variants:
+            count, instance_type = variant.get("CurrentInstanceCount"), types.get(variant["VariantName"])
+            if count is None or instance_type is None:
+                raise CapacityError(f"endpoint {name} does not report variant {variant['VariantName']}")
+            found.append(config.priced("sagemaker", instance_type, count))
     return found
 
 
-def azure_token(config: Config, secrets: Any) -> str:
-    """A Resource Manager token by client credentials."""
-    if not config.azure_secret:
-        raise CapacityError("Azure capacity is to be read and no credential is configured (azure_secret)")
-    credential = json.loads(secrets.get_secret_value(SecretId=config.azure_secret)["SecretString"])
-    form = urllib.parse.urlencode(
-        {
-            "grant_type": "client_credentials",
-            "client_id": credential["client_id"],
-            "client_secret": credential["client_secret"],
-            "scope": AZURE_SCOPE,
-        }
-    )
-    url = f"{config.azure_login_url}/{credential['tenant_id']}/oauth2/v2.0/token"
-    return _json(urllib.request.Request(url, data=form.encode()))["access_token"]
+def _variants(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*described.get("ProductionVariants", ()), *described.get("ShadowProductionVariants", ())]
 
 
-def read_azure(
-    config: Config, token: str, fetch: Callable[[urllib.request.Request], Any] | None = None
-) -> list[Capacity]:
+def read_azure(config: Config, bearer: str) -> list[Capacity]:
     """Live instances that Resource Manager reports at each ``url``."""
     found = []
     for item in config.azure:
-        request = urllib.request.Request(item["url"], headers={"Authorization": f"Bearer {token}"})
-        value = (fetch or _json)(request)
-        for key in item["field"]:
-            value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, int):
+        answer = azure_api.call(item["url"], bearer)
+        count, size = _at(answer, item["field"]), _at(answer, item["size"])
+        if not isinstance(count, int):
             raise CapacityError(f"{item['url']} does not report {'.'.join(item['field'])}")
-        found.append(Capacity("azure_ml", value, item["usd_per_hour"], item["gpus"]))
+        if not isinstance(size, str):
+            raise CapacityError(f"{item['url']} does not report {'.'.join(item['size'])}")
+        found.append(config.priced("azure_ml", size, count))
     return found
 
 
-def _json(request: urllib.request.Request) -> Any:
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        return json.load(answer)
+def _at(value: Any, path: Iterable[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def publish(cloudwatch: Any, stack: str, values: Iterable[tuple[str, float, str | None]]) -> None:
-    """Put ``(metric, value, site)`` with the dimensions ``Stack`` and, where there is one, ``Site``."""
+def live_private(config: Config, now: datetime) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """``{gpus, usd_per_hour}`` of the private site, and what went wrong. GPUs count while a model server on them is up,
+    as the cluster's own gateway says. Machines of one's own cost the same whether they work or not; ``elastic`` ones
+    cost what is up, and at least what the pool starts with."""
+    owned = config.private
+    usd_per_hour = owned["gpus"] * owned["usd_per_gpu_hour"]
+    configured = {"gpus": owned["gpus"], "usd_per_hour": usd_per_hour}
+    if not owned.get("gpus_per_server"):
+        return configured, {}
+    servers = _recent(SERVERS, {"Gateway": config.gateway}, now, FRESH, "Maximum")
+    if not servers:
+        return configured, {"private": CapacityError("the private cluster has not said how many servers it has")}
+    live = round(servers[0]) * owned["gpus_per_server"]
+    if owned.get("elastic"):
+        return {"gpus": live, "usd_per_hour": max(live, owned["gpus"]) * owned["usd_per_gpu_hour"]}, {}
+    return {"gpus": min(owned["gpus"], live), "usd_per_hour": usd_per_hour}, {}
+
+
+def tokens_of(config: Config, private: Mapping[str, Any], now: datetime) -> list[Value]:
+    """$/1 M tokens of the private site, whose vLLM servers count them; nothing where no token was counted."""
+    counted = _recent(TOKENS, {"Gateway": config.gateway}, now, FRESH, "Average") if config.gateway else []
+    per_hour = sum(counted) / len(counted) * 60 if counted else 0.0
+    if per_hour <= 0:
+        return []
+    return [Value(PER_TOKENS, private["usd_per_hour"] / per_hour * 1e6, {"Site": "private"})]
+
+
+def publish(cloudwatch: Any, stack: str, values: Iterable[Value]) -> None:
+    """Put them with the dimension ``Stack`` and their own."""
     data = []
-    for metric, value, site in values:
-        dimensions = [{"Name": "Stack", "Value": stack}]
-        if site:
-            dimensions.append({"Name": "Site", "Value": site})
-        data.append({"MetricName": metric, "Value": value, "Unit": "None", "Dimensions": dimensions})
+    for one in values:
+        dimensions = [{"Name": name, "Value": value} for name, value in {"Stack": stack, **one.dimensions}.items()]
+        data.append({"MetricName": one.metric, "Value": one.value, "Unit": "None", "Dimensions": dimensions})
     cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data)

@@ -1,7 +1,7 @@
 """The spill cut-off: closes classes one by one while a ceiling is passed, and opens them again when it is calm.
 
 A Lambda function, called by the alarms' topic and once a minute. It reads alarm states, decides, writes the SSM
-parameter that the gateways obey, and holds the burst endpoints at their minimum. Configuration: the JSON in
+parameter that the gateways obey, and holds the burst sites at their minimum. Configuration: the JSON in
 ``SPILLWAY_CUTOFF``, see :class:`Config`. Two alarms per ceiling make the hysteresis: ``ceilings`` fire above it,
 ``calm`` alarms fire above a share of it and so are ``OK`` only well below.
 """
@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from spillway.runtime import azure_api
+from spillway.runtime.aws_api import client, secret
 
 SAGEMAKER = "sagemaker"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
@@ -48,7 +51,8 @@ class State:
 @dataclass(frozen=True)
 class Config:
     """``ceilings`` and ``calm``: alarm names; ``targets``: ``{endpoint, variant, resource_id, minimum, class}`` each,
-    ``class`` being the one whose closing holds the endpoint at its minimum."""
+    ``class`` being the one whose closing holds the endpoint at its minimum; ``azure``: ``{deployment_url,
+    autoscale_url, minimum, class}`` each, with ``azure_secret``, the Secrets Manager ARN of who may change them."""
 
     parameter: str
     ceilings: tuple[str, ...]
@@ -58,27 +62,29 @@ class Config:
     reopen_after_s: int
     scale_to_minimum: bool
     targets: tuple[Mapping[str, Any], ...] = ()
+    azure: tuple[Mapping[str, Any], ...] = ()
+    azure_secret: str | None = None
 
     @classmethod
     def from_environment(cls) -> Config:
         values = json.loads(os.environ["SPILLWAY_CUTOFF"])
-        lists = {key: tuple(values[key]) for key in ("ceilings", "calm", "order", "targets")}
+        lists = {key: tuple(values.get(key, ())) for key in ("ceilings", "calm", "order", "targets", "azure")}
         return cls(**{**values, **lists})
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Decide and apply. Raises when a state cannot be read or a change fails; the next minute tries again."""
-    import boto3
-
     config = Config.from_environment()
-    ssm = boto3.client("ssm")
+    ssm = client("ssm")
     state = State.from_json(ssm.get_parameter(Name=config.parameter)["Parameter"]["Value"])
-    alarms = read_alarms(boto3.client("cloudwatch"), config.ceilings + config.calm)
+    alarms = read_alarms(client("cloudwatch"), config.ceilings + config.calm)
     decided = decide(state, alarms, config, datetime.now(UTC))
     if decided != state:
         ssm.put_parameter(Name=config.parameter, Value=decided.to_json(), Type="String", Overwrite=True)
         log.warning("spill cut-off: %s", decided.to_json())
-    hold_at_minimum(boto3.client("application-autoscaling"), boto3.client(SAGEMAKER), decided, config)
+    hold_at_minimum(client("application-autoscaling"), client(SAGEMAKER), decided, config)
+    if config.azure:
+        hold_azure_at_minimum(azure_api.token(secret(str(config.azure_secret))), decided, config)
     return json.loads(decided.to_json())
 
 
@@ -150,3 +156,15 @@ def _is_held(autoscaling: Any, resource_id: str) -> bool:
     )
     (target,) = answer["ScalableTargets"]
     return target.get("SuspendedState", {}).get("DynamicScalingOutSuspended", False)
+
+
+def hold_azure_at_minimum(bearer: str, state: State, config: Config) -> None:
+    """The same for Azure ML deployments: their autoscale setting is switched off and their count lowered."""
+    for target in config.azure:
+        hold = state.scale_to_minimum and target["class"] in state.closed
+        setting = azure_api.call(target["autoscale_url"], bearer)["properties"]
+        if setting.get("enabled", True) == hold:
+            # A change has to name the profiles, too.
+            azure_api.call(target["autoscale_url"], bearer, {"properties": {**setting, "enabled": not hold}})
+        if hold and azure_api.call(target["deployment_url"], bearer)["sku"]["capacity"] > target["minimum"]:
+            azure_api.call(target["deployment_url"], bearer, {"sku": {"capacity": target["minimum"]}})

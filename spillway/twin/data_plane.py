@@ -268,7 +268,13 @@ class DataPlane:
             region=region,
             state_dir=self._layout.state_dir / "functions",
         )
-        yield ProcessSpec("functions/runner", command, env=self._aws_environment(region), restart=True)
+        azure = self._layout.endpoints["azure"]
+        environment = {
+            **self._aws_environment(region),
+            "SPILLWAY_AZURE_ENDPOINT_URL": azure,
+            "SPILLWAY_AZURE_LOGIN_URL": azure,
+        }
+        yield ProcessSpec("functions/runner", command, env=environment, restart=True)
 
     def _aws_environment(self, region: str) -> dict[str, str]:
         return {

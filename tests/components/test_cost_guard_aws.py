@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.cost_guard.settings import CostSettings, PrivateCostSettings, instance_price
+from components.cost_guard.settings import CostSettings, instance_price
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.prices import PriceError
 from tests.support.recording import Recorded, context, of_type, record
@@ -17,12 +17,13 @@ ENDPOINT_ARN = "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/burst"
 
 
 def build(settings: dict[str, Any] | None = None, **changes: Any) -> list[Recorded]:
-    from components.cost_guard.aws import AwsCostGuard, AwsCostGuardArgs, SageMakerCapacity
+    from components.cost_guard.aws import AwsCostGuard, AwsCostGuardArgs, PrivateCapacity, SageMakerCapacity
 
     values: dict[str, Any] = {
         "settings": CostSettings(**(settings or {})),
         "region": "eu-west-1",
         "account_id": "123456789012",
+        "private": PrivateCapacity(gpus=8, usd_per_gpu_hour=0.5, gpus_per_server=1),
         "sagemaker": (
             SageMakerCapacity(
                 endpoint_name="burst",
@@ -51,6 +52,9 @@ def test_alarms_hold_the_thresholds() -> None:
     assert alarms["forecast-ceiling"]["metricName"] == "ForecastMonthDollars"
     assert alarms["signal-missing"]["treatMissingData"] == "breaching"
     assert all(alarms[name]["treatMissingData"] == "missing" for name in ("burst-ceiling", "burst-calm"))
+    assert (alarms["rise"]["metricName"], alarms["rise"]["threshold"]) == ("BurstDollarsPerHourRise", 10)
+    assert (alarms["price-missing"]["metricName"], alarms["price-missing"]["threshold"]) == ("PricesMissing", 0)
+    assert alarms["cutoff-dead-letters"]["dimensions"]["QueueName"] == "spillway-test-cost-cutoff-dead-letters"
 
 
 def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
@@ -60,7 +64,11 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
         "spillway/__init__.py",
         "spillway/runtime/__init__.py",
         "spillway/runtime/cost_signal.py",
+        "spillway/runtime/aws_api.py",
+        "spillway/runtime/azure_api.py",
     }
+    retries = of_type(resources, "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    assert [r.inputs["maximumRetryAttempts"] for r in retries] == [1, 1]
     for function in functions.values():
         assert function["deadLetterConfig"]["targetArn"]
         assert function["kmsKeyArn"]
@@ -76,7 +84,12 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
 def test_signal_knows_prices_and_cutoff_its_targets() -> None:
     functions = by_name(build({"prices": {"sagemaker/ml.g5.xlarge/eu-west-1": 1.1}}), "aws:lambda/function:Function")
     signal = json.loads(functions["signal"]["environment"]["variables"]["SPILLWAY_COST"])
-    assert signal["sagemaker"] == [{"endpoint": "burst", "variant": "primary", "usd_per_hour": 1.1, "gpus": 1}]
+    assert signal["sagemaker"] == ["burst"]
+    assert signal["prices"]["ml.g5.xlarge"] == [1.1, 1]
+    assert signal["prices"]["ml.g5.48xlarge"][1] == 8, "of types that somebody may put in their place, too"
+    assert signal["private"] == {"gpus": 8, "usd_per_gpu_hour": 0.5, "gpus_per_server": 1, "elastic": False}
+    # Lambda refuses more than 4 KB of environment.
+    assert len(functions["signal"]["environment"]["variables"]["SPILLWAY_COST"]) < 4000
     cutoff = json.loads(functions["cutoff"]["environment"]["variables"]["SPILLWAY_CUTOFF"])
     assert cutoff["order"] == ["P2", "P1"]
     assert cutoff["ceilings"] == ["spillway-test-cost-burst-ceiling", "spillway-test-cost-forecast-ceiling"]
@@ -88,7 +101,7 @@ def test_rights_are_no_wider_than_needed() -> None:
     for role in of_type(resources, "aws:iam/rolePolicy:RolePolicy"):
         for statement in json.loads(role.inputs["policy"])["Statement"]:
             assert "*" not in "".join(statement["Action"])
-    (cutoff,) = [r for r in of_type(resources, "aws:iam/rolePolicy:RolePolicy") if "cutoff" in r.name]
+    (cutoff,) = [r for r in of_type(resources, "aws:iam/rolePolicy:RolePolicy") if r.name.endswith("cutoff-rights")]
     statements = {s["Sid"]: s for s in json.loads(cutoff.inputs["policy"])["Statement"]}
     assert statements["Shrink"]["Resource"][0] == ENDPOINT_ARN
     assert statements["Parameter"]["Resource"] != "*"
@@ -119,18 +132,38 @@ def test_budget_and_its_optional_action() -> None:
     assert not of_type(build(), "aws:budgets/budgetAction:BudgetAction")
 
 
-def test_azure_needs_a_credential() -> None:
+def test_azure_is_counted_with_one_credential_and_lowered_with_another() -> None:
     from components.cost_guard.aws import AzureCapacity
 
+    manager = "https://management.azure.com"
     azure = (
-        AzureCapacity("https://management.azure.com/x", ("sku", "capacity"), "Standard_NC24ads_A100_v4", "eastus"),
+        AzureCapacity(
+            url=f"{manager}/x",
+            field=("sku", "capacity"),
+            size=("properties", "instanceType"),
+            vm_size="Standard_NC24ads_A100_v4",
+            region="eastus",
+            autoscale_url=f"{manager}/y",
+            minimum=1,
+        ),
     )
     with pytest.raises(ValueError, match="azure_secret_arn"):
         build(azure=azure)
     functions = by_name(build(azure=azure, azure_secret_arn="arn:secret"), "aws:lambda/function:Function")
     signal = json.loads(functions["signal"]["environment"]["variables"]["SPILLWAY_COST"])
-    assert signal["azure"][0]["usd_per_hour"] == 3.673
+    assert signal["prices"]["Standard_NC24ads_A100_v4"] == [3.673, 1]
     assert signal["azure_secret"] == "arn:secret"
+    assert len(functions["signal"]["environment"]["variables"]["SPILLWAY_COST"]) < 4000
+    assert "azure" not in json.loads(functions["cutoff"]["environment"]["variables"]["SPILLWAY_CUTOFF"])
+    both = by_name(
+        build(azure=azure, azure_secret_arn="arn:secret", azure_scaler_secret_arn="arn:scaler"),
+        "aws:lambda/function:Function",
+    )
+    cutoff = json.loads(both["cutoff"]["environment"]["variables"]["SPILLWAY_CUTOFF"])
+    assert cutoff["azure"] == [
+        {"deployment_url": f"{manager}/x", "autoscale_url": f"{manager}/y", "minimum": 1, "class": "P1"}
+    ]
+    assert cutoff["azure_secret"] == "arn:scaler"
 
 
 def test_own_price_of_an_unknown_type_needs_its_gpus() -> None:
@@ -139,14 +172,6 @@ def test_own_price_of_an_unknown_type_needs_its_gpus() -> None:
         instance_price(settings, "sagemaker", "ml.new.xlarge", "eu-west-1")
     known = CostSettings(prices={"sagemaker/ml.new.xlarge/eu-west-1": 2.0}, gpus={"ml.new.xlarge": 4})
     assert instance_price(known, "sagemaker", "ml.new.xlarge", "eu-west-1") == (2.0, 4)
-
-
-def test_private_price_is_amortised() -> None:
-    owned = PrivateCostSettings(
-        gpus=8, purchase_usd=160_000, years=4, power_kw=0, operation_usd_per_year=0
-    ).price_per_gpu_hour
-    assert owned == pytest.approx(160_000 / 4 / 8 / 8760)
-    assert PrivateCostSettings(usd_per_gpu_hour=0.9).price_per_gpu_hour == 0.9
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_name_points_to_the_profile_in_our_zone_or_theirs() -> None:
 
 
 def test_heartbeat_alarm_is_breached_by_silence() -> None:
-    alarm = one(build({"heartbeat_stale_after_s": 90}), "aws:cloudwatch/metricAlarm:MetricAlarm")
+    alarms = of_type(build({"heartbeat_stale_after_s": 90}), "aws:cloudwatch/metricAlarm:MetricAlarm")
+    (alarm,) = [r.inputs for r in alarms if r.name == "spillway-test-heartbeat"]
     assert alarm["treatMissingData"] == "breaching"
     assert (alarm["period"], alarm["evaluationPeriods"]) == (60, 2)
     assert alarm["alarmActions"] == alarm["okActions"] == [TOPIC]

@@ -1,4 +1,4 @@
-"""The cost signal: the sums, and no zero for what could not be read."""
+"""The cost signal: the sums, live types and counts, and no zero for what could not be read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spillway.runtime import cost_signal
+from spillway.runtime import azure_api, cost_signal
 from spillway.runtime.cost_signal import (
     Capacity,
     CapacityError,
     Config,
+    PriceMissingError,
     compute,
     hours_left,
     read_azure,
@@ -22,15 +24,24 @@ from spillway.runtime.cost_signal import (
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-PRIVATE = {"gpus": 8, "usd_per_gpu_hour": 0.5}
+PRIVATE = {"gpus": 8, "usd_per_hour": 4.0}
+OWNED = {"gpus": 8, "usd_per_gpu_hour": 0.5, "gpus_per_server": None}
+CHEAP, DEAR = "ml.g4dn.xlarge", "ml.p3.16xlarge"
+CONFIG = Config("prod", OWNED, prices={CHEAP: (2.0, 1), DEAR: (20.0, 8)}, sagemaker=("burst",), ceiling=10.0)
 
 
 class SageMaker:
-    def __init__(self, variants: list[dict[str, Any]]) -> None:
+    """One endpoint. ``variants``: name -> (live instances, type)."""
+
+    def __init__(self, **variants: tuple[int | None, str]) -> None:
         self.variants = variants
 
     def describe_endpoint(self, **_: Any) -> dict[str, Any]:
-        return {"ProductionVariants": self.variants}
+        listed = [{"VariantName": n, "CurrentInstanceCount": c} for n, (c, _) in self.variants.items()]
+        return {"EndpointConfigName": "live", "ProductionVariants": listed}
+
+    def describe_endpoint_config(self, **_: Any) -> dict[str, Any]:
+        return {"ProductionVariants": [{"VariantName": n, "InstanceType": t} for n, (_, t) in self.variants.items()]}
 
 
 def test_signal_adds_price_times_live_instances() -> None:
@@ -43,6 +54,18 @@ def test_signal_adds_price_times_live_instances() -> None:
     )
 
 
+capacities = st.builds(
+    Capacity, st.sampled_from(["sagemaker", "azure_ml"]), st.integers(0, 50), st.floats(0.01, 100), st.integers(1, 8)
+)
+
+
+@given(st.lists(capacities, max_size=6), capacities)
+def test_more_capacity_never_lowers_what_drives_the_cutoff(live: list[Capacity], added: Capacity) -> None:
+    before, after = (compute(PRIVATE, those, 10.0, NOW) for those in (live, [*live, added]))
+    assert after.burst_per_hour >= before.burst_per_hour
+    assert after.forecast_month >= before.forecast_month
+
+
 def test_site_at_zero_has_no_price_per_gpu() -> None:
     assert set(compute(PRIVATE, [Capacity("sagemaker", 0, 2.0, 1)], 0, NOW).per_gpu_hour) == {"private", "blended"}
 
@@ -52,44 +75,153 @@ def test_hours_left_ends_with_the_month() -> None:
     assert hours_left(datetime(2028, 2, 1, tzinfo=UTC)) == 29 * 24
 
 
-def test_sagemaker_capacity_is_the_current_count_or_an_error() -> None:
-    wanted = [{"endpoint": "e", "variant": "primary", "usd_per_hour": 2.0, "gpus": 1}]
-    live = read_sagemaker(SageMaker([{"VariantName": "primary", "CurrentInstanceCount": 0}]), wanted)
-    assert live == [Capacity("sagemaker", 0, 2.0, 1)]
-    with pytest.raises(CapacityError, match="does not report variant primary"):
-        read_sagemaker(SageMaker([]), wanted)
+def test_every_variant_counts_at_the_type_that_it_really_has() -> None:
+    live = read_sagemaker(SageMaker(primary=(2, CHEAP), byhand=(1, DEAR)), CONFIG)
+    assert live == [Capacity("sagemaker", 2, 2.0, 1), Capacity("sagemaker", 1, 20.0, 8)]
 
 
-def test_azure_capacity_is_the_named_field_or_an_error() -> None:
-    config = Config(
-        "s", PRIVATE, azure=({"url": "https://a/x", "field": ["sku", "capacity"], "usd_per_hour": 3, "gpus": 1},)
-    )
-    assert read_azure(config, "token", lambda _: {"sku": {"capacity": 2}}) == [Capacity("azure_ml", 2, 3, 1)]
+def test_capacity_that_is_not_reported_or_has_no_price_is_an_error() -> None:
+    for broken in (SageMaker(), SageMaker(primary=(None, CHEAP))):
+        with pytest.raises(CapacityError, match="reports? no variant|does not report variant"):
+            read_sagemaker(broken, CONFIG)
+    with pytest.raises(PriceMissingError, match=r"1 ml\.new\.xlarge"):
+        read_sagemaker(SageMaker(primary=(1, "ml.new.xlarge")), CONFIG)
+    assert read_sagemaker(SageMaker(primary=(0, "ml.new.xlarge")), CONFIG) == [Capacity("sagemaker", 0, 0.0, 0)]
+
+
+AZURE = (
+    {"url": "https://management.azure.com/x", "field": ["sku", "capacity"], "size": ["properties", "instanceType"]},
+)
+
+
+def test_azure_capacity_is_the_named_fields_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [
+        {"sku": {"capacity": 2}, "properties": {"instanceType": "T4"}},
+        {"sku": None, "properties": {"instanceType": "T4"}},
+        {"sku": {"capacity": 2}},
+    ]
+    monkeypatch.setattr(azure_api, "call", lambda *_: answers.pop(0))
+    config = Config("s", OWNED, azure=AZURE, prices={"T4": (3.0, 1)})
+    assert read_azure(config, "token") == [Capacity("azure_ml", 2, 3.0, 1)]
     with pytest.raises(CapacityError, match=r"sku\.capacity"):
-        read_azure(config, "token", lambda _: {"sku": None})
+        read_azure(config, "token")
+    with pytest.raises(CapacityError, match=r"properties\.instanceType"):
+        read_azure(config, "token")
 
 
-@mock_aws
-def test_failed_read_publishes_an_error_and_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    config = {
+# The function as a whole
+
+
+def endpoint(instance_type: str = CHEAP, count: int = 1) -> None:
+    client = boto3.client("sagemaker")
+    role = "arn:aws:iam::123456789012:role/r"
+    client.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": "i"})
+    variant = {"VariantName": "primary", "ModelName": "m", "InstanceType": instance_type, "InitialInstanceCount": count}
+    client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName="burst", EndpointConfigName="c")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    prices = {CHEAP: [2.0, 1], DEAR: [20.0, 8]}
+    values = {
         "stack": "prod",
-        "private": PRIVATE,
-        "sagemaker": [{"endpoint": "gone", "variant": "primary", "usd_per_hour": 2.0, "gpus": 1}],
+        "gateway": "g",
+        "private": OWNED,
+        "prices": prices,
+        "sagemaker": ["burst"],
+        "ceiling": 10,
     }
-    monkeypatch.setenv("SPILLWAY_COST", json.dumps(config))
-    with pytest.raises(Exception, match="gone"):
-        cost_signal.handler({}, None)
-    metrics = boto3.client("cloudwatch").list_metrics(Namespace="Spillway")["Metrics"]
-    assert [metric["MetricName"] for metric in metrics] == ["CostSignalErrors"]
+    monkeypatch.setenv("SPILLWAY_COST", json.dumps({**values, **changes}))
+    return cost_signal.handler({}, None)
 
 
-@mock_aws
-def test_signal_is_published_per_stack_and_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    monkeypatch.setenv("SPILLWAY_COST", json.dumps({"stack": "prod", "private": PRIVATE}))
-    assert cost_signal.handler({}, None)["burst"] == 0
-    metrics = boto3.client("cloudwatch").list_metrics(Namespace="Spillway")["Metrics"]
-    found = {(m["MetricName"], frozenset((d["Name"], d["Value"]) for d in m["Dimensions"])) for m in metrics}
-    assert ("BurstDollarsPerHour", frozenset({("Stack", "prod")})) in found
-    assert ("DollarsPerGpuHour", frozenset({("Stack", "prod"), ("Site", "blended")})) in found
+def published() -> dict[tuple[str, ...], float]:
+    """Newest value by metric and what it says besides the stack."""
+    metrics = boto3.client("cloudwatch")
+    found: dict[tuple[str, ...], float] = {}
+    for metric in metrics.list_metrics(Namespace="Spillway")["Metrics"]:
+        others = [d["Value"] for d in metric["Dimensions"] if d["Name"] not in ("Stack", "Gateway")]
+        data = metrics.get_metric_statistics(
+            Namespace="Spillway",
+            MetricName=metric["MetricName"],
+            Dimensions=metric["Dimensions"],
+            StartTime=datetime(2020, 1, 1, tzinfo=UTC),
+            EndTime=datetime(2100, 1, 1, tzinfo=UTC),
+            Period=86400,
+            Statistics=["Maximum"],
+        )["Datapoints"]
+        found[(metric["MetricName"], *others)] = max(point["Maximum"] for point in data)
+    return found
+
+
+def test_signal_is_published_per_stack_and_site(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(count=2)
+    assert run(monkeypatch)["burst"] == 4.0
+    values = published()
+    assert values["BurstDollarsPerHour",] == 4.0
+    assert values["DollarsPerGpuHour", "blended"] == pytest.approx(8 / 10)
+    assert values["CostSignalErrors",] == 0
+    assert values["CostSourceErrors", "sagemaker"] == 0
+    assert ("DollarsPerMillionTokens", "private") not in values, "no tokens were counted, so there is no price of one"
+    assert ("BurstDollarsPerHourRise",) not in values, "there was nothing before"
+
+
+def test_a_rise_is_told(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(count=1)
+    run(monkeypatch)
+    wanted = [{"VariantName": "primary", "DesiredInstanceCount": 6}]
+    boto3.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="burst", DesiredWeightsAndCapacities=wanted
+    )
+    run(monkeypatch)
+    assert published()["BurstDollarsPerHourRise",] == 10.0
+
+
+def test_a_failed_read_names_its_source_and_publishes_no_total(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    with pytest.raises(CapacityError, match="azure_ml"):
+        run(monkeypatch, azure=list(AZURE), azure_secret="arn:aws:secretsmanager:eu-west-1:123456789012:secret:gone")
+    values = published()
+    assert values["CostSignalErrors",] == 1
+    assert (values["CostSourceErrors", "azure_ml"], values["CostSourceErrors", "sagemaker"]) == (1, 0)
+    assert not {"BurstDollarsPerHour", "ForecastMonthDollars"} & {key[0] for key in values}
+
+
+def test_what_is_known_is_told_where_it_alone_is_above_the_ceiling(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(DEAR, 3)
+    with pytest.raises(CapacityError):
+        run(monkeypatch, azure=list(AZURE), azure_secret="arn:aws:secretsmanager:eu-west-1:123456789012:secret:gone")
+    assert published()["BurstDollarsPerHour",] == 60.0
+
+
+def test_a_missing_price_has_its_own_metric(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint("ml.p3.2xlarge")
+    with pytest.raises(CapacityError, match="price is not known"):
+        run(monkeypatch)
+    assert published()["PricesMissing",] == 1
+
+
+def tell(**values: float) -> None:
+    dimensions = [{"Name": "Gateway", "Value": "g"}]
+    data = [{"MetricName": name, "Value": value, "Dimensions": dimensions} for name, value in values.items()]
+    boto3.client("cloudwatch").put_metric_data(Namespace="Spillway", MetricData=data)
+
+
+def test_the_private_cluster_says_what_is_up(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    counted = {**OWNED, "gpus_per_server": 2}
+    with pytest.raises(CapacityError, match="has not said"):
+        run(monkeypatch, private=counted)
+    tell(PrivateServers=3)
+    assert run(monkeypatch, private=counted)["per_gpu"]["private"] == pytest.approx(4 / 6), "two GPUs of eight are down"
+    tell(PrivateServers=4)
+    elastic = run(monkeypatch, private={**counted, "gpus": 2, "elastic": True})
+    assert elastic["per_gpu"]["private"] == 0.5, "paid by the node"
+
+
+def test_tokens_that_the_private_cluster_counts_have_a_price(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    tell(PrivateTokensPerMinute=100_000)
+    run(monkeypatch)
+    # 4 $/h for 6 million tokens an hour.
+    assert published()["DollarsPerMillionTokens", "private"] == pytest.approx(4 / 6)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from spillway.runtime.cutoff import Config, State, decide, hold_at_minimum, read_alarms
+from spillway.runtime import azure_api
+from spillway.runtime.cutoff import Config, State, decide, hold_at_minimum, hold_azure_at_minimum, read_alarms
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TARGET = {
@@ -116,3 +118,38 @@ def test_open_class_keeps_growing_and_a_reopened_one_may_again() -> None:
     held = Autoscaling(held=True)
     hold_at_minimum(held, sagemaker, State(), CONFIG)
     assert held.held is False
+
+
+class Azure:
+    """A Resource Manager with one deployment and its autoscale setting."""
+
+    def __init__(self, capacity: int) -> None:
+        self.state: dict[str, dict[str, Any]] = {
+            "deployment": {"sku": {"capacity": capacity}},
+            "autoscale": {"properties": {"enabled": True, "profiles": [{"name": "gpu"}]}},
+        }
+        self.changes: list[str] = []
+
+    def call(self, url: str, bearer: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if body is not None:
+            self.changes.append(url)
+            self.state[url] = body
+        return self.state[url]
+
+
+AZURE = {"deployment_url": "deployment", "autoscale_url": "autoscale", "minimum": 1, "class": "P1"}
+
+
+def test_azure_is_held_at_its_minimum_and_may_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    azure = Azure(capacity=3)
+    monkeypatch.setattr(azure_api, "call", azure.call)
+    config = replace(CONFIG, azure=(AZURE,))
+    hold_azure_at_minimum("token", since(0, "P2"), config)
+    assert azure.changes == [], "P1 is still open"
+    hold_azure_at_minimum("token", since(0, "P2", "P1"), config)
+    assert azure.state["deployment"] == {"sku": {"capacity": 1}}
+    assert azure.state["autoscale"] == {"properties": {"enabled": False, "profiles": [{"name": "gpu"}]}}
+    hold_azure_at_minimum("token", since(0, "P2", "P1"), config)
+    assert len(azure.changes) == 2, "nothing left to do"
+    hold_azure_at_minimum("token", State(), config)
+    assert azure.state["autoscale"]["properties"]["enabled"] is True

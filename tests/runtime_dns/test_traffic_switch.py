@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from spillway.runtime import traffic_switch
+from spillway.runtime import aws_api, azure_api, traffic_switch
 
 ALARM = "spillway-test-gateway-heartbeat"
 CREDENTIAL = {"tenant_id": "tenant", "client_id": "client", "client_secret": "s3cret"}
@@ -107,10 +107,12 @@ def cloudwatch(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             "alarm": ALARM,
             "endpoint_url": f"{azure.url}{ENDPOINT}?api-version=1",
             "secret": secret["ARN"],
-            "login_url": azure.url,
         }
+        monkeypatch.setenv("SPILLWAY_AZURE_LOGIN_URL", azure.url)
+        aws_api.client.cache_clear()
         monkeypatch.setenv("SPILLWAY_SWITCH", json.dumps(config))
         yield client
+    aws_api.client.cache_clear()
 
 
 def say(cloudwatch: Any, state: str) -> None:
@@ -163,7 +165,8 @@ def test_a_missing_alarm_is_named(cloudwatch: Any) -> None:
         traffic_switch.handler({}, None)
 
 
-def test_wrong_credential_is_refused_without_being_shown(azure: Azure) -> None:
+def test_wrong_credential_is_refused_without_being_shown(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLWAY_AZURE_LOGIN_URL", azure.url)
     with pytest.raises(HTTPError) as refused:
-        traffic_switch.token({**CREDENTIAL, "client_secret": "wrong-one"}, azure.url)
+        azure_api.token({**CREDENTIAL, "client_secret": "wrong-one"})
     assert "wrong-one" not in str(refused.value)

@@ -60,7 +60,7 @@ BAD = [
     Bad("a misspelt key in a list", {f"{S}gateway.clients.0.max_clas": "P0"}, "gateway.clients[0].max_clas", "an unknown key", "did you mean max_class?"),
     Bad("a misspelt namespace", {"spilway:tags": {"a": "b"}}, "spilway:tags", "an unknown namespace", "did you mean spillway?"),
     Bad("no owner", {f"{S}owner": REMOVE}, "owner", "nothing", "Team that answers for the stack"),
-    Bad("no price of an owned node", {f"{S}private_cluster.dollars_per_node_hour": REMOVE}, "private_cluster.dollars_per_node_hour", "nothing", "What one GPU node costs an hour"),
+    Bad("no price of an owned node", {f"{S}private_cluster.dollars_per_node_hour": REMOVE}, "private_cluster", "kind", "exactly one of dollars_per_node_hour and owned"),
     Bad("no kind", {f"{S}private_cluster.kind": REMOVE}, "private_cluster.kind", "nothing", "allowed: eks, aks, existing"),
     # Values that do not exist
     Bad("an unknown kind", {f"{S}private_cluster.kind": "gke"}, "private_cluster.kind", "'gke'", "allowed: eks, aks, existing"),

@@ -1,6 +1,7 @@
 """Alarm evaluation over the metrics that moto holds: states with reasons, history, actions.
 
-Windows end now, instead of at a full period, so that the twin sees an alarm within a second of its cause.
+Windows end now, instead of at a full period, so that the twin sees an alarm within a second of its cause. Periods are
+the twin's own (``spillway.twin.clock``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from spillway.twin.aws.alarm_rules import RuleError, parse_rule
 from spillway.twin.aws.metric_math import MathError, Series, evaluate
+from spillway.twin.clock import real_seconds
 
 _LOG = logging.getLogger(__name__)
 _KEEP = timedelta(hours=3)
@@ -126,7 +128,7 @@ class Evaluator:
         if not alarm.metric_data_queries:
             dimensions = tuple(sorted((d.name, d.value) for d in alarm.dimensions))
             points = data.get((alarm.namespace, alarm.metric_name, dimensions), [])
-            return series(points, alarm.statistic or alarm.extended_statistic, float(alarm.period), count)
+            return series(points, alarm.statistic or alarm.extended_statistic, real_seconds(float(alarm.period)), count)
         found: dict[str, Series] = {}
         wanted = None
         for query in sorted(alarm.metric_data_queries, key=lambda q: q.expression is not None):
@@ -134,7 +136,7 @@ class Evaluator:
                 metric, stat = query.metric_stat.metric, query.metric_stat
                 dimensions = tuple(sorted((d.name, d.value) for d in metric.dimensions))
                 points = data.get((metric.namespace, metric.metric_name, dimensions), [])
-                found[query.id] = series(points, stat.stat, float(stat.period), count)
+                found[query.id] = series(points, stat.stat, real_seconds(float(stat.period)), count)
             else:
                 found[query.id] = evaluate(query.expression, found, count)
             if query.return_data in (True, "true", "True", None):

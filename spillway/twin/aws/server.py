@@ -4,7 +4,8 @@
 
 - ``GET /_spillway/health`` -> ``{"boot_id": "..."}``, new at each start: all memory is lost with the process
 - ``GET /_spillway/route53/health`` -> each health check's ``healthy``, ``type`` and ``reason``, by id
-- ``GET /_spillway/invocations?after=N`` -> ``{"invocations": [...]}``: Lambda calls to be made, numbered from 1
+- ``GET /_spillway/invocations?after=N&wait=S`` -> ``{"invocations": [...]}``: Lambda calls to be made, numbered from 1;
+  answers after ``S`` seconds at the latest, or as soon as there is one
 - ``GET /_spillway/code/REGION/NAME`` -> a Lambda function's archive, which moto gives nobody
 """
 
@@ -42,11 +43,11 @@ class Invocations:
 
     def __init__(self) -> None:
         self._items: list[dict[str, Any]] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def add(self, function: str, payload: Any, source: str) -> None:
         """``function``: name or ARN. ``source``: ``sns``, ``alarm``, ``sqs`` or ``invoke``."""
-        with self._lock:
+        with self._changed:
             self._items.append(
                 {
                     "number": len(self._items) + 1,
@@ -56,10 +57,12 @@ class Invocations:
                     "time": datetime.now(UTC).isoformat(),
                 }
             )
+            self._changed.notify_all()
 
-    def after(self, number: int) -> list[dict[str, Any]]:
-        """Those with a number above ``number``."""
-        with self._lock:
+    def after(self, number: int, wait_s: float = 0.0) -> list[dict[str, Any]]:
+        """Those with a number above ``number``; waits for the first one."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._items) > number, timeout=wait_s)
             return self._items[number:]
 
 
@@ -128,10 +131,11 @@ class Application:
             return _json(judge_health_checks(ACCOUNT, self.filled.health_checks(), self._known_health))
         if route == "invocations":
             query = dict(pair.partition("=")[::2] for pair in environ.get("QUERY_STRING", "").split("&"))
-            after = query.get("after", "0")
-            if not after.isdigit():
-                return _json({"error": f"after must be a number, not {after!r}"}, 400)
-            return _json({"invocations": self.invocations.after(int(after))})
+            after, wait = query.get("after", "0"), query.get("wait", "0")
+            for name, given in (("after", after), ("wait", wait)):
+                if not given.isdigit():
+                    return _json({"error": f"{name} must be a number, not {given!r}"}, 400)
+            return _json({"invocations": self.invocations.after(int(after), min(int(wait), 20))})
         if route.startswith("code/"):
             return _function_code(route)
         return _json({"error": f"no such route: {route}"}, 404)

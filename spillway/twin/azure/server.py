@@ -35,6 +35,7 @@ class Api:
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[_errors])
         app.router.add_get("/_spillway/health", self.health)
         app.router.add_get("/subscriptions", self.subscriptions)
+        app.router.add_post("/{tenant}/oauth2/v2.0/token", self.token)
         app.router.add_get("/_blob/{account}/{container}", self.blob_names)
         app.router.add_route("*", "/_blob/{account}/{container}/{name:.+}", self.blob)
         app.router.add_route("*", "/{path:.+}", self.resource)
@@ -42,6 +43,14 @@ class Api:
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"boot_id": self.boot_id})
+
+    async def token(self, request: web.Request) -> web.Response:
+        """A log-in by client credentials: well-formed ones are believed, and no resource asks for the token."""
+        form = await request.post()
+        wanted = ("client_id", "client_secret", "scope")
+        if form.get("grant_type") != "client_credentials" or any(not form.get(key) for key in wanted):
+            return web.json_response({"error": "invalid_request"}, status=400)
+        return web.json_response({"token_type": "Bearer", "expires_in": 3599, "access_token": uuid.uuid4().hex})
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         found = self.manager.subscriptions()

@@ -1,8 +1,8 @@
-"""Calls one deployed function once, as its cloud would: its own files first, the repository's never.
+"""One deployed function's warm environment: its own files first, the repository's never.
 
-``python -P function_call.py HANDLER`` with the function's folder in ``PYTHONPATH`` and the event as JSON on standard
-input; the result goes to standard output as JSON on the last line. Imports nothing of Spillway: what is tested is what
-was deployed.
+``python -P function_call.py HANDLER`` with the function's folder in ``PYTHONPATH``. Each line on standard input is an
+event, each line on standard output its answer: ``{"value": ...}`` or ``{"error": "..."}``, both JSON. What the function
+prints goes to standard error. Imports nothing of Spillway: what is tested is what was deployed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+import traceback
 import uuid
 from pathlib import Path
 
@@ -42,10 +43,17 @@ def _module_of(finder: object) -> str:
 
 def main() -> None:
     forget_the_repository()
+    answers, sys.stdout = sys.stdout, sys.stderr
     module, _, name = sys.argv[1].rpartition(".")
-    handler = getattr(importlib.import_module(module), name)
-    result = handler(json.load(sys.stdin), Context())
-    print(json.dumps(result, default=str))
+    handler = None
+    for line in sys.stdin:
+        try:
+            # A module that cannot be imported fails each call, as it does in Lambda.
+            handler = handler or getattr(importlib.import_module(module), name)
+            answer = {"value": handler(json.loads(line), Context())}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer, default=str), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Runs the deployed Lambda functions: on their schedules, and when an alarm, a topic, a queue or a caller asks.
 
-Each call is a process of its own with the deployed archive, the function's environment and its time limit. Results and
-errors go to this process's log. Schedules: EventBridge rules with ``rate(...)``, first run at once; ``cron(...)`` is
-told and left out.
+Each function is a process of its own with the deployed archive, the function's environment and its time limit; it stays
+warm for the next call, as in Lambda, and is replaced when its code or environment changed, or a call ran out of time.
+Results and errors go to this process's log. Schedules: EventBridge Scheduler's and EventBridge rules with ``rate(...)``
+in the twin's minutes, first run at once; ``cron(...)`` is told and left out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import json
 import logging
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,13 +32,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from spillway.twin.clock import real_seconds
 from spillway.twin.site import aws_client
 
-POLL_S: Final = 1.0
+WAIT_S: Final = 1
+"""Seconds that the emulated AWS may wait for somebody to ask for a call."""
 SCHEDULES_S: Final = 5.0
 """Seconds between looks at the schedules."""
-AT_ONCE: Final = 2
-"""Calls at the same time: the twin shares its cores with three model servers."""
+AT_ONCE: Final = 4
+"""Calls at the same time, of different functions."""
 KEPT: Final = ("PATH", "HOME", "LANG", "SPILLWAY_TWIN")
 _UNITS: Final = {"minute": 60, "hour": 3600, "day": 86400}
 
@@ -82,7 +88,9 @@ class Deployment:
         self._folder = folder
         self._lambda = aws_client("lambda", endpoint, region)
         self._events = aws_client("events", endpoint, region)
+        self._scheduler = aws_client("scheduler", endpoint, region)
         self._told: set[str] = set()
+        self._folders: dict[str, Path] = {}
 
     def function(self, name: str) -> Function:
         """Raises botocore's ``ResourceNotFoundException`` when it is gone, ``OSError`` when its code cannot be had."""
@@ -93,29 +101,45 @@ class Deployment:
             timeout_s=float(found["Timeout"]),
             memory_mb=found["MemorySize"],
             variables=found.get("Environment", {}).get("Variables", {}),
-            folder=self._unpacked(name),
+            folder=self._unpacked(name, found["CodeSha256"]),
         )
 
     def schedules(self) -> Iterator[Schedule]:
+        """Of EventBridge Scheduler, and of EventBridge's older rules."""
+        for listed in self._scheduler.get_paginator("list_schedules").paginate().search("Schedules[]"):
+            found = self._scheduler.get_schedule(Name=listed["Name"], GroupName=listed["GroupName"])
+            name = f"{listed['GroupName']}/{listed['Name']}"
+            period = self._period(name, found["ScheduleExpression"]) if found["State"] == "ENABLED" else None
+            function = _function_name(found["Target"]["Arn"])
+            if period and function:
+                yield Schedule(name, function, period, _event(found["Arn"], found["Target"]))
         for rule in self._events.list_rules()["Rules"]:
             expression = rule.get("ScheduleExpression", "")
-            if rule.get("State") != "ENABLED" or not expression:
-                continue
-            period = period_of(expression)
-            if period is None:
-                self._tell(f"rule {rule['Name']}: {expression} is recorded and not run")
-                continue
-            for target in self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
+            period = self._period(rule["Name"], expression) if rule.get("State") == "ENABLED" and expression else None
+            for target in self._events.list_targets_by_rule(Rule=rule["Name"])["Targets"] if period else ():
                 function = _function_name(target["Arn"])
-                if function:
+                if period and function:
                     yield Schedule(f"{rule['Name']}/{target['Id']}", function, period, _event(rule["Arn"], target))
 
+    def _period(self, name: str, expression: str) -> float | None:
+        period = period_of(expression)
+        if period is None:
+            self._tell(f"schedule {name}: {expression} is recorded and not run")
+        return period
+
     def invocations(self, after: int) -> list[dict[str, Any]]:
-        """What somebody asked for since call number ``after``."""
-        with urllib.request.urlopen(f"{self._endpoint}/_spillway/invocations?after={after}", timeout=10) as answer:
+        """What somebody asked for since call number ``after``. Waits a moment for it."""
+        address = f"{self._endpoint}/_spillway/invocations?after={after}&wait={WAIT_S}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
             return json.load(answer)["invocations"]
 
-    def _unpacked(self, name: str) -> Path:
+    def _unpacked(self, name: str, code: str) -> Path:
+        """The folder of this code, fetched when it is not there yet."""
+        if code not in self._folders:
+            self._folders[code] = self._fetched(name)
+        return self._folders[code]
+
+    def _fetched(self, name: str) -> Path:
         with urllib.request.urlopen(f"{self._endpoint}/_spillway/code/{self._region}/{name}", timeout=30) as answer:
             archive = answer.read()
         folder = self._folder / hashlib.sha256(archive).hexdigest()
@@ -136,51 +160,101 @@ class Deployment:
             log.warning(message)
 
 
-def call(function: Function, payload: Any, environment: dict[str, str]) -> CallResult:
-    """Run it to its end or its time limit. ``environment``: credentials and the address of the emulated AWS."""
-    started = time.monotonic()
-    # The function's own variables never win over where its calls go.
-    variables = {
-        **{name: os.environ[name] for name in KEPT if name in os.environ},
-        **function.variables,
-        **environment,
-        "PYTHONPATH": str(function.folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        "SPILLWAY_FUNCTION_TIMEOUT": str(function.timeout_s),
-    }
-    script = Path(__file__).with_name("function_call.py")
-    command = [sys.executable, "-P", str(script), function.handler]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(payload),
-            capture_output=True,
-            text=True,
+class Warm:
+    """A function's process, between calls. ``environment``: credentials and the addresses of the emulated clouds."""
+
+    def __init__(self, function: Function, environment: dict[str, str]) -> None:
+        self.function = function
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        # The function's own variables never win over where its calls go.
+        variables = {
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            **function.variables,
+            **environment,
+            "PYTHONPATH": str(function.folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+            "SPILLWAY_FUNCTION_TIMEOUT": str(function.timeout_s),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("function_call.py")), function.handler],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
             env=variables,
             cwd=function.folder,
-            timeout=function.timeout_s,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        message = f"Task timed out after {function.timeout_s:.2f} seconds"
-        return CallResult(function.name, time.monotonic() - started, error=message)
-    seconds = time.monotonic() - started
-    if done.returncode:
-        return CallResult(function.name, seconds, error=done.stderr.strip()[-2000:] or f"exit {done.returncode}")
-    return CallResult(function.name, seconds, json.loads(done.stdout.strip().splitlines()[-1]))
+
+    def fits(self, function: Function) -> bool:
+        """Whether it is alive, and what it runs is what is deployed."""
+        return self._process.poll() is None and self.function == function
+
+    def call(self, payload: Any) -> CallResult:
+        """To its end or its time limit; after that the process is gone."""
+        name, started = self.function.name, time.monotonic()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(payload).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return self._broken(started)
+        ready, _, _ = select.select([self._process.stdout], [], [], self.function.timeout_s)
+        if not ready:
+            self.end()
+            message = f"Task timed out after {self.function.timeout_s:.2f} seconds"
+            return CallResult(name, time.monotonic() - started, error=message)
+        line = self._process.stdout.readline()
+        if not line:
+            return self._broken(started)
+        answer = json.loads(line)
+        error = answer.get("error", "").strip()[-2000:]
+        return CallResult(name, time.monotonic() - started, answer.get("value"), error)
+
+    def _broken(self, started: float) -> CallResult:
+        self.end()
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip()[-2000:]
+        code = self._process.returncode
+        return CallResult(self.function.name, time.monotonic() - started, error=said or f"exit {code}")
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Environments:
+    """The warm processes, one for each function. One function is never called twice at once."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._warm: dict[str, Warm] = {}
+
+    def call(self, function: Function, payload: Any) -> CallResult:
+        warm = self._warm.get(function.name)
+        if warm is None or not warm.fits(function):
+            if warm is not None:
+                warm.end()
+            warm = self._warm[function.name] = Warm(function, self._environment)
+        return warm.call(payload)
+
+    def end(self) -> None:
+        for warm in self._warm.values():
+            warm.end()
+        self._warm.clear()
 
 
 class Runner:
-    """Looks for what is due and has it called. One function is never called twice at once."""
+    """Looks for what is due and has it called."""
 
     def __init__(self, deployment: Deployment, environment: dict[str, str]) -> None:
         self._deployment = deployment
-        self._environment = environment
+        self._environments = Environments(environment)
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._last_run: dict[str, float] = {}
-        self._busy: set[str] = set()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._waiting: set[str] = set()
         self._after = 0
         self._schedules: list[Schedule] = []
         self._looked = float("-inf")
@@ -191,29 +265,36 @@ class Runner:
             self._schedules = list(self._deployment.schedules())
             self._looked = now
         for schedule in self._schedules:
-            due = self._last_run.get(schedule.name, float("-inf")) + schedule.period_s
-            if now >= due and schedule.function not in self._busy:
+            due = self._last_run.get(schedule.name, float("-inf")) + real_seconds(schedule.period_s)
+            # A minute that finds the last one still waiting is left out.
+            if now >= due and schedule.name not in self._waiting:
                 self._last_run[schedule.name] = now
-                self._submit(schedule.function, schedule.payload(), "schedule")
+                self._waiting.add(schedule.name)
+                self._pool.submit(self._scheduled, schedule)
         for asked in self._deployment.invocations(self._after):
             self._after = asked["number"]
-            self._submit(asked["function"], asked["payload"], asked["source"])
+            self._pool.submit(self._call, asked["function"], asked["payload"], asked["source"])
 
-    def _submit(self, name: str, payload: Any, source: str) -> None:
-        self._busy.add(name)
-        self._pool.submit(self._call, name, payload, source)
+    def end(self) -> None:
+        self._pool.shutdown()
+        self._environments.end()
+
+    def _scheduled(self, schedule: Schedule) -> None:
+        try:
+            self._call(schedule.function, schedule.payload(), "schedule")
+        finally:
+            self._waiting.discard(schedule.name)
 
     def _call(self, name: str, payload: Any, source: str) -> None:
         try:
-            result = call(self._deployment.function(name), payload, self._environment)
+            with self._locks[name]:
+                result = self._environments.call(self._deployment.function(name), payload)
             if result.error:
                 log.error("%s (%s) failed after %.1f s: %s", name, source, result.seconds, result.error)
             else:
                 log.info("%s (%s) %.1f s: %s", name, source, result.seconds, json.dumps(result.value))
         except Exception:
             log.exception("%s (%s) could not be called", name, source)
-        finally:
-            self._busy.discard(name)
 
 
 def period_of(expression: str) -> float | None:
@@ -248,14 +329,14 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    environment = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "SPILLWAY_AZURE_"))}
     runner = Runner(Deployment(args.aws, args.region, args.state_dir), environment)
     while True:
         try:
             runner.step(time.monotonic())
         except Exception:
             log.exception("the emulated AWS could not be read")
-        time.sleep(POLL_S)
+            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the cost function reads Azure's live capacity with: a service principal that may read and nothing else."""
+"""What the cost functions call Azure with: a service principal's secret, one for each purpose."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from components.base import Component, StackContext
 
 
 @dataclass(frozen=True)
-class AzureReaderArgs:
-    """``credentials``: secret JSON text ``{"tenant_id", "client_id", "client_secret"}``."""
+class AzureCredentialArgs:
+    """``purpose``: ``reader`` or ``scaler``; ``does``: in words. ``credentials``: secret JSON text ``{"tenant_id",
+    "client_id", "client_secret"}``."""
 
+    purpose: str
+    does: str
     credentials: pulumi.Input[str]
     kms_key_arn: pulumi.Input[str] | None = None
 
 
-class AzureReader(Component):
+class AzureCredential(Component):
     """Outputs: ``secret_arn``."""
 
     def __init__(
-        self, context: StackContext, args: AzureReaderArgs, opts: pulumi.ResourceOptions | None = None
+        self, context: StackContext, args: AzureCredentialArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("cost_guard_azure_reader", context, opts)
+        super().__init__(f"cost_guard_azure_{args.purpose}", context, opts)
         secret = aws.secretsmanager.Secret(
-            f"{context.prefix}-azure-reader",
-            name=f"{context.prefix}/azure-reader",
-            description="Service principal with which the cost function reads Azure's live capacity",
+            f"{context.prefix}-azure-{args.purpose}",
+            name=f"{context.prefix}/azure-{args.purpose}",
+            description=f"Service principal that {args.does}",
             kms_key_id=args.kms_key_arn,
             recovery_window_in_days=7,
             tags=context.tags,
             opts=self.child(),
         )
         version = aws.secretsmanager.SecretVersion(
-            f"{context.prefix}-azure-reader-value",
+            f"{context.prefix}-azure-{args.purpose}-value",
             secret_id=secret.id,
             secret_string=pulumi.Output.secret(args.credentials),
             opts=self.child(),

@@ -1,0 +1,22 @@
+"""AWS clients of the functions: made once for each warm environment, and tried again when AWS is busy."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+
+@cache
+def client(service: str) -> Any:
+    """A boto3 client in the function's own region. boto3 is in Lambda's runtime."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
+    return boto3.client(service, config=config)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def secret(arn: str) -> dict[str, str]:
+    """A secret of JSON text."""
+    return json.loads(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
