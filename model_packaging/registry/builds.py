@@ -18,6 +18,7 @@ from typing import Final
 from spillway.contracts.manifest import MANIFEST_NAME, Manifest, PackageError, read_manifest, verify_package
 
 _BUILDING: Final = ".building-"
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def find_build(store: Path, name: str, build_key: str) -> Path | None:
@@ -97,7 +98,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_full(error):
             raise PackageError(
                 f"{folder}: the disk is full; nothing was left behind. Free space and try again."
             ) from error
@@ -106,3 +107,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"{folder}: cannot be written: {error.strerror}. Choose another output folder."
             ) from error
         raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, a quota or a limit on file size refused a write."""
+    if isinstance(error, shutil.Error):
+        # A copied folder tells only texts of what failed.
+        return any(os.strerror(number) in str(error) for number in _FULL)
+    return error.errno in _FULL

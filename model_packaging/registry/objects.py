@@ -7,7 +7,6 @@ S3 and Azure Blob do it with ``If-None-Match: *``, a folder with a hard link fro
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -20,12 +19,12 @@ from typing import Any, Final
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from model_packaging.registry.builds import is_full
 from spillway.contracts.manifest import PackageError, sha256_of_file
 
 SCHEMES: Final = ("file", "s3", "az", "abfs", "abfss", "memory")
 _INCOMING: Final = ".incoming"
 _LOCK: Final = ".lock"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOUD_ERRORS: Final = ("botocore", "aiobotocore", "azure", "aiohttp")
 _READ_BYTES: Final = 16 << 20
 _CONFLICT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
@@ -183,7 +182,7 @@ class Objects:
             ) from error
 
     def _os_message(self, error: OSError) -> str:
-        if error.errno in _FULL:
+        if is_full(error):
             return f"registry {self.url}: the disk is full; nothing was published. Free space and try again."
         return f"registry {self.url}: {error}"
 
@@ -218,7 +217,10 @@ class FolderObjects(Objects):
     def writing(self) -> Iterator[None]:
         """Writers share a lock that ends with their process. One who is alone first removes what killed ones left."""
         with self._told():
-            Path(self._root).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self._root).mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise RegistryError(f"registry {self.url} is a file; give a folder.") from error
             lock = os.open(Path(self._root, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             with contextlib.suppress(BlockingIOError):
