@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,7 @@ def chosen_plan(path: Path | None, full: bool) -> DrillPlan:
 
 def _target(stack: Stack, twin: TwinHandle) -> DrillTarget:
     from spillway.drill.workload import EmbeddingWorkload
+    from spillway.twin.live_capacity import running
 
     gateway = twin.status().gateways.get("private")
     manifest = deployed_manifest(stack)
@@ -106,6 +108,7 @@ def _target(stack: Stack, twin: TwinHandle) -> DrillTarget:
         model=manifest.entry_model,
         workload=EmbeddingWorkload(text_input=manifest.inputs[0].name),
         faults=twin,
+        capacity=partial(running, twin.endpoints, str(stack.setting("aws", "region"))),
         client_key=stack.client_key("P0"),
         operator_key=stack.secret(stack.operator_key_name),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from spillway.contracts.classes import Site
+from spillway.drill.bill import Bill
 from spillway.drill.result import ClassResult, DrillResult, PhaseResult
 
 if TYPE_CHECKING:
@@ -70,7 +71,18 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _recovery(result: DrillResult) -> str:
-    return "\n".join(line for phase in result.phases for line in recovery_lines(phase))
+    lines = [line for phase in result.phases for line in recovery_lines(phase)]
+    return "\n".join([*lines, *([bill_line(result.bill)] if result.bill else [])])
+
+
+def bill_line(bill: Bill) -> str:
+    """In words: what the drill cost at list prices."""
+    sites: dict[str, float] = {}
+    for line in bill.lines:
+        sites[line.site] = sites.get(line.site, 0.0) + line.usd
+    parts = ", ".join(f"{site} {usd:.4f} $" for site, usd in sites.items())
+    missed = f"; {bill.missed} samples missed" if bill.missed else ""
+    return f"bill: {bill.usd:.2f} $ ({parts}{missed})"
 
 
 def recovery_lines(phase: PhaseResult) -> Iterator[str]:
@@ -99,9 +111,18 @@ time a request was due. Lost: no correct answer within the class's deadline + 2 
 <h2>Checks</h2><table><tbody>{checks}</tbody></table>
 <h2>Phases</h2><table><thead><tr>{heads}</tr></thead><tbody>{rows}{totals}</tbody></table>
 <h2>Recovery</h2><ul>{recovery or "<li>nothing was broken</li>"}</ul>
+<h2>Bill</h2><table><thead><tr><th>site</th><th>$/h of one</th><th>instance hours</th><th>$</th></tr></thead>
+<tbody>{_bill_rows(result.bill)}</tbody></table>
 <h2>Lost requests</h2><table><tbody>{lost or "<tr><td>none</td></tr>"}</tbody></table>
 </body></html>
 """
+
+
+def _bill_rows(bill: Bill | None) -> str:
+    if bill is None:
+        return "<tr><td>nobody said what ran</td></tr>"
+    rows = [(x.site, f"{x.usd_per_hour:.4f}", f"{x.instance_hours:.4f}", f"{x.usd:.4f}") for x in bill.lines]
+    return _html_rows([*rows, ("together, to the cent", "", "", f"{bill.usd:.2f}")])
 
 
 def _html_rows(rows: Iterable[tuple[str, ...]]) -> str:

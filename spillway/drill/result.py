@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from spillway.contracts.classes import PROMISES, RequestClass, Site
+from spillway.drill.bill import Bill
 from spillway.drill.load import Outcome
 from spillway.drill.plan import DrillPlan, Phase
 
@@ -69,7 +70,8 @@ class Second:
 
 @dataclass(frozen=True)
 class DrillResult:
-    """``started_at``: ISO 8601, UTC. ``reasons``: why requests were lost, counted."""
+    """``started_at``: ISO 8601, UTC. ``reasons``: why requests were lost, counted. ``bill``: ``None`` where nobody said
+    what ran."""
 
     plan: str
     gateway: str
@@ -80,6 +82,7 @@ class DrillResult:
     checks: tuple[Check, ...]
     timeline: tuple[Second, ...]
     reasons: dict[str, int] = field(default_factory=dict)
+    bill: Bill | None = None
 
     @property
     def passed(self) -> bool:
@@ -95,7 +98,12 @@ class DrillResult:
 
 
 def summarise(
-    plan: DrillPlan, gateway: str, started_at: str, starts: Sequence[float], all_: list[Outcome]
+    plan: DrillPlan,
+    gateway: str,
+    started_at: str,
+    starts: Sequence[float],
+    all_: list[Outcome],
+    bill: Bill | None = None,
 ) -> DrillResult:
     """``starts``: when each phase began, seconds after the load did, and at the end when the last one ended."""
     outcomes = sorted(all_, key=lambda outcome: outcome.due_s)
@@ -118,6 +126,7 @@ def summarise(
         checks=tuple(checks),
         timeline=_timeline(outcomes, starts[-1]),
         reasons=dict(Counter(o.problem or "answered too late" for o in outcomes if o.lost).most_common(10)),
+        bill=bill,
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from spillway.contracts.classes import RequestClass
+from spillway.drill.bill import Meter
 from spillway.drill.http import Client, HttpError
 from spillway.drill.load import Outcome, run_load, schedule
 from spillway.drill.plan import DrillPlan, Fault
@@ -42,6 +43,9 @@ class Drill:
         await self._learn()
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         started = time.perf_counter()
+        meter = Meter(self._target.capacity) if self._target.capacity else None
+        if meter:
+            meter.start()
         arrivals = schedule(self._plan.rates, self._plan.duration_s, self._plan.seed)
         load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append))
         try:
@@ -50,7 +54,8 @@ class Drill:
         finally:
             load.cancel()
             await asyncio.to_thread(self._heal)
-        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes)
+        spent = await asyncio.to_thread(meter.stop) if meter else None
+        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes, spent)
 
     async def _phases(self, started: float) -> list[float]:
         """When each phase's faults were ordered, and the end."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, RequestClass
+from spillway.drill.bill import Running
 from spillway.drill.workload import Workload
 
 
@@ -22,12 +24,14 @@ class FaultInjector(Protocol):
 @dataclass(frozen=True)
 class DrillTarget:
     """``gateway_url``: base address clients use. ``model``: the package's entry model. ``faults``: ``None`` where only
-    load may be run. ``client_key``: of a client that may send P0. ``operator_key``: lets a request choose its site."""
+    load may be run. ``capacity``: the machines that are paid now, for the bill. ``client_key``: of a client that may
+    send P0. ``operator_key``: lets a request choose its site."""
 
     gateway_url: str
     model: str
     workload: Workload
     faults: FaultInjector | None = None
+    capacity: Callable[[], tuple[Running, ...]] | None = None
     client_key: str = field(default="", repr=False)
     operator_key: str = field(default="", repr=False)
 
