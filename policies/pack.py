@@ -43,10 +43,15 @@ def serve() -> None:
 def pulumi_policies(config: Mapping[str, str]) -> list[PulumiPolicy]:
     """Every policy for pulumi-policy. ``config``: the stack's flat config."""
     settings, context = read_config(config, ROOT)
-    return [_adapted(policy, settings_of(policy, settings), context) for policy in ALL]
+    inputs: dict[str, Mapping[str, Any]] = {}
+    return [_adapted(policy, settings_of(policy, settings), context, inputs) for policy in ALL]
 
 
-def _adapted(policy: Policy, settings: PolicySettings, context: Context) -> PulumiPolicy:
+def _adapted(
+    policy: Policy, settings: PolicySettings, context: Context, inputs: dict[str, Mapping[str, Any]]
+) -> PulumiPolicy:
+    """``inputs``: of each resource by URN, kept for the rules over the whole stack. These are handed outputs, from
+    which a provider may leave out in a preview what it does not know yet."""
     described: dict[str, Any] = {
         "name": policy.name,
         "description": policy.description,
@@ -57,11 +62,12 @@ def _adapted(policy: Policy, settings: PolicySettings, context: Context) -> Pulu
     }
 
     def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-        stack = Stack((_of_stack(resource) for resource in args.resources), context)
+        stack = Stack((_of_stack(resource, inputs.get(resource.urn, {})) for resource in args.resources), context)
         for finding in _findings(policy, stack, settings, args.get_config()):
             report(_text(policy, finding), finding.resource.urn if finding.resource else None)
 
     def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        inputs[args.urn] = args.props
         stack = Stack((_of_resource(args),), context)
         for finding in _findings(policy, stack, settings, args.get_config()):
             report(_text(policy, finding), None)
@@ -84,7 +90,12 @@ def _text(policy: Policy, finding: Finding) -> str:
 def _schema(policy: Policy) -> PolicyConfigSchema:
     schema = policy.settings.model_json_schema()
     properties = _inlined(schema["properties"], schema.get("$defs", {}))
-    return PolicyConfigSchema({key: value for key, value in properties.items() if key != "level"})
+    return PolicyConfigSchema({key: _without_default(value) for key, value in properties.items() if key != "level"})
+
+
+def _without_default(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The CLI would hand defaults over as if somebody had asked for them, over what the stack file says."""
+    return {key: value for key, value in schema.items() if key != "default"}
 
 
 def _inlined(value: Any, definitions: Mapping[str, Any]) -> Any:
@@ -101,15 +112,15 @@ def _of_resource(args: ResourceValidationArgs) -> Resource:
         args.resource_type,
         args.name,
         args.urn,
-        _Properties(args.props),
+        _Properties(args.props, {}),
         protect=args.opts.protect,
         parent=args.opts.parent or "",
         region=_region(args.provider),
     )
 
 
-def _of_stack(resource: Any) -> Resource:
-    properties = _Properties(resource.props)
+def _of_stack(resource: Any, inputs: Mapping[str, Any]) -> Resource:
+    properties = _Properties(inputs, resource.props)
     given_id = properties.get("id")
     return Resource(
         resource.resource_type,
@@ -125,24 +136,25 @@ def _of_stack(resource: Any) -> Resource:
 
 
 def _region(provider: Any) -> str:
-    region = _Properties(provider.props).get("region") if provider is not None else None
+    region = _Properties(provider.props, {}).get("region") if provider is not None else None
     return region if isinstance(region, str) else ""
 
 
 class _Properties(Mapping[str, Any]):
-    """Properties as pulumi-policy hands them over, made plain one by one: most rules look at few."""
+    """Inputs, then outputs, as pulumi-policy hands them over; made plain one by one, as most rules look at few."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self._given = given
+    def __init__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        self._inputs, self._outputs = inputs, outputs
 
     def __getitem__(self, key: str) -> Any:
-        return _plain_item(self._given, key)
+        # Not `in`: pulumi-policy raises there for what is not known.
+        return _plain_item(self._inputs if key in iter(self._inputs) else self._outputs, key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
+        return iter(dict.fromkeys((*self._inputs, *self._outputs)))
 
     def __len__(self) -> int:
-        return len(self._given)
+        return len({*self._inputs, *self._outputs})
 
 
 def _plain_item(container: Any, key: Any) -> Any:

@@ -149,11 +149,10 @@ def refers(source: Resource, key: str, target: Resource, *target_keys: str) -> b
     value = source.get(key)
     if value is not None and value is not UNKNOWN:
         return value == target.id or any(value == target.get(name) for name in target_keys)
-    if value is None:
-        return False
     if source.dependencies is not None:
+        # Under the Pulumi CLI a provider may leave out of its outputs what it does not know yet.
         return target.urn in source.dependencies
-    return source.parent == target.parent
+    return value is UNKNOWN and source.parent == target.parent
 
 
 def paths_of_texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
