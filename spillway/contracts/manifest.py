@@ -28,6 +28,8 @@ from spillway.contracts.settings import Settings
 MANIFEST_NAME: Final = "manifest.json"
 TRITON_REPOSITORY: Final = "triton"
 """The Triton model repository that the private site serves, relative to the package folder."""
+VARIANTS: Final = "variants"
+"""``variants/<name>/model.onnx``: what engines are compiled from, and the served variant as it is in the repository."""
 SAGEMAKER_ARCHIVE: Final = "sagemaker/model.tar.gz"
 """The same repository as the SageMaker Triton container unpacks it: model folders at the root."""
 AZURE_ML_MODEL: Final = "azureml/models"
@@ -35,6 +37,8 @@ AZURE_ML_MODEL: Final = "azureml/models"
 AZURE_ML_REPOSITORY: Final = "azureml/models/triton"
 """The repository inside it; Azure ML's Triton expects a folder of this name."""
 AZURE_ML_DEPLOYMENT: Final = "azureml/deployment.yaml"
+ONNX_RUNTIME_FOLDER: Final = "onnxruntime"
+"""The same model with a handler of its own (``score.py``) for CPU endpoints without Triton; only where it is a target."""
 VLLM_FOLDER: Final = "vllm"
 """A language model: the Hugging Face folder that vLLM serves; SageMaker reads its files one by one."""
 VLLM_CHECKSUMS: Final = "vllm/SHA256SUMS"
@@ -51,7 +55,8 @@ VERSION_LENGTH: Final = 16
 SIGNATURE_NAME: Final = "model.sig"
 """The signature, beside the content: signing changes neither the digest nor the seal."""
 
-_NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
+NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
+"""Fields of the manifest that are no part of the digest."""
 _CHUNK_BYTES: Final = 1 << 20
 _SETTLED_S: Final = 2.0
 """A file that was changed later than this may change again within the same tick of the file system's clock."""
@@ -136,7 +141,10 @@ class ParityFigure(Settings):
     mean_cosine: float
     max_abs: float
     max_relative: float
+    top1: float | None = None
+    """Share of rows whose highest score is the reference's; for classifiers, and where a bound asks for it."""
     bound_min_cosine: float
+    bound_min_top1: float | None = None
     passed: bool
     outputs: dict[str, OutputParity] = Field(default_factory=dict)
 
@@ -149,6 +157,8 @@ class LatencyFigure(Settings):
     sequence_length: int
     p50_ms: float
     p99_ms: float
+    throughput_per_s: float = 0.0
+    """Samples a second at the median: ``1000 · batch_size / p50_ms``."""
     threads: int
 
 
@@ -159,6 +169,8 @@ class VariantFigure(Settings):
     precision: str
     rank: int | None = None
     size_bytes: int = 0
+    peak_memory_bytes: int | None = None
+    """Most resident memory of a process that serves the largest timed batch, the runtime included."""
     detail: str = ""
     reason: str = ""
 
@@ -229,24 +241,38 @@ class Manifest(Settings):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """As in model.yaml."""
     version: str
+    """The first 16 digits of ``digest``."""
     digest: str
+    """sha256 over the content: every field that is marked so, which includes the sha256 of every file."""
     seal: str = ""
+    """sha256 over the whole manifest but this field, so that an edited figure is noticed."""
     build_key: str = ""
     """sha256 of everything the build read: configuration, source files, tool versions. Equal keys are cache hits."""
     kind: Literal["triton", "vllm"]
+    """``triton``: a model repository for three targets; ``vllm``: a Hugging Face directory."""
     entry_model: str
+    """The model that clients call."""
     precision: str
+    """The variant that is in the targets."""
     files: tuple[PackageFile, ...]
+    """Every file of the content; the manifest, ``model.sig`` and ``engines/`` stand beside it."""
     inputs: tuple[TensorSpec, ...]
+    """Of the entry model."""
     outputs: tuple[TensorSpec, ...]
+    """Of the entry model."""
     source: PackageSource
     tools: dict[str, str] = Field(default_factory=dict)
+    """Versions of what made the package."""
     containers: tuple[str, ...] = ()
     """Names of rows of :data:`spillway.contracts.targets.CONTAINERS` that the package was made for."""
     variants: tuple[VariantFigure, ...] = ()
+    """Every variant that was tried: its rank, or why it was left out."""
     parity: tuple[ParityFigure, ...] = ()
+    """How far each variant is from the reference."""
     latency: tuple[LatencyFigure, ...] = ()
+    """On the machine that packaged it."""
     serving: Serving = Serving()
     language: LanguageServing | None = None
     """Of packages of kind ``vllm``."""
@@ -255,7 +281,7 @@ class Manifest(Settings):
 
     def content_digest(self) -> str:
         """The digest that the content asks for; equal to ``digest`` in a sound manifest."""
-        content = self.model_dump(mode="json", exclude=set(_NOT_CONTENT))
+        content = self.model_dump(mode="json", exclude=set(NOT_CONTENT))
         return _sha256_of_json(content)
 
     def content_seal(self) -> str:
