@@ -33,7 +33,7 @@ class TokenCounter:
 
     async def per_minute(self) -> float | None:
         """``None`` for a first reading, and where no server counts tokens. A server that started anew counts from 0."""
-        now = time.monotonic()
+        now = _now()
         counted = {address: count async for address, count in self._counted()}
         known = {address: self._last[address] for address in counted if address in self._last}
         grown = sum(count - was if (count := counted[address]) >= was else count for address, was in known.items())
@@ -68,3 +68,7 @@ def publish(heartbeat: Heartbeat, servers: int, tokens: float | None, put_metric
             for name, value in values.items()
         ],
     )
+
+
+def _now() -> float:
+    return time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -39,3 +40,18 @@ def test_breakers_move_at_run_time(tmp_path: Path) -> None:
         assert rig.sites_of(rig.at_once(5, headers=key)) == {"private": 4, "sagemaker": 1}
         rig.wait(fit(1))
         assert rig.sites_of(rig.at_once(5, headers=key))["private"] == 2
+
+
+@pytest.mark.heavy
+def test_only_servers_that_pass_envoys_checks_are_up(tmp_path: Path) -> None:
+    with Rig(tmp_path) as rig:
+        private = rig.table.site(Site.PRIVATE)
+
+        async def healthy(wanted: int) -> None:
+            async with aiohttp.ClientSession() as session, asyncio.timeout(10):
+                while await Breakers(rig.table, session).healthy(private) != wanted:
+                    await asyncio.sleep(0.1)
+
+        rig.wait(healthy(1))
+        rig.wait(rig.servers[Site.PRIVATE].stop())
+        rig.wait(healthy(0))

@@ -82,7 +82,7 @@ def test_every_variant_counts_at_the_type_that_it_really_has() -> None:
 
 def test_capacity_that_is_not_reported_or_has_no_price_is_an_error() -> None:
     for broken in (SageMaker(), SageMaker(primary=(None, CHEAP))):
-        with pytest.raises(CapacityError, match="reports? no variant|does not report variant"):
+        with pytest.raises(CapacityError, match=r"reports? no variant|does not report variant"):
             read_sagemaker(broken, CONFIG)
     with pytest.raises(PriceMissingError, match=r"1 ml\.new\.xlarge"):
         read_sagemaker(SageMaker(primary=(1, "ml.new.xlarge")), CONFIG)
