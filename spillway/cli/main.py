@@ -12,6 +12,7 @@ import click
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED
 from spillway.cli.packaging import package
+from spillway.cli.plan import plan, report
 from spillway.cli.prices import prices
 
 Engine = Literal["embedded", "pulumi"]
@@ -29,7 +30,9 @@ def cli() -> None:
 
 
 cli.add_command(package)
+cli.add_command(plan)
 cli.add_command(prices)
+cli.add_command(report)
 _command = command_of(cli)
 
 

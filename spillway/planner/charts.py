@@ -75,6 +75,7 @@ def _capacity(axes: Any, plan: Plan) -> None:
     )
     live = sum(timeline[:, kernel.PER_SITE + 2 * s + 1] for s in range(len(found.system.sites)))
     axes.step(minutes, live, where="mid", color="black", label="slots live")
+    axes.set_yscale("symlog", linthresh=10)
     axes.set(xlabel="minutes", ylabel="requests", title="Capacity against demand in the chosen plan")
     axes.legend()
 
@@ -131,7 +132,9 @@ def summary_lines(plan: Plan) -> list[str]:
     lines = []
     share = plan.saving_vs_all_public
     if share is not None:
-        lines.append(f"The hybrid costs {share:.1%} less than all public.")
+        less = f"{share:.1%} less than" if share >= 0 else f"{-share:.1%} more than"
+        pays = "" if share > 0 else ": on this trace and at these prices the hybrid does not pay"
+        lines.append(f"The hybrid costs {less} all public{pays}.")
     even = plan.break_even_usd_per_gpu_hour
     if even is not None:
         years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""

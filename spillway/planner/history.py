@@ -25,7 +25,7 @@ _MONTH_DAYS: Final = 30
 
 @dataclass(frozen=True)
 class Hour:
-    """``burst``: US dollars an hour, the hour's mean. ``blended``: US dollars a GPU-hour over all sites, where known."""
+    """``burst``: US dollars an hour, the hour's mean. ``blended``: US dollars a GPU-hour over all sites, if known."""
 
     begin: datetime
     burst: float

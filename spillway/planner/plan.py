@@ -11,7 +11,7 @@ from spillway.contracts.prices import Owned
 from spillway.planner.costs import saving, years_at
 from spillway.planner.search import Candidate, Found, Kind, Search, Space, pareto
 from spillway.planner.service import ServiceModel
-from spillway.planner.system import System
+from spillway.planner.system import SiteSpec, System
 from spillway.planner.trace import Trace
 
 P0 = RequestClass.P0
@@ -154,7 +154,7 @@ def _break_even(hybrid: Candidate, public: Candidate) -> float | None:
 
 def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[str]:
     """The choice in words, from what neighbours of it would do."""
-    private, burst = hybrid.private, hybrid.burst
+    private = hybrid.private
     assert private is not None
     count = private.min_instances
     said = [
@@ -165,8 +165,9 @@ def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[s
     if count > 1:
         said.append(_neighbour(search, sized, count - 1, "One private instance fewer"))
     said.append(_neighbour(search, sized, count + 1, "One more"))
-    if burst is not None:
-        said.append(_burst_reason(search, sized, burst.site))
+    said += [_burst_reason(search, spec) for spec in sized.bursts]
+    if sized.with_outages is not None:
+        said.append(f"With the private site's outages P0 is served in time {sized.with_outages:.3%}.")
     said += [_against(hybrid, rows[kind], kind) for kind in ("all public", "all private")]
     return said
 
@@ -180,19 +181,15 @@ def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
     return f"{what} would hold as well, for {change:+,.0f} $ a month."
 
 
-def _burst_reason(search: Search, sized: Candidate, site: Site) -> str:
-    spec = sized.system.site(site)
-    assert spec is not None
-    fewest = min((b.min_instances for b in search.space.burst if b.site is site), default=0)
-    text = f"{site} keeps {spec.min_instances} × {spec.instance_type}"
+def _burst_reason(search: Search, spec: SiteSpec) -> str:
+    fewest = min((b.min_instances for b in search.space.burst if b.site is spec.site), default=0)
+    text = f"{spec.site} keeps {spec.min_instances} × {spec.instance_type}"
     text += ", the fewest a real-time endpoint has" if spec.min_instances == fewest else ""
     if spec.max_instances > spec.min_instances:
         text += (
             f", and may grow to {spec.max_instances} at {spec.scaling.target:g} requests in flight each. A cold start "
             f"takes {spec.scaling.cold_start_s:g} s: growth carries long outages, not short bursts"
         )
-    if sized.with_outages is not None:
-        text += f". With the private site's outages P0 is served in time {sized.with_outages:.3%}"
     return text + "."
 
 
@@ -203,8 +200,8 @@ def _against(hybrid: Candidate, row: Row, kind: Kind) -> str:
         return f"{kind.capitalize()}: no size holds this{said}."
     other = row.judged
     text = (
-        f"{kind.capitalize()} takes {other.label()} and costs {other.bill.month:,.0f} $ a month: the hybrid's "
-        f"{hybrid.bill.month:,.0f} $ are {saving(hybrid.bill.month, other.bill.month):+.1%} below it"
+        f"{kind.capitalize()} takes {other.label()} and costs {other.bill.month:,.0f} $ a month, the hybrid "
+        f"{hybrid.bill.month:,.0f} $: {hybrid.bill.month / other.bill.month - 1:+.1%}"
     )
     return text + (f", but it misses {'; '.join(other.misses)}." if other.misses else ".")
 

@@ -31,7 +31,7 @@ SCREEN: Final = 60_000
 """Requests of the densest stretch on which the search sizes; the whole trace then judges."""
 EPISODES: Final = 20
 """Outages that are drawn for one system."""
-_OUTAGE_TRIES: Final = 24
+_OUTAGE_TRIES: Final = 8
 """Systems that hold in calm, the cheapest first, which are looked at with outages."""
 _TARGETS: Final = (0.75, 0.4)
 """Shares of an instance's slots that the autoscaler may hold."""
@@ -43,7 +43,9 @@ class Space(Settings):
     private: SiteSpec | None = None
     """The private site, whatever its size; ``None`` for none."""
     burst: tuple[SiteSpec, ...] = ()
-    """Burst sites to choose one of, whatever their sizes: ``min_instances`` is the fewest the cloud allows."""
+    """Burst sites to choose one of to size: ``min_instances`` is the fewest the cloud allows."""
+    kept: tuple[SiteSpec, ...] = ()
+    """Burst sites that are there in any case: the one that is not sized stays as it stands here, and is paid for."""
     most_private: int = Field(default=32, ge=0)
     most_burst: int = Field(default=64, ge=0)
     batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -79,8 +81,8 @@ class Candidate:
         return (spec.min_instances, spec.max_instances) if spec else (0, 0)
 
     @property
-    def burst(self) -> SiteSpec | None:
-        return next((spec for spec in self.system.sites if spec.site is not Site.PRIVATE), None)
+    def bursts(self) -> tuple[SiteSpec, ...]:
+        return tuple(spec for spec in self.system.sites if spec.site is not Site.PRIVATE)
 
     @property
     def private(self) -> SiteSpec | None:
@@ -270,8 +272,13 @@ class Search:
         return burst.model_copy(update=update)
 
     def _system(self, private: SiteSpec | None, burst: SiteSpec | None) -> System:
-        sites = tuple(spec for spec in (private, burst) if spec is not None and spec.max_instances > 0)
-        return System(sites=sites, objectives=self.space.objectives)
+        others = (self._kept(k, private) for k in self.space.kept if burst is not None and k.site is not burst.site)
+        sites = (spec for spec in (private, burst, *others) if spec is not None and spec.max_instances > 0)
+        in_order = tuple(sorted(sites, key=lambda spec: list(Site).index(spec.site)))
+        return System(sites=in_order, objectives=self.space.objectives)
+
+    def _kept(self, kept: SiteSpec, private: SiteSpec | None) -> SiteSpec:
+        return self._burst(kept, kept.min_instances, kept.min_instances, private)
 
     def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind) -> int | None:
         """The fewest instances with which the system holds; more of them are taken to hold as well."""

@@ -28,7 +28,7 @@ class Comparison:
 
 
 def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
-    """``totals``: the drill's ``totals`` as its JSON has them. Raises :class:`PlannerError` where they are no such thing.
+    """``totals``: the drill's ``totals`` as its JSON has them; raises :class:`PlannerError` where they are not.
 
     Latencies in ms; shares: answered in time ÷ offered, and answered by burst sites ÷ answered.
     """
@@ -56,7 +56,7 @@ def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
             ) from None
         if offered != predicted.offered:
             raise PlannerError(
-                f"the drill sent {offered} requests of {name} and the trace has {predicted.offered}: it was another drill"
+                f"the drill sent {offered} requests of {name} and the trace has {predicted.offered}: another drill"
             )
         rows += [_row(name, figure, *pair) for figure, pair in found.items() if pair[1] is not None]
     if not rows:

@@ -1,0 +1,355 @@
+"""``spillway plan`` and ``spillway report``: sizes from a trace, and what the past would have cost with other ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spillway.cli.command import command_of, tell
+from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spillway.cli.console import Reporter
+    from spillway.cli.plan_stack import PrivatePrice
+    from spillway.cli.stack import Stack
+    from spillway.contracts.classes import RequestClass
+    from spillway.planner.history import Sizes
+    from spillway.planner.plan import Plan
+    from spillway.planner.service import ServiceModel
+    from spillway.planner.system import Failures, Objective
+    from spillway.planner.trace import Trace
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_commands = click.Group()
+
+
+@command_of(_commands)
+@click.option("-s", "--stack", "stack_name", default="local", show_default=True, help="The stack.")
+@click.option("--trace", "trace_path", type=_FILE, help="CSV of requests. Needed, unless --validate is given.")
+@click.option("--measured", help="A committed measurement as service times, e.g. llama2-70b-h100-x4.")
+@click.option("--tokens-per-s", "rates", help="Service times as PROMPT,ANSWER tokens/s of one request on a server.")
+@click.option("--slots", default=32, show_default=True, help="With --tokens-per-s: requests at once on a server.")
+@click.option("--scale", default=1.0, show_default=True, help="Times the trace's traffic: copies laid over each other.")
+@click.option("--judge-from", "split", type=click.FloatRange(0.05, 0.95), help="Size on this share, judge on the rest.")
+@click.option("--objective", "wishes", multiple=True, help="CLASS=SECONDS:SHARE waiting, e.g. P0=0.5:0.9995.")
+@click.option("--mtbf-hours", default=4380.0, show_default=True, help="Between outages of the private site; 0: none.")
+@click.option("--mttr-hours", default=4.0, show_default=True, help="How long such an outage lasts, on the mean.")
+@click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
+@click.option("--owned", "owned_name", help="A machine of the price catalogue as the private price, e.g. h100-8.")
+@click.option("--max-gap", "max_gap_h", default=24.0, show_default=True, help="Hours that a trace may be silent.")
+@click.option("--seed", default=1, show_default=True, help="Of classes, copies, cold starts and outages.")
+@click.option("--write", "new_name", help="Write the plan as a stack of this name.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Default: .spillway/<stack>/plan.")
+@click.option("--validate", "drill_path", type=_FILE, help="Compare with what `spillway drill --json` wrote.")
+@click.option("--drill-plan", type=_FILE, help="With --validate: the plan file that drill ran; else short or full.")
+def plan(stack_name: str, as_json: bool, **options: Any) -> None:
+    """Find the cheapest mix of private and burst capacity that holds the promises on a trace.
+
+    Service times come from the stack's package, unless --measured or --tokens-per-s says otherwise. The hybrid, the
+    public cloud alone and the private site alone are sized by one search with the same rules.
+    """
+    from spillway.cli.console import Reporter
+    from spillway.cli.stack import find_stack
+
+    stack, reporter = find_stack(stack_name), Reporter()
+    if options["drill_path"]:
+        _validate(stack, options, as_json)
+        return
+    if options["trace_path"] is None:
+        raise click.UsageError("--trace is missing: a CSV of time,input_tokens,output_tokens,class.")
+    made, files = _make(stack, options, reporter)
+    written: list[str] = []
+    if options["new_name"]:
+        written = _write(stack, options, made)
+    shown = {**made.to_json(), "files": files, "stack_file": written[0] if written else None}
+    tell(as_json, shown, lambda: [*_plan_text(made), *[f"Written: {line}" for line in [*files, *written]]])
+
+
+def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Plan, list[str]]:
+    from spillway.cli.plan_stack import service_of, space_of
+    from spillway.planner.charts import write_charts, write_page
+    from spillway.planner.errors import PlannerError
+    from spillway.planner.plan import make_plan
+    from spillway.planner.search import NoPlanError
+    from spillway.planner.trace import read_trace, superpose
+
+    try:
+        service = service_of(stack, options["measured"], _rates(options["rates"]), options["slots"])
+        price = _price(options)
+        space = space_of(stack, service, _objectives(options["wishes"]), _failures(options), price)
+        trace = read_trace(options["trace_path"], seed=options["seed"], max_gap_s=options["max_gap_h"] * 3600)
+        if options["scale"] != 1.0:
+            trace = superpose(trace, options["scale"], options["seed"])
+        sized, judge = _parts(trace, options["split"])
+        with reporter.phase(f"plan of {len(trace):,} requests"):
+            made = make_plan(
+                sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
+            )
+    except NoPlanError as error:
+        raise CommandError(str(error), FAILED) from None
+    except PlannerError as error:
+        raise CommandError(str(error), WRONG_CONFIG) from None
+    folder = options["out"] or stack.state_dir / "plan"
+    charts = write_charts(made, folder)
+    page = folder / "plan.html"
+    write_page(made, page, charts, f"Plan of {stack.name}")
+    return made, [str(page), *map(str, charts)]
+
+
+def _parts(trace: Trace, split: float | None) -> tuple[Trace, Trace | None]:
+    if split is None:
+        return trace, None
+    at = trace.duration_s * split
+    return trace.between(0.0, at), trace.between(at, trace.duration_s)
+
+
+def _rates(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        prompt, answer = (float(part) for part in text.split(","))
+    except ValueError:
+        raise click.UsageError(f"--tokens-per-s {text!r}: write two numbers, e.g. 10000,34") from None
+    return prompt, answer
+
+
+def _price(options: dict[str, Any]) -> PrivatePrice:
+    from spillway.cli.plan_stack import PrivatePrice
+    from spillway.contracts.prices import owned_examples
+
+    given, name = options["private_usd"], options["owned_name"]
+    if given is not None and name:
+        raise click.UsageError("--private-usd-per-gpu-hour goes with no --owned: each is the private price.")
+    if given is not None and not given >= 0:
+        raise click.UsageError(f"--private-usd-per-gpu-hour {given}: give 0 or more.")
+    if not name:
+        return PrivatePrice(given)
+    known = owned_examples()
+    if name not in known:
+        raise click.UsageError(f"--owned {name!r}: the catalogue has {', '.join(known)}.")
+    return PrivatePrice(known[name].usd_per_gpu_hour, known[name])
+
+
+def _objectives(wishes: tuple[str, ...]) -> dict[RequestClass, Objective]:
+    from spillway.contracts.classes import RequestClass
+    from spillway.planner.system import default_objectives
+
+    found = default_objectives()
+    for wish in wishes:
+        name, _, bounds = wish.partition("=")
+        within, _, share = bounds.partition(":")
+        try:
+            key, within_s, wanted = RequestClass(name.upper()), float(within), float(share)
+        except ValueError:
+            raise click.UsageError(f"--objective {wish!r}: write CLASS=SECONDS:SHARE, e.g. P0=0.5:0.9995") from None
+        if not (within_s > 0 and 0 < wanted <= 1):
+            raise click.UsageError(f"--objective {wish!r}: seconds above 0, and a share above 0 and up to 1")
+        lost = found[key].lost_after_s
+        changed = {"within_s": within_s, "share": wanted, "lost_after_s": lost and max(lost, within_s)}
+        found[key] = found[key].model_copy(update=changed)
+    return found
+
+
+def _failures(options: dict[str, Any]) -> Failures | None:
+    from spillway.planner.system import Failures
+
+    mtbf, mttr = options["mtbf_hours"], options["mttr_hours"]
+    if mtbf < 0 or mttr <= 0:
+        raise click.UsageError(
+            f"--mtbf-hours {mtbf:g} --mttr-hours {mttr:g}: the first is 0 or more, the second above 0"
+        )
+    return Failures(site_mtbf_h=mtbf, site_mttr_h=mttr) if mtbf else None
+
+
+def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
+    from spillway.cli.plan_stack import write_planned
+    from spillway.cli.stack import find_stack
+
+    find_stack(options["new_name"])
+    said = [f"{made.requests:,} requests of {options['trace_path'].name}, seed {made.seed}.", *made.reasons]
+    path, notes = write_planned(stack, options["new_name"], made.hybrid.found.need(), said)
+    return [str(path), *notes]
+
+
+def _plan_text(made: Plan) -> list[Any]:
+    from spillway.planner.charts import HEADINGS, cells, named_rows, summary_lines
+
+    table = _table(list(HEADINGS))
+    for name, row in named_rows(made):
+        table.add_row(*cells(name, row))
+    return [table, *summary_lines(made), *made.reasons]
+
+
+def _table(headings: list[str]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+# Against a drill
+
+
+def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
+    """What the planner predicts for the drill's own requests, beside what the drill measured."""
+    from spillway.cli.plan_stack import deployed_system, service_of
+    from spillway.contracts.routing import RoutingTable
+    from spillway.planner.errors import PlannerError
+    from spillway.planner.validate import compare
+
+    measured = _drill_json(options["drill_path"])
+    routing = stack.state_dir / "gateway-private" / "routing.json"
+    if not routing.is_file():
+        raise CommandError(
+            f"{routing} is not there: `spillway up -s {stack.name}` writes it, with the slots to predict with",
+            WRONG_CONFIG,
+        )
+    try:
+        service = service_of(stack, options["measured"], _rates(options["rates"]), options["slots"])
+        system = deployed_system(RoutingTable.model_validate_json(routing.read_bytes()))
+        rows = compare(_predicted(measured, options["drill_plan"], system, service), measured["totals"])
+    except PlannerError as error:
+        raise CommandError(str(error), WRONG_CONFIG) from None
+    table = _table(["class", "figure", "predicted", "measured", "error"])
+    for row in rows:
+        error = f"{row.error:+.3f}" + (f" ({row.relative:+.1%})" if row.relative is not None else "")
+        table.add_row(row.request_class, row.figure, f"{row.predicted:.3f}", f"{row.measured:.3f}", error)
+    tell(as_json, {"service": service.name, "rows": [row.to_json() for row in rows]}, lambda: [table])
+
+
+def _drill_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found["totals"], dict) or not isinstance(found["plan"], str):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CommandError(f"{path} is not what `spillway drill --json` writes", WRONG_CONFIG) from None
+    return found
+
+
+def _predicted(measured: dict[str, Any], drill_plan: Path | None, system: Any, service: ServiceModel) -> Any:
+    """The same arrivals as the drill sent, through the planner, with the sites out when the drill had them killed."""
+    import numpy as np
+
+    from spillway.cli.drill import read_plan
+    from spillway.contracts.classes import RequestClass
+    from spillway.drill.load import schedule
+    from spillway.drill.plan import full_plan, short_plan
+    from spillway.planner.simulate import run_trace
+    from spillway.planner.trace import Trace
+
+    known = {"short": short_plan, "full": full_plan}
+    if drill_plan is None and measured["plan"] not in known:
+        raise CommandError(f"the drill ran plan {measured['plan']!r}; give its file with --drill-plan", WRONG_CONFIG)
+    ran = read_plan(drill_plan) if drill_plan else known[measured["plan"]]()
+    arrivals = schedule(ran.rates, ran.duration_s, ran.seed)
+    classes = list(RequestClass)
+    trace = Trace(
+        np.array([arrival.due_s for arrival in arrivals]),
+        np.zeros(len(arrivals)),
+        np.zeros(len(arrivals)),
+        np.array([classes.index(arrival.request_class) for arrival in arrivals], dtype=np.int8),
+        ran.duration_s,
+    )
+    return run_trace(trace, service, system, outages=_kills(ran, system))
+
+
+def _kills(ran: Any, system: Any) -> Any:
+    """The drill's kills and starts as outages. Raises :class:`CommandError` for faults that the planner has not."""
+    import numpy as np
+
+    sites = [spec.site for spec in system.sites]
+    rows, at = [], 0.0
+    for phase in ran.phases:
+        for fault in phase.faults:
+            if fault.action not in ("kill", "start") or fault.group not in sites:
+                raise CommandError(
+                    f"the drill ordered {fault.action} {fault.group}; the planner knows sites that are killed and "
+                    "started, so compare with a drill of those alone",
+                    WRONG_CONFIG,
+                )
+            rows.append((at, sites.index(fault.group), -1.0, 1.0 if fault.action == "kill" else -1.0))
+        at += phase.duration_s
+    return np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
+
+
+# The past
+
+
+@command_of(_commands)
+@click.option("-s", "--stack", "stack_name", default="local", show_default=True, help="The stack.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 455), help="How far back.")
+@click.option("--endpoint-url", help="CloudWatch's address. Default: the running twin's, else AWS.")
+def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) -> None:
+    """Say what the last month cost by the stack's own metrics, and what it would have cost with other burst sizes."""
+    from datetime import UTC, datetime
+
+    from spillway.cli.stack import find_stack
+    from spillway.planner.errors import PlannerError
+    from spillway.planner.history import history_json, read_history, what_if
+
+    stack = find_stack(stack_name)
+    sizes, prefix = _sizes(stack)
+    try:
+        found = read_history(_cloudwatch(stack, endpoint_url), prefix, datetime.now(UTC), days)
+        choices = what_if(found, sizes)
+    except PlannerError as error:
+        raise CommandError(str(error), WRONG_CONFIG) from None
+    table = _table(["sizes", "$ a month", "hours short of burst"])
+    for choice in choices:
+        table.add_row(choice.name, f"{choice.month:,.0f}", f"{choice.short_hours:.1%}")
+    blended = f", {found.mean_blended:.3f} $/GPU-hour blended" if found.mean_blended is not None else ""
+    head = (
+        f"{found.stack}: {len(found.hours)} of {found.expected} hours have metrics. Burst cost "
+        f"{found.mean_burst:.2f} $/h on the mean{blended}. A month is 730 hours of that mean."
+    )
+    tell(as_json, history_json(found, choices), lambda: [head, table])
+
+
+def _sizes(stack: Stack) -> tuple[Sizes, str]:
+    """What runs by the stack file, and the name that its metrics carry."""
+    from components.cost_guard.settings import instance_price
+    from spillway.cli.plan_stack import settings_of
+    from spillway.contracts.prices import PriceError
+    from spillway.planner.history import Sizes
+    from stacks.pricing import price_per_hour
+
+    settings = settings_of(stack)
+    sagemaker, azure = settings.burst.sagemaker, settings.burst.azure_ml
+    try:
+        hourly = price_per_hour(settings)
+        if sagemaker is not None:
+            usd, _ = instance_price(settings.cost_guard, "sagemaker", sagemaker.instance_type, settings.aws.region)
+            bounds = (sagemaker.min_instances, sagemaker.max_instances)
+        elif azure is not None and settings.azure is not None:
+            usd, _ = instance_price(settings.cost_guard, "azure", azure.vm_size, settings.azure.location)
+            bounds = (azure.min_instances, azure.max_instances)
+        else:
+            raise CommandError(f"stack {stack.name!r} has no burst site: nothing to size otherwise", WRONG_CONFIG)
+    except PriceError as error:
+        raise CommandError(str(error), WRONG_CONFIG) from None
+    others = hourly.get("azure_ml", 0.0) if sagemaker is not None else 0.0
+    least = bounds[0] + round(others / usd)
+    return Sizes(hourly["private"], usd, least, bounds[1] + round(others / usd)), f"{settings.name}-{stack.name}"
+
+
+def _cloudwatch(stack: Stack, endpoint_url: str | None) -> Any:
+    import boto3
+
+    from spillway.twin.handle import find_twin
+
+    twin = None if endpoint_url else find_twin(stack.state_dir)
+    address = endpoint_url or (twin.endpoints["aws"] if twin else None)
+    region = str(stack.setting("aws", "region") or "us-east-1")
+    if address is None:
+        return boto3.client("cloudwatch", region_name=region)
+    # Stand-ins take any credentials; the real account's are not sent to them.
+    keys = {"aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
+    return boto3.client("cloudwatch", region_name=region, endpoint_url=address, **keys)
