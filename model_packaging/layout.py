@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import importlib.metadata
+import json
 import shutil
+import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -24,15 +27,40 @@ from model_packaging.triton_config import (
 from spillway.contracts.manifest import (
     AZURE_ML_DEPLOYMENT,
     AZURE_ML_REPOSITORY,
+    ONNX_RUNTIME_FOLDER,
     SAGEMAKER_ARCHIVE,
     TRITON_REPOSITORY,
     PackageError,
     TensorSpec,
 )
+from spillway.contracts.targets import ContainerKind, containers
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _GZIP_LEVEL: Final = 1
 """Weights hardly shrink at any level; this one is fast."""
+
+_AZURE_ML_CPU_IMAGE: Final = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
+"""A base image that Azure ML publishes; any other with conda will do."""
+
+
+def write_targets(
+    root: Path,
+    config: ModelConfig,
+    model: LoadedModel,
+    onnx_file: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Lay the model out for every target below ``root`` and return the signature that clients see.
+
+    ``inputs``, ``outputs``: the signature of ``onnx_file``.
+    """
+    inputs, outputs = write_triton_repository(root, config, model, onnx_file, inputs, outputs)
+    write_sagemaker_archive(root)
+    write_azure_ml(root, config)
+    if any(row.kind is ContainerKind.ONNX_RUNTIME for row in containers(config.targets)):
+        write_onnx_runtime(root, config, model, onnx_file, inputs, outputs)
+    return inputs, outputs
 
 
 def write_triton_repository(
@@ -94,13 +122,20 @@ def write_azure_ml(root: Path, config: ModelConfig) -> None:
     repository = root / AZURE_ML_REPOSITORY
     repository.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(root / TRITON_REPOSITORY, repository)
+    description = _deployment(config) | {
+        "model": {"name": config.name, "path": "./models", "type": "triton_model"},
+        "instance_type": config.azure_ml.instance_type,
+    }
+    (root / AZURE_ML_DEPLOYMENT).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+
+
+def _deployment(config: ModelConfig) -> dict[str, Any]:
+    """What both deployment descriptions say."""
     serving = config.serving
-    description: dict[str, Any] = {
+    return {
         "$schema": "https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json",
         "name": "blue",
         "endpoint_name": config.name.replace("_", "-"),
-        "model": {"name": config.name, "path": "./models", "type": "triton_model"},
-        "instance_type": config.azure_ml.instance_type,
         "instance_count": config.azure_ml.instance_count,
         "request_settings": {
             # Azure ML's own default of one request an instance would make batching impossible.
@@ -108,7 +143,63 @@ def write_azure_ml(root: Path, config: ModelConfig) -> None:
             "request_timeout_ms": round(serving.request_timeout_s * 1000),
         },
     }
-    (root / AZURE_ML_DEPLOYMENT).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+
+
+def write_onnx_runtime(
+    root: Path,
+    config: ModelConfig,
+    model: LoadedModel,
+    onnx_file: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> None:
+    """``onnxruntime/``: the model with a handler that speaks SageMaker's and Azure ML's conventions, for CPU endpoints.
+
+    ``inputs``, ``outputs``: the signature that clients see. Requests and answers are Triton's (KServe v2, JSON), so
+    that the gateway sends the same body to either. Of Triton's queue it has nothing: no batching across requests and
+    no priorities; the gateway's limit per site bounds it.
+    """
+    folder = root / ONNX_RUNTIME_FOLDER
+    folder.mkdir(parents=True)
+    shutil.copyfile(onnx_file, folder / "model.onnx")
+    shutil.copyfile(_TEMPLATES / "score.py", folder / "score.py")
+    packages = ["numpy", "onnxruntime"]
+    text = None
+    if model.text is not None:
+        packages.append("tokenizers")
+        text = {"max_length": model.text.max_length, "pad_to_multiple_of": config.serving.pad_to_multiple_of}
+        shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
+    service = {
+        "name": config.name,
+        "inputs": [_service_tensor(spec) for spec in inputs],
+        "outputs": [_service_tensor(spec) for spec in outputs],
+        "max_batch_size": config.serving.max_batch_size if model.batched else 0,
+        "threads": config.serving.intra_op_threads,
+        "text": text,
+    }
+    (folder / "service.json").write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
+    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    environment = {
+        "channels": ["conda-forge"],
+        "dependencies": [
+            f"python={sys.version_info.major}.{sys.version_info.minor}",
+            "pip",
+            {"pip": [*requirements, "azureml-inference-server-http"]},
+        ],
+    }
+    (folder / "conda.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
+    description = _deployment(config) | {
+        "model": {"name": f"{config.name}-onnxruntime", "path": ".", "type": "custom_model"},
+        "code_configuration": {"code": ".", "scoring_script": "score.py"},
+        "environment": {"conda_file": "conda.yaml", "image": _AZURE_ML_CPU_IMAGE},
+        "instance_type": config.azure_ml.cpu_instance_type,
+    }
+    (folder / "deployment.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+
+
+def _service_tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.dtype, "shape": list(spec.shape)}
 
 
 def write_archive(folder: Path, archive: Path) -> None:

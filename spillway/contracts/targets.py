@@ -19,6 +19,8 @@ class ContainerKind(StrEnum):
     SAGEMAKER_TRITON = "sagemaker-triton"
     AZURE_ML_TRITON = "azureml-triton"
     TWIN_TRITON = "twin-triton"
+    ONNX_RUNTIME = "onnxruntime"
+    """A container of one's own with Python and ONNX Runtime, for CPU burst endpoints."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ _ROWS: Final = (
         "",
         "",
         "nvidia-pytriton 0.7.0 on PyPI; ONNX Runtime is the environment's own (1.32 takes more than this row says)",
+    ),
+    _row(
+        ContainerKind.ONNX_RUNTIME,
+        "cpu",
+        "",
+        "1.23",
+        "",
+        "",
+        "The package's own requirements.txt pins the ONNX Runtime that parity was measured with; this row is a floor.",
     ),
 )
 
