@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from policies.resources import UNKNOWN, Resource
+from tests.policies.support import Case, check_case, found, resource
+
+PINNED = "registry.example/server@sha256:" + "a" * 64
+CONTAINER = {
+    "image": PINNED,
+    "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+    "readinessProbe": {"tcpSocket": {"port": 80}},
+    "livenessProbe": {"tcpSocket": {"port": 80}},
+    "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True},
+}
+
+
+def deployment(replicas: int = 1, pod: dict[str, Any] | None = None, **container: Any) -> Resource:
+    template = {
+        "metadata": {"labels": {"app": "server-app"}},
+        "spec": {"containers": [{**CONTAINER, **container}], **(pod or {})},
+    }
+    metadata = {"name": "server", "namespace": "serving"}
+    spec = {"replicas": replicas, "template": template}
+    return resource("kubernetes:apps/v1:Deployment", metadata=metadata, spec=spec)
+
+
+def budget(app: str, namespace: str = "serving") -> Resource:
+    selector = {"matchLabels": {"app": app}}
+    kind = "kubernetes:policy/v1:PodDisruptionBudget"
+    return resource(kind, metadata={"namespace": namespace}, spec={"selector": selector})
+
+
+def secured(**switches: Any) -> dict[str, Any]:
+    return {**CONTAINER["securityContext"], **switches}  # pyright: ignore[reportGeneralTypeIssues]
+
+
+CASES = {
+    "container-limits": Case([deployment()], [deployment(resources={"requests": {"cpu": "1"}})]),
+    "container-probes": Case([deployment()], [deployment(livenessProbe=None)]),
+    "disruption-budget": Case([deployment(3), budget("server-app")], [deployment(3), budget("other-app")]),
+    "no-privileges": Case([deployment()], [deployment(securityContext=secured(privileged=True))]),
+    "pinned-images": Case([deployment()], [deployment(image="registry.example/server:1.2")]),
+}
+
+
+@pytest.mark.parametrize("policy", CASES)
+def test_policy(policy: str) -> None:
+    check_case(policy, CASES[policy])
+
+
+def test_one_pod_alone_needs_no_budget_and_an_autoscaler_makes_it_more() -> None:
+    scaler = resource(
+        "kubernetes:autoscaling/v2:HorizontalPodAutoscaler",
+        spec={"minReplicas": 3, "scaleTargetRef": {"name": "server"}},
+    )
+    check_case("disruption-budget", Case([deployment(1)], [deployment(1), scaler]))
+
+
+def test_a_budget_of_another_namespace_covers_nothing() -> None:
+    check_case("disruption-budget", Case([], [deployment(2), budget("server-app", "elsewhere")]))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        deployment(pod={"hostNetwork": True}),
+        deployment(pod={"volumes": [{"hostPath": {"path": "/var/run"}}]}),
+        deployment(securityContext=secured(allowPrivilegeEscalation=True)),
+        deployment(securityContext=secured(runAsNonRoot=False)),
+        deployment(securityContext=secured(capabilities={"add": ["NET_ADMIN"]})),
+        deployment(pod={"initContainers": [{**CONTAINER, "securityContext": {"privileged": True}}]}),
+    ],
+)
+def test_privileges(fault: Resource) -> None:
+    check_case("no-privileges", Case([], [fault]))
+
+
+def test_jobs_are_bounded_and_need_no_probes() -> None:
+    bare = {"image": PINNED, "securityContext": CONTAINER["securityContext"]}
+    template = {"spec": {"template": {"spec": {"containers": [bare]}}}}
+    job = resource("kubernetes:batch/v1:CronJob", spec={"jobTemplate": template})
+    assert found("container-probes", [job]).violations == ()
+    check_case("container-limits", Case([], [job]))
+
+
+def test_images_of_ecs_tasks_are_pinned_too() -> None:
+    def task(image: str) -> Resource:
+        definitions = json.dumps([{"image": image}])
+        return resource("aws:ecs/taskDefinition:TaskDefinition", containerDefinitions=definitions)
+
+    check_case("pinned-images", Case([task(PINNED)], [task("registry.example/server:1")]))
+
+
+def test_what_is_not_known_yet_passes() -> None:
+    unknown = resource("kubernetes:apps/v1:Deployment", metadata=UNKNOWN, spec=UNKNOWN)
+    for policy in CASES:
+        assert found(policy, [unknown]).violations == ()
