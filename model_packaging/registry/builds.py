@@ -73,7 +73,8 @@ def place(store: Path, built: Path, manifest: Manifest) -> Path:
     """Move a whole package, its manifest written, to its place in one step. An equal version there stays."""
     final = store / manifest.name / manifest.version
     with disk_errors(store):
-        _sync(built)
+        for path in (*built.rglob("*"), built):
+            sync(path)
         built.chmod(0o755)
         if final.exists():
             with contextlib.suppress(PackageError):
@@ -82,14 +83,17 @@ def place(store: Path, built: Path, manifest: Manifest) -> Path:
             # The one there was damaged; the new one is whole. Two renames, so that the place is never half-filled.
             final.rename(built.parent / f"{_BUILDING}damaged-{manifest.version}")
         built.rename(final)
+        sync(final.parent)
     return final
 
 
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before what comes next."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

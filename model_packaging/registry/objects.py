@@ -19,7 +19,7 @@ from typing import Any, Final
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from model_packaging.registry.builds import is_full
+from model_packaging.registry.builds import is_full, sync
 from spillway.contracts.manifest import PackageError, sha256_of_file
 
 SCHEMES: Final = ("file", "s3", "az", "abfs", "abfss", "memory")
@@ -117,15 +117,9 @@ class Objects:
 
     def upload(self, path: Path, key: str, sha256: str) -> None:
         """A file under a key that its content names: who writes it twice writes the same bytes."""
-        before = path.stat()
         with self._told():
             self._fs.put_file(str(path), self._path(key))
-        after = path.stat()
-        if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
-            after.st_size,
-            after.st_mtime_ns,
-            after.st_ctime_ns,
-        ) and sha256_of_file(path) != sha256:
+        if sha256_of_file(path) != sha256:
             self.delete(key)
             raise RegistryError(f"{path} changed while it was pushed; nothing was published. Push again.")
 
@@ -197,7 +191,9 @@ class FolderObjects(Objects):
     def create(self, key: str, data: bytes) -> None:
         with self._draft() as draft:
             _write(draft, data)
-            os.link(draft, self._target(key))
+            target = self._target(key)
+            os.link(draft, target)
+            sync(target.parent)
 
     def replace(self, key: str, data: bytes) -> None:
         with self._draft() as draft:
@@ -207,11 +203,13 @@ class FolderObjects(Objects):
     def upload(self, path: Path, key: str, sha256: str) -> None:
         with self._draft() as draft:
             shutil.copyfile(path, draft)
-            with draft.open("rb") as stream:
-                os.fsync(stream.fileno())
+            sync(draft)
             if sha256_of_file(draft) != sha256:
                 raise RegistryError(f"{path} changed while it was pushed; nothing was published. Push again.")
-            draft.replace(self._target(key))
+            target = self._target(key)
+            draft.replace(target)
+            # A manifest that names this blob must not be on the disk before the blob's name is.
+            sync(target.parent)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -254,7 +252,5 @@ def _s3_code(error: OSError) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    path.write_bytes(data)
+    sync(path)

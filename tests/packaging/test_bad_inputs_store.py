@@ -416,18 +416,6 @@ def test_clocks_that_are_wrong(package: Path, url: str, tmp_path: Path) -> None:
         verify_package(registry.pull("echo", version, tmp_path / "here").path)
 
 
-def test_a_file_that_changes_while_it_is_pushed(package: Path, url: str) -> None:
-    registry = Registry.open(url)
-
-    def meddle(message: str) -> None:
-        (package / "triton/echo/1/note.txt").write_text("two")
-
-    with pytest.raises(PackageError, match="changed while it was pushed"):
-        registry.push(package, meddle)
-    assert registry_problems(Path(url)) == []
-    assert registry.versions("echo") == []
-
-
 def test_an_equal_version_with_other_figures_stays(package: Path, url: str) -> None:
     registry = Registry.open(url)
     registry.push(package)

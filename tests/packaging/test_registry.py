@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +27,8 @@ from spillway.contracts.manifest import (
 from tests.packaging import stores
 from tests.packaging.packages import L4, L40S, add_engine, make_version, reseal, version_of
 from tests.support.packages import small_package
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +180,42 @@ def test_a_damaged_blob_is_refused_and_a_repair_mends_it(registry: Registry, url
     assert not (tmp_path / "here" / "echo" / version_of(package)).exists()
     assert registry.push(package, repair=True).sent_files == 1
     verify_package(registry.pull("echo", version_of(package), tmp_path / "here").path)
+
+
+def test_a_file_that_changes_while_it_is_pushed_is_not_published(registry: Registry, url: str, tmp_path: Path) -> None:
+    package = make_version(tmp_path / "made", "one")
+    note = package / "triton/echo/1/note.txt"
+
+    def meddle(message: str) -> None:
+        note.write_text("two")
+
+    with pytest.raises(RegistryError, match="changed while it was pushed"):
+        registry.push(package, meddle)
+    assert registry.versions("echo") == []
+    note.write_text("one")
+    registry.push(package)
+    verify_package(registry.pull("echo", version_of(package), tmp_path / "here").path)
+
+
+@pytest.mark.heavy
+def test_a_push_that_is_killed_publishes_nothing_and_the_next_goes_on(url: str, tmp_path: Path) -> None:
+    package = make_version(tmp_path / "made", "one", padding=30_000_000)
+    command = [sys.executable, "-m", "spillway.cli.main", "package", "push", str(package), "--registry", url]
+    chosen = random.Random(5)
+    killed = 0
+    for _ in range(2):
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            # Its first word about files: the connection is made, and blobs are on their way.
+            next(line for line in process.stderr if "MB; looking" in line)
+            time.sleep(chosen.uniform(0, 0.1))
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL
+        if process.returncode:
+            assert Registry.open(url).versions("echo") == []
+    assert killed >= 1
+    Registry.open(url).push(package)
+    verify_package(Registry.open(url).pull("echo", version_of(package), tmp_path / "here").path)
 
 
 def test_an_interrupted_pull_goes_on(registry: Registry, tmp_path: Path) -> None:
