@@ -82,6 +82,8 @@ def _check_tensor(model: LoadedModel, index: int, name: str, sample: Batch, firs
 
 
 def _check_answer(model: LoadedModel) -> None:
+    import torch
+
     sample = model.samples[0]
     try:
         answer = model.answer(sample)
@@ -96,6 +98,11 @@ def _check_answer(model: LoadedModel) -> None:
         ) from error
     rows = len(next(iter(sample.values()))) if model.batched else 0
     for name, tensor in answer.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise PackageError(
+                f"The model answers NaN or infinity in {name} to its first sample: nothing can be compared with that. "
+                "Look for a division by zero, or for samples outside the range that the model was trained on."
+            )
         if model.batched and (tensor.dim() < 2 or len(tensor) != rows):
             raise PackageError(
                 f"Output {name} has shape {list(tensor.shape)} for a batch of {rows}: the batch comes first and at "
