@@ -1,0 +1,58 @@
+"""One queue with Poisson arrivals through the simulator, and what theory says of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.planner.simulate import CHUNK, Demand, Outcome, simulate
+from spillway.planner.system import Objective, SiteSpec, System
+
+EVER = {name: Objective(within_s=1e12, share=0.5) for name in RequestClass}
+
+
+def site(slots: int, count: int = 1, **more: object) -> SiteSpec:
+    given = {"site": Site.PRIVATE, "cloud": "owned", "instance_type": "node", "gpu": None, "gpus": 1, "usd_per_hour": 1}
+    sizes = {"min_instances": count, "max_instances": count}
+    return SiteSpec.model_validate({**given, **sizes, "slots": slots, **more})
+
+
+def poisson(rate: float, count: int, seed: int, fixed: bool, chunk: int = CHUNK) -> Iterator[Demand]:
+    """Work of mean 1 s, exponential or fixed; class P0."""
+    dice, at = np.random.default_rng(seed), 0.0
+    for begin in range(0, count, chunk):
+        size = min(chunk, count - begin)
+        arrival = at + np.cumsum(dice.exponential(1 / rate, size))
+        at = float(arrival[-1])
+        work = np.ones(size) if fixed else dice.exponential(1.0, size)
+        yield Demand(arrival, np.zeros(size), work, np.zeros(size, dtype=np.int8))
+
+
+def run_queue(servers: int, load: float, count: int, seed: int = 1, fixed: bool = False, chunk: int = CHUNK) -> Outcome:
+    system = System(sites=(site(servers),), objectives=EVER)
+    rate = servers * load
+    return simulate(poisson(rate, count, seed, fixed, chunk), system, 1.2 * count / rate + 100)
+
+
+def mmc_wait(servers: int, load: float) -> float:
+    """Mean wait of M/M/c with service mean 1 s, by Erlang's C formula (Kleinrock, Queueing Systems I, 3.5)."""
+    offered = servers * load
+    below = sum(offered**k / math.factorial(k) for k in range(servers))
+    full = offered**servers / math.factorial(servers) / (1 - load)
+    return full / (below + full) / (servers * (1 - load))
+
+
+def md1_wait(load: float) -> float:
+    """Mean wait of M/D/1 with service 1 s: Pollaczek and Khinchine, ρ ÷ 2(1 − ρ)."""
+    return load / (2 * (1 - load))
+
+
+def interval(outcome: Outcome) -> tuple[float, float]:
+    """The 95 % interval of the mean wait by batch means, the first chunk left out (Student's t, 19 batches or more)."""
+    batches = [seconds / count for count, seconds in outcome.waits[1:] if count]
+    mean = float(np.mean(batches))
+    half = 2.093 * float(np.std(batches, ddof=1)) / math.sqrt(len(batches))
+    return mean - half, mean + half
