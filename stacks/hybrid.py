@@ -22,7 +22,7 @@ from components.model_store.aws import AwsModelStore, AwsModelStoreArgs
 from components.monitoring.aws import AwsMonitoring, AwsMonitoringArgs
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.manifest import Manifest
+from spillway.contracts.manifest import SAGEMAKER_ARCHIVE, VLLM_CHECKSUMS, Manifest
 from spillway.contracts.routing import Listen, RoutingTable, hash_key
 from stacks.package import Package
 from stacks.pricing import price_per_hour, private_capacity
@@ -666,9 +666,9 @@ def _trust_sync_in_azure(context: StackContext, settings: StackSettings, azure: 
 
 
 def _archive_sha256(manifest: Manifest) -> str:
-    """The digest of what the private site fetches."""
-    archive = "sagemaker/model.tar.gz"
-    found = [file.sha256 for file in manifest.files if file.path == archive]
+    """The digest of what the private site fetches: the archive, or a language model's list of digests."""
+    path = VLLM_CHECKSUMS if manifest.kind == "vllm" else SAGEMAKER_ARCHIVE
+    found = [file.sha256 for file in manifest.files if file.path == path]
     return found[0] if found else manifest.digest
 
 

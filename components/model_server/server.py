@@ -43,10 +43,24 @@ rm -rf /cache/staging
 """
 """Fetch, check, unpack. The digest is checked before anything is unpacked."""
 
+FETCH_FOLDER = """set -eu
+rm -rf /cache/staging && mkdir -p /cache/staging
+rclone copy ":s3,env_auth,provider=AWS,region=$AWS_REGION:$PACKAGE_OBJECT" /cache/staging
+cd /cache/staging
+echo "$SPILLWAY_PACKAGE_SHA256  SHA256SUMS" | sha256sum -c -
+sha256sum -c SHA256SUMS
+test "$(find . -type f | wc -l)" -eq "$(($(wc -l < SHA256SUMS) + 1))"
+cd /
+rm -rf /cache/repository && mv /cache/staging /cache/repository
+"""
+"""The same for a language model's folder: its list of digests is checked, then each file; nothing else may be there."""
+
 
 @dataclass(frozen=True)
 class ModelServerArgs:
     """``package_uri``: s3:// address of the package's archive; ``package_sha256``: its digest, hexadecimal.
+
+    Of a package for vLLM they are the folder's address, ending in ``/``, and the digest of the ``SHA256SUMS`` in it.
 
     ``kind`` and ``entry_model`` come from the package's manifest. ``role_arn``: the AWS role that may read packages,
     for which the pods' tokens are exchanged. ``depends_on``: the platform and the uploaded package.
@@ -142,7 +156,7 @@ class ModelServer(Component):
         return k8s.core.v1.ContainerArgs(
             name="fetch-package",
             image=args.mirror.image(args.settings.fetch_image),
-            command=["/bin/sh", "-c", FETCH],
+            command=["/bin/sh", "-c", FETCH_FOLDER if args.kind == "vllm" else FETCH],
             env=environment(
                 {
                     **aws_token_environment(args.role_arn, args.aws_region),

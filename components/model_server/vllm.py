@@ -8,11 +8,12 @@ READINESS_PATH = "/health"
 
 
 def command(model: str) -> list[str]:
-    """vLLM's command line: OpenAI-style routes and metrics on one port."""
+    """vLLM's command line: OpenAI-style routes and metrics on one port. The package says how its model is served."""
     return [
         "vllm",
         "serve",
         "/cache/repository",
+        "--config=/cache/repository/vllm.yaml",
         f"--served-model-name={model}",
         f"--port={HTTP_PORT}",
         "--download-dir=/cache/downloads",

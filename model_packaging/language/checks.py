@@ -91,7 +91,7 @@ def read(module: PreTrainedModel, task: Task) -> Reading:
     """Let a model read the task, one thread count for all of them."""
     import torch
 
-    with torch.no_grad(), _threads(task.settings.threads):
+    with torch.no_grad(), torch_threads(task.settings.threads):
         nll, top1, logits, prefill = 0.0, [], None, []
         for window in task.windows:
             start = time.perf_counter()
@@ -236,7 +236,8 @@ def _negative_log_likelihood(logits: torch.Tensor, targets: torch.Tensor) -> flo
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch with this many threads, inside."""
     import torch
 
     before = torch.get_num_threads()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from model_packaging.language.checkpoint import scales
+from model_packaging.language.checks import torch_threads
 from model_packaging.language.schemes import Plan
 from spillway.contracts.manifest import PackageError
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
     from model_packaging.language.source import LanguageModel
 
-_DAMPING: Final = 0.01
-"""Share of the mean second moment that is added to each, as in the paper's code: it keeps the inverse stable."""
+_DAMPING: Final = 0.1
+"""Share of the mean second moment that is added to each. The paper's code adds 0.01, with 260 000 tokens; with the few
+thousand that are usual here that fits the calibration text too closely. Seen on SmolLM2-135M, int4 by 64, 4864 tokens:
+on held-out text the layers' squared error is 0.19 to 0.73 of plain rounding's with 0.1, up to 0.93 with 0.01."""
 _BLOCK: Final = 128
 """Columns whose errors are spread at once."""
 
@@ -38,11 +41,13 @@ def rounded_weights(model: LanguageModel, plan: Plan, windows: torch.Tensor, dty
     with torch.no_grad():
         moments = _second_moments(model.module, plan.quantized, windows)
         weights = {name: model.module.get_submodule(name).get_parameter("weight") for name in plan.quantized}
-        return {name: _round(weight, plan, moments[name], dtype) for name, weight in weights.items()}
+        # The steps are small: threads would wait for each other longer than they work.
+        with torch_threads(1):
+            return {name: _round(weight, plan, moments[name], dtype) for name, weight in weights.items()}
 
 
 def _second_moments(module: PreTrainedModel, names: tuple[str, ...], windows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Name → mean of x xᵀ over all tokens that reach the layer, fp32 [inputs, inputs].
+    """Name → sum of x xᵀ over all tokens that reach the layer, fp32 [inputs, inputs]; its scale does not matter.
 
     Layers that read the same tensor, as q_proj, k_proj and v_proj do, share one.
     """
@@ -71,7 +76,7 @@ def _second_moments(module: PreTrainedModel, names: tuple[str, ...], windows: to
             handle.remove()
     if missing := [name for name in names if name not in sums or not bool(torch.isfinite(sums[name]).all())]:
         raise PackageError(f"gptq: {missing[0]} saw no usable input in the calibration text.")
-    return {name: total / windows.numel() for name, total in sums.items()}
+    return sums
 
 
 def _round(weight: torch.Tensor, plan: Plan, moment: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -85,23 +90,23 @@ def _round(weight: torch.Tensor, plan: Plan, moment: torch.Tensor, dtype: str) -
     size = args.group_size or weight.shape[1]
     scale = scales(weight, plan, dtype).float().repeat_interleave(size, dim=1)
 
-    left = weight.detach().float().clone()
+    # Columns become rows: each step then works on memory that lies together.
+    left, scale = weight.detach().float().T.contiguous(), scale.T.contiguous()
     dead = moment.diagonal() == 0
     moment = moment.clone()
     moment.diagonal()[dead] = 1
-    left[:, dead] = 0
+    left[dead] = 0
     moment.diagonal().add_(_DAMPING * moment.diagonal().mean())
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(moment)), upper=True)
 
-    for start in range(0, left.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, left.shape[1])
-        errors = torch.zeros(left.shape[0], stop - start)
+    for start in range(0, len(left), _BLOCK):
+        stop = min(start + _BLOCK, len(left))
+        errors = torch.zeros(stop - start, left.shape[1])
         for column in range(start, stop):
-            steps = (left[:, column] / scale[:, column]).round().clamp(-high - 1, high)
-            nearest = steps * scale[:, column]
-            error = (left[:, column] - nearest) / inverse[column, column]
-            left[:, column] = nearest
-            left[:, column + 1 : stop] -= error.unsqueeze(1) * inverse[column, column + 1 : stop]
-            errors[:, column - start] = error
-        left[:, stop:] -= errors @ inverse[start:stop, stop:]
-    return left
+            steps = (left[column] / scale[column]).round_().clamp_(-high - 1, high)
+            nearest = steps * scale[column]
+            error = errors[column - start] = (left[column] - nearest) / inverse[column, column]
+            left[column] = nearest
+            left[column + 1 : stop].addr_(inverse[column, column + 1 : stop], error, alpha=-1)
+        left[stop:].addmm_(inverse[start:stop, stop:].T, errors, alpha=-1)
+    return left.T
