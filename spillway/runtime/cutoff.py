@@ -165,6 +165,8 @@ def hold_azure_at_minimum(bearer: str, state: State, config: Config) -> None:
         setting = azure_api.call(target["autoscale_url"], bearer)["properties"]
         if setting.get("enabled", True) == hold:
             # A change has to name the profiles, too.
-            azure_api.call(target["autoscale_url"], bearer, {"properties": {**setting, "enabled": not hold}})
+            azure_api.call(
+                target["autoscale_url"], bearer, {"properties": {"profiles": setting["profiles"], "enabled": not hold}}
+            )
         if hold and azure_api.call(target["deployment_url"], bearer)["sku"]["capacity"] > target["minimum"]:
             azure_api.call(target["deployment_url"], bearer, {"sku": {"capacity": target["minimum"]}})

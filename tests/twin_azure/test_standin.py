@@ -428,3 +428,20 @@ def test_keys_can_be_rotated(endpoint: str, world: object) -> None:
     after = call(endpoint, "POST", f"{ENDPOINT}/regenerateKeys", {"keyType": "Secondary"})[1]
     assert after["primaryKey"] == before["primaryKey"]
     assert after["secondaryKey"] != before["secondaryKey"]
+
+
+def test_a_setting_that_has_no_provisioning_state_can_be_patched() -> None:
+    from spillway.twin.azure.manager import ResourceManager
+
+    manager = ResourceManager()
+    group = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg"
+    manager.put(group, "2024-03-01", {"location": "eastus"})
+    path = f"{group}/providers/Microsoft.Insights/autoscalesettings/scale"
+    capacity = {"minimum": "1", "maximum": "2", "default": "1"}
+    profiles = [{"name": "gpu", "capacity": capacity, "rules": []}]
+    settings = {"enabled": True, "profiles": profiles, "targetResourceUri": "/x"}
+    manager.put(path, "2022-10-01", {"location": "eastus", "properties": settings})
+    manager.get(path)
+    patched = manager.patch(path, "2022-10-01", {"properties": {"profiles": profiles, "enabled": False}})
+    assert patched["properties"]["enabled"] is False
+    assert patched["properties"]["targetResourceUri"] == "/x"

@@ -136,9 +136,10 @@ class ResourceManager:
         old = self._resources.get(path.lower())
         if old is None:
             raise self._missing(path)
-        return self.put(path, version, _merge({k: v for k, v in old.items() if k not in ("id", "name", "type")}, body))[
-            0
-        ]
+        kept = {key: value for key, value in old.items() if key not in ("id", "name", "type")}
+        # Said by the stand-in for every type; some have no such property to be written.
+        properties = {key: value for key, value in kept.get("properties", {}).items() if key != "provisioningState"}
+        return self.put(path, version, _merge({**kept, "properties": properties}, body))[0]
 
     def delete(self, path: str) -> bool:
         """Delete with everything below. False when there was nothing."""

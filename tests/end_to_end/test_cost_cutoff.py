@@ -1,0 +1,237 @@
+"""Burst gets too dear: alarm, cut-off by the real gateway, an update in the middle, and open again. One twin, in order.
+
+The twin's minute is shortened: schedules and alarm periods wait less, and everything else takes the time it takes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, Site
+from spillway.drill.workload import infer_body
+from spillway.runtime import azure_api
+from spillway.twin.clock import VARIABLE, real_seconds
+from spillway.twin.handle import stop_twin
+from spillway.twin.live_capacity import running
+from tests.end_to_end.site import Answer, LocalSite, make_project, post
+from tests.support.packages import small_package
+
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+
+MINUTE_S = 6
+PARAMETER = "/spillway-local/spill-cutoff"
+CEILING, REOPEN_AFTER_S = 6.0, 8
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
+    folder = tmp_path_factory.mktemp("cost")
+    package = small_package(folder / "echo")
+    local = LocalSite(make_project(tmp_path_factory.mktemp("site")))
+    path = local.project / "config" / "Pulumi.local.yaml"
+    stack = yaml.safe_load(path.read_text())
+    stack["config"]["spillway:gateway"]["cutoff_poll_s"] = 0.2
+    stack["config"]["spillway:cost_guard"] |= {
+        "max_burst_usd_per_hour": CEILING,
+        "max_forecast_usd": 100_000,
+        # What is too dear stays, so that only the update could open anything.
+        "cutoff": {"escalate_after_s": 10, "reopen_after_s": REOPEN_AFTER_S, "scale_to_minimum": False},
+    }
+    stack["config"]["spillway:package"] = {"path": str(package)}
+    path.write_text(yaml.safe_dump(stack))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+        patch.setenv(VARIABLE, str(MINUTE_S))
+        try:
+            local.deploy()
+            yield local
+        finally:
+            stop_twin(local.state_dir)
+
+
+def eventually(check: Callable[[], bool], within_s: float, pause_s: float = 0.1) -> float:
+    started = time.monotonic()
+    while not check():
+        assert time.monotonic() - started < within_s, f"not within {within_s} s"
+        time.sleep(pause_s)
+    return time.monotonic() - started
+
+
+def ask(site: LocalSite, class_: str) -> Answer:
+    headers = {CLIENT_KEY_HEADER: site.client_key, CLASS_HEADER: class_, "content-type": "application/json"}
+    return post(f"{site.gateway}/v2/models/echo/infer", infer_body("TEXT", "Short."), headers)
+
+
+def signal(site: LocalSite, metric: str, **dimensions: str) -> float | None:
+    """The newest value, as CloudWatch has it."""
+    listed = [{"Name": n, "Value": v} for n, v in {"Stack": "local", **dimensions}.items()]
+    named = {"Namespace": "Spillway", "MetricName": metric, "Dimensions": listed}
+    query = {"Id": "v", "MetricStat": {"Metric": named, "Period": 1, "Stat": "Maximum"}}
+    now = datetime.now(UTC).timestamp()
+    answer = site.aws("cloudwatch").get_metric_data(
+        MetricDataQueries=[query], StartTime=now - 60, EndTime=now + 1, ScanBy="TimestampDescending"
+    )
+    values = answer["MetricDataResults"][0]["Values"]
+    return values[0] if values else None
+
+
+def value(site: LocalSite, metric: str, **dimensions: str) -> float:
+    found = signal(site, metric, **dimensions)
+    assert found is not None, metric
+    return found
+
+
+def alarm(site: LocalSite, name: str) -> dict[str, Any]:
+    (found,) = site.aws("cloudwatch").describe_alarms(AlarmNames=[site.up["outputs"]["alarms"][name]])["MetricAlarms"]
+    return found
+
+
+def closed(site: LocalSite) -> list[str]:
+    return json.loads(parameter(site))["closed"]
+
+
+def scale(site: LocalSite, instances: int) -> None:
+    """Capacity of SageMaker, as its autoscaling or a person would change it."""
+    client = site.aws("sagemaker")
+    name = site.up["outputs"]["endpoints"]["sagemaker"]
+    variant = client.describe_endpoint(EndpointName=name)["ProductionVariants"][0]["VariantName"]
+    wanted = [{"VariantName": variant, "DesiredInstanceCount": instances}]
+    client.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=wanted)
+
+
+def instances(site: LocalSite) -> int:
+    name = site.up["outputs"]["endpoints"]["sagemaker"]
+    return site.aws("sagemaker").describe_endpoint(EndpointName=name)["ProductionVariants"][0]["CurrentInstanceCount"]
+
+
+def test_the_functions_run_and_publish_the_live_cost(site: LocalSite) -> None:
+    eventually(lambda: signal(site, "BurstDollarsPerHour") is not None, within_s=60, pause_s=0.5)
+    # One ml.g5.xlarge for each SageMaker endpoint and one Standard_NC4as_T4_v3, at their list prices.
+    burst = 2 * 1.408 + 0.526
+    assert signal(site, "BurstDollarsPerHour") == pytest.approx(burst)
+    assert signal(site, "DollarsPerGpuHour", Site="blended") == pytest.approx((0.9 + burst) / 4)
+    assert signal(site, "DollarsPerMillionTokens", Site="private") is None
+    eventually(lambda: alarm(site, "burst-ceiling")["StateValue"] == "OK", within_s=20)
+    assert closed(site) == []
+
+
+def test_cheap_capacity_lowers_the_blended_price_and_not_what_drives_the_cutoff(site: LocalSite) -> None:
+    before = value(site, "BurstDollarsPerHour"), value(site, "DollarsPerGpuHour", Site="blended")
+    azure_capacity(site, 3)
+    eventually(lambda: signal(site, "BurstDollarsPerHour") != before[0], within_s=4 * MINUTE_S)
+    after = value(site, "BurstDollarsPerHour"), value(site, "DollarsPerGpuHour", Site="blended")
+    assert after[0] == pytest.approx(before[0] + 2 * 0.526)
+    assert after[1] < before[1]
+    azure_capacity(site, 1)
+    eventually(lambda: signal(site, "BurstDollarsPerHour") == pytest.approx(before[0]), within_s=4 * MINUTE_S)
+
+
+def azure_capacity(site: LocalSite, count: int) -> None:
+    azure(site, deployment_path(site), {"sku": {"capacity": count}})
+
+
+def azure(site: LocalSite, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Resource Manager's own API: a resource, or a change of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPILLWAY_AZURE_ENDPOINT_URL", site.twin.endpoints["azure"])
+        return azure_api.call(path, "any", body)
+
+
+def deployment_path(site: LocalSite) -> str:
+    (target,) = configuration(site, "signal", "SPILLWAY_COST")["azure"]
+    return target["url"]
+
+
+def autoscale_path(site: LocalSite) -> str:
+    (target,) = configuration(site, "cutoff", "SPILLWAY_CUTOFF")["azure"]
+    return target["autoscale_url"]
+
+
+def configuration(site: LocalSite, function: str, variable: str) -> Any:
+    found = site.aws("lambda").get_function_configuration(FunctionName=f"spillway-local-cost-{function}")
+    return json.loads(found["Environment"]["Variables"][variable])
+
+
+def parameter(site: LocalSite) -> str:
+    return site.aws("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"]
+
+
+def test_dear_capacity_closes_spill_within_a_second_of_the_alarm(site: LocalSite) -> None:
+    site.twin.fault(Site.PRIVATE, "kill")
+    eventually(lambda: ask(site, "P2").site == Site.SAGEMAKER, within_s=10)
+    added = time.time()
+    scale(site, 8)
+    # Asked all the while: what is measured is when the gateway refuses, not when somebody looks.
+    eventually(lambda: ask(site, "P2").status == 503, within_s=2 * MINUTE_S + 10, pause_s=0.02)
+    refused = time.time()
+    p0 = ask(site, "P0")
+    alarmed = alarm(site, "burst-ceiling")["StateUpdatedTimestamp"].timestamp()
+    assert (p0.status, p0.site) == (200, Site.SAGEMAKER)
+    assert alarm(site, "blended")["Threshold"] == 1.2
+    assert value(site, "DollarsPerGpuHour", Site="blended") > 1.2
+    # Two minutes of twin time, and what the functions themselves take.
+    assert alarmed - added < real_seconds_of(2)
+    print(
+        f"alarm after {alarmed - added:.2f} s ({(alarmed - added) / MINUTE_S:.2f} twin minutes), "
+        f"obeyed {refused - alarmed:.2f} s later"
+    )
+    assert refused - alarmed < 1.0
+    assert closed(site)[0] == "P2"
+
+
+def real_seconds_of(minutes: float) -> float:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(MINUTE_S))
+        return real_seconds(minutes * 60)
+
+
+def test_a_refresh_and_an_up_do_not_open_it(site: LocalSite) -> None:
+    eventually(lambda: closed(site) == ["P2", "P1"], within_s=60)
+    site.twin.fault(Site.PRIVATE, "start")
+    before = parameter(site)
+    done = site.spillway("up", "--refresh")
+    assert done["ok"], done["problems"]
+    assert parameter(site) == before
+    assert instances(site) == 8, "an update keeps what runs"
+    site.twin.fault(Site.PRIVATE, "kill")
+    eventually(lambda: ask(site, "P0").site == Site.SAGEMAKER, within_s=10)
+    assert (ask(site, "P1").status, ask(site, "P2").status) == (503, 503)
+
+
+def test_closed_sites_are_brought_to_their_minimum(site: LocalSite) -> None:
+    azure_capacity(site, 2)
+    state = {**json.loads(parameter(site)), "scale_to_minimum": True}
+    site.aws("ssm").put_parameter(Name=PARAMETER, Value=json.dumps(state), Type="String", Overwrite=True)
+    eventually(lambda: instances(site) == 1, within_s=4 * MINUTE_S)
+    eventually(lambda: azure(site, deployment_path(site))["sku"]["capacity"] == 1, within_s=4 * MINUTE_S)
+    assert azure(site, autoscale_path(site))["properties"]["enabled"] is False
+    assert ask(site, "P0").site == Site.SAGEMAKER
+
+
+def test_it_opens_again_class_by_class_once_it_is_calm(site: LocalSite) -> None:
+    seen = [closed(site)]
+
+    def is_open() -> bool:
+        if closed(site) != seen[-1]:
+            seen.append(closed(site))
+        return seen[-1] == []
+
+    eventually(is_open, within_s=90, pause_s=0.2)
+    assert seen == [["P2", "P1"], ["P2"], []]
+    assert alarm(site, "burst-calm")["StateValue"] == "OK"
+    eventually(lambda: ask(site, "P1").site == Site.SAGEMAKER, within_s=5)
+    eventually(lambda: azure(site, autoscale_path(site))["properties"]["enabled"], within_s=4 * MINUTE_S)
+    site.twin.fault(Site.PRIVATE, "start")
+    eventually(lambda: ask(site, "P1").site == Site.PRIVATE, within_s=60)
+
+
+def test_the_drills_meter_reads_what_runs(site: LocalSite) -> None:
+    found = {(one.site, one.usd_per_hour, one.instances) for one in running(site.twin.endpoints, "us-east-1")}
+    assert {("private", 0.9, 1), ("azure_ml", 0.526, 1), ("sagemaker", 1.408, 1)} <= found
