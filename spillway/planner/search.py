@@ -238,24 +238,31 @@ class Search:
                 yield make(fewest)
 
     def _burst_sizes(self, kind: Kind, private: SiteSpec | None, burst: SiteSpec) -> Iterator[System]:
-        """Fixed at the fewest that hold; then fewer, with the autoscaler up to that number and to twice it."""
+        """Fixed at the fewest that hold; then fewer, with the autoscaler up to ``upper``.
+
+        Where the private site may be out, ``upper`` is what burst needs alone: less could not carry an outage.
+        """
         least, most = burst.min_instances, self.space.most_burst
         self.progress(f"{kind}: {private.min_instances if private else 0} private, burst {burst.instance_type}")
         fewest = self._fewest(lambda m: self._system(private, self._burst(burst, m, m, private)), least, most, kind)
         if fewest is None:
             return
+        upper = max(fewest, self._alone(burst) if private and self.space.failures else 0)
         for lower in range(fewest, least - 1, -1):
             held = False
-            for upper in sorted({max(fewest, lower + 1), min(most, 2 * fewest + 1)}):
-                for target in _TARGETS if upper > lower else _TARGETS[:1]:
-                    system = self._system(private, self._burst(burst, lower, upper, private, target))
-                    if self._holds(kind, system):
-                        held = True
-                        yield system
-            if lower == fewest:
-                yield self._system(private, self._burst(burst, lower, lower, private))
-            elif not held:
+            for target in _TARGETS if upper > lower else _TARGETS[:1]:
+                system = self._system(private, self._burst(burst, lower, upper, private, target))
+                if self._holds(kind, system):
+                    held = True
+                    yield system
+            if not held:
                 return
+
+    def _alone(self, burst: SiteSpec) -> int:
+        """Burst instances that hold without the private site; as many as may be where none do."""
+        most = self.space.most_burst
+        make = lambda m: self._system(None, self._burst(burst, m, m, None))  # noqa: E731
+        return self._fewest(make, burst.min_instances, most, "all public") or most
 
     def _private(self, count: int, batch_share: float) -> SiteSpec:
         assert self.space.private is not None

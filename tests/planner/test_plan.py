@@ -1,0 +1,241 @@
+"""Service times, the search and the plan that comes out of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.manifest import LatencyFigure, read_manifest
+from spillway.contracts.prices import owned_examples
+from spillway.planner.charts import CHARTS, write_charts, write_page
+from spillway.planner.costs import saving, years_at
+from spillway.planner.errors import PlannerError
+from spillway.planner.plan import Plan, make_plan
+from spillway.planner.search import NoPlanError, Search, Space, pareto
+from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured, measured_model
+from spillway.planner.system import Failures, Objective, SiteSpec, default_objectives
+from spillway.planner.trace import synthetic
+from tests.planner.test_trace import REAL
+from tests.support.packages import small_package
+
+P0, P1, P2 = RequestClass
+SERVICE = from_rates(10_000, 30, slots=8)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def spec(site: Site, usd: float, **more: object) -> SiteSpec:
+    given = {"site": site, "cloud": "owned", "instance_type": str(site), "gpu": "L4", "gpus": 1, "usd_per_hour": usd}
+    return SiteSpec.model_validate({**given, "slots": 8, "min_instances": 1, "max_instances": 1, **more})
+
+
+def space(**more: object) -> Space:
+    given = {
+        "private": spec(Site.PRIVATE, 0.5),
+        "burst": (spec(Site.SAGEMAKER, 2.0),),
+        "most_private": 12,
+        "most_burst": 16,
+    }
+    return Space.model_validate({**given, **more})
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    trace = synthetic(600, 2.5, seed=3)
+    failures = Failures(site_mtbf_h=2000, site_mttr_h=2)
+    owned = owned_examples()["h100-8"]
+    return make_plan(
+        trace.between(0, 300), SERVICE, space(failures=failures), judge=trace.between(300, 600), owned=owned
+    )
+
+
+# Service times
+
+
+def test_rates_make_times() -> None:
+    serial, parallel = from_rates(1000, 20, slots=4).times(np.array([500.0, 3000.0]), np.array([10.0, 0.0]))
+    assert serial.tolist() == pytest.approx([0.5, 3.0])
+    assert parallel.tolist() == pytest.approx([0.5, 0.0])
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(PlannerError, match="above 0"):
+        from_rates(rate, 30, slots=1)
+
+
+def test_measured_times_are_those_of_the_table() -> None:
+    model = measured_model("llama2-70b-h100-x4")
+    serial, parallel = model.times(np.array([2048.0, 1536.0, 9000.0]), np.array([1.0, 1.0, 10.0]))
+    assert serial[0] == pytest.approx(0.2007)
+    assert model.prompt_s[2] < serial[1] < serial[0]
+    assert serial[2] > model.prompt_s[-1]
+    assert parallel[2] == pytest.approx(10 * model.token_s)
+    assert all("MIT" in row.source for row in measured().values())
+    with pytest.raises(PlannerError, match="there are: llama2-70b"):
+        measured_model("gpt-9")
+
+
+def test_another_gpu_is_slower_by_its_data_sheet_and_an_unknown_one_is_refused() -> None:
+    model = measured_model("llama2-70b-h100-x8")
+    assert model.factors("H100") == (1.0, 1.0)
+    prompt, answer = model.factors("A100-80GB")
+    assert (prompt, answer) == (pytest.approx(989 / 312), pytest.approx(3350 / 2039))
+    with pytest.raises(PlannerError, match="nothing is known of the speed of B900"):
+        model.factors("B900")
+
+
+def test_a_packages_latencies_become_a_service_model(tmp_path: Path) -> None:
+    manifest = read_manifest(small_package(tmp_path / "package"))
+    with pytest.raises(PlannerError, match="no latencies"):
+        from_manifest(manifest.model_copy(update={"latency": ()}))
+    figures = [(1, 128, 10.0), (8, 128, 25.0), (1, 64, 8.0)]
+    latency = tuple(
+        LatencyFigure(variant="fp32", batch_size=b, sequence_length=n, p50_ms=ms, p99_ms=ms, threads=1)
+        for b, n, ms in figures
+    )
+    model = from_manifest(manifest.model_copy(update={"latency": latency, "variants": ()}))
+    assert model.request_s == pytest.approx(0.009)
+    assert model.stretch == pytest.approx(1.5)
+    assert model.slots == min(8, manifest.serving.slots)
+
+
+# The search
+
+
+def test_the_plan_holds_where_it_was_not_sized_and_every_row_is_judged_alike(plan: Plan) -> None:
+    assert plan.chosen.holds, plan.chosen.misses
+    assert plan.public.judged is not None
+    assert plan.public.judged.private is None
+    assert plan.private.judged is not None
+    assert plan.private.judged.bursts == ()
+    assert plan.chosen.private is not None
+    offered = {row.judged.outcome.offered for row in (plan.hybrid, plan.public, plan.private) if row.judged}
+    assert len(offered) == 1
+
+
+def test_one_private_instance_fewer_would_miss_or_cost_more(plan: Plan) -> None:
+    fewer = [reason for reason in plan.reasons if reason.startswith("One private instance fewer")]
+    more = [reason for reason in plan.reasons if reason.startswith("One more")]
+    assert all("would miss" in reason or "-" in reason for reason in fewer)
+    assert all("would miss" in reason or "+" in reason for reason in more)
+
+
+def test_a_site_outage_lowers_availability_of_the_private_site_alone(plan: Plan) -> None:
+    alone, hybrid = plan.private.judged, plan.chosen
+    assert alone is not None
+    assert alone.with_outages is not None
+    assert hybrid.with_outages is not None
+    down = 2 / 2002
+    assert alone.with_outages == pytest.approx(alone.p0 - down, abs=down), "all requests of the outages are late"
+    assert hybrid.with_outages > alone.with_outages
+
+
+def test_json_has_the_three_bills_and_the_saving(plan: Plan) -> None:
+    found = json.loads(json.dumps(plan.to_json()))
+    assert set(found["bills"]) == {"hybrid", "all_public", "all_private", "perfect_foresight"}
+    hybrid, public = (found["bills"][kind]["usd_per_month"] for kind in ("hybrid", "all_public"))
+    assert found["saving_vs_all_public"] == pytest.approx(1 - hybrid / public, abs=1e-3)
+    assert found["plan"]["classes"]["P0"]["available"] >= 0.9995
+    hourly = sum(found["plan"]["usd_per_hour"].values())
+    assert hybrid == pytest.approx(hourly * 730, rel=1e-3)
+
+
+def test_the_break_even_makes_the_bills_equal(plan: Plan) -> None:
+    even, public, private = plan.break_even_usd_per_gpu_hour, plan.public.judged, plan.chosen.private
+    assert even is not None
+    assert public is not None
+    assert private is not None
+    burst = plan.chosen.bill.total_per_hour - plan.chosen.bill.usd_per_hour[Site.PRIVATE]
+    assert burst + even * private.min_instances * private.gpus == pytest.approx(public.bill.total_per_hour)
+
+
+def test_years_are_the_inverse_of_the_amortisation() -> None:
+    owned = owned_examples()["h100-8"]
+    assert years_at(owned, owned.usd_per_gpu_hour) == pytest.approx(owned.years)
+    assert years_at(owned, 0.01) is None
+
+
+def test_nothing_on_the_front_is_beaten(plan: Plan) -> None:
+    front = list(plan.front)
+    assert pareto(front) == front
+    assert all(a.bill.month <= b.bill.month and a.p0 < b.p0 for a, b in pairwise(front))
+
+
+def test_an_impossible_promise_gives_the_nearest_plan() -> None:
+    wishes = {**default_objectives(), P0: Objective(measure="latency", within_s=0.01, share=0.9)}
+    with pytest.raises(NoPlanError, match=r"no plan holds this \(hybrid\); the nearest, .* misses: P0 .*%") as refused:
+        make_plan(synthetic(120, 3), SERVICE, space(objectives=wishes, most_private=2, most_burst=2))
+    assert refused.value.found.nearest is not None
+
+
+def test_too_small_a_bound_is_no_plan_and_a_missing_site_is_said() -> None:
+    with pytest.raises(NoPlanError, match="no plan holds this"):
+        make_plan(synthetic(120, 60), SERVICE, space(most_private=1, most_burst=1))
+    search = Search(synthetic(60, 3), SERVICE, Space(burst=(spec(Site.SAGEMAKER, 1.0),)))
+    with pytest.raises(PlannerError, match="no private site"):
+        search.find("hybrid")
+
+
+def test_a_kept_burst_site_is_paid_for() -> None:
+    kept = spec(Site.AZURE_ML, 3.0)
+    found = Search(synthetic(120, 3), SERVICE, space(kept=(kept,))).find("all public").need()
+    assert found.bill.usd_per_hour[Site.AZURE_ML] == pytest.approx(3.0)
+
+
+def test_free_public_capacity_saves_nothing() -> None:
+    with pytest.raises(PlannerError, match="against a bill of 0"):
+        saving(1.0, 0.0)
+
+
+def test_pictures_and_a_page_are_written(plan: Plan, tmp_path: Path) -> None:
+    charts = write_charts(plan, tmp_path)
+    assert [path.stem for path in charts] == list(CHARTS)
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000 for path in charts)
+    page = tmp_path / "plan.html"
+    write_page(plan, page, charts, "Plan of <test>")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == len(CHARTS)
+    assert "Plan of &lt;test&gt;" in text
+    assert "all private" in text
+
+
+# The claim
+
+
+def benchmark() -> ModuleType:
+    described = importlib.util.spec_from_file_location("planner_benchmark", ROOT / "benchmarks" / "planner.py")
+    assert described is not None
+    assert described.loader is not None
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not REAL.is_file(), reason="the Azure 2023 trace is not beside this checkout (shared/data)")
+def test_the_hybrid_costs_at_least_42_percent_less_on_the_real_trace() -> None:
+    made = benchmark()
+    found: Plan = made.claim(made.read_azure_trace(REAL))
+    public = found.public.judged
+    assert public is not None
+    assert public.holds
+    assert found.chosen.holds
+    assert found.chosen.p0 >= 0.9995
+    assert found.chosen.system.objectives[P0].within_s == 0.5
+    assert {spec.gpu for spec in (*found.chosen.system.sites, *public.system.sites)} == {"H100"}
+    assert found.saving_vs_all_public is not None
+    assert found.saving_vs_all_public >= 0.42
+    written = (ROOT / "docs" / "explanation" / "planner-model.md").read_text(encoding="utf-8")
+    assert made.claim_table(found) in written, "run `python benchmarks/planner.py claim` and put its table there"
+
+
+def test_service_model_points_have_to_rise() -> None:
+    with pytest.raises(ValueError, match="have to rise"):
+        ServiceModel(name="x", source="x", prompt_tokens=(1, 1), prompt_s=(0, 1))
