@@ -21,7 +21,7 @@ class _BuildByDefault(click.Group):
 
 def _like_a_command(word: str) -> bool:
     """A misspelt command is reported as one, rather than as a missing model file."""
-    return word.replace("-", "_").isidentifier() and not Path(word).exists()
+    return word[:1].isalpha() and word.replace("-", "").isalnum() and not Path(word).exists()
 
 
 @click.group(cls=_BuildByDefault)

@@ -143,3 +143,15 @@ def test_a_faulty_stack_file_is_one_message_and_leaves_nothing(runner: CliRunner
     assert "everyone" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project / ".spillway" / "local").exists()
+
+
+def test_package_builds_by_default(runner: CliRunner, project: Path) -> None:
+    for arguments in (
+        ["package", "missing.yaml"],
+        ["package", "--json", "missing.yaml"],
+        ["package", "build", "missing.yaml"],
+    ):
+        done = runner.invoke(cli, arguments)
+        assert (done.exit_code, "missing.yaml" in done.stderr) == (2, True)
+    assert "rollback" in runner.invoke(cli, ["package", "--help"]).stdout
+    assert "No such command 'psuh'" in runner.invoke(cli, ["package", "psuh"]).stderr
