@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack, entries, is_missing, is_other_than, number, texts
+from policies.resources import Resource, Stack, entries, is_missing, is_other_than, number
 from policies.rules.capacity import (
     BATCH_ENDPOINT,
     COMPUTE,
@@ -175,7 +175,7 @@ def _budget_is_told(stack: Stack, settings: PolicySettings) -> Iterator[Finding]
 
 def _alarm_actions(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     for alarm in stack.of(_ALARMS[0]):
-        if texts(alarm.get("alarmActions")) and alarm.get("actionsEnabled") is False:
+        if not is_missing(alarm.get("alarmActions")) and alarm.get("actionsEnabled") is False:
             yield Finding(alarm, "actionsEnabled is off, so the alarm tells nobody")
 
 

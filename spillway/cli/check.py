@@ -16,7 +16,7 @@ from policies.settings import read_config
 from spillway.cli.console import DeploymentProgress, Reporter
 from spillway.cli.deploy import plan_afresh
 from spillway.cli.errors import WRONG_CONFIG, CommandError
-from spillway.cli.stack import Stack
+from spillway.cli.stack import SECRETS_NAMESPACE, Stack
 from spillway.contracts.settings import Settings
 from spillway.engine import api
 from spillway.twin.protocol_values import ResourceRef, unwrap
@@ -46,7 +46,8 @@ def policies_of(stack: Stack, more_secrets: Mapping[str, str]) -> StackPolicies:
     Raises ``pydantic.ValidationError`` where the stack file's ``policies:`` is wrong; the program tells that better.
     """
     settings, context = read_config(stack.config.values, stack.project.root)
-    held = [stack.config.values[key] for key in stack.config.secret_keys]
+    own = f"{SECRETS_NAMESPACE}:"
+    held = [v for key, v in stack.config.values.items() if key in stack.config.secret_keys or key.startswith(own)]
     secrets = frozenset(text for secret in (*held, *more_secrets.values()) for text in _texts_of(secret))
     return StackPolicies(settings, Context(context.package, context.prices, secrets))
 

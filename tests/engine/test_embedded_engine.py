@@ -12,11 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from spillway.engine.api import EngineError, InterruptedUpError
+from spillway.engine.api import EngineError, InterruptedUpError, Resource, Violation
 from spillway.engine.checkpoint import exclusive
 from spillway.engine.choose import choose_engine
 from spillway.engine.engine import Engine
@@ -210,6 +211,20 @@ def test_a_twin_keeps_its_engine(demo: Demo) -> None:
     assert choose_engine(*given).kind == "embedded"
     with pytest.raises(EngineError, match="belongs to the embedded engine"):
         choose_engine(*given, kind="pulumi")
+
+
+def test_what_a_plan_cannot_know_is_judged_before_it_is_made(demo: Demo) -> None:
+    """A policy that lets pass what is not known yet sees it once more, known, before the resource exists."""
+
+    def no_arns(resources: Sequence[Resource], *, whole: bool = True) -> list[Violation]:
+        told = [r for r in resources if isinstance(r.inputs.get("label"), str) and "arn:" in r.inputs["label"]]
+        return [Violation("no-arns", r.urn, "names an ARN") for r in told]
+
+    demo.project.program('a = thing("a")\nb = thing("b", label=a.arn)')
+    demo.made(policies=no_arns).preview()
+    with pytest.raises(EngineError, match=r"'b': no-arns: names an ARN"):
+        demo.made(policies=no_arns).up()
+    assert [item["urn"].rpartition("::")[2] for item in demo.cloud.resources.values()] == ["a"]
 
 
 @pytest.mark.real_engine

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.policies.support import Case, check_case, resource
 BUCKET = resource("aws:s3/bucket:Bucket", bucket="models-bucket")
 
 
-def block(**switches: bool) -> Resource:
+def block(**switches: Any) -> Resource:
     names = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
     all_on = dict.fromkeys(names, True)
     return resource(

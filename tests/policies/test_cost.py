@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from policies.resources import Context, Resource
@@ -9,18 +11,18 @@ ENDPOINT = resource("aws:sagemaker/endpoint:Endpoint", name="burst-endpoint", en
 ONLINE = resource("azure-native:machinelearningservices:OnlineEndpoint", endpointName="online-endpoint")
 
 
-def target(**props: object) -> Resource:
+def target(**props: Any) -> Resource:
     return resource("aws:appautoscaling/target:Target", resourceId="endpoint/burst-endpoint/variant/primary", **props)
 
 
-def configuration(instance_type: str, region: str = "us-east-1", **variant: object) -> Resource:
+def configuration(instance_type: str, region: str = "us-east-1", **variant: Any) -> Resource:
     variants = [{"instanceType": instance_type, "initialInstanceCount": 2, **variant}]
     return resource(
         "aws:sagemaker/endpointConfiguration:EndpointConfiguration", in_region=region, productionVariants=variants
     )
 
 
-def alarm(**props: object) -> Resource:
+def alarm(**props: Any) -> Resource:
     given = {"metricName": "BurstDollarsPerHour", "alarmActions": ["arn:topic"], **props}
     return resource("aws:cloudwatch/metricAlarm:MetricAlarm", **given)
 

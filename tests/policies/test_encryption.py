@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from policies.resources import Resource
@@ -45,7 +47,8 @@ def test_policy(policy: str) -> None:
     ],
 )
 def test_what_holds_data_names_its_key(kind: str, key: str) -> None:
-    check_case("own-keys", Case([resource(kind, **{key: "arn:key"})], [resource(kind)]))
+    named: dict[str, Any] = {key: "arn:key"}
+    check_case("own-keys", Case([resource(kind, **named)], [resource(kind)]))
 
 
 def test_a_queue_may_use_the_key_of_its_service() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ PARAMETER = "aws:ssm/parameter:Parameter"
 _MARK = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:abc"}
 
 
-def hidden(type_: str, **props: object) -> Resource:
+def hidden(type_: str, **props: Any) -> Resource:
     """A resource whose properties are all marked secret."""
     return dataclasses.replace(resource(type_, **props), clear=dict.fromkeys(props, UNKNOWN))
 
@@ -43,7 +44,7 @@ def test_policy() -> None:
         {"secretString": "abcdefgh"},
     ],
 )
-def test_what_looks_like_a_secret_is_one(props: dict[str, object]) -> None:
+def test_what_looks_like_a_secret_is_one(props: dict[str, Any]) -> None:
     check_case("no-plain-secrets", Case([hidden(PARAMETER, **props)], [resource(PARAMETER, **props)]))
 
 
