@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from spillway.cli.main import cli
+from tests.packaging.keys import write_key
 from tests.packaging.packages import L4, add_engine, make_version, version_of
 
 
@@ -63,13 +63,7 @@ def test_a_release_and_its_roll_back(project: Path) -> None:
 def test_a_signed_package_with_an_engine(project: Path) -> None:
     package = make_version(project / "made", "one")
     add_engine(package, L4, b"a plan")
-    subprocess.run(
-        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out release.pem && "
-        "openssl pkey -in release.pem -pubout -out release.pub",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
+    write_key(project, "release")
     assert "is not signed" in fail("verify", str(package), "--key", "release.pub")
     key = run("sign", str(package), "--key", "release.pem")["key_sha256"]
     told = run("verify", str(package), "--key", "release.pub")

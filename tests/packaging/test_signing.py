@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from model_packaging.registry import signing
 from model_packaging.registry.registry import Registry
@@ -25,18 +25,8 @@ from spillway.contracts.manifest import (
     verify_package,
 )
 from spillway.contracts.signature import read_signature, signed_package
+from tests.packaging.keys import write_key
 from tests.packaging.packages import L4, add_engine, make_version, reseal, version_of
-
-
-def write_key(folder: Path, name: str, password: bytes | None = None) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection))
-    public.write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return private, public
 
 
 @pytest.fixture(scope="module")
