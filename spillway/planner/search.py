@@ -8,6 +8,7 @@ and the bill decides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -33,6 +34,8 @@ EPISODES: Final = 20
 """Outages that are drawn for one system."""
 _OUTAGE_TRIES: Final = 8
 """Systems that hold in calm, the cheapest first, which are looked at with outages."""
+_WORTH: Final = 1.1
+"""How much dearer than the cheapest so far the least cost of a size may be for it to be tried."""
 _TARGETS: Final = (0.75, 0.4)
 """Shares of an instance's slots that the autoscaler may hold."""
 
@@ -144,12 +147,13 @@ class Search:
         if not len(self.trace):
             raise PlannerError("the trace has no request; a plan needs some traffic")
         self._screen = self.trace.busiest(SCREEN)
+        self._cheapest = math.inf
         self._known: dict[str, Candidate] = {}
         self._tried: list[Candidate] = []
 
     def find(self, kind: Kind) -> Found:
         """The cheapest of its kind that holds. Raises :class:`PlannerError` where the space has nothing of the kind."""
-        self._tried = []
+        self._tried, self._cheapest = [], math.inf
         sized = list(self._sized(kind))
         final = [self.run(kind, system, self.trace) for system in sized]
         held = sorted((c for c in final if c.holds), key=lambda c: (c.bill.month, c.most_instances))
@@ -223,12 +227,24 @@ class Search:
         elif kind == "all public":
             for burst in space.burst:
                 yield from self._burst_sizes(kind, None, burst)
-        else:
+        elif any(self._holds(kind, self._largest(burst)) for burst in space.burst):
             enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), 1, space.most_private, kind)
             for count in range(1, (enough or space.most_private) + 1):
                 for share in space.batch_shares:
                     for burst in space.burst:
-                        yield from self._burst_sizes(kind, self._private(count, share), burst)
+                        private = self._private(count, share)
+                        if self._least_cost(private, burst) <= _WORTH * self._cheapest:
+                            yield from self._burst_sizes(kind, private, burst)
+
+    def _largest(self, burst: SiteSpec) -> System:
+        """As much of everything as may be: what does not hold then holds with nothing."""
+        most = self.space.most_burst
+        private = self._private(self.space.most_private, 1.0)
+        return self._system(private, self._burst(burst, most, most, private))
+
+    def _least_cost(self, private: SiteSpec, burst: SiteSpec) -> float:
+        """US dollars an hour below which no size with this private site and burst type goes."""
+        return sum(spec.min_instances * spec.usd_per_hour for spec in self._system(private, burst).sites)
 
     def _private_alone(self) -> Iterator[System]:
         for share in self.space.batch_shares:
@@ -254,6 +270,7 @@ class Search:
                 system = self._system(private, self._burst(burst, lower, upper, private, target))
                 if self._holds(kind, system):
                     held = True
+                    self._cheapest = min(self._cheapest, self._tried[-1].bill.total_per_hour)
                     yield system
             if not held:
                 return
