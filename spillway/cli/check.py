@@ -14,7 +14,7 @@ from policies.judge import Verdict, Violation, judge
 from policies.resources import UNKNOWN, Context, Resource
 from policies.settings import read_config
 from spillway.cli.console import DeploymentProgress, Reporter
-from spillway.cli.deploy import plan_afresh
+from spillway.cli.deploy import plan_afresh, preview_stack
 from spillway.cli.errors import WRONG_CONFIG, CommandError
 from spillway.cli.stack import SECRETS_NAMESPACE, Stack
 from spillway.contracts.settings import Settings
@@ -112,17 +112,15 @@ def check(stack: Stack, checkpoint: Path | None, reporter: Reporter) -> Verdict:
 
     Needs no credentials and changes nothing. Raises :class:`CommandError` for a file that is no checkpoint.
     """
-    progress = DeploymentProgress(reporter)
-    planned = plan_afresh(stack, reporter, progress)
-    with reporter.phase(f"{len(ALL)} policies"):
-        made = stack.twin_secrets(stack.known_endpoints()["kubernetes"])
-        configured = policies_of(stack, made)
-        plan = judge(records(planned.resources), configured.settings, configured.context)
-        path = checkpoint or stack.state_dir / f"{stack.name}.json"
-        if checkpoint is None and not path.is_file():
-            return plan
-        deployed = judge(_read(path), configured.settings, configured.context)
-    return _both(plan, deployed)
+    path = checkpoint or stack.state_dir / f"{stack.name}.json"
+    with preview_stack(stack) as used:
+        planned = plan_afresh(used, reporter, DeploymentProgress(reporter))
+        with reporter.phase(f"{len(ALL)} policies"):
+            configured = policies_of(used, used.twin_secrets(used.known_endpoints()["kubernetes"]))
+            plan = judge(records(planned.resources), configured.settings, configured.context)
+            if checkpoint is None and not path.is_file():
+                return plan
+            return _both(plan, judge(_read(path), configured.settings, configured.context))
 
 
 def _read(path: Path) -> list[Resource]:

@@ -59,7 +59,7 @@ class Down:
 
 def preview(stack: Stack, engine: EngineKind | None, reporter: Reporter) -> tuple[PreviewResult, EngineKind]:
     """Plan against what the stack's twin holds. Leaves no state behind where there was none."""
-    with _preview_stack(stack) as used, reporter.phase(f"preview of {stack.name}"):
+    with preview_stack(stack) as used, reporter.phase(f"preview of {stack.name}"):
         running = find_twin(stack.state_dir)
         endpoints = running.endpoints if running else used.known_endpoints()
         progress = DeploymentProgress(reporter)
@@ -172,7 +172,8 @@ def _stand_ins(endpoints: Mapping[str, str]) -> tuple[StandIn, ...]:
 
 
 @contextmanager
-def _preview_stack(stack: Stack) -> Iterator[Stack]:
+def preview_stack(stack: Stack) -> Iterator[Stack]:
+    """The stack to plan with: where it has no twin, one whose state goes away again."""
     if owner_of(stack.state_dir) is not None:
         yield stack
         return
