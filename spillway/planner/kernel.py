@@ -42,10 +42,10 @@ PROMPT, ANSWER, STRETCH, NETWORK, SHARE = 0, 1, 2, 3, 4
 TARGET, OUT_COOLDOWN, COLD_START, JITTER, FAILURE, RETRY = 7, 8, 9, 10, 11, 12
 SLOT_SECONDS, USED_AT, USED_AT_TICK, INSTANCE_SECONDS, BILLED_AT, GREW_AT = 13, 14, 15, 16, 17, 18
 SITE_COLUMNS: Final = 19
-# Columns of ``State.fleet``: counts. ``ANSWERS`` and the two columns after it: answered of each class.
+# Columns of ``State.fleet``: counts. ``ANSWERS`` and ``USED_BY`` begin three columns: answered, and at work, by class.
 SERVERS, SLOTS, LEAST, MOST, OUT_TICKS, IN_TICKS = 0, 1, 2, 3, 4, 5
-SERVING, NEXT_TRY, IN_USE, BILLED, ABOVE, BELOW, WANTED_BELOW, ANSWERS = 6, 7, 8, 9, 10, 11, 12, 13
-FLEET_COLUMNS: Final = 16
+SERVING, NEXT_TRY, IN_USE, BILLED, ABOVE, BELOW, WANTED_BELOW, ANSWERS, USED_BY = 6, 7, 8, 9, 10, 11, 12, 13, 16
+FLEET_COLUMNS: Final = 19
 # Columns of ``State.rule``: what is measured (0 wait, 1 latency), bounds in seconds, then sums over the answered.
 MEASURE, WITHIN, LOST_AFTER, PATIENCE, MOST_WAITING, WAITED, LASTED = range(7)
 # Columns of ``State.tally``.
@@ -188,9 +188,11 @@ def _server(st: State, s: int) -> int:
 def _start(st: State, s: int, c: int, arrived: float, serial: float, parallel: float) -> bool:
     """Give the request to the site, where the class has room and a server can begin now."""
     share = st.site[s, SHARE + c]
-    if share <= 0.0 or st.fleet[s, SERVING] == 0:
+    slots = st.fleet[s, SERVING] * st.fleet[s, SLOTS]
+    if share <= 0.0 or st.fleet[s, IN_USE] >= slots:
         return False
-    if st.fleet[s, IN_USE] >= max(1, int(share * st.fleet[s, SERVING] * st.fleet[s, SLOTS] + 1e-9)):
+    # As the gateway's gates: a class counts against its own share, and all of them against the site.
+    if st.fleet[s, USED_BY + c] >= max(1, int(share * slots + 1e-9)):
         return False
     at = _server(st, s)
     if at < 0:
@@ -199,6 +201,7 @@ def _start(st: State, s: int, c: int, arrived: float, serial: float, parallel: f
     r = st.count[FREE]
     st.count[FREE] = st.place[r, NEXT]
     _use(st, s, 1)
+    st.fleet[s, USED_BY + c] += 1
     st.busy[s, at] += 1
     load = (st.busy[s, at] - 1) / max(1, st.fleet[s, SLOTS] - 1)
     ready = now + serial * st.site[s, PROMPT]
@@ -229,6 +232,7 @@ def _leave_if_idle(st: State, s: int, i: int) -> None:
 def _release(st: State, r: int) -> None:
     s, at = st.place[r, SITE], st.place[r, SERVER]
     _use(st, s, -1)
+    st.fleet[s, USED_BY + st.place[r, CLASS]] -= 1
     st.busy[s, at] -= 1
     st.place[r, SITE] = -1
     st.place[r, TURN] += 1

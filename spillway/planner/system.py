@@ -56,7 +56,7 @@ class SiteSpec(Settings):
     scaling: Scaling = Scaling()
     """Used where ``max_instances`` is above ``min_instances``."""
     shares: Mapping[RequestClass, float] = Field(default_factory=lambda: {P0: 1.0, P1: 1.0, P2: 0.5})
-    """Share of the live slots that each class may use; 0: it does not come here."""
+    """Share of the live slots that the requests of each class may take; 0: it does not come here."""
     factors: tuple[float, float] = (1.0, 1.0)
     """How much longer prompts and answers take here than the service model says."""
     stretch: float = Field(default=0.0, ge=0)

@@ -1,0 +1,126 @@
+"""Predictions against drills: real HTTP, real Envoy and real Triton servers with a fixed service time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spillway.cli.plan_stack import deployed_system
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.routing import RoutingTable
+from spillway.drill.load import Outcome, run_load, schedule
+from spillway.drill.result import by_class
+from spillway.drill.target import DrillTarget
+from spillway.drill.workload import EchoWorkload
+from spillway.planner.errors import PlannerError
+from spillway.planner.service import ServiceModel
+from spillway.planner.simulate import Outcome as Predicted
+from spillway.planner.simulate import run_trace
+from spillway.planner.trace import Trace
+from spillway.planner.validate import Comparison, compare
+from spillway.twin.handle import TwinHandle, start_twin
+from tests.twin.test_processes import marked
+from tests.twin.test_twin_running import deploy
+
+P0, P1, P2 = RequestClass
+SERVICE_S = 0.2
+RATES = {P0: 6.0, P1: 4.0, P2: 1.0}
+SECONDS = 40.0
+
+
+def trace_of(rates: dict[RequestClass, float], duration_s: float, seed: int) -> Trace:
+    arrivals = schedule(rates, duration_s, seed)
+    classes = list(RequestClass)
+    klass = np.array([classes.index(a.request_class) for a in arrivals], dtype=np.int8)
+    due = np.array([a.due_s for a in arrivals])
+    return Trace(due, np.zeros(len(due)), np.zeros(len(due)), klass, duration_s)
+
+
+def predicted(table: RoutingTable, request_s: float) -> Predicted:
+    service = ServiceModel(name="fixed", source="the drill's model", request_s=request_s)
+    return run_trace(trace_of(RATES, SECONDS, 1), service, deployed_system(table))
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinHandle]:
+    state_dir = tmp_path_factory.mktemp("twin")
+    handle = start_twin(state_dir)
+    yield handle
+    handle.stop()
+    assert marked(state_dir) == []
+
+
+@pytest.mark.heavy
+def test_the_prediction_is_near_what_the_twin_measures(twin: TwinHandle, tmp_path: Path) -> None:
+    """Slots are two a site; every third request or so spills. The error is printed."""
+    deploy(twin, tmp_path, SERVICE_S)
+    status = twin.reconcile()
+    assert status.problems == ()
+    target = DrillTarget(status.gateways["private"], "echo", EchoWorkload())
+    outcomes: list[Outcome] = []
+    arrivals = schedule(RATES, SECONDS, 1)
+    asyncio.run(run_load(target, arrivals, time.perf_counter() + 0.2, outcomes.append))
+    totals = {name: asdict(found) for name, found in by_class(outcomes).items()}
+    routing = next(twin.state_dir.rglob("gateway-private/routing.json"))
+    rows = compare(predicted(RoutingTable.model_validate_json(routing.read_bytes()), SERVICE_S), totals)
+    show(rows)
+    errors = {(row.request_class, row.figure): row for row in rows}
+    for name in (P0, P1):
+        assert abs(errors[name, "p50 ms"].relative or 1.0) < 0.25
+        assert abs(errors[name, "spilled"].error) < 0.2
+        assert abs(errors[name, "in time"].error) < 0.2
+
+
+def show(rows: list[Comparison]) -> None:
+    for row in rows:
+        relative = f"{row.relative:+.1%}" if row.relative is not None else ""
+        print(f"{row.request_class} {row.figure}: {row.predicted:.3f} {row.measured:.3f} {row.error:+.3f} {relative}")
+
+
+def table() -> RoutingTable:
+    """Two sites of two slots, without a way to reach them."""
+    health = {"kind": "active"}
+    sites = [
+        {"site": name, "host": "127.0.0.1", "port": 1, "region": "here", "slots": 2, "health": health}
+        for name in ("private", "sagemaker")
+    ]
+    return RoutingTable.model_validate({"model": "echo", "sites": sites})
+
+
+def test_a_gateways_table_becomes_a_system() -> None:
+    system = deployed_system(table())
+    assert [spec.site for spec in system.sites] == [Site.PRIVATE, Site.SAGEMAKER]
+    assert [(spec.slots, spec.shares[P2]) for spec in system.sites] == [(2, 0.5), (2, 0.5)]
+    assert system.objectives[P0].most_waiting == 4
+    assert system.objectives[P1].most_waiting == 0
+
+
+def test_figures_are_compared_and_another_drill_is_refused() -> None:
+    found = predicted(table(), SERVICE_S)
+    offered = Counter(arrival.request_class for arrival in schedule(RATES, SECONDS, 1))
+    totals = {
+        str(name): {
+            "requests": offered[name], "answered": {"private": 90, "sagemaker": 10}, "lost": 0, "p50_ms": 500.0,
+            "p99_ms": None, "availability": 1.0, "on_time": 0.9,
+        }
+        for name in (P0, P1)
+    }  # fmt: skip
+    rows = {(row.request_class, row.figure): row for row in compare(found, totals)}
+    p50 = rows["P0", "p50 ms"]
+    assert p50.predicted == pytest.approx(200, rel=0.02)
+    assert p50.relative == pytest.approx(-0.6, abs=0.02)
+    assert ("P0", "p99 ms") not in rows
+    assert rows["P1", "spilled"].measured == pytest.approx(0.1)
+    with pytest.raises(PlannerError, match="another drill"):
+        compare(found, {"P0": {**totals["P0"], "requests": 1}})
+    with pytest.raises(PlannerError, match="spillway drill --json"):
+        compare(found, {"P0": {"requests": 3}})
+    with pytest.raises(PlannerError, match="no class to compare"):
+        compare(found, {})
