@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.metadata
 import shutil
@@ -141,6 +142,8 @@ def _candidate(
     checkpoint.write(model, steps, dtype, folder, rounded)
     del rounded
     figure = checks.figure(variant, checks.read(checks.load_back(folder), task), reference, task)
+    # compressed-tensors ties layers into cycles: without this the variants would pile up in memory.
+    gc.collect()
     reason = checks.shortcomings(variant, figure)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     progress(
