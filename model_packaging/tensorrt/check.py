@@ -1,0 +1,93 @@
+"""What an engine answers and how long it takes. Parity comes first: an engine that misses its bound is not stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from model_packaging.tensorrt.precision import Feed
+from spillway.contracts.engines import EngineLatency, EngineParity
+from spillway.contracts.manifest import PackageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from model_packaging.tensorrt.runtime import Engine
+
+_WARM_UP: Final = 20
+
+
+def parity(
+    engine: Engine, feeds: Sequence[Feed], expected: Sequence[np.ndarray], reference: str, bound: float
+) -> EngineParity:
+    """Compare the engine's first output with ``expected``, the answers of ``reference``, row by row.
+
+    Raises :class:`PackageError` when a cosine is below ``bound`` or an answer is no number.
+    """
+    import torch
+
+    cosines, largest = [], 0.0
+    for feed, want in zip(feeds, expected, strict=True):
+        answers = engine({name: torch.from_numpy(array) for name, array in feed.items()})
+        got = next(iter(answers.values())).double().cpu().numpy()
+        if got.shape != want.shape:
+            raise PackageError(f"The engine answers shape {got.shape}, {reference} {want.shape}.")
+        cosines.append(row_cosines(got, want))
+        largest = max(largest, float(np.max(np.abs(got - want))))
+    cosine = np.concatenate(cosines)
+    worst = float(cosine.min()) if np.isfinite(cosine).all() and np.isfinite(largest) else float("nan")
+    if not worst >= bound:
+        raise PackageError(
+            f"The engine's cosine to {reference} is {worst:.5f} at worst, and the bound is {bound}. It is not kept. "
+            "Use a higher precision, leave layers in fp16 (--high-precision), or lower the bound if you accept that."
+        )
+    return EngineParity(
+        reference=reference,
+        samples=len(cosine),
+        min_cosine=round(worst, 7),
+        mean_cosine=round(float(cosine.mean()), 7),
+        max_abs=float(f"{largest:.4g}"),
+        bound_min_cosine=bound,
+    )
+
+
+def row_cosines(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Cosine of each row of two arrays [rows, …], in double precision."""
+    a = got.reshape(len(got), -1).astype(np.float64)
+    b = want.reshape(len(want), -1).astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.sum(a * b, axis=1) / np.maximum(norms, 1e-30)
+
+
+def latency(engine: Engine, inputs: Mapping[str, torch.Tensor], repeats: int = 100) -> tuple[EngineLatency, ...]:
+    """Time one batch that is on the GPU already, launched kernel by kernel and replayed from a CUDA graph."""
+    placed = {name: tensor.cuda() for name, tensor in inputs.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in placed.items()}
+    replay = engine.capture(placed)
+    calls: tuple[tuple[bool, Callable[[], object]], ...] = ((False, lambda: engine(placed)), (True, replay))
+    figures = []
+    for graph, call in calls:
+        p50, p99 = timed_ms(call, repeats)
+        batch = next(iter(shapes.values()))[0]
+        figures.append(EngineLatency(batch_size=batch, shapes=shapes, graph=graph, p50_ms=p50, p99_ms=p99))
+    return tuple(figures)
+
+
+def timed_ms(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median and 99th percentile in milliseconds by CUDA events around each call, launch included."""
+    import torch
+
+    for _ in range(_WARM_UP):
+        call()
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(repeats):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return round(float(np.median(times)), 4), round(float(np.percentile(times, 99)), 4)

@@ -1,0 +1,269 @@
+"""A package → engines for one GPU, stored beside the package. Also the entry that a job runs on that GPU:
+
+    python -m model_packaging.tensorrt.compile --package s3://models/minilm/1f0c… --precision fp16 --precision fp8
+
+in the serving image, so that the engines fit the TensorRT that will load them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+
+from model_packaging.tensorrt import builder, check, libraries
+from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
+from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
+from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
+from spillway.contracts.engines import (
+    ANY_GPU,
+    PLAN_NAME,
+    RECORD_NAME,
+    Compiler,
+    EngineRecord,
+    EngineTensor,
+    HardwareKey,
+    engine_folder,
+    store_engine,
+)
+from spillway.contracts.manifest import (
+    ENGINES,
+    MANIFEST_NAME,
+    PackageError,
+    read_manifest,
+    sha256_of_file,
+)
+
+Progress = Callable[[str], None]
+
+SOURCE: Final = "variants/fp32/model.onnx"
+"""What is compiled: the package's fp32 model, for every precision."""
+TIMING_CACHE: Final = "timing.cache"
+_CPU_REFERENCE: Final = "ONNX Runtime fp32"
+
+
+def compile_package(
+    package: Path,
+    settings: Sequence[EngineSettings],
+    *,
+    compiler: Compiler = Compiler.TENSORRT,
+    compute_capability: str = "",
+    samples: Path | None = None,
+    progress: Progress = lambda message: None,
+) -> list[EngineRecord]:
+    """Compile an engine for each of ``settings`` and store it beside ``package``.
+
+    Without ``compute_capability`` for this machine's GPU, with it ahead of time (TensorRT-RTX). ``samples``: an
+    ``.npz`` instead of the one in the package. Raises :class:`PackageError`; engines that were finished before stay.
+    """
+    library = libraries.load(compiler)
+    key = (
+        libraries.ahead_of_time(library, compute_capability) if compute_capability else libraries.this_machine(library)
+    )
+    read_manifest(package)
+    source = package / SOURCE
+    if not source.is_file():
+        raise PackageError(f"{package}: has no {SOURCE}, which engines are made from: package it again.")
+    given = samples or package / "variants" / SAMPLES_NAME
+    if not given.is_file():
+        raise PackageError(f"{given}: no such file. Engines are checked on samples: give --samples FILE.npz.")
+    feeds = load_samples(given)
+    return [compile_engine(library, key, source, feeds, one, package, progress=progress) for one in settings]
+
+
+def compile_engine(
+    library: libraries.Library,
+    key: HardwareKey,
+    source: Path,
+    feeds: Sequence[Feed],
+    settings: EngineSettings,
+    package: Path,
+    *,
+    expected: tuple[str, Sequence[np.ndarray]] | None = None,
+    calibration: Sequence[Feed] | None = None,
+    progress: Progress = lambda message: None,
+) -> EngineRecord:
+    """Build one engine from an fp32 ONNX file, run it, compare it, time it, and store it beside ``package``.
+
+    ``expected``: what the answers to ``feeds`` are compared with, and its name; by default ONNX Runtime's on the CPU.
+    ``calibration``: other samples than ``feeds`` to measure activations on. An engine ahead of time is built and not
+    run. Raises :class:`PackageError`; then nothing is stored.
+    """
+    measured = feeds if calibration is None else calibration
+    progress(f"{settings.precision}: preparing the typed ONNX file")
+    model = typed_model(source, settings.precision, measured, settings.high_precision)
+    progress(f"{settings.precision}: building for {key.gpu_name}, compute capability {key.compute_capability}")
+    begun = time.perf_counter()
+    cache = package / ENGINES / key.folder / TIMING_CACHE
+    plan, profiles = builder.build_plan(library, model.SerializeToString(), settings, key, cache, progress)
+    seconds = time.perf_counter() - begun
+
+    ahead = key.gpu_name == ANY_GPU
+    if ahead:
+        checked: dict[str, Any] = {"tensors": _tensors_of(model)}
+    else:
+        progress(f"{settings.precision}: built in {seconds:.0f} s; comparing and timing it")
+        checked = _checked(library, plan, source, feeds, settings, expected, profiles)
+    record = EngineRecord(
+        key=key,
+        precision=settings.precision,
+        sha256=hashlib.sha256(plan).hexdigest(),
+        size_bytes=len(plan),
+        source_sha256=sha256_of_file(source),
+        calibration_sha256=samples_sha256(measured) if settings.precision in CALIBRATED else "",
+        profiles=profiles,
+        optimisation_level=settings.optimisation_level,
+        hardware_compatibility=settings.hardware_compatibility,
+        version_compatible=settings.version_compatible,
+        build_seconds=round(seconds, 1),
+        **checked,
+    )
+    store_engine(package, record, plan)
+    progress(f"{settings.precision}: stored as {ENGINES}/{key.folder}/{settings.precision}")
+    return record
+
+
+def _tensors_of(model: Any) -> tuple[EngineTensor, ...]:
+    """Inputs and outputs as the ONNX file has them: an engine for another GPU cannot be opened to ask it."""
+    from onnx import helper
+
+    def described(value: Any, mode: Literal["input", "output"]) -> EngineTensor:
+        kind = value.type.tensor_type
+        dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
+        dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        return EngineTensor(name=value.name, mode=mode, dtype=dtype, shape=dims)
+
+    graph = model.graph
+    return (
+        *(described(value, "input") for value in graph.input),
+        *(described(value, "output") for value in graph.output),
+    )
+
+
+def _checked(
+    library: libraries.Library,
+    plan: bytes,
+    source: Path,
+    feeds: Sequence[Feed],
+    settings: EngineSettings,
+    expected: tuple[str, Sequence[np.ndarray]] | None,
+    profiles: Sequence[Any],
+) -> dict[str, Any]:
+    """What only a run shows. The engine is loaded from its serialized form, as a server will."""
+    import torch
+
+    from model_packaging.tensorrt.runtime import Engine
+
+    engine = Engine(library, plan)
+    name, answers = expected or (_CPU_REFERENCE, onnx_answers(source, feeds))
+    parity = check.parity(engine, feeds, answers, name, settings.min_cosine)
+    timed = []
+    for profile in profiles:
+        batch = {
+            name: torch.from_numpy(np.resize(feeds[0][name], tuned)) for name, (_, tuned, _) in profile.shapes.items()
+        }
+        timed += check.latency(engine, batch)
+    return {"tensors": engine.tensors, "parity": parity, "latency": tuple(timed)}
+
+
+def onnx_answers(source: Path, feeds: Sequence[Feed]) -> list[np.ndarray]:
+    """The first output of an ONNX file for each sample, on the CPU."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(session.run(None, dict(feed))[0]) for feed in feeds]
+
+
+def read_settings(path: Path | None, precisions: Sequence[str]) -> list[EngineSettings]:
+    """Settings from a YAML file, one for each precision. Raises :class:`PackageError` that names the key at fault."""
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise PackageError(f"{path}: cannot be read as YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise PackageError(f"{path}: expected keys and values at the top, got {type(values).__name__}.")
+    try:
+        if not precisions:
+            return [EngineSettings.model_validate(values)]
+        return [EngineSettings.model_validate({**values, "precision": precision}) for precision in precisions]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        allowed = f" Precisions: {', '.join(PRECISIONS)}." if where == "precision" else ""
+        raise PackageError(
+            f"{path or 'options'}: {where}: {first['msg']} (given: {first['input']!r}).{allowed}"
+        ) from None
+
+
+def compile_url(url: str, progress: Progress, **options: Any) -> list[EngineRecord]:
+    """:func:`compile_package` for a package in a folder or at an fsspec URL (``s3://…``, ``abfs://…``).
+
+    From a URL only what is compiled is fetched; each engine is put back, its record last: who sees a record finds the
+    whole plan.
+    """
+    if "://" not in url:
+        return compile_package(Path(url), progress=progress, **options)
+    from fsspec.core import url_to_fs
+
+    files, root = url_to_fs(url)
+    with tempfile.TemporaryDirectory(prefix="spillway-compile-") as scratch:
+        package = Path(scratch)
+        for name in (MANIFEST_NAME, SOURCE, f"variants/{SAMPLES_NAME}"):
+            if not files.exists(f"{root}/{name}"):
+                continue  # compile_package says what is missing, and what to do.
+            progress(f"fetching {name}")
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            files.get_file(f"{root}/{name}", str(package / name))
+        records = compile_package(package, progress=progress, **options)
+        for record in records:
+            folder = engine_folder(package, record.key, record.precision)
+            target = f"{root}/{folder.relative_to(package).as_posix()}"
+            files.makedirs(target, exist_ok=True)
+            for name in (PLAN_NAME, RECORD_NAME):
+                files.put_file(str(folder / name), f"{target}/{name}")
+            progress(f"stored {url}/{folder.relative_to(package).as_posix()}")
+    return records
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The job's entry. Exit codes: 0 done, 1 failed, 2 usage."""
+    parser = argparse.ArgumentParser(prog="python -m model_packaging.tensorrt.compile", description=__doc__)
+    parser.add_argument("--package", required=True, help="folder or fsspec URL of a package; engines are put beside it")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, default=[], help="may be given repeatedly")
+    parser.add_argument("--settings", type=Path, help="YAML file of engine settings")
+    parser.add_argument("--samples", type=Path, help=".npz of samples instead of the package's")
+    parser.add_argument("--compiler", choices=[str(compiler) for compiler in Compiler], default=str(Compiler.TENSORRT))
+    parser.add_argument("--compute-capability", default="", help="ahead of time, TensorRT-RTX only")
+    given = parser.parse_args(arguments)
+    try:
+        records = compile_url(
+            given.package,
+            lambda message: print(message, file=sys.stderr, flush=True),
+            settings=read_settings(given.settings, given.precision),
+            compiler=Compiler(given.compiler),
+            compute_capability=given.compute_capability,
+            samples=given.samples,
+        )
+    except PackageError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
