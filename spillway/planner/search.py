@@ -32,7 +32,7 @@ SCREEN: Final = 60_000
 """Requests of the densest stretch on which the search sizes; the whole trace then judges."""
 EPISODES: Final = 20
 """Outages that are drawn for one system."""
-_OUTAGE_TRIES: Final = 8
+_OUTAGE_TRIES: Final = 4
 """Systems that hold in calm, the cheapest first, which are looked at with outages."""
 _WORTH: Final = 1.1
 """How much dearer than the cheapest so far the least cost of a size may be for it to be tried."""

@@ -50,7 +50,8 @@ def spillway(*arguments: str) -> Result:
 
 @pytest.mark.heavy
 def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
-    done = spillway("plan", "-s", "test", "--trace", str(trace), *RATES, "--write", "planned", "--json")
+    quick = ("--tokens-per-s", "50000,300", "--mtbf-hours", "500", "--mttr-hours", "0.1")
+    done = spillway("plan", "-s", "test", "--trace", str(trace), *quick, "--write", "planned", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found["bills"]) == {"hybrid", "all_public", "all_private"}
