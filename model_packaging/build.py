@@ -160,6 +160,7 @@ def _build_language(
 def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: Progress) -> tuple[Path, Manifest]:
     from model_packaging import layout
     from model_packaging.assess import assess
+    from model_packaging.tensorrt.samples import SAMPLES_NAME, save_samples
 
     progress("loading the model")
     model = load(config)
@@ -176,6 +177,9 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
             folder = package_dir / VARIANTS / candidate.name
             folder.mkdir(parents=True)
             shutil.copyfile(candidate.path, folder / f"model{candidate.path.suffix}")
+    # Engines are compiled later and elsewhere, and checked on the same samples.
+    samples = [{name: tensor.numpy() for name, tensor in sample.items()} for sample in model.samples]
+    save_samples(samples, package_dir / VARIANTS / SAMPLES_NAME)
 
     serving = config.serving
     manifest = Manifest(

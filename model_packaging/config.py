@@ -12,6 +12,7 @@ from model_packaging.errors import ModelConfigError
 from model_packaging.language.config import KINDS as LANGUAGE_KINDS
 from model_packaging.language.config import LanguageConfig
 from model_packaging.sources import Source
+from model_packaging.tuning.settings import TuningConfig
 from model_packaging.variants.settings import CALIBRATED, TORCH_ONLY, Precision, Variant
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.settings import Settings
@@ -59,6 +60,11 @@ class ServingConfig(Settings):
     batching: Batching = Batching()
     instance_kind: Literal["auto", "cpu", "gpu"] = "auto"
     """``auto``: on the GPU where there is one."""
+    accelerator: Literal["none", "tensorrt-ep"] = "none"
+    """``tensorrt-ep``: on a GPU, ONNX Runtime's TensorRT execution provider compiles the portable model when the server
+    loads it, and keeps the engine in ``engine_cache``: for where no engine was compiled for the hardware."""
+    engine_cache: str = Field(default="/tmp/tensorrt-engines", min_length=1)
+    """Folder, in the server, of the engines that ``tensorrt-ep`` compiles. Mount a volume there to keep them."""
     instances: int = Field(default=1, ge=1, le=64)
     intra_op_threads: int = Field(default=0, ge=0)
     """ONNX Runtime's threads per instance on the CPU; 0 leaves it to ONNX Runtime."""
@@ -105,6 +111,9 @@ class ModelConfig(Settings):
     latency: Latency = Latency()
     serving: ServingConfig = ServingConfig()
     azure_ml: AzureMlConfig = AzureMlConfig()
+    tuning: TuningConfig | None = Field(default=None, exclude=True)
+    """What ``spillway package tune`` searches. It changes nothing in a package, so it is no part of what one is known
+    by."""
     base_dir: Path = Field(default=Path(), exclude=True)
     """Folder of model.yaml; relative paths start there. Not a key of the file."""
 

@@ -56,12 +56,31 @@ def encoder_config(
             serving, delay_ms=serving.batching.max_queue_delay_ms if batched else 0, bounded=True
         ),
     }
+    if serving.accelerator == "tensorrt-ep":
+        config["optimization"] = _tensorrt_provider(name, serving)
     if serving.intra_op_threads:
         config["parameters"] = [_parameter("intra_op_thread_count", str(serving.intra_op_threads))]
     if serving.warm_up:
         sizes = sorted({1, serving.max_batch_size}) if batched else [0]
         config["model_warmup"] = [_warm_up(inputs, size, warm_up or {}, batched=batched) for size in sizes]
     return config
+
+
+def _tensorrt_provider(name: str, serving: ServingConfig) -> dict[str, Any]:
+    """ONNX Runtime's TensorRT execution provider, its engines and timings cached in a folder of the model's own.
+
+    Keys: README of triton-inference-server/onnxruntime_backend, "ONNX Runtime with TensorRT optimization".
+    """
+    cache = f"{serving.engine_cache.rstrip('/')}/{name}"
+    options = {
+        "precision_mode": "FP16",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+    }
+    parameters = [{"key": key, "value": value} for key, value in options.items()]
+    return {"execution_accelerators": {"gpu_execution_accelerator": [{"name": "tensorrt", "parameters": parameters}]}}
 
 
 def tokenizer_config(name: str, max_length: int, serving: ServingConfig) -> dict[str, Any]:

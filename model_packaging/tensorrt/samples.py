@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ def load_samples(path: Path) -> list[dict[str, np.ndarray]]:
                 if not name:
                     raise PackageError(f"{path}: array {key!r}; name arrays <index>/<input>, as in 0/input_ids.")
                 samples.setdefault(index, {})[name] = archive[key]
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise PackageError(f"{path}: cannot be read as samples (.npz of <index>/<input> arrays): {error}") from error
     if not samples:
         raise PackageError(f"{path}: holds no sample; give at least one.")

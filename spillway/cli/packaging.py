@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from spillway.cli.command import command_of, tell
+from spillway.cli.errors import FAILED
 
 
 class _BuildByDefault(click.Group):
@@ -83,6 +84,30 @@ def _package_argument(function: Callable[..., None]) -> Callable[..., None]:
 
 
 _STAGE = click.Choice(["candidate", "canary", "production"])
+
+
+@_command
+@click.argument("model_yaml", type=click.Path(path_type=Path))
+@click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Default: tuning.max_p99_ms.")
+@click.option("--trials", type=click.IntRange(min=1), help="Default: tuning.trials.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, dir_okay=False), help="Write MODEL_YAML with the choice there."
+)
+def tune(model_yaml: Path, max_p99_ms: float | None, trials: int | None, write: Path | None, as_json: bool) -> None:
+    """Find the cheapest precision, batch, instances and threads that hold a latency bound, by measuring them here.
+
+    MODEL_YAML's `tuning` block says what is searched. A search that was interrupted goes on. Exit code 1: nothing
+    holds the bound.
+    """
+    from spillway.cli import tuning
+    from spillway.cli.console import Reporter
+    from spillway.cli.stack import project_root
+
+    result = tuning.run(model_yaml, max_p99_ms, trials, project_root() / ".spillway" / "tuning", Reporter())
+    written = tuning.write_choice(model_yaml, result, write) if write and result.chosen else None
+    tell(as_json, tuning.as_json(result, written), lambda: tuning.as_text(result, written))
+    if result.chosen is None:
+        raise click.exceptions.Exit(FAILED)
 
 
 @_command
@@ -305,3 +330,46 @@ def import_oci(layout: Path, out: Path | None, reference: str, as_json: bool) ->
     store = (out or project_root() / ".spillway" / "packages").absolute()
     path = oci.import_layout(layout, store, reference)
     tell(as_json, {"path": str(path), "version": path.name}, lambda: [str(path)])
+
+
+@_command
+@click.argument("package_url", metavar="PACKAGE")
+@click.option("--precision", "precisions", multiple=True, help="fp32, fp16, int8 or fp8; may be repeated.")
+@click.option("--settings", type=click.Path(path_type=Path), help="YAML file of engine settings.")
+@click.option("--samples", type=click.Path(path_type=Path), help=".npz of samples instead of the package's.")
+@click.option(
+    "--compiler", type=click.Choice(["tensorrt", "tensorrt-rtx"]), default="tensorrt", show_default=True, help="Whose."
+)
+@click.option(
+    "--compute-capability", default="", help="Ahead of time, without a GPU (TensorRT-RTX): 8.0, 8.6, 8.9, 12.0."
+)
+def compile(
+    package_url: str,
+    precisions: tuple[str, ...],
+    settings: Path | None,
+    samples: Path | None,
+    compiler: str,
+    compute_capability: str,
+    as_json: bool,
+) -> None:
+    """Compile engines for one GPU and keep them beside the package.
+
+    PACKAGE is a package's folder, or its URL (s3://…, abfs://…). The engines fit this machine's GPU and TensorRT only.
+    """
+    from model_packaging.tensorrt.compile import compile_url, read_settings
+    from spillway.cli import views
+    from spillway.cli.console import Reporter
+    from spillway.contracts.engines import Compiler
+
+    reporter = Reporter()
+    asked = read_settings(settings, precisions)
+    with reporter.phase(f"{len(asked)} engine{'s' if len(asked) > 1 else ''} of {package_url}"):
+        records = compile_url(
+            package_url,
+            reporter.say,
+            settings=asked,
+            compiler=Compiler(compiler),
+            compute_capability=compute_capability,
+            samples=samples,
+        )
+    tell(as_json, [record.model_dump(mode="json") for record in records], lambda: [views.engines_table(records)])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model_packaging.build import PackageResult
     from spillway.cli.deploy import Down, Up
     from spillway.cli.stack import Stack
+    from spillway.contracts.engines import EngineRecord
     from spillway.contracts.manifest import Manifest
     from spillway.engine.api import PreviewResult, Step
     from spillway.twin.status import TwinStatus
@@ -242,6 +243,19 @@ def _tensor_columns(manifest: Manifest) -> dict[str, str]:
         "cosine, mean": "mean_cosine",
         **{f"P50 ms, batch {size}": f"p50_ms_batch_{size}" for size in sizes},
     }
+
+
+def engines_table(records: list[EngineRecord]) -> RenderableType:
+    """One row an engine: what it fits, how close it is, how fast."""
+    columns = ("precision", "hardware", "MB", "build s", "worst cosine", "p50 ms by batch, from a CUDA graph")
+    rows = []
+    for record in records:
+        replayed = [figure for figure in record.latency if figure.graph]
+        times = ", ".join(f"{figure.batch_size}: {figure.p50_ms:.3f}" for figure in replayed)
+        cosine = f"{record.parity.min_cosine:.5f}" if record.parity else "not run: built ahead of time"
+        size, seconds = f"{record.size_bytes / 1e6:.1f}", f"{record.build_seconds:.0f}"
+        rows.append((record.precision, record.key.folder, size, seconds, cosine, times or "–"))
+    return _table("engines", columns, rows)
 
 
 def _cell(value: object) -> str:

@@ -29,6 +29,7 @@ class Container:
 
     ``opset`` and ``ir``: the highest that its ONNX Runtime takes. ``cuda`` / ``driver``: what it was built on and the
     NVIDIA driver that asks for, empty where it has no GPU part. ``source``: where the row comes from.
+    ``tensorrt``: its release, empty where there is none or no release is known.
     """
 
     kind: ContainerKind
@@ -40,6 +41,7 @@ class Container:
     cuda: str
     driver: str
     source: str
+    tensorrt: str = ""
 
     @property
     def name(self) -> str:
@@ -66,13 +68,18 @@ _ONNX_LEVELS: Final[dict[str, OnnxLevel]] = {
     "1.23": OnnxLevel(opset=23, ir=11),
 }
 
+# NGC release → TensorRT. NOT VERIFIED: written from memory of NVIDIA's Frameworks Support Matrix, which could not be
+# read when this was written. Nothing is decided by it: an engine is keyed by the library that loads it. It tells a reader
+# which TensorRT to compile with; the image itself says it best (the file name of its libnvinfer.so).
+_TENSORRT: Final = {"24.01": "8.6.1", "24.09": "10.4.0", "24.10": "10.5.0", "25.04": "10.9.0", "25.09": "10.13.3"}
+
 _BUILD = "github.com/triton-inference-server/server build.py and docs/introduction/compatibility.md"
 _NOTES = "docs.nvidia.com/deeplearning/triton-inference-server/release-notes/rel-"
 
 
 def _row(kind: ContainerKind, tag: str, triton: str, runtime: str, cuda: str, driver: str, source: str) -> Container:
     level = _ONNX_LEVELS[".".join(runtime.split(".")[:2])]
-    return Container(kind, tag, triton, runtime, level.opset, level.ir, cuda, driver, source)
+    return Container(kind, tag, triton, runtime, level.opset, level.ir, cuda, driver, source, _TENSORRT.get(tag, ""))
 
 
 _SDK = "sagemaker-python-sdk image_uri_config/sagemaker-tritonserver.json; versions as in NGC's release of that tag"
