@@ -177,7 +177,7 @@ def peak_memory_bytes(onnx_file: Path, model: LoadedModel, settings: Latency) ->
     """Most resident memory of a fresh process that loads the file and answers the largest timed batch, the interpreter
     and ONNX Runtime included. ``None`` where the system does not tell (it is read from Linux's /proc)."""
     size = max(settings.batch_sizes) if model.batched else 1
-    feed = _timing_feed(model, size, settings.sequence_length)
+    feed = timing_feed(model, size, settings.sequence_length)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, "feed.npz")
         np.savez(inputs, allow_pickle=False, **feed)
@@ -204,7 +204,7 @@ def open_session(onnx_file: Path, threads: int = 0) -> ort.InferenceSession:
 def _latency_of_batch(
     runners: Mapping[str, Runner], model: LoadedModel, settings: Latency, size: int
 ) -> list[LatencyFigure]:
-    feed = _timing_feed(model, size, settings.sequence_length)
+    feed = timing_feed(model, size, settings.sequence_length)
     times: dict[str, list[float]] = {name: [] for name in runners}
     for run in (*runners.values(), *runners.values()):
         _timed_ms(run, feed)
@@ -231,7 +231,7 @@ def _timed_ms(run: Runner, feed: Mapping[str, np.ndarray]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def _timing_feed(model: LoadedModel, size: int, length: int) -> dict[str, np.ndarray]:
+def timing_feed(model: LoadedModel, size: int, length: int) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in _timing_batch(model, size, length).items()}
 
 

@@ -1,0 +1,30 @@
+"""Tune the model of a model.yaml: package it with every variant kept, and search among those that passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_packaging.build import Progress, package
+from model_packaging.checks import timing_feed
+from model_packaging.config import ModelConfig
+from model_packaging.sources import load
+from model_packaging.tuning.search import TuningResult, tune
+from spillway.contracts.manifest import VARIANTS
+
+
+def tune_model(config: ModelConfig, folder: Path, progress: Progress) -> TuningResult:
+    """Search as ``config.tuning`` says, which must be there. ``folder`` keeps the package with all variants, and the
+    journals of searches. Raises what :func:`model_packaging.build.package` and :func:`tune` raise."""
+    assert config.tuning
+    everything = config.model_copy(update={"keep": tuple(variant.precision for variant in config.variants)})
+    built = package(everything, folder / "packages", progress)
+    variants = {path.parent.name: path for path in sorted((built.path / VARIANTS).glob("*/model.onnx"))}
+    model = load(config)
+    return tune(
+        variants,
+        lambda size: timing_feed(model, size, config.latency.sequence_length),
+        config.tuning,
+        max_queue_delay_ms=config.serving.batching.max_queue_delay_ms,
+        journal_dir=folder,
+        progress=progress,
+    )

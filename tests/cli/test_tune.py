@@ -1,0 +1,75 @@
+"""``spillway package tune``: what it refuses, and how it tells what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from spillway.cli.main import cli
+
+ROOT = Path(__file__).parents[2]
+VISION = ROOT / "model_packaging" / "examples" / "vision"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A perceptron of a few lines, with a search that takes seconds."""
+    (tmp_path / "tiny.py").write_text(
+        "import torch\n"
+        "from model_packaging.sources import Entry\n\n\n"
+        "def build():\n"
+        "    torch.manual_seed(0)\n"
+        "    module = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))\n"
+        "    samples = [{'input': torch.randn(1, 16)} for _ in range(4)]\n"
+        "    return Entry(module=module, samples=samples)\n"
+    )
+    values = {
+        "name": "tiny",
+        "source": {"kind": "python", "entry": "tiny:build", "search_path": ".", "licence": "Apache-2.0"},
+        "variants": [{"precision": "fp32", "min_cosine": 0.999}],
+        "tuning": {
+            "max_p99_ms": 5000,
+            "machine": {"usd_per_hour": 1.0},
+            "batch_sizes": [1, 4],
+            "instances": [1],
+            "threads": [1],
+            "seconds_per_trial": 0.2,
+        },
+    }
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.heavy
+def test_the_choice_is_told_and_written(runner: CliRunner, project: Path, model: Path) -> None:
+    target = model.with_name("tuned.yaml")
+    done = runner.invoke(cli, ["package", "tune", str(model), "--write", str(target), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["chosen"]["usd_per_million"] == min(trial["usd_per_million"] for trial in told["trials"])
+    written = yaml.safe_load(target.read_text())
+    assert written["serve"] == "fp32"
+    assert written["serving"] == told["model_yaml"]["serving"]
+    again = json.loads(runner.invoke(cli, ["package", "tune", str(model), "--json"]).stdout)
+    assert again["resumed"] == 2
+
+    missed = runner.invoke(cli, ["package", "tune", str(model), "--max-p99-ms", "0.0001"])
+    assert missed.exit_code == 1
+    assert "Nothing holds 0.0001 ms" in missed.stdout
+
+
+def test_a_model_without_the_block_is_told_what_to_add(runner: CliRunner, project: Path) -> None:
+    done = runner.invoke(cli, ["package", "tune", str(VISION / "model.yaml")])
+    assert done.exit_code == 2
+    assert "tuning: no such block" in done.stderr
+
+
+def test_a_language_model_is_refused(runner: CliRunner, project: Path) -> None:
+    done = runner.invoke(cli, ["package", "tune", str(VISION.parent / "smollm2" / "model.yaml")])
+    assert done.exit_code == 2
+    assert "language model" in done.stderr
