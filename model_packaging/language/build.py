@@ -72,7 +72,7 @@ def build(
         )
         candidates.append(candidate)
         figures.append(candidate.figure)
-    ranked = sorted((c for c in candidates if not c.reason), key=lambda c: (c.size_bytes, c.figure.perplexity or 0))
+    ranked = _ranked([candidate for candidate in candidates if not candidate.reason])
     left_out = [candidate for candidate in candidates if candidate.reason]
     served = _served(config, ranked, left_out)
 
@@ -180,6 +180,12 @@ def _check_serving(config: LanguageConfig, model: LanguageModel) -> None:
             f"vllm.tensor_parallel_size: {size} does not divide the {heads} attention heads; "
             f"allowed: {', '.join(fitting)}."
         )
+
+
+def _ranked(passed: list[_Candidate]) -> list[_Candidate]:
+    """Smallest first; of those within a twentieth of the smallest's size, the closest to the reference first."""
+    smallest = min((candidate.size_bytes for candidate in passed), default=1)
+    return sorted(passed, key=lambda c: (round(c.size_bytes / smallest, 1), c.figure.perplexity or 0))
 
 
 def _served(config: LanguageConfig, ranked: list[_Candidate], left_out: list[_Candidate]) -> _Candidate:

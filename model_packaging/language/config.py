@@ -126,7 +126,8 @@ class LanguageConfig(Settings):
     """Of everything that is not quantized in w8a16, w4a16, w8a8-int8 and fp8: embeddings, norms, head, scales."""
     variants: tuple[LanguageVariant, ...] = Field(min_length=1)
     serve: str = "smallest"
-    """A variant's name, or ``smallest``: of those that passed, the one with the fewest bytes to read per token."""
+    """A variant's name, or ``smallest``: of those that passed, the one with the fewest bytes to read per token; of
+    like size, the one closest to the reference."""
     checks: LanguageChecks
     calibration: CalibrationText | None = None
     vllm: VllmConfig = VllmConfig()
