@@ -69,8 +69,8 @@ _ONNX_LEVELS: Final[dict[str, OnnxLevel]] = {
 }
 
 # NGC release → TensorRT. NOT VERIFIED: written from memory of NVIDIA's Frameworks Support Matrix, which could not be
-# read when this was written. Nothing is decided by it: an engine is keyed by the library that loads it. It tells a reader
-# which TensorRT to compile with; the image itself says it best (the file name of its libnvinfer.so).
+# read when this was written. Nothing is decided by it: an engine is keyed by the library that loads it. It tells a
+# reader which TensorRT to compile with; the image itself says it best (the file name of its libnvinfer.so).
 _TENSORRT: Final = {"24.01": "8.6.1", "24.09": "10.4.0", "24.10": "10.5.0", "25.04": "10.9.0", "25.09": "10.13.3"}
 
 _BUILD = "github.com/triton-inference-server/server build.py and docs/introduction/compatibility.md"

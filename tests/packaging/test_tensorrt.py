@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import runpy
 import shutil
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from model_packaging.tensorrt import builder, libraries
 from model_packaging.tensorrt.check import row_cosines
 from model_packaging.tensorrt.compile import SOURCE, compile_engine, main, onnx_answers, read_settings
 from model_packaging.tensorrt.precision import samples_sha256, to_fp16, typed_model
+from model_packaging.tensorrt.rtx_triton import write_rtx_model
 from model_packaging.tensorrt.samples import load_samples, save_samples
 from model_packaging.tensorrt.settings import EngineSettings
 from model_packaging.triton_config import encoder_config, to_pbtxt
@@ -346,7 +349,10 @@ def test_the_command_compiles_a_package_and_its_digest_stays(package: Path, tmp_
     (found,) = verify_engines(package)
     assert EngineRecord.model_validate(told) == found
     assert verify_package(package) == before
-    assert "fp16" in CliRunner().invoke(cli, ["package", "compile", str(package), *options]).stdout
+    models = tmp_path / "triton"
+    again = CliRunner().invoke(cli, ["package", "compile", str(package), *options, "--triton", str(models)])
+    assert "not run: built ahead of time" in again.stdout
+    assert [path.name for path in models.iterdir()] == [f"{before.name}_fp16"]
 
 
 @RTX
@@ -371,3 +377,39 @@ def test_rtx_says_why_it_takes_no_file_that_is_not_onnx() -> None:
     key = libraries.ahead_of_time(library, "8.9")
     with pytest.raises(PackageError, match="does not take the ONNX file"):
         builder.build_plan(library, b"no model", EngineSettings(), key)
+
+
+@RTX
+@pytest.mark.heavy
+def test_an_rtx_engine_becomes_a_triton_model_that_asks_for_its_gpu(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = libraries.load(Compiler.TENSORRT_RTX)
+    key = libraries.ahead_of_time(library, "8.9")
+    settings = EngineSettings(batches=((1, 4, 8),), axes={})
+    compile_engine(library, key, network, feeds(), settings, tmp_path / "package")
+    engine, _ = find_engine(tmp_path / "package", key)
+    model = write_rtx_model(engine, tmp_path / "triton", "net", ServingConfig())
+    text = (model / "config.pbtxt").read_text()
+    assert 'backend: "python"' in text
+    assert "max_batch_size: 8" in text
+    assert "KIND_GPU" in text
+    with pytest.raises(PackageError, match="there already"):
+        write_rtx_model(engine, tmp_path / "triton", "net", ServingConfig())
+
+    class RefusalError(Exception):
+        pass
+
+    monkeypatch.setitem(
+        sys.modules, "triton_python_backend_utils", types.SimpleNamespace(TritonModelException=RefusalError)
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    served = runpy.run_path(str(model / "1" / "model.py"))["TritonPythonModel"]()
+    with pytest.raises(RefusalError, match=r"compute capability 8\.9"):
+        served.initialize({"model_repository": str(model), "model_version": "1"})
+
+
+def test_a_tensorrt_engine_is_no_python_model(tmp_path: Path) -> None:
+    folder = store_engine(tmp_path, record(b"plan"), b"plan")
+    with pytest.raises(PackageError, match="TensorRT backend serves it"):
+        write_rtx_model(folder, tmp_path / "triton", "net", ServingConfig())
