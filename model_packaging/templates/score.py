@@ -6,6 +6,7 @@ script of a deployment; ``init`` and ``run`` are what its inference server calls
 """
 
 import argparse
+import functools
 import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,9 +58,9 @@ class Model:
         feed = {spec["name"]: self._tensor(spec, given.get(spec["name"])) for spec in self.service["inputs"]}
         self._check_batch(feed)
         if self._tokenizer:
-            feed = self._encode(feed["TEXT"])
+            feed = self._encode(self._tokenizer, feed["TEXT"])
         try:
-            answers = self._session.run(self._outputs, feed)
+            answers = [np.asarray(answer) for answer in self._session.run(self._outputs, feed)]
         except Exception as error:
             raise RequestError(f"the model does not take this input: {error}") from error
         outputs = [
@@ -103,11 +104,12 @@ class Model:
         if max(sizes.values()) > limit:
             raise RequestError(f"a batch of {max(sizes.values())}; at most {limit} are taken")
 
-    def _encode(self, texts):
+    @staticmethod
+    def _encode(tokenizer, texts):
         values = texts.ravel().tolist()
         if not all(isinstance(value, str) for value in values):
             raise RequestError("input 'TEXT' holds something that is no text")
-        encoded = self._tokenizer.encode_batch(values)
+        encoded = tokenizer.encode_batch(values)
         return {
             "input_ids": np.array([item.ids for item in encoded], dtype=np.int64),
             "attention_mask": np.array([item.attention_mask for item in encoded], dtype=np.int64),
@@ -122,18 +124,20 @@ class Model:
         return tokenizer
 
 
-_model = None
+@functools.cache
+def model():
+    """The model beside this file, loaded once."""
+    return Model(Path(__file__).resolve().parent)
 
 
 def init():
     """Azure ML calls this once."""
-    global _model
-    _model = Model(Path(__file__).resolve().parent)
+    model()
 
 
 def run(raw_data):
     """Azure ML calls this with the body of each request; what it returns becomes the response's JSON."""
-    return _model.infer(json.loads(raw_data))
+    return model().infer(json.loads(raw_data))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -159,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": f"{self.path}: no such route; there are GET /ping and POST /invocations"})
             return
         try:
-            self._answer(200, _model.infer(json.loads(body)))
+            self._answer(200, model().infer(json.loads(body)))
         except (RequestError, UnicodeDecodeError, json.JSONDecodeError) as error:
             self._answer(400, {"error": str(error)})
 

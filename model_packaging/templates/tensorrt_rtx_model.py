@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import torch
-import triton_python_backend_utils as pb_utils
+import triton_python_backend_utils as pb_utils  # pyright: ignore[reportMissingImports]
 
 
 def load_library():
