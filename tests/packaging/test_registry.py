@@ -198,7 +198,7 @@ def test_a_file_that_changes_while_it_is_pushed_is_not_published(registry: Regis
 
 
 @pytest.mark.heavy
-def test_a_push_that_is_killed_publishes_nothing_and_the_next_goes_on(url: str, tmp_path: Path) -> None:
+def test_a_push_that_is_killed_publishes_a_whole_version_or_none_and_the_next_goes_on(url: str, tmp_path: Path) -> None:
     package = make_version(tmp_path / "made", "one", padding=30_000_000)
     command = [sys.executable, "-m", "spillway.cli.main", "package", "push", str(package), "--registry", url]
     chosen = random.Random(5)
@@ -211,8 +211,9 @@ def test_a_push_that_is_killed_publishes_nothing_and_the_next_goes_on(url: str, 
             time.sleep(chosen.uniform(0, 0.1))
             process.kill()
         killed += process.returncode == -signal.SIGKILL
-        if process.returncode:
-            assert Registry.open(url).versions("echo") == []
+        # Whole or not at all: on a starved machine the kill may come when all was said and done.
+        for version in Registry.open(url).versions("echo"):
+            verify_package(Registry.open(url).pull("echo", version, tmp_path / f"after-{killed}").path)
     assert killed >= 1
     Registry.open(url).push(package)
     verify_package(Registry.open(url).pull("echo", version_of(package), tmp_path / "here").path)
