@@ -18,6 +18,7 @@ from model_packaging.provenance import provenance_of
 from model_packaging.registry import builds
 from model_packaging.sources import files_sha256, load, source_files
 from spillway.contracts.manifest import (
+    SERVING_FILE,
     VARIANTS,
     Manifest,
     PackageError,
@@ -177,9 +178,10 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
             folder = package_dir / VARIANTS / candidate.name
             folder.mkdir(parents=True)
             shutil.copyfile(candidate.path, folder / f"model{candidate.path.suffix}")
-    # Engines are compiled later and elsewhere, and checked on the same samples.
+    # Engines are compiled later and elsewhere, checked on the same samples and served in the same way.
     samples = [{name: tensor.numpy() for name, tensor in sample.items()} for sample in model.samples]
     save_samples(samples, package_dir / VARIANTS / SAMPLES_NAME)
+    (package_dir / SERVING_FILE).write_text(config.serving.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     serving = config.serving
     manifest = Manifest(

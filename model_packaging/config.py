@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,7 +16,11 @@ from model_packaging.tuning.settings import TuningConfig
 from model_packaging.variants.settings import CALIBRATED, TORCH_ONLY, Precision, Variant
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.settings import Settings
-from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS
+from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS, containers
+
+TENSORRT_PROVIDER_SINCE: Final = (2, 45, 0)
+"""First Triton whose ONNX Runtime backend hands ``trt_profile_*_shapes`` and a timing cache on: branch r24.04 of
+triton-inference-server/onnxruntime_backend, src/onnxruntime.cc."""
 
 
 class Latency(Settings):
@@ -133,6 +137,8 @@ class ModelConfig(Settings):
             raise ValueError(f"variants: give each precision once, at least one; got {names}")
         if self.serve != "best" and self.serve not in names:
             raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it, or serve `best`")
+        if self.serving.accelerator == "tensorrt-ep":
+            self._check_tensorrt_provider()
         if self.serve in TORCH_ONLY:
             raise ValueError(f"serve: {self.serve} runs in torch alone and fits no target; serve an ONNX variant")
         needing = [name for name in names if name in CALIBRATED]
@@ -142,6 +148,15 @@ class ModelConfig(Settings):
                 "give one, or leave that variant out"
             )
         return self
+
+    def _check_tensorrt_provider(self) -> None:
+        for row in containers(self.targets):
+            if row.triton and tuple(map(int, row.triton.split("."))) < TENSORRT_PROVIDER_SINCE:
+                since = ".".join(map(str, TENSORRT_PROVIDER_SINCE))
+                raise ValueError(
+                    f"serving.accelerator: tensorrt-ep needs Triton {since} (24.04), which takes the sizes to compile "
+                    f"for; {row.name} has {row.triton}: leave that target out, name a newer one, or use `none`"
+                )
 
     def resolve(self, path: Path) -> Path:
         """A path of the file, made absolute."""

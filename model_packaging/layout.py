@@ -18,8 +18,9 @@ from model_packaging.config import ModelConfig
 from model_packaging.sources import LoadedModel
 from model_packaging.triton_config import (
     EnsembleStep,
-    encoder_config,
+    Shape,
     ensemble_config,
+    model_config,
     to_pbtxt,
     tokenizer_config,
     with_response_cache,
@@ -78,24 +79,28 @@ def write_triton_repository(
     """
     repository = root / TRITON_REPOSITORY
     if model.text is None:
-        encoder = encoder_config(
+        encoder = model_config(
             config.name,
+            "onnxruntime",
             inputs,
             outputs,
             config.serving,
             batched=model.batched,
             warm_up={name: tuple(tensor.shape) for name, tensor in model.samples[0].items()},
+            ranges=_ranges(model, inputs, config.serving.max_batch_size),
         )
         if config.serving.response_cache:
             encoder = with_response_cache(encoder)
-        _write_model(repository, encoder, {"model.onnx": onnx_file}, model.labels)
+        write_model(repository, encoder, {"model.onnx": onnx_file}, model.labels)
         return inputs, outputs
 
     tokenizer_name, encoder_name = f"{config.name}_tokenizer", f"{config.name}_encoder"
-    _write_model(repository, encoder_config(encoder_name, inputs, outputs, config.serving), {"model.onnx": onnx_file})
+    ranges = _ranges(model, inputs, config.serving.max_batch_size)
+    encoder = model_config(encoder_name, "onnxruntime", inputs, outputs, config.serving, ranges=ranges)
+    write_model(repository, encoder, {"model.onnx": onnx_file})
     tokenizer = tokenizer_config(tokenizer_name, model.text.max_length, config.serving)
     files = {"model.py": _TEMPLATES / "tokenizer_model.py", "tokenizer.json": model.text.tokenizer_json}
-    _write_model(repository, tokenizer, files | _vendored("tokenizers"))
+    write_model(repository, tokenizer, files | _vendored("tokenizers"))
 
     text_input = (TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),)
     steps = (
@@ -107,8 +112,29 @@ def write_triton_repository(
     ensemble = ensemble_config(config.name, text_input, outputs, steps, config.serving)
     if config.serving.response_cache:
         ensemble = with_response_cache(ensemble)
-    _write_model(repository, ensemble, {}, model.labels)
+    write_model(repository, ensemble, {}, model.labels)
     return text_input, outputs
+
+
+def _ranges(model: LoadedModel, inputs: Sequence[TensorSpec], max_batch: int) -> dict[str, tuple[Shape, Shape, Shape]]:
+    """Input → least, usual and most sizes: of texts up to their limit, of other free axes as the samples have them."""
+
+    def sizes(spec: TensorSpec, axis: int) -> tuple[int, int, int]:
+        size = spec.shape[axis]
+        if size > 0:
+            return size, size, size
+        if axis == 0 and model.batched:
+            return 1, max(1, max_batch // 4), max_batch
+        if model.text is not None:
+            return 1, max(1, model.text.max_length // 2), model.text.max_length
+        seen = sorted(sample[spec.name].shape[axis] for sample in model.samples)
+        return seen[0], seen[len(seen) // 2], seen[-1]
+
+    found = {}
+    for spec in inputs:
+        axes = [sizes(spec, axis) for axis in range(len(spec.shape))]
+        found[spec.name] = tuple(tuple(axis[which] for axis in axes) for which in range(3))
+    return found
 
 
 def write_sagemaker_archive(root: Path) -> None:
@@ -221,9 +247,7 @@ def write_archive(folder: Path, archive: Path) -> None:
             tar.add(path, arcname=path.relative_to(folder).as_posix(), recursive=False, filter=plain)
 
 
-def _write_model(
-    repository: Path, config: dict[str, Any], files: dict[str, Path], labels: tuple[str, ...] = ()
-) -> None:
+def write_model(repository: Path, config: dict[str, Any], files: dict[str, Path], labels: tuple[str, ...] = ()) -> None:
     """One model folder: its configuration, and version 1 with these files.
 
     ``labels``: names of the classes of its one output; a client that asks for ``classification`` gets them.
@@ -241,6 +265,12 @@ def _write_model(
         (folder / _LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
         config = {**config, "output": [{**output, "label_filename": _LABELS} for output in config["output"]]}
     (folder / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """The names of the classes that :func:`write_model` wrote for this model; empty where there are none."""
+    path = folder / _LABELS
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def _vendored(distribution: str) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from model_packaging.config import ServingConfig
 from spillway.contracts.classes import DEFAULT_CLASS, PROMISES
@@ -14,6 +14,8 @@ from spillway.contracts.manifest import TensorSpec
 _INSTANCE_KINDS: Final = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 _CONFIG_TYPES: Final = {"BYTES": "TYPE_STRING"}
 _WARM_UP_LENGTH: Final = 16
+
+Shape = tuple[int, ...]
 
 
 class Enum(str):
@@ -29,24 +31,31 @@ class EnsembleStep:
     outputs: dict[str, str]
 
 
-def encoder_config(
+Backend = Literal["onnxruntime", "tensorrt", "python"]
+"""Triton's backend of a model: the portable file, a TensorRT plan, or a model of one's own."""
+
+
+def model_config(
     name: str,
+    backend: Backend,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     serving: ServingConfig,
     *,
     batched: bool = True,
-    warm_up: Mapping[str, tuple[int, ...]] | None = None,
+    warm_up: Mapping[str, Shape] | None = None,
+    ranges: Mapping[str, tuple[Shape, Shape, Shape]] | None = None,
 ) -> dict[str, Any]:
-    """An ONNX model with dynamic batching, priorities and warm-up.
+    """A model with dynamic batching, priorities and warm-up.
 
     Specs carry the whole shape, the batch axis first where ``batched``. A model without a batch axis gets
     ``max_batch_size: 0``; its requests run one at a time, from the same queue with the same bounds. ``warm_up``: input
-    → shape of one sample, for axes that are free; 16 where it says nothing.
+    → shape of one sample, for axes that are free; 16 where it says nothing. ``ranges``: input → least, usual and most
+    sizes, the batch's included; what ``accelerator: tensorrt-ep`` compiles for.
     """
     config: dict[str, Any] = {
         "name": name,
-        "backend": "onnxruntime",
+        "backend": backend,
         "max_batch_size": serving.max_batch_size if batched else 0,
         "version_policy": {"latest": {"num_versions": 1}},
         "input": [_tensor(spec, batched=batched) for spec in inputs],
@@ -56,9 +65,9 @@ def encoder_config(
             serving, delay_ms=serving.batching.max_queue_delay_ms if batched else 0, bounded=True
         ),
     }
-    if serving.accelerator == "tensorrt-ep":
-        config["optimization"] = _tensorrt_provider(name, serving)
-    if serving.intra_op_threads:
+    if backend == "onnxruntime" and serving.accelerator == "tensorrt-ep":
+        config["optimization"] = _tensorrt_provider(name, serving, ranges or {})
+    if backend == "onnxruntime" and serving.intra_op_threads:
         config["parameters"] = [_parameter("intra_op_thread_count", str(serving.intra_op_threads))]
     if serving.warm_up:
         sizes = sorted({1, serving.max_batch_size}) if batched else [0]
@@ -66,10 +75,14 @@ def encoder_config(
     return config
 
 
-def _tensorrt_provider(name: str, serving: ServingConfig) -> dict[str, Any]:
+def _tensorrt_provider(
+    name: str, serving: ServingConfig, ranges: Mapping[str, tuple[Shape, Shape, Shape]]
+) -> dict[str, Any]:
     """ONNX Runtime's TensorRT execution provider, its engines and timings cached in a folder of the model's own.
 
-    Keys: README of triton-inference-server/onnxruntime_backend, "ONNX Runtime with TensorRT optimization".
+    With ``ranges`` it compiles once for all of them; without, it would compile anew, for minutes, at each request that
+    is larger or smaller than those before. Keys: README of triton-inference-server/onnxruntime_backend, "ONNX Runtime
+    with TensorRT optimization".
     """
     cache = f"{serving.engine_cache.rstrip('/')}/{name}"
     options = {
@@ -79,6 +92,9 @@ def _tensorrt_provider(name: str, serving: ServingConfig) -> dict[str, Any]:
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": cache,
     }
+    for index, bound in enumerate(("min", "opt", "max")) if ranges else ():
+        sized = (f"{one}:{'x'.join(map(str, sizes[index]))}" for one, sizes in ranges.items())
+        options[f"trt_profile_{bound}_shapes"] = ",".join(sized)
     parameters = [{"key": key, "value": value} for key, value in options.items()]
     return {"execution_accelerators": {"gpu_execution_accelerator": [{"name": "tensorrt", "parameters": parameters}]}}
 

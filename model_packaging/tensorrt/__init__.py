@@ -4,6 +4,7 @@
 ``libraries``   TensorRT 10 or 11, or TensorRT-RTX: the one place that imports them
 ``builder``     typed ONNX → serialized plan, strongly typed, with optimisation profiles and a timing cache
 ``runtime``     a plan found by hardware key, deserialized, run on torch CUDA tensors, replayed from a CUDA graph
+``triton``      an engine as Triton serves it: the package's repository with the engine in it
 ``check``       parity with the fp32 model, and latency
 ``compile``     a package → its engines; also ``python -m model_packaging.tensorrt.compile``
 

@@ -25,10 +25,12 @@ from model_packaging.tensorrt import builder, check, libraries
 from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
 from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
 from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
+from model_packaging.tensorrt.triton import check_batches, read_serving, write_engine_archive
 from spillway.contracts.engines import (
     ANY_GPU,
     PLAN_NAME,
     RECORD_NAME,
+    REPOSITORY_NAME,
     Compiler,
     EngineRecord,
     EngineTensor,
@@ -39,6 +41,9 @@ from spillway.contracts.engines import (
 from spillway.contracts.manifest import (
     ENGINES,
     MANIFEST_NAME,
+    SERVING_FILE,
+    TRITON_REPOSITORY,
+    VARIANTS,
     PackageError,
     read_manifest,
     sha256_of_file,
@@ -46,8 +51,9 @@ from spillway.contracts.manifest import (
 
 Progress = Callable[[str], None]
 
-SOURCE: Final = "variants/fp32/model.onnx"
+SOURCE: Final = f"{VARIANTS}/fp32/model.onnx"
 """What is compiled: the package's fp32 model, for every precision."""
+SAMPLES: Final = f"{VARIANTS}/{SAMPLES_NAME}"
 TIMING_CACHE: Final = "timing.cache"
 _CPU_REFERENCE: Final = "ONNX Runtime fp32"
 
@@ -74,38 +80,60 @@ def compile_package(
     source = package / SOURCE
     if not source.is_file():
         raise PackageError(f"{package}: has no {SOURCE}, which engines are made from: package it again.")
-    given = samples or package / "variants" / SAMPLES_NAME
+    given = samples or package / SAMPLES
     if not given.is_file():
         raise PackageError(f"{given}: no such file. Engines are checked on samples: give --samples FILE.npz.")
     feeds = load_samples(given)
-    return [compile_engine(library, key, source, feeds, one, package, progress=progress) for one in settings]
+    read_serving(package)
+    for one in settings:
+        check_batches(one)
+    return [_compile_one(library, key, package, feeds, one, progress) for one in settings]
 
 
-def compile_engine(
+def _compile_one(
+    library: libraries.Library,
+    key: HardwareKey,
+    package: Path,
+    feeds: Sequence[Feed],
+    settings: EngineSettings,
+    progress: Progress,
+) -> EngineRecord:
+    source = package / SOURCE
+    cache = package / ENGINES / key.folder / TIMING_CACHE
+    record, plan = build_engine(library, key, source, feeds, settings, timing_cache=cache, progress=progress)
+    with tempfile.TemporaryDirectory(prefix="spillway-engine-") as scratch:
+        archive = Path(scratch, REPOSITORY_NAME)
+        write_engine_archive(package, record, plan, archive)
+        whole = record.model_copy(update={"repository_sha256": sha256_of_file(archive)})
+        store_engine(package, whole, plan, archive)
+    progress(f"{settings.precision}: stored as {ENGINES}/{key.folder}/{settings.precision}")
+    return whole
+
+
+def build_engine(
     library: libraries.Library,
     key: HardwareKey,
     source: Path,
     feeds: Sequence[Feed],
     settings: EngineSettings,
-    package: Path,
     *,
     expected: tuple[str, Sequence[np.ndarray]] | None = None,
     calibration: Sequence[Feed] | None = None,
+    timing_cache: Path | None = None,
     progress: Progress = lambda message: None,
-) -> EngineRecord:
-    """Build one engine from an fp32 ONNX file, run it, compare it, time it, and store it beside ``package``.
+) -> tuple[EngineRecord, bytes]:
+    """Build one engine from an fp32 ONNX file, run it, compare it and time it; returns its record and plan.
 
     ``expected``: what the answers to ``feeds`` are compared with, and its name; by default ONNX Runtime's on the CPU.
-    ``calibration``: other samples than ``feeds`` to measure activations on. An engine ahead of time is built and not
-    run. Raises :class:`PackageError`; then nothing is stored.
+    ``calibration``: other samples than ``feeds`` to measure activations on. ``timing_cache``: a file that later builds
+    share. An engine ahead of time is built and not run. Raises :class:`PackageError`.
     """
     measured = feeds if calibration is None else calibration
     progress(f"{settings.precision}: preparing the typed ONNX file")
     model = typed_model(source, settings.precision, measured, settings.high_precision)
     progress(f"{settings.precision}: building for {key.gpu_name}, compute capability {key.compute_capability}")
     begun = time.perf_counter()
-    cache = package / ENGINES / key.folder / TIMING_CACHE
-    plan, profiles = builder.build_plan(library, model.SerializeToString(), settings, key, cache, progress)
+    plan, profiles = builder.build_plan(library, model.SerializeToString(), settings, key, timing_cache, progress)
     seconds = time.perf_counter() - begun
 
     ahead = key.gpu_name == ANY_GPU
@@ -128,9 +156,7 @@ def compile_engine(
         build_seconds=round(seconds, 1),
         **checked,
     )
-    store_engine(package, record, plan)
-    progress(f"{settings.precision}: stored as {ENGINES}/{key.folder}/{settings.precision}")
-    return record
+    return record, plan
 
 
 def _tensors_of(model: Any) -> tuple[EngineTensor, ...]:
@@ -222,21 +248,34 @@ def compile_url(url: str, progress: Progress, **options: Any) -> list[EngineReco
     files, root = url_to_fs(url)
     with tempfile.TemporaryDirectory(prefix="spillway-compile-") as scratch:
         package = Path(scratch)
-        for name in (MANIFEST_NAME, SOURCE, f"variants/{SAMPLES_NAME}"):
-            if not files.exists(f"{root}/{name}"):
-                continue  # compile_package says what is missing, and what to do.
-            progress(f"fetching {name}")
-            (package / name).parent.mkdir(parents=True, exist_ok=True)
-            files.get_file(f"{root}/{name}", str(package / name))
+        _fetch(files, root, package, progress)
         records = compile_package(package, progress=progress, **options)
         for record in records:
             folder = engine_folder(package, record.key, record.precision)
             target = f"{root}/{folder.relative_to(package).as_posix()}"
             files.makedirs(target, exist_ok=True)
-            for name in (PLAN_NAME, RECORD_NAME):
+            for name in (PLAN_NAME, REPOSITORY_NAME, RECORD_NAME):
                 files.put_file(str(folder / name), f"{target}/{name}")
             progress(f"stored {url}/{folder.relative_to(package).as_posix()}")
     return records
+
+
+def _fetch(files: Any, root: str, package: Path, progress: Progress) -> None:
+    """What an engine is made from: not the targets, nor the portable model that it takes the place of."""
+
+    def fetch(name: str) -> None:
+        progress(f"fetching {name}")
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.get_file(f"{root}/{name}", str(package / name))
+        except FileNotFoundError:
+            raise PackageError(f"{root}/{name}: no such file; is this a package, and was all of it sent?") from None
+
+    fetch(MANIFEST_NAME)
+    for file in read_manifest(package).files:
+        in_repository = file.path.startswith(f"{TRITON_REPOSITORY}/") and not file.path.endswith(".onnx")
+        if in_repository or file.path in (SOURCE, SAMPLES, SERVING_FILE):
+            fetch(file.path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -161,10 +161,13 @@ def _with_pairs(
     limit = _LARGEST[precision]
     kind = TensorProto.INT8 if precision == "int8" else TensorProto.FLOAT8E4M3FN
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    convolved = {node.input[0] for node in targets if node.op_type == "Conv"}
     first_use: dict[str, int] = {}
     added: dict[int, list[Any]] = {}
     for index, node in enumerate(graph.node):
         if not any(node is target for target in targets):
+            if node.op_type == "Add":
+                _read_rounded(node, convolved & first_use.keys())
             continue
         activation, weight = node.input[0], node.input[1]
         before = added.setdefault(index, [])
@@ -198,6 +201,13 @@ def _with_pairs(
             opset.version = max(opset.version, QDQ_OPSET)
     model.ir_version = max(model.ir_version, QDQ_IR)
     return model
+
+
+def _read_rounded(add: Any, rounded: set[str]) -> None:
+    """A shortcut around convolutions reads the rounded value, too: then the sum runs within the int8 convolution."""
+    for position, name in enumerate(add.input):
+        if name in rounded:
+            add.input[position] = f"{name}_dq"
 
 
 def quantize_weights(values: np.ndarray, axis: int | None, limit: float, kind: int) -> tuple[Any, np.ndarray]:

@@ -11,7 +11,6 @@ from spillway.cli.errors import WRONG_CONFIG, CommandError
 if TYPE_CHECKING:
     from model_packaging.build import PackageResult
     from spillway.cli.console import Reporter
-    from spillway.contracts.engines import EngineRecord
 
 EXAMPLE: Final = Path("model_packaging", "examples", "minilm", "model.yaml")
 CURRENT: Final = "current"
@@ -39,16 +38,3 @@ def point_at(package: Path) -> Path:
     draft.symlink_to(package.name)
     draft.replace(link)
     return link
-
-
-def write_rtx_models(package: Path, records: list[EngineRecord], repository: Path) -> None:
-    """Each engine as Triton model ``<package>_<precision>``."""
-    from model_packaging.config import ServingConfig
-    from model_packaging.tensorrt.rtx_triton import write_rtx_model
-    from spillway.contracts.engines import engine_folder
-    from spillway.contracts.manifest import read_manifest
-
-    name = read_manifest(package).name
-    for record in records:
-        folder = engine_folder(package, record.key, record.precision)
-        write_rtx_model(folder, repository, f"{name}_{record.precision}", ServingConfig())

@@ -343,11 +343,6 @@ def import_oci(layout: Path, out: Path | None, reference: str, as_json: bool) ->
 @click.option(
     "--compute-capability", default="", help="Ahead of time, without a GPU (TensorRT-RTX): 8.0, 8.6, 8.9, 12.0."
 )
-@click.option(
-    "--triton",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Also write each TensorRT-RTX engine as a Triton model into this repository; PACKAGE is a folder then.",
-)
 def compile(
     package_url: str,
     precisions: tuple[str, ...],
@@ -355,7 +350,6 @@ def compile(
     samples: Path | None,
     compiler: str,
     compute_capability: str,
-    triton: Path | None,
     as_json: bool,
 ) -> None:
     """Compile engines for one GPU and keep them beside the package.
@@ -363,7 +357,6 @@ def compile(
     PACKAGE is a package's folder, or its URL (s3://…, abfs://…). The engines fit this machine's GPU and TensorRT only.
     """
     from model_packaging.tensorrt.compile import compile_url, read_settings
-    from spillway.cli import package as package_cli
     from spillway.cli import views
     from spillway.cli.console import Reporter
     from spillway.contracts.engines import Compiler
@@ -379,6 +372,4 @@ def compile(
             compute_capability=compute_capability,
             samples=samples,
         )
-    if triton:
-        package_cli.write_rtx_models(Path(package_url), records, triton)
     tell(as_json, [record.model_dump(mode="json") for record in records], lambda: [views.engines_table(records)])

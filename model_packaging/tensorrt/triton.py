@@ -1,0 +1,154 @@
+"""An engine as Triton serves it: the package's model repository, with the compiled model in place of the portable one.
+
+What stands around the model (tokenizer, ensemble, labels) is the package's own. A TensorRT plan runs in Triton's
+TensorRT backend, which picks the optimisation profile. That backend takes no TensorRT-RTX
+engines, so these run in the Python backend.
+
+Keys: README of triton-inference-server/tensorrt_backend, and ``ModelInstanceGroup.profile`` and
+``ModelOptimizationPolicy.Cuda`` in triton-inference-server/common's model_config.proto.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from model_packaging.config import ServingConfig
+from model_packaging.layout import read_labels, write_archive, write_model
+from model_packaging.tensorrt.settings import EngineSettings
+from model_packaging.triton_config import Backend, model_config
+from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
+from spillway.contracts.manifest import SERVING_FILE, TRITON_REPOSITORY, PackageError, TensorSpec
+
+_TEMPLATE: Final = Path(__file__).parents[1] / "templates" / "tensorrt_rtx_model.py"
+_TYPES: Final = {
+    "float32": "FP32",
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "int64": "INT64",
+    "int32": "INT32",
+    "int8": "INT8",
+    "uint8": "UINT8",
+    "bool": "BOOL",
+}
+_MOST_GRAPHS: Final = 32
+"""Each captured graph costs start-up time and memory on the GPU."""
+
+
+def read_serving(package: Path) -> ServingConfig:
+    """How the package's model is served. Raises :class:`PackageError`."""
+    path = package / SERVING_FILE
+    try:
+        return ServingConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackageError(
+            f"{path}: no such file, and an engine is served as it says: package the model again."
+        ) from None
+    except (OSError, ValidationError) as error:
+        raise PackageError(f"{path}: cannot be read: {error}. Package the model again.") from error
+
+
+def check_batches(settings: EngineSettings) -> None:
+    """Raises :class:`PackageError` where a batch that a server may put together has no optimisation profile."""
+    reached = 0
+    for least, _, most in sorted(settings.batches):
+        if least > reached + 1:
+            raise PackageError(
+                f"batches: none takes a batch of {reached + 1} (given: {[list(one) for one in settings.batches]}), and "
+                "a server puts any number of requests together: let the ranges start at 1 and leave no gap."
+            )
+        reached = max(reached, most)
+
+
+def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archive: Path) -> None:
+    """Write the whole repository with this engine as one archive, model folders at its root.
+
+    Equal engines give equal bytes. The batch is bounded by the engine's profiles. Raises :class:`PackageError` for a
+    package without a portable model to replace.
+    """
+    serving = read_serving(package)
+    repository = package / TRITON_REPOSITORY
+    replaced = list(portable_models(repository))
+    if len(replaced) != 1:
+        raise PackageError(f"{repository}: has {len(replaced)} models in ONNX; an engine takes the place of one.")
+    name = replaced[0].name
+    parts = {PLAN_NAME: plan}
+    if record.key.compiler is Compiler.TENSORRT_RTX:
+        parts |= {RECORD_NAME: record.to_json().encode(), "model.py": _TEMPLATE.read_bytes()}
+    with tempfile.TemporaryDirectory(prefix=".repository-", dir=archive.parent) as scratch:
+        for part, content in parts.items():
+            Path(scratch, part).write_bytes(content)
+        written = Path(scratch, TRITON_REPOSITORY)
+        shutil.copytree(repository, written, ignore=shutil.ignore_patterns(name))
+        files = {part: Path(scratch, part) for part in parts}
+        write_model(written, engine_config(name, record, serving), files, read_labels(replaced[0]))
+        write_archive(written, archive)
+
+
+def portable_models(repository: Path) -> Iterator[Path]:
+    """Folders of the models in ONNX, told by their configuration: a job does not fetch the file that is replaced."""
+    for folder in sorted(repository.iterdir()):
+        config = folder / "config.pbtxt"
+        if config.is_file() and 'backend: "onnxruntime"' in config.read_text(encoding="utf-8"):
+            yield folder
+
+
+def engine_config(name: str, record: EngineRecord, serving: ServingConfig) -> dict[str, Any]:
+    """``config.pbtxt`` of the compiled model: the portable one's queue, priorities and warm-up, on the GPU."""
+    specs = {
+        mode: [
+            TensorSpec(name=tensor.name, dtype=_TYPES[tensor.dtype], shape=tensor.shape)
+            for tensor in record.tensors
+            if tensor.mode == mode
+        ]
+        for mode in ("input", "output")
+    }
+    batched = all(spec.shape[:1] == (-1,) for spec in specs["input"])
+    largest = max(shape[2][0] for profile in record.profiles for shape in profile.shapes.values())
+    bounded = serving.model_copy(
+        update={"max_batch_size": min(largest, serving.max_batch_size), "instance_kind": "gpu"}
+    )
+    backend: Backend = "tensorrt" if record.key.compiler is Compiler.TENSORRT else "python"
+    tuned = {spec: shape[1] for spec, shape in record.profiles[0].shapes.items()}
+    config = model_config(name, backend, specs["input"], specs["output"], bounded, batched=batched, warm_up=tuned)
+    if backend == "tensorrt":
+        (group,) = config["instance_group"]
+        group["profile"] = [str(index) for index in range(len(record.profiles))]
+        # The backend records each launch in the context of every profile, and logs an error where it does not fit.
+        if len(record.profiles) == 1:
+            graphs = _graphs(record.profiles[0], bounded, batched)
+            config["optimization"] = {"cuda": {"graphs": True, "graph_spec": graphs}}
+    return config
+
+
+def _graphs(profile: EngineProfile, serving: ServingConfig, batched: bool) -> list[dict[str, Any]]:
+    """Shapes whose launches are recorded: what the profile is tuned for, and one text of each padded length."""
+    tuned = {name: sizes[1] for name, sizes in profile.shapes.items()}
+    shapes = [tuned] if not batched or next(iter(tuned.values()))[0] <= serving.max_batch_size else []
+    shapes += _single_texts(profile, serving.pad_to_multiple_of) if batched else []
+    distinct = {tuple(sorted(shape.items())): shape for shape in shapes}.values()
+    return [_graph(shape, batched) for shape in list(distinct)[:_MOST_GRAPHS]]
+
+
+def _single_texts(profile: EngineProfile, step: int) -> list[dict[str, tuple[int, ...]]]:
+    """One request of each length that texts are padded to, where every input is ``[batch, length]`` and free."""
+    if any(len(least) != 2 or least[0] > 1 or least == most for least, _, most in profile.shapes.values()):
+        return []
+    least = max(sizes[0][1] for sizes in profile.shapes.values())
+    most = min(sizes[2][1] for sizes in profile.shapes.values())
+    lengths = range(-(-least // step) * step, most + 1, step)
+    return [dict.fromkeys(profile.shapes, (1, length)) for length in lengths]
+
+
+def _graph(shape: dict[str, tuple[int, ...]], batched: bool) -> dict[str, Any]:
+    return {
+        "batch_size": next(iter(shape.values()))[0] if batched else 0,
+        "input": [
+            {"key": name, "value": {"dim": list(sizes[1:] if batched else sizes)}} for name, sizes in shape.items()
+        ],
+    }

@@ -1,0 +1,185 @@
+"""The archive that Triton serves an engine from: what is in it, what its configuration says, that Triton reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_packaging.config import ServingConfig
+from model_packaging.tensorrt.settings import EngineSettings
+from model_packaging.tensorrt.triton import check_batches, engine_config, write_engine_archive
+from model_packaging.triton_config import to_pbtxt
+from spillway.contracts.engines import (
+    REPOSITORY_NAME,
+    Compiler,
+    EngineProfile,
+    EngineRecord,
+    EngineTensor,
+    find_engine,
+    store_engine,
+    verify_engine,
+)
+from spillway.contracts.manifest import SERVING_FILE, PackageError
+from tests.packaging.packages import L4, add_portable_model, make_version, reseal
+from tests.packaging.test_triton import TOOLS, TritonPorts, triton_command
+
+PLAN = b"a plan"
+IMAGES = EngineProfile(shapes={"pixels": ((1, 16, 8, 8), (8, 16, 8, 8), (16, 16, 8, 8))})
+
+
+def record(profiles: tuple[EngineProfile, ...] = (IMAGES,), compiler: Compiler = Compiler.TENSORRT) -> EngineRecord:
+    inputs = {name: sizes[0] for name, sizes in profiles[0].shapes.items()}
+    tensors = [
+        EngineTensor(
+            name=name,
+            mode="input",
+            dtype="float32" if len(shape) > 2 else "int64",
+            shape=(-1, *(shape[1:] if len(shape) > 2 else (-1,))),
+        )
+        for name, shape in inputs.items()
+    ]
+    return EngineRecord(
+        key=L4.model_copy(update={"compiler": compiler}),
+        precision="fp16",
+        sha256=hashlib.sha256(PLAN).hexdigest(),
+        size_bytes=len(PLAN),
+        source_sha256="0" * 64,
+        tensors=(*tensors, EngineTensor(name="SCORES", mode="output", dtype="float32", shape=(-1, 2))),
+        profiles=profiles,
+        optimisation_level=3,
+        build_seconds=1,
+    )
+
+
+def texts(*batches: tuple[int, int, int]) -> tuple[EngineProfile, ...]:
+    least, tuned, most = 1, 128, 256
+    return tuple(
+        EngineProfile(shapes=dict.fromkeys(("input_ids", "attention_mask"), ((a, least), (b, tuned), (c, most))))
+        for a, b, c in batches
+    )
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    portable = tmp_path / "model.onnx"
+    portable.write_bytes(b"portable")
+    return reseal(add_portable_model(make_version(tmp_path / "package", "engines"), portable))
+
+
+def test_the_repository_is_the_packages_with_the_engine_in_it(package: Path, tmp_path: Path) -> None:
+    archive, again = tmp_path / "one.tar.gz", tmp_path / "two.tar.gz"
+    write_engine_archive(package, record(), PLAN, archive)
+    write_engine_archive(package, record(), PLAN, again)
+    assert archive.read_bytes() == again.read_bytes()
+    with tarfile.open(archive) as packed:
+        names = [member.name for member in packed if member.isfile()]
+        plan, labels, config = (
+            packed.extractfile(f"net/{name}").read()  # type: ignore[union-attr]
+            for name in ("1/model.plan", "labels.txt", "config.pbtxt")
+        )
+    assert "echo/1/model.py" in names
+    assert not [name for name in names if name.endswith(".onnx")]
+    assert (plan, labels) == (PLAN, b"cat\ndog\n")
+    for line in (b'backend: "tensorrt"', b'label_filename: "labels.txt"', b"max_batch_size: 16", b"KIND_GPU"):
+        assert line in config
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "one.tar.gz", "package", "two.tar.gz"]
+
+
+def test_an_engine_serves_as_the_package_says(package: Path, tmp_path: Path) -> None:
+    serving = ServingConfig.model_validate({"instances": 3, "batching": {"max_queue_size": 7}, "warm_up": False})
+    (package / SERVING_FILE).write_text(serving.model_dump_json())
+    archive = tmp_path / "one.tar.gz"
+    write_engine_archive(package, record(), PLAN, archive)
+    with tarfile.open(archive) as packed:
+        config = packed.extractfile("net/config.pbtxt").read().decode()  # type: ignore[union-attr]
+    assert "count: 3" in config
+    assert config.count("max_queue_size: 7") == 4  # by default, and for each of three classes
+    assert "model_warmup" not in config
+
+
+def test_each_profile_is_offered_and_no_launch_recorded_that_another_profile_would_refuse() -> None:
+    config = engine_config("net", record(texts((1, 1, 1), (2, 8, 8), (9, 32, 32))), ServingConfig())
+    assert config["instance_group"][0]["profile"] == ["0", "1", "2"]
+    assert "optimization" not in config
+
+
+def test_with_one_profile_launches_are_recorded_for_likely_shapes() -> None:
+    config = engine_config("net", record(texts((1, 8, 32))), ServingConfig())
+    specs = config["optimization"]["cuda"]["graph_spec"]
+    shapes = [(spec["batch_size"], spec["input"][0]["value"]["dim"][0]) for spec in specs]
+    assert len(set(shapes)) == len(shapes)
+    assert (8, 128) in shapes
+    assert sorted(length for batch, length in shapes if batch == 1) == list(range(16, 257, 16))
+
+
+def test_no_launch_is_recorded_for_a_batch_that_never_comes() -> None:
+    config = engine_config("net", record(texts((1, 8, 8))), ServingConfig(max_batch_size=4))
+    assert config["max_batch_size"] == 4
+    assert {spec["batch_size"] for spec in config["optimization"]["cuda"]["graph_spec"]} == {1}
+
+
+RANGE = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)).map(lambda sizes: tuple(sorted(sizes)))
+
+
+@given(st.lists(RANGE, min_size=1, max_size=4))
+def test_a_batch_without_a_profile_is_refused(batches: list[tuple[int, int, int]]) -> None:
+    settings = EngineSettings.model_validate({"batches": batches})
+    most = max(batch[2] for batch in batches)
+    missing = [size for size in range(1, most + 1) if not any(low <= size <= high for low, _, high in batches)]
+    if not missing:
+        check_batches(settings)
+        return
+    with pytest.raises(PackageError, match=f"none takes a batch of {missing[0]} "):
+        check_batches(settings)
+
+
+def test_a_package_without_a_portable_model_or_its_serving_is_refused(package: Path, tmp_path: Path) -> None:
+    (package / "triton" / "net" / "config.pbtxt").unlink()
+    with pytest.raises(PackageError, match="has 0 models in ONNX"):
+        write_engine_archive(package, record(), PLAN, tmp_path / "one.tar.gz")
+    (package / SERVING_FILE).unlink()
+    with pytest.raises(PackageError, match="package the model again"):
+        write_engine_archive(package, record(), PLAN, tmp_path / "one.tar.gz")
+    assert not (tmp_path / "one.tar.gz").exists()
+
+
+def test_a_changed_or_missing_archive_is_noticed(package: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "one.tar.gz"
+    write_engine_archive(package, record(), PLAN, archive)
+    whole = record().model_copy(update={"repository_sha256": hashlib.sha256(archive.read_bytes()).hexdigest()})
+    with pytest.raises(PackageError, match="no such file"):
+        store_engine(package, whole, PLAN)
+    folder = store_engine(package, whole, PLAN, archive)
+    assert verify_engine(folder) == whole
+    (folder / REPOSITORY_NAME).write_bytes(archive.read_bytes() + b" ")
+    with pytest.raises(PackageError, match="changed or cut short"):
+        find_engine(package, whole.key)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not (TOOLS / "triton").is_dir(), reason="Triton is not unpacked under .tools (the set-up does it)")
+def test_triton_reads_the_configuration_and_asks_for_its_tensorrt_backend(package: Path, tmp_path: Path) -> None:
+    """The wheel's Triton has no TensorRT backend: it must come as far as asking for it."""
+    archive, models = tmp_path / "one.tar.gz", tmp_path / "models"
+    write_engine_archive(package, record(texts((1, 8, 8))), PLAN, archive)
+    with tarfile.open(archive) as packed:
+        packed.extractall(models, filter="data")
+    argv, env = triton_command(TOOLS, models, TritonPorts(0, 0, 0))
+    quiet = [*argv, "--allow-http=false", "--allow-grpc=false", "--allow-metrics=false"]
+    done = subprocess.run(quiet, env=env, capture_output=True, text=True, timeout=120)
+    said = done.stdout + done.stderr
+    assert "unable to find backend library for backend 'tensorrt'" in said, said[-3000:]
+    assert "parsing text-format" not in said
+
+
+def test_the_configuration_is_text_that_names_no_portable_option() -> None:
+    serving = ServingConfig(accelerator="tensorrt-ep", intra_op_threads=4)
+    text = to_pbtxt(engine_config("net", record(), serving))
+    assert "intra_op" not in text
+    assert "execution_accelerators" not in text
