@@ -15,6 +15,9 @@ SYSTEM_NAMESPACE: Final = "spillway-system"
 MONITORING_NAMESPACE: Final = "spillway-monitoring"
 GPU_OPERATOR_NAMESPACE: Final = "gpu-operator"
 
+COMPILE_JOB: Final = "compile-engines"
+"""``app.kubernetes.io/name`` of the jobs that ``spillway package compile-job`` writes; they run where models serve."""
+
 RUN_AS_USER: Final = 10001
 """A user id that no image needs to know: nothing is written outside the mounted volumes."""
 

@@ -10,6 +10,7 @@ import pulumi_kubernetes as k8s
 from components.base import Component, StackContext
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import (
+    COMPILE_JOB,
     GATEWAY_NAMESPACE,
     GPU_OPERATOR_NAMESPACE,
     MONITORING_NAMESPACE,
@@ -122,6 +123,7 @@ class KubernetesPlatform(Component):
             ],
             egress=[_to_https(), _to_namespace(SYSTEM_NAMESPACE, 6379)],
         )
+        self._policy(SERVING_NAMESPACE, COMPILE_JOB, pods={"app.kubernetes.io/name": COMPILE_JOB}, egress=[_to_https()])
         self._policy(
             GATEWAY_NAMESPACE,
             "gateway",

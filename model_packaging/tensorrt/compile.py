@@ -212,8 +212,11 @@ def onnx_answers(source: Path, feeds: Sequence[Feed]) -> list[np.ndarray]:
     return [np.asarray(session.run(None, dict(feed))[0]) for feed in feeds]
 
 
-def read_settings(path: Path | None, precisions: Sequence[str]) -> list[EngineSettings]:
-    """Settings from a YAML file, one for each precision. Raises :class:`PackageError` that names the key at fault."""
+def read_settings(path: Path | None, precisions: Sequence[str], pairs: Sequence[str] = ()) -> list[EngineSettings]:
+    """Settings from a YAML file and ``KEY=VALUE`` pairs, which win, one for each precision.
+
+    Raises :class:`PackageError` that names the key at fault.
+    """
     values: Any = {}
     if path is not None:
         try:
@@ -222,6 +225,7 @@ def read_settings(path: Path | None, precisions: Sequence[str]) -> list[EngineSe
             raise PackageError(f"{path}: cannot be read as YAML: {error}") from error
         if not isinstance(values, dict):
             raise PackageError(f"{path}: expected keys and values at the top, got {type(values).__name__}.")
+    values = {**values, **dict(_pair(pair) for pair in pairs)}
     try:
         if not precisions:
             return [EngineSettings.model_validate(values)]
@@ -233,6 +237,16 @@ def read_settings(path: Path | None, precisions: Sequence[str]) -> list[EngineSe
         raise PackageError(
             f"{path or 'options'}: {where}: {first['msg']} (given: {first['input']!r}).{allowed}"
         ) from None
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, given, value = text.partition("=")
+    try:
+        if given:
+            return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise PackageError(f"--set {text}: {key} is no YAML: {error}") from error
+    raise PackageError(f"--set {text}: give KEY=VALUE, as --set workspace_gib=8.")
 
 
 def compile_url(url: str, progress: Progress, **options: Any) -> list[EngineRecord]:
@@ -284,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--package", required=True, help="folder or fsspec URL of a package; engines are put beside it")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, default=[], help="may be given repeatedly")
     parser.add_argument("--settings", type=Path, help="YAML file of engine settings")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one of the settings, in YAML")
     parser.add_argument("--samples", type=Path, help=".npz of samples instead of the package's")
     parser.add_argument("--compiler", choices=[str(compiler) for compiler in Compiler], default=str(Compiler.TENSORRT))
     parser.add_argument("--compute-capability", default="", help="ahead of time, TensorRT-RTX only")
@@ -292,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = compile_url(
             given.package,
             lambda message: print(message, file=sys.stderr, flush=True),
-            settings=read_settings(given.settings, given.precision),
+            settings=read_settings(given.settings, given.precision, given.set),
             compiler=Compiler(given.compiler),
             compute_capability=given.compute_capability,
             samples=given.samples,

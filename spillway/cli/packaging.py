@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -373,3 +374,86 @@ def compile(
             samples=samples,
         )
     tell(as_json, [record.model_dump(mode="json") for record in records], lambda: [views.engines_table(records)])
+
+
+@_command
+@click.argument("package_url", metavar="PACKAGE_URL")
+@click.option("--on", type=click.Choice(["kubernetes", "sagemaker"]), required=True, help="Where the job runs.")
+@click.option("--image", required=True, help="The serving image with Spillway in it: docs/how-to/compile-engines.md.")
+@click.option("--precision", "precisions", multiple=True, help="fp32, fp16, int8 or fp8; may be repeated.")
+@click.option("--settings", type=click.Path(path_type=Path), help="YAML file of engine settings; goes into the job.")
+@click.option("--role-arn", default="", help="The job's AWS role. SageMaker needs one; Kubernetes takes its token.")
+@click.option("--region", default="", help="AWS region of the store.")
+@click.option("--instance-type", help="SageMaker: the type that serves, e.g. ml.g5.xlarge.")
+@click.option("--node-selector", multiple=True, metavar="LABEL=VALUE", help="Kubernetes: the nodes that serve.")
+@click.option("--namespace", help="Kubernetes. Default: the serving namespace.")
+@click.option("--service-account", help="Kubernetes. Default: default.")
+@click.option("--memory", help="Kubernetes: memory of the job. Default: 12Gi.")
+@click.option("--max-minutes", type=click.IntRange(1, 12960), default=120, show_default=True, help="Then it is ended.")
+@click.option("--disk-gib", type=click.IntRange(1, 16384), default=30, show_default=True, help="Scratch room.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of to stdout.")
+def compile_job(
+    package_url: str,
+    on: Literal["kubernetes", "sagemaker"],
+    image: str,
+    precisions: tuple[str, ...],
+    settings: Path | None,
+    role_arn: str,
+    region: str,
+    instance_type: str | None,
+    node_selector: tuple[str, ...],
+    namespace: str | None,
+    service_account: str | None,
+    memory: str | None,
+    max_minutes: int,
+    disk_gib: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the job that compiles engines inside the serving image, on the GPU that serves.
+
+    PACKAGE_URL is a package in a store (s3://…); the job puts the engines beside it. On Kubernetes it is a Job for
+    `kubectl apply`, on SageMaker the input of `aws sagemaker create-processing-job`. It holds no secret.
+    """
+    from components.kubernetes_documents import SERVING_NAMESPACE
+    from model_packaging.tensorrt.compile import read_settings
+    from spillway.cli import compile_job as jobs
+
+    elsewhere = {
+        "sagemaker": {"--instance-type": instance_type},
+        "kubernetes": {
+            "--node-selector": node_selector,
+            "--namespace": namespace,
+            "--service-account": service_account,
+            "--memory": memory,
+        },
+    }
+    jobs.refuse_options_of_others(on, elsewhere)
+    job = jobs.make_job(
+        package_url,
+        read_settings(settings, precisions),
+        image,
+        max_minutes=max_minutes,
+        disk_gib=disk_gib,
+        region=region,
+    )
+    if on == "sagemaker":
+        made = jobs.sagemaker_request(job, instance_type=instance_type or "", role_arn=role_arn)
+    else:
+        made = jobs.kubernetes_job(
+            job,
+            namespace=namespace or SERVING_NAMESPACE,
+            service_account=service_account or "default",
+            memory=memory or "12Gi",
+            node_selector=node_selector,
+            role_arn=role_arn,
+        )
+    text = jobs.document(on, made)
+    if out:
+        jobs.write(out, text)
+    if as_json or out:
+        start = jobs.start_command(on, out)
+        told = {"name": job.name, "on": on, "job": made, "out": str(out) if out else None, "start": start}
+        tell(as_json, told, lambda: [f"{job.name}: {out}", f"Start it with: {start}"])
+    else:
+        click.echo(text, nl=False)

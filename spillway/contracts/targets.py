@@ -28,8 +28,10 @@ class Container:
     """One serving container.
 
     ``opset`` and ``ir``: the highest that its ONNX Runtime takes. ``cuda`` / ``driver``: what it was built on and the
-    NVIDIA driver that asks for, empty where it has no GPU part. ``source``: where the row comes from.
-    ``tensorrt``: its release, empty where there is none or no release is known.
+    NVIDIA driver branch that goes with it, empty where it has no GPU part. ``source``: the documents of the row.
+    ``tensorrt``: its release, empty where there is none, or where no document that could be read names it. Nothing is
+    decided by it, as an engine is keyed by the library that loads it; the image says it best
+    (``ls /usr/lib/x86_64-linux-gnu/libnvinfer.so.*``).
     """
 
     kind: ContainerKind
@@ -57,43 +59,106 @@ class OnnxLevel:
     ir: int
 
 
-# ONNX Runtime release → (opset, IR). Source: the ONNX release that each was built on, by
-# onnxruntime.ai/docs/reference/compatibility.html, and that release's levels by onnx docs/Versioning.md
-# (1.14: opset 19, IR 9; 1.16: 21, 10; 1.17: 22, 10; 1.18: 23, 11).
+# ONNX Runtime release → (opset, IR): the highest that the CPU wheel of that release loads, asked of each wheel with a
+# model of one Identity node. onnxruntime's docs/reference/compatibility.md says the same as far as it goes (1.20), and
+# each pair is one of an ONNX release (onnx docs/Versioning.md).
 _ONNX_LEVELS: Final[dict[str, OnnxLevel]] = {
     "1.16": OnnxLevel(opset=19, ir=9),
+    "1.17": OnnxLevel(opset=20, ir=9),
     "1.18": OnnxLevel(opset=21, ir=10),
     "1.19": OnnxLevel(opset=21, ir=10),
     "1.21": OnnxLevel(opset=22, ir=10),
     "1.23": OnnxLevel(opset=23, ir=11),
+    "1.24": OnnxLevel(opset=25, ir=13),
+    "1.28": OnnxLevel(opset=26, ir=13),
 }
 
-# NGC release → TensorRT. NOT VERIFIED: written from memory of NVIDIA's Frameworks Support Matrix, which could not be
-# read when this was written. Nothing is decided by it: an engine is keyed by the library that loads it. It tells a
-# reader which TensorRT to compile with; the image itself says it best (the file name of its libnvinfer.so).
-_TENSORRT: Final = {"24.01": "8.6.1", "24.09": "10.4.0", "24.10": "10.5.0", "25.04": "10.9.0", "25.09": "10.13.3"}
 
-_BUILD = "github.com/triton-inference-server/server build.py and docs/introduction/compatibility.md"
-_NOTES = "docs.nvidia.com/deeplearning/triton-inference-server/release-notes/rel-"
+@dataclass(frozen=True)
+class _Release:
+    """One monthly release of Triton. ``documents``: where CUDA, driver and TensorRT stand; see :data:`_BUILD`."""
+
+    triton: str
+    onnx_runtime: str
+    cuda: str
+    driver: str
+    documents: str
+    tensorrt: str = ""
 
 
-def _row(kind: ContainerKind, tag: str, triton: str, runtime: str, cuda: str, driver: str, source: str) -> Container:
+_SERVER: Final = "github.com/triton-inference-server/server"
+_BUILD: Final = f"{_SERVER} build.py at branch r{{tag}} (Triton, ONNX Runtime)"
+# That page lists the vLLM image of each tag, which is built on the same base image as the plain one.
+_COMPATIBILITY: Final = f"{_SERVER} docs/introduction/compatibility.md at branch r26.08 (CUDA, driver)"
+_NOTES: Final = "docs.nvidia.com/deeplearning/triton-inference-server/release-notes/rel-"
+
+_RELEASES: Final[dict[str, _Release]] = {
+    "23.12": _Release("2.41.0", "1.16.3", "12.3.2", "545", f"{_NOTES}23-12.html (CUDA, driver)"),
+    "24.01": _Release(
+        "2.42.0",
+        "1.16.3",
+        "12.3.2",
+        "545",
+        f"{_NOTES}24-01.html (CUDA, driver); {_SERVER}/issues/6959, which cites NVIDIA's support matrix (TensorRT)",
+        "8.6.1",
+    ),
+    "24.03": _Release(
+        "2.44.0",
+        "1.17.2",
+        "12.4.0",
+        "545",
+        f"{_NOTES}24-03.html (CUDA, driver); {_SERVER}/issues/7221, the server's own message (TensorRT)",
+        "8.6.3.1",
+    ),
+    "24.05": _Release("2.46.0", "1.18.0", "12.4", "545", f"{_NOTES}24-05.html (CUDA, driver)"),
+    "24.09": _Release("2.50.0", "1.19.2", "12.6.1", "560", _COMPATIBILITY),
+    "24.10": _Release(
+        "2.51.0",
+        "1.19.2",
+        "12.6.2",
+        "560",
+        f"{_NOTES}24-10.html (CUDA, driver); {_SERVER} docs/introduction/release_notes.md at 9fac69d6b (TensorRT)",
+        "10.5.0.18",
+    ),
+    "25.04": _Release("2.57.0", "1.21.0", "12.9.0", "575", _COMPATIBILITY),
+    "25.09": _Release("2.61.0", "1.23.0", "13.0.1", "580", _COMPATIBILITY),
+    "25.11": _Release("2.63.0", "1.23.2", "13.0.2", "580", _COMPATIBILITY),
+    "26.03": _Release("2.67.0", "1.24.2", "13.2.0", "595", _COMPATIBILITY),
+    "26.05": _Release("2.69.0", "1.24.4", "13.2.1", "595", _COMPATIBILITY),
+    "26.08": _Release("2.72.0", "1.28.0", "13.4.1", "615", _COMPATIBILITY),
+}
+
+_SAGEMAKER: Final = (
+    "aws/sagemaker-python-sdk image_uri_config/sagemaker-tritonserver.json at a2481266 (the tag); the rest as in NGC's "
+    "release of that tag: "
+)
+_SAGEMAKER_TAGS: Final = ("23.12", "24.01", "24.03", "24.05", "24.09", "25.04", "25.09", "26.05")
+
+
+def _triton(kind: ContainerKind, tag: str, source: str = "") -> Container:
+    release = _RELEASES[tag]
+    return _row(
+        kind,
+        tag,
+        release.triton,
+        release.onnx_runtime,
+        release.cuda,
+        release.driver,
+        f"{source}{_BUILD.format(tag=tag)}; {release.documents}",
+        release.tensorrt,
+    )
+
+
+def _row(
+    kind: ContainerKind, tag: str, triton: str, runtime: str, cuda: str, driver: str, source: str, tensorrt: str = ""
+) -> Container:
     level = _ONNX_LEVELS[".".join(runtime.split(".")[:2])]
-    return Container(kind, tag, triton, runtime, level.opset, level.ir, cuda, driver, source, _TENSORRT.get(tag, ""))
+    return Container(kind, tag, triton, runtime, level.opset, level.ir, cuda, driver, source, tensorrt)
 
-
-_SDK = "sagemaker-python-sdk image_uri_config/sagemaker-tritonserver.json; versions as in NGC's release of that tag"
 
 _ROWS: Final = (
-    _row(ContainerKind.NGC_TRITON, "24.01", "2.42.0", "1.16.3", "12.3.2", "545", f"{_BUILD}; {_NOTES}24-01.html"),
-    _row(ContainerKind.NGC_TRITON, "24.09", "2.50.0", "1.19.2", "12.6.1", "560", f"{_BUILD}; {_NOTES}24-09.html"),
-    _row(ContainerKind.NGC_TRITON, "24.10", "2.51.0", "1.19.2", "12.6.2", "560", f"{_BUILD}; {_NOTES}24-10.html"),
-    _row(ContainerKind.NGC_TRITON, "25.04", "2.57.0", "1.21.0", "12.9.0", "575", f"{_BUILD}; {_NOTES}25-04.html"),
-    _row(ContainerKind.NGC_TRITON, "25.09", "2.61.0", "1.23.0", "13.0.1", "580", f"{_BUILD}; {_NOTES}25-09.html"),
-    _row(ContainerKind.SAGEMAKER_TRITON, "24.01", "2.42.0", "1.16.3", "12.3.2", "545", _SDK),
-    _row(ContainerKind.SAGEMAKER_TRITON, "24.09", "2.50.0", "1.19.2", "12.6.1", "560", _SDK),
-    _row(ContainerKind.SAGEMAKER_TRITON, "25.04", "2.57.0", "1.21.0", "12.9.0", "575", _SDK),
-    _row(ContainerKind.SAGEMAKER_TRITON, "25.09", "2.61.0", "1.23.0", "13.0.1", "580", _SDK),
+    *(_triton(ContainerKind.NGC_TRITON, tag) for tag in _RELEASES),
+    *(_triton(ContainerKind.SAGEMAKER_TRITON, tag, _SAGEMAKER) for tag in _SAGEMAKER_TAGS),
     _row(
         ContainerKind.AZURE_ML_TRITON,
         "managed",
