@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from model_packaging import checks
 from model_packaging.variants.context import Feed
 from model_packaging.variants.int8_graph import SWITCH, Plan
 
@@ -79,6 +78,8 @@ class Trials:
     """Measures choices of layers on the calibration data: one run of a switched model each, nothing rewritten."""
 
     def __init__(self, switched: Path, exported: Path, calibration: Sequence[Feed], plan: Plan) -> None:
+        from model_packaging import checks
+
         self._run = checks.onnx_runner(switched, threads=1)
         self._calibration = calibration
         self._names = [name for _, weights in plan.values() for name in weights]

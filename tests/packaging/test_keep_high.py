@@ -119,6 +119,9 @@ def test_a_layer_whose_error_another_drowns_is_found(tmp_path: Path) -> None:
     surroundings, _ = context(tmp_path, two_in_a_row, bound=0.99)
     assert kept(int8_static.make(auto(0.99), surroundings)) == {"net.first", "net.second"}
     assert surroundings.parity(tmp_path / "model.onnx").passed
+    made = (tmp_path / "model.onnx").read_bytes()
+    int8_static.make(auto(0.99), surroundings)
+    assert (tmp_path / "model.onnx").read_bytes() == made
 
 
 def test_nothing_is_lifted_where_the_bound_holds_and_no_more_than_allowed_where_it_does_not(tmp_path: Path) -> None:
