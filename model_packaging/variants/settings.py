@@ -38,7 +38,7 @@ class Variant(Settings):
     min_top1: float | None = Field(default=None, gt=0, le=1)
     """For classifiers: the least share of rows whose highest score is the reference's own."""
     keep_high: Literal["auto"] | tuple[str, ...] = ()
-    """Layers that stay in fp32: names or patterns (``*.output.dense``), or ``auto``, a measured search for the fewest
+    """Layers that stay in fp32: names or patterns (``*.output.dense``), or ``auto``, a measured search for few
     that hold the bound. The progress lines and the table name them."""
     max_kept_high: int = Field(default=6, ge=1, le=64)
     """How many layers ``keep_high: auto`` may leave in fp32."""
