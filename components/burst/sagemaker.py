@@ -37,9 +37,9 @@ class SageMakerBurstArgs:
     """What the site is made of.
 
     ``package_key``: S3 key of the archive; for a ``vllm`` package the prefix of its files, ending in ``/``.
-    ``package_sha256``: its digest; another one rolls out a new model. ``package_version``: the manifest's.
-    ``live_instances``: instances that serve right
-    now (``live_capacity.live_instances``), ``None`` on the first deployment.
+    ``package_sha256``: its digest; another one rolls out a new configuration. ``package_version``: the manifest's.
+    ``live_instances``: instances that serve right now (``live_capacity.live_instances``), ``None`` on the first
+    deployment.
     ``s3_prefix_list_id``: AWS's prefix list of S3, which the subnets' gateway endpoint routes.
     """
 
