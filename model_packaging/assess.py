@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from model_packaging.config import ModelConfig
 from model_packaging.sources import LoadedModel
 from model_packaging.variants import TORCH_ONLY, Context, NotAvailable, Variant, calibration
 from spillway.contracts.manifest import CalibrationData, LatencyFigure, PackageError, ParityFigure, VariantFigure
-from spillway.contracts.targets import containers, onnx_level
+from spillway.contracts.targets import Layout, containers, onnx_level
 
 Progress = Callable[[str], None]
 
@@ -84,20 +84,24 @@ class Assessment:
         )
         return (*passed, *failed)
 
-    def served(self, serve: str) -> Candidate:
-        """The variant for the targets. Raises :class:`PackageError` when the one named did not pass."""
+    def served(self, wanted: Mapping[Layout, str]) -> dict[Layout, Candidate]:
+        """The variant for each layout, of what model.yaml names for it. Raises :class:`PackageError` when one that is
+        named did not pass."""
+        return {layout: self._named(layout, name) for layout, name in wanted.items()}
+
+    def _named(self, layout: Layout, name: str) -> Candidate:
         servable = [candidate for candidate in self.ranked if candidate.servable]
         if not servable:
             raise PackageError("No variant that passed can be served by a target: add an ONNX one, such as fp32.")
-        if serve == "best":
+        if name == "best":
             return servable[0]
         for candidate in servable:
-            if candidate.name == serve:
+            if candidate.name == name:
                 return candidate
-        why = next((item.reason for item in self.left_out if item.variant.name == serve), "it was not made")
+        why = next((item.reason for item in self.left_out if item.variant.name == name), "it was not made")
         raise PackageError(
-            f"serve: {serve} is left out: {why}. What passed: {', '.join(candidate.name for candidate in servable)}. "
-            "Serve one of these, or `best`."
+            f"serve: {name}, asked for in {layout}, is left out: {why}. "
+            f"What passed: {', '.join(candidate.name for candidate in servable)}. Serve one of these, or `best`."
         )
 
 

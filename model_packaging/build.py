@@ -7,10 +7,10 @@ import importlib.metadata
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from model_packaging.config import ModelConfig, ModelConfigError
 from model_packaging.language.config import LanguageConfig
@@ -27,6 +27,11 @@ from spillway.contracts.manifest import (
     describe_files,
     read_manifest,
 )
+
+if TYPE_CHECKING:
+    from model_packaging.assess import Candidate
+    from model_packaging.layout import Signature
+    from spillway.contracts.targets import Layout
 
 Progress = Callable[[str], None]
 
@@ -76,7 +81,7 @@ class PackageResult:
             row: dict[str, object] = {
                 "rank": variant.rank,
                 "variant": variant.name,
-                "served": variant.name == self.manifest.precision,
+                "served": list(self.manifest.layouts_of(variant.name)),
                 "size_mb": round(variant.size_bytes / 1e6, 1),
                 "peak_memory_mb": round(variant.peak_memory_bytes / 1e6) if variant.peak_memory_bytes else None,
                 "min_cosine": parity[variant.name].min_cosine if variant.name in parity else None,
@@ -166,15 +171,18 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
     progress("loading the model")
     model = load(config)
     assessed = assess(config, model, work, progress)
-    served = assessed.served(config.serve)
+    served = assessed.served(config.serve_by_layout())
 
-    progress(f"laying out {served.name} for {len(config.targets)} targets")
+    told = ", ".join(f"{target}: {candidate.name}" for target, candidate in served.items())
+    progress(f"laying out {told}")
     package_dir = work / "package"
     package_dir.mkdir()
-    inputs, outputs = _signature(served.path)
-    inputs, outputs = layout.write_targets(package_dir, config, model, served.path, inputs, outputs)
+    network = _common_signature(served)
+    onnx_files = {target: candidate.path for target, candidate in served.items()}
+    layout.write_layouts(package_dir, config, model, onnx_files, network)
+    client = layout.client_signature(model, network)
     for candidate in assessed.ranked:
-        if candidate is served or candidate.name in config.keep:
+        if candidate in served.values() or candidate.name in config.keep:
             folder = package_dir / VARIANTS / candidate.name
             folder.mkdir(parents=True)
             shutil.copyfile(candidate.path, folder / f"model{candidate.path.suffix}")
@@ -191,10 +199,10 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
         build_key=key,
         kind="triton",
         entry_model=config.name,
-        precision=served.name,
+        served={target: candidate.name for target, candidate in served.items()},
         files=describe_files(package_dir),
-        inputs=inputs,
-        outputs=outputs,
+        inputs=client.inputs,
+        outputs=client.outputs,
         source=model.source.model_copy(update={"reference": model.reference}),
         tools=_tools(),
         containers=config.targets,
@@ -214,9 +222,23 @@ def _build(config: ModelConfig, out_dir: Path, work: Path, key: str, progress: P
     return path, read_manifest(path)
 
 
-def _signature(onnx_file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def _common_signature(served: Mapping[Layout, Candidate]) -> Signature:
+    """What every served variant takes and gives: a request must fit whichever site it reaches."""
+    found = {candidate.name: _signature(candidate.path) for candidate in served.values()}
+    (first, signature), *others = found.items()
+    for name, other in others:
+        if other != signature:
+            raise PackageError(
+                f"serve: {first} and {name} differ in their inputs or outputs, so a request would fit one site only: "
+                f"{signature} and {other}. Serve one of them everywhere."
+            )
+    return signature
+
+
+def _signature(onnx_file: Path) -> Signature:
     """Inputs and outputs of an ONNX file in Triton's terms, with the whole shape that a client sends."""
     from model_packaging import checks
+    from model_packaging.layout import Signature
 
     session = checks.open_session(onnx_file)
 
@@ -229,7 +251,7 @@ def _signature(onnx_file: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpe
             found.append(TensorSpec(name=tensor.name, dtype=_TRITON_TYPES[tensor.type], shape=shape))
         return tuple(found)
 
-    return specs(session.get_inputs()), specs(session.get_outputs())
+    return Signature(specs(session.get_inputs()), specs(session.get_outputs()))
 
 
 def _tools() -> dict[str, str]:

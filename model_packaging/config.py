@@ -16,8 +16,10 @@ from model_packaging.tuning.settings import TuningConfig
 from model_packaging.variants.settings import CALIBRATED, TORCH_ONLY, Precision, Variant
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.settings import Settings
-from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS, containers
+from spillway.contracts.targets import CONTAINERS, DEFAULT_TARGETS, LAYOUTS, Layout, containers, layouts
 
+SERVE_DEFAULT: Final = "default"
+"""Key of ``serve`` for the layouts that it does not name."""
 TENSORRT_PROVIDER_SINCE: Final = (2, 45, 0)
 """First Triton whose ONNX Runtime backend hands ``trt_profile_*_shapes`` and a timing cache on: branch r24.04 of
 triton-inference-server/onnxruntime_backend, src/onnxruntime.cc."""
@@ -100,10 +102,11 @@ class ModelConfig(Settings):
         Variant(precision="fp32", min_cosine=0.9999),
         Variant(precision="int8-dynamic", min_cosine=0.98),
     )
-    serve: str = "fp32"
-    """The variant for the targets: a precision, or ``best``, the fastest on this machine's CPU that passed."""
+    serve: dict[str, str] = Field(default={SERVE_DEFAULT: "fp32"})
+    """The variant for the targets: a precision, or ``best``, the fastest on this machine's CPU that passed. One for
+    all, or one by layout (``triton``, ``sagemaker``, ``azureml``, ``onnxruntime``), ``default`` for those not named."""
     keep: tuple[Precision, ...] = ("fp32", "fp16")
-    """Variants that stay in the package as ``variants/<name>/``, where they passed, besides the one that is served:
+    """Variants that stay in the package as ``variants/<name>/``, where they passed, besides those that are served:
     engines are compiled from these."""
     calibration: Path | None = None
     """Real data that int8-static is scaled by: a sentence a line for a text model, else an ``.npz`` file with an array
@@ -130,17 +133,26 @@ class ModelConfig(Settings):
             raise ValueError(f"unknown target {unknown[0]!r}; known: {', '.join(CONTAINERS)}")
         return value
 
+    @field_validator("serve", mode="before")
+    @classmethod
+    def _one_for_all(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {SERVE_DEFAULT: value}
+        if not isinstance(value, dict):
+            raise ValueError("give a variant, `best`, or a mapping from layout to one of them")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
         names = [variant.name for variant in self.variants]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"variants: give each precision once, at least one; got {names}")
-        if self.serve != "best" and self.serve not in names:
-            raise ValueError(f"serve: {self.serve} is not among the variants {names}; add it, or serve `best`")
+        asked = layouts(self.targets)
+        _check_serve(self.serve, names, asked)
+        if self.tuning and (others := [layout for layout in self.tuning.layouts if layout not in asked]):
+            raise ValueError(f"tuning.layouts: no target asks for {others[0]}; allowed: {', '.join(asked)}")
         if self.serving.accelerator == "tensorrt-ep":
             self._check_tensorrt_provider()
-        if self.serve in TORCH_ONLY:
-            raise ValueError(f"serve: {self.serve} runs in torch alone and fits no target; serve an ONNX variant")
         needing = [name for name in names if name in CALIBRATED]
         if needing and self.calibration is None:
             raise ValueError(
@@ -158,9 +170,36 @@ class ModelConfig(Settings):
                     f"for; {row.name} has {row.triton}: leave that target out, name a newer one, or use `none`"
                 )
 
+    def serve_by_layout(self) -> dict[Layout, str]:
+        """What ``serve`` says for each layout that a target asks for."""
+        return {layout: self.serve.get(layout) or self.serve[SERVE_DEFAULT] for layout in layouts(self.targets)}
+
     def resolve(self, path: Path) -> Path:
         """A path of the file, made absolute."""
         return (self.base_dir / path).resolve()
+
+
+def _check_serve(serve: dict[str, str], names: list[str], asked: tuple[Layout, ...]) -> None:
+    """Every layout of the targets has a variant that it can run, and nothing else is named. Raises ``ValueError``."""
+    for key, variant in serve.items():
+        where = "serve" if key == SERVE_DEFAULT else f"serve.{key}"
+        if key != SERVE_DEFAULT and key not in LAYOUTS.values():
+            known = dict.fromkeys(LAYOUTS.values())
+            raise ValueError(f"{where}: no such layout; known: {', '.join(known)}, and {SERVE_DEFAULT} for the others")
+        if key != SERVE_DEFAULT and key not in asked:
+            raise ValueError(
+                f"{where}: no target asks for this layout, but for {', '.join(asked)}; leave it out, or add a target"
+            )
+        if variant != "best" and variant not in names:
+            raise ValueError(f"{where}: {variant} is not among the variants {names}; add it, or serve `best`")
+        if variant in TORCH_ONLY:
+            raise ValueError(f"{where}: {variant} runs in torch alone and fits no target; serve an ONNX variant")
+    missing = [layout for layout in asked if layout not in serve]
+    if missing and SERVE_DEFAULT not in serve:
+        raise ValueError(
+            f"serve: nothing is said for {', '.join(missing)}, which the targets ask for; "
+            f"name a variant for each, or give {SERVE_DEFAULT}"
+        )
 
 
 def load_config(path: Path | str) -> ModelConfig | LanguageConfig:

@@ -1,4 +1,4 @@
-"""One Triton repository, laid out for the three targets."""
+"""The layouts of a package: what each kind of container reads, with the variant that it serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import json
 import shutil
 import sys
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -30,11 +32,12 @@ from spillway.contracts.manifest import (
     AZURE_ML_REPOSITORY,
     ONNX_RUNTIME_FOLDER,
     SAGEMAKER_ARCHIVE,
+    TRITON_ARCHIVE,
     TRITON_REPOSITORY,
     PackageError,
     TensorSpec,
 )
-from spillway.contracts.targets import ContainerKind, containers
+from spillway.contracts.targets import Layout
 
 _LABELS: Final = "labels.txt"
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -45,39 +48,48 @@ _AZURE_ML_CPU_IMAGE: Final = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04
 """A base image that Azure ML publishes; any other with conda will do."""
 
 
-def write_targets(
-    root: Path,
-    config: ModelConfig,
-    model: LoadedModel,
-    onnx_file: Path,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Lay the model out for every target below ``root`` and return the signature that clients see.
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a model, in Triton's terms."""
 
-    ``inputs``, ``outputs``: the signature of ``onnx_file``.
-    """
-    inputs, outputs = write_triton_repository(root, config, model, onnx_file, inputs, outputs)
-    write_sagemaker_archive(root)
-    write_azure_ml(root, config)
-    if any(row.kind is ContainerKind.ONNX_RUNTIME for row in containers(config.targets)):
-        write_onnx_runtime(root, config, model, onnx_file, inputs, outputs)
-    return inputs, outputs
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
-def write_triton_repository(
-    root: Path,
-    config: ModelConfig,
-    model: LoadedModel,
-    onnx_file: Path,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Write the repository to ``<root>/triton`` and return the signature of the model that clients call.
+def client_signature(model: LoadedModel, network: Signature) -> Signature:
+    """What clients see: of a text model the tokenizer's input, of any other the network's."""
+    if model.text is None:
+        return network
+    return Signature((TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),), network.outputs)
 
-    A text model becomes an ensemble ``<name>`` of ``<name>_tokenizer`` and ``<name>_encoder``; any other is ``<name>``.
-    """
-    repository = root / TRITON_REPOSITORY
+
+def write_layouts(
+    root: Path, config: ModelConfig, model: LoadedModel, onnx_files: Mapping[Layout, Path], network: Signature
+) -> None:
+    """Write every layout of ``onnx_files`` below ``root``, each with its own file. ``network``: their signature."""
+    for layout, onnx_file in onnx_files.items():
+        match layout:
+            case Layout.TRITON:
+                write_repository(root / TRITON_REPOSITORY, config, model, onnx_file, network)
+            case Layout.SAGEMAKER:
+                write_sagemaker_archive(root, config, model, onnx_file, network)
+            case Layout.AZURE_ML:
+                write_repository(root / AZURE_ML_REPOSITORY, config, model, onnx_file, network)
+                write_azure_ml_deployment(root, config)
+            case Layout.ONNX_RUNTIME:
+                write_onnx_runtime(root, config, model, onnx_file, client_signature(model, network))
+            case Layout.VLLM:
+                raise AssertionError("language models are laid out by model_packaging.language")
+    if Layout.TRITON in onnx_files and onnx_files[Layout.TRITON] != onnx_files.get(Layout.SAGEMAKER):
+        write_archive(root / TRITON_REPOSITORY, root / TRITON_ARCHIVE)
+
+
+def write_repository(
+    repository: Path, config: ModelConfig, model: LoadedModel, onnx_file: Path, network: Signature
+) -> None:
+    """A Triton model repository. A text model becomes an ensemble ``<name>`` of ``<name>_tokenizer`` and
+    ``<name>_encoder``; any other is ``<name>``."""
+    inputs, outputs = network.inputs, network.outputs
     if model.text is None:
         encoder = model_config(
             config.name,
@@ -92,7 +104,7 @@ def write_triton_repository(
         if config.serving.response_cache:
             encoder = with_response_cache(encoder)
         write_model(repository, encoder, {"model.onnx": onnx_file}, model.labels)
-        return inputs, outputs
+        return
 
     tokenizer_name, encoder_name = f"{config.name}_tokenizer", f"{config.name}_encoder"
     ranges = _ranges(model, inputs, config.serving.max_batch_size)
@@ -102,18 +114,17 @@ def write_triton_repository(
     files = {"model.py": _TEMPLATES / "tokenizer_model.py", "tokenizer.json": model.text.tokenizer_json}
     write_model(repository, tokenizer, files | _vendored("tokenizers"))
 
-    text_input = (TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),)
+    client = client_signature(model, network)
     steps = (
         EnsembleStep(tokenizer_name, {"TEXT": "TEXT"}, {spec.name: spec.name for spec in inputs}),
         EnsembleStep(
             encoder_name, {spec.name: spec.name for spec in inputs}, {spec.name: spec.name for spec in outputs}
         ),
     )
-    ensemble = ensemble_config(config.name, text_input, outputs, steps, config.serving)
+    ensemble = ensemble_config(config.name, client.inputs, client.outputs, steps, config.serving)
     if config.serving.response_cache:
         ensemble = with_response_cache(ensemble)
     write_model(repository, ensemble, {}, model.labels)
-    return text_input, outputs
 
 
 def _ranges(model: LoadedModel, inputs: Sequence[TensorSpec], max_batch: int) -> dict[str, tuple[Shape, Shape, Shape]]:
@@ -137,18 +148,19 @@ def _ranges(model: LoadedModel, inputs: Sequence[TensorSpec], max_batch: int) ->
     return found
 
 
-def write_sagemaker_archive(root: Path) -> None:
+def write_sagemaker_archive(
+    root: Path, config: ModelConfig, model: LoadedModel, onnx_file: Path, network: Signature
+) -> None:
     """``sagemaker/model.tar.gz``: model folders at the root, as the SageMaker Triton container unpacks them."""
     archive = root / SAGEMAKER_ARCHIVE
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(root / TRITON_REPOSITORY, archive)
+    archive.parent.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="sagemaker-", dir=root.parent) as scratch:
+        write_repository(Path(scratch), config, model, onnx_file, network)
+        write_archive(Path(scratch), archive)
 
 
-def write_azure_ml(root: Path, config: ModelConfig) -> None:
-    """``azureml/``: the repository and the deployment's description (Azure ML CLI v2 schema)."""
-    repository = root / AZURE_ML_REPOSITORY
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(root / TRITON_REPOSITORY, repository)
+def write_azure_ml_deployment(root: Path, config: ModelConfig) -> None:
+    """``azureml/deployment.yaml``: the deployment's description (Azure ML CLI v2 schema)."""
     description = _deployment(config) | {
         "model": {"name": config.name, "path": "./models", "type": "triton_model"},
         "instance_type": config.azure_ml.instance_type,
@@ -177,12 +189,11 @@ def write_onnx_runtime(
     config: ModelConfig,
     model: LoadedModel,
     onnx_file: Path,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
+    client: Signature,
 ) -> None:
     """``onnxruntime/``: the model with a handler that speaks SageMaker's and Azure ML's conventions, for CPU endpoints.
 
-    ``inputs``, ``outputs``: the signature that clients see. Requests and answers are Triton's (KServe v2, JSON), so
+    ``client``: the signature that clients see. Requests and answers are Triton's (KServe v2, JSON), so
     that the gateway sends the same body to either. Of Triton's queue it has nothing: no batching across requests and
     no priorities; the gateway's limit per site bounds it.
     """
@@ -198,8 +209,8 @@ def write_onnx_runtime(
         shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
     service = {
         "name": config.name,
-        "inputs": [_service_tensor(spec) for spec in inputs],
-        "outputs": [_service_tensor(spec) for spec in outputs],
+        "inputs": [_service_tensor(spec) for spec in client.inputs],
+        "outputs": [_service_tensor(spec) for spec in client.outputs],
         "max_batch_size": config.serving.max_batch_size if model.batched else 0,
         "threads": config.serving.intra_op_threads,
         "text": text,

@@ -21,8 +21,7 @@ from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
 from components.model_store.aws import AwsModelStore, AwsModelStoreArgs
 from components.monitoring.aws import AwsMonitoring, AwsMonitoringArgs
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
-from spillway.contracts.classes import RequestClass
-from spillway.contracts.manifest import SAGEMAKER_ARCHIVE, VLLM_CHECKSUMS, Manifest
+from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import Listen, RoutingTable, hash_key
 from stacks.package import Package
 from stacks.pricing import price_per_hour, private_capacity
@@ -74,6 +73,7 @@ def compose(
             exposure=settings.exposure,
         ),
     )
+    from_aws = (Site.PRIVATE, Site.SAGEMAKER) if settings.burst.sagemaker else (Site.PRIVATE,)
     store = AwsModelStore(
         context,
         AwsModelStoreArgs(
@@ -82,6 +82,7 @@ def compose(
             account_id=settings.aws.account_id,
             package_dir=package.path,
             manifest=package.manifest,
+            contents={site: package.content(site) for site in from_aws},
         ),
     )
     azure = _azure(context, settings, package)
@@ -221,7 +222,7 @@ def _azure(context: StackContext, settings: StackSettings, package: Package) -> 
             endpoints_subnet_id=network.endpoints_subnet_id,
             zone_ids=network.zone_ids,
             manifest=package.manifest,
-            package_dir=package.path,
+            content=package.content(Site.AZURE_ML),
             upload=settings.model_store.upload_package,
             deployer_cidrs=settings.connectivity.deployer_cidrs,
         ),
@@ -240,7 +241,7 @@ def _azure(context: StackContext, settings: StackSettings, package: Package) -> 
             store_account_name=store.account_name,
             store_account_id=store.account_id,
             store_container_name=store.container_name,
-            package_prefix=store.package_prefix,
+            model_folder=store.model_folder,
             uploads=tuple(store.uploads),
             live_instances=settings.live.azure_ml_instances,
             public_endpoint=settings.connectivity.burst_egress == "public_with_key",
@@ -269,7 +270,8 @@ def _sagemaker(
             package_bucket_name=store.bucket_name,
             package_bucket_arn=store.bucket_arn,
             package_kms_key_arn=store.kms_key_arn,
-            package_key=store.package_key,
+            package_key=store.stored[Site.SAGEMAKER].key,
+            package_sha256=store.stored[Site.SAGEMAKER].sha256,
             package_version=package.manifest.version,
             kind=package.manifest.kind,
             entry_model=package.manifest.entry_model,
@@ -603,8 +605,8 @@ def _inside_cluster(
             accelerator=settings.private_cluster.accelerator,
             kind=package.manifest.kind,
             entry_model=package.manifest.entry_model,
-            package_uri=store.package_uri,
-            package_sha256=_archive_sha256(package.manifest),
+            package_uri=store.stored[Site.PRIVATE].uri,
+            package_sha256=store.stored[Site.PRIVATE].sha256,
             aws_region=settings.aws.region,
             priority_class=platform.priority_classes[settings.model_server.request_class],
             role_arn=federation.server_role_arn,
@@ -663,13 +665,6 @@ def _trust_sync_in_azure(context: StackContext, settings: StackSettings, azure: 
             service_account=SYNC,
         ),
     )
-
-
-def _archive_sha256(manifest: Manifest) -> str:
-    """The digest of what the private site fetches: the archive, or a language model's list of digests."""
-    path = VLLM_CHECKSUMS if manifest.kind == "vllm" else SAGEMAKER_ARCHIVE
-    found = [file.sha256 for file in manifest.files if file.path == path]
-    return found[0] if found else manifest.digest
 
 
 def _entrance(

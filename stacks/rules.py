@@ -33,8 +33,9 @@ def problems_between(settings: StackSettings) -> list[Problem]:
 
 
 def problems_with_package(settings: StackSettings, manifest: Manifest) -> list[Problem]:
-    """What the burst sites cannot serve of this package."""
-    return [*_container(settings, manifest), *_azure_serves_triton(settings, manifest)]
+    """What the sites cannot serve of this package."""
+    found = (_container, _azure_serves_triton, _sites_have_layouts)
+    return [problem for rule in found for problem in rule(settings, manifest)]
 
 
 def missing_secrets(settings: StackSettings, present: frozenset[str]) -> list[Problem]:
@@ -342,6 +343,20 @@ def _azure_serves_triton(settings: StackSettings, manifest: Manifest) -> Iterato
     if settings.burst.azure_ml is not None and manifest.kind != "triton":
         advice = f"Azure ML serves Triton packages, and {manifest.name} is for {manifest.kind}; remove burst.azure_ml"
         yield Problem(_key("burst.azure_ml"), f"a package of kind {manifest.kind}", advice)
+
+
+def _sites_have_layouts(settings: StackSettings, manifest: Manifest) -> Iterator[Problem]:
+    burst = settings.burst
+    on = {Site.PRIVATE: True, Site.SAGEMAKER: burst.sagemaker is not None, Site.AZURE_ML: burst.azure_ml is not None}
+    for site in (site for site, is_on in on.items() if is_on):
+        layout = manifest.layout(site)
+        if layout not in manifest.served:
+            given = f"a package for {', '.join(sorted(manifest.served))}"
+            advice = (
+                f"the site {site} serves {layout}/, which {manifest.name} lacks; name a target that reads it in "
+                "model.yaml and package the model again"
+            )
+            yield Problem(_key("package.path"), given, advice)
 
 
 REGION_RULES = (_aws_region, _azure_location, _azure_is_there)

@@ -26,6 +26,7 @@ from components.burst.settings import AzureMlBatch, AzureMlSettings
 from components.connectivity.azure_network import private_endpoint
 from components.model_store.azure import storage_account_name
 from spillway.contracts.manifest import Manifest
+from spillway.contracts.targets import Layout
 
 ENDPOINT_API_VERSION: Final = "2024-10-01"
 """API version of the traffic step. Source: Microsoft.MachineLearningServices workspaces/onlineEndpoints reference."""
@@ -42,7 +43,8 @@ ROLES: Final = {
 
 @dataclass(frozen=True)
 class AzureMlArgs:
-    """``store_*``: the model store's account, container and the package's folder in it. ``uploads``: its blobs.
+    """``store_*``: the model store's account and container; ``model_folder``: what Azure ML serves, in it. ``uploads``:
+    its blobs.
 
     ``manifest`` gives concurrency and timeout, whose defaults on Azure (one request, five seconds) serve nobody.
     ``live_instances``: instances that run now, so that an update keeps scaled-out capacity; ``None`` for a first one.
@@ -60,7 +62,7 @@ class AzureMlArgs:
     store_account_name: pulumi.Input[str]
     store_account_id: pulumi.Input[str]
     store_container_name: pulumi.Input[str]
-    package_prefix: str
+    model_folder: str
     uploads: tuple[pulumi.Resource, ...] = ()
     live_instances: int | None = None
     public_endpoint: bool = False
@@ -288,8 +290,9 @@ class AzureMlBurst(Component):
             properties=ml.ModelContainerPropertiesArgs(description=f"{args.manifest.source.name} by Spillway"),
             opts=self.child(),
         )
-        folder = f"{args.package_prefix}/azureml/models"
-        uri = pulumi.Output.concat("azureml:/", self.workspace.id, "/datastores/", datastore.name, "/paths/", folder)
+        uri = pulumi.Output.concat(
+            "azureml:/", self.workspace.id, "/datastores/", datastore.name, "/paths/", args.model_folder
+        )
         return ml.ModelVersion(
             f"{self.context.prefix}-azureml-model-version",
             resource_group_name=args.resource_group_name,
@@ -300,7 +303,7 @@ class AzureMlBurst(Component):
                 model_type="triton_model",
                 model_uri=uri.apply(_datastore_uri),
                 properties={"digest": args.manifest.digest},
-                tags={"precision": args.manifest.precision},
+                tags={"variant": args.manifest.served[Layout.AZURE_ML]},
             ),
             opts=self.child(depends_on=list(args.uploads)),
         )

@@ -36,9 +36,10 @@ TRACKED_METRICS: Final = {
 class SageMakerBurstArgs:
     """What the site is made of.
 
-    ``package_key``: S3 key of ``model.tar.gz``; for a ``vllm`` package the prefix of its files, ending in ``/``.
-    ``package_version``: the manifest's; a new one rolls out a new model. ``live_instances``: instances that serve right
-    now (``live_capacity.live_instances``), ``None`` on the first deployment.
+    ``package_key``: S3 key of the archive; for a ``vllm`` package the prefix of its files, ending in ``/``.
+    ``package_sha256``: its digest; another one rolls out a new configuration. ``package_version``: the manifest's.
+    ``live_instances``: instances that serve right now (``live_capacity.live_instances``), ``None`` on the first
+    deployment.
     ``s3_prefix_list_id``: AWS's prefix list of S3, which the subnets' gateway endpoint routes.
     """
 
@@ -53,6 +54,7 @@ class SageMakerBurstArgs:
     package_bucket_arn: pulumi.Input[str]
     package_kms_key_arn: pulumi.Input[str]
     package_key: str
+    package_sha256: str
     package_version: str
     kind: Kind
     entry_model: str
@@ -353,7 +355,7 @@ class SageMakerBurst(Component):
                 "instance_type": instance_type,
                 "image": self.image,
                 "environment": _environment(self.args),
-                "package": [self.args.package_key, self.args.package_version],
+                "package": [self.args.package_key, self.args.package_sha256],
                 "settings": settings.model_dump(
                     mode="json",
                     include={

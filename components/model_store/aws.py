@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,34 +11,40 @@ import pulumi_aws as aws
 
 from components.aws_documents import key_policy, policy
 from components.base import Component, StackContext
+from components.model_store.content import SiteContent
 from components.model_store.settings import ModelStoreSettings
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import MANIFEST_NAME, Manifest
-
-SAGEMAKER_ARCHIVE = "sagemaker/model.tar.gz"
-"""Path of SageMaker's archive inside a package folder."""
-
-VLLM_FOLDER = "vllm/"
-"""Folder of a vLLM package's Hugging Face files: SageMaker reads them one by one, never as one big archive."""
 
 
 @dataclass(frozen=True)
 class AwsModelStoreArgs:
-    """``package_dir``: the package folder on the deployer's disk, already verified; ``manifest``: its manifest."""
+    """``contents``: what each site fetches from here; what two of them share is uploaded once. ``package_dir``: the
+    package folder on the deployer's disk, already verified; ``manifest``: its manifest."""
 
     settings: ModelStoreSettings
     region: str
     account_id: str
     package_dir: Path
     manifest: Manifest
+    contents: Mapping[Site, SiteContent]
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """What one site fetches from the bucket: an archive, or a folder that ends in ``/``; ``uri`` is its ``s3://``."""
+
+    key: str
+    uri: pulumi.Output[str]
+    sha256: str
 
 
 class AwsModelStore(Component):
     """Bucket, key, package objects and model package group.
 
     Outputs: ``bucket_name``, ``bucket_arn``, ``kms_key_arn``, ``package_prefix`` (``packages/<name>/<version>/``),
-    ``package_key`` (what SageMaker and the private site read: ``…/model.tar.gz``, or ``…/vllm/`` for a vLLM package),
-    ``manifest_key``, ``package_uri``, ``manifest_uri`` (``s3://…``), ``objects`` (to depend on),
-    ``model_package_group_name``.
+    ``stored`` (for each site of ``contents``: key, address and digest), ``manifest_key``, ``manifest_uri``
+    (``s3://…``), ``objects`` (to depend on), ``model_package_group_name``.
     """
 
     def __init__(
@@ -50,8 +56,6 @@ class AwsModelStore(Component):
         manifest = args.manifest
         self.package_prefix = f"packages/{manifest.name}/{manifest.version}/"
         self.manifest_key = f"{self.package_prefix}{MANIFEST_NAME}"
-        is_vllm = manifest.kind == "vllm"
-        self.package_key = f"{self.package_prefix}{VLLM_FOLDER if is_vllm else 'model.tar.gz'}"
 
         self.kms_key_arn = self._key()
         self.bucket = self._bucket()
@@ -60,7 +64,7 @@ class AwsModelStore(Component):
         encryption = self._encrypt_bucket()
         versioning = self._keep_versions()
         self.objects = self._upload([encryption, versioning]) if args.settings.upload_package else []
-        self.package_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.package_key)
+        self.stored = {site: self._stored(content) for site, content in args.contents.items()}
         self.manifest_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.manifest_key)
 
         group = aws.sagemaker.ModelPackageGroup(
@@ -74,7 +78,7 @@ class AwsModelStore(Component):
         self.register_outputs(
             {
                 "bucketName": self.bucket_name,
-                "packageUri": self.package_uri,
+                "contentUris": {site.value: stored.uri for site, stored in self.stored.items()},
                 "manifestUri": self.manifest_uri,
                 "modelPackageGroupName": self.model_package_group_name,
             }
@@ -177,16 +181,16 @@ class AwsModelStore(Component):
         )
         return versioning
 
+    def _stored(self, content: SiteContent) -> StoredContent:
+        key = f"{self.package_prefix}{content.key}"
+        return StoredContent(key, pulumi.Output.concat("s3://", self.bucket_name, "/", key), content.sha256)
+
     def _upload(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
-        """The package's files, then the manifest: who sees a manifest finds everything it names."""
+        """What the sites fetch, then the manifest: who sees a manifest finds everything it names."""
         folder, manifest = self.args.package_dir, self.args.manifest
-        checksums = {file.path: file.sha256 for file in manifest.files}
-        if manifest.kind == "vllm":
-            sources = {path: f"{self.package_prefix}{path}" for path in checksums if path.startswith(VLLM_FOLDER)}
-        else:
-            sources = {SAGEMAKER_ARCHIVE: self.package_key}
-        files = [self._object(folder / path, key, {"sha256": checksums[path]}, after) for path, key in sources.items()]
-        last = self._object(folder / MANIFEST_NAME, self.manifest_key, {"digest": manifest.digest}, files)
+        uploads = {upload.key: upload for content in self.args.contents.values() for upload in content.uploads}
+        files = [self._object(upload.path, upload.key, {"sha256": upload.sha256}, after) for upload in uploads.values()]
+        last = self._object(folder / MANIFEST_NAME, MANIFEST_NAME, {"digest": manifest.digest}, files)
         return [*files, last]
 
     def _object(
@@ -194,9 +198,9 @@ class AwsModelStore(Component):
     ) -> aws.s3.BucketObjectv2:
         version = self.args.manifest.version
         return aws.s3.BucketObjectv2(
-            f"{self.name}-{key.removeprefix(self.package_prefix).replace('/', '-')}-{version}",
+            f"{self.name}-{key.replace('/', '-')}-{version}",
             bucket=self.bucket.bucket,
-            key=key,
+            key=f"{self.package_prefix}{key}",
             source=pulumi.FileAsset(str(path)),
             server_side_encryption="aws:kms",
             kms_key_id=self.kms_key_arn,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import pulumi
 from pulumi_azure_native import storage
 
 from components.base import Component, StackContext
 from components.connectivity.azure_network import private_endpoint
+from components.model_store.content import SiteContent
 from components.model_store.settings import AzureStoreSettings
 from spillway.contracts.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class AzureModelStoreArgs:
-    """``package_dir``: a verified package. ``deployer_cidrs``: public networks from which the deployer uploads."""
+    """``content``: what Azure ML serves. ``deployer_cidrs``: public networks from which the deployer uploads."""
 
     settings: AzureStoreSettings
     resource_group_name: pulumi.Input[str]
@@ -26,20 +26,21 @@ class AzureModelStoreArgs:
     endpoints_subnet_id: pulumi.Input[str]
     zone_ids: dict[str, pulumi.Output[str]]
     manifest: Manifest
-    package_dir: Path
+    content: SiteContent
     upload: bool = True
     deployer_cidrs: tuple[str, ...] = ()
 
 
 class AzureModelStore(Component):
-    """Outputs: ``account_name``, ``account_id``, ``container_name``, ``package_prefix``, ``uploads``."""
+    """Outputs: ``account_name``, ``account_id``, ``container_name``, ``model_folder`` (in it), ``uploads``."""
 
     def __init__(
         self, context: StackContext, args: AzureModelStoreArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("model_store_azure", context, opts)
         self.args = args
-        self.package_prefix = f"packages/{args.manifest.name}/{args.manifest.version}"
+        self._prefix = f"packages/{args.manifest.name}/{args.manifest.version}/"
+        self.model_folder = f"{self._prefix}{args.content.key}".rstrip("/")
         account = self._account()
         self.account_name = account.name
         self.account_id = account.id
@@ -120,18 +121,17 @@ class AzureModelStore(Component):
         args = self.args
         return [
             storage.Blob(
-                f"{self.context.prefix}-{entry.path}",
+                f"{self.context.prefix}-{upload.key}",
                 resource_group_name=args.resource_group_name,
                 account_name=self.account_name,
                 container_name=container.name,
-                blob_name=f"{self.package_prefix}/{entry.path}",
+                blob_name=f"{self._prefix}{upload.key}",
                 type=storage.BlobType.BLOCK,
-                source=pulumi.FileAsset(str(args.package_dir / entry.path)),
-                metadata={"sha256": entry.sha256},
+                source=pulumi.FileAsset(str(upload.path)),
+                metadata={"sha256": upload.sha256},
                 opts=self.child(),
             )
-            for entry in args.manifest.files
-            if entry.path.startswith("azureml/")
+            for upload in args.content.uploads
         ]
 
 

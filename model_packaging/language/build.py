@@ -27,6 +27,7 @@ from spillway.contracts.manifest import (
     VariantFigure,
     describe_files,
 )
+from spillway.contracts.targets import Layout
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def build(
         build_key=key,
         kind="vllm",
         entry_model=config.name,
-        precision=served.variant.name,
+        served={Layout.VLLM: served.variant.name},
         files=describe_files(package),
         inputs=(),
         outputs=(),

@@ -13,14 +13,14 @@ def rows(manifest: Manifest) -> list[dict[str, object]]:
         {
             "rank": variant.rank,
             "variant": variant.name,
-            "served": variant.name == manifest.precision,
+            "served": list(manifest.layouts_of(variant.name)),
             "size_mb": round(variant.size_bytes / 1e6, 1),
             **_measured(figures[variant.name]),
             "note": variant.reason or variant.detail,
         }
         for variant in manifest.variants
     ]
-    reference = {"rank": None, "variant": REFERENCE, "served": False, "size_mb": None}
+    reference = {"rank": None, "variant": REFERENCE, "served": [], "size_mb": None}
     found.append({**reference, **_measured(figures[REFERENCE]), "note": manifest.source.reference})
     return found
 

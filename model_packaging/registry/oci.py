@@ -168,11 +168,14 @@ def _config(manifest: Manifest, files: list[PackageFile]) -> dict[str, Any]:
         "revision": made.git_commit,
         "sourceURL": source.origin if "://" in source.origin else "",
     }
-    precision = manifest.precision.split("-")[0]
+    variants = set(manifest.served.values())
+    # ModelPack has one precision for the whole model: none is named where the layouts differ.
+    variant = variants.pop() if len(variants) == 1 else ""
+    precision = variant.split("-")[0]
     model = {
         "format": _FORMATS[manifest.kind],
         "precision": _PRECISIONS.get(precision, ""),
-        "quantization": "" if precision in ("fp32", "fp16", "bf16", "none") else manifest.precision,
+        "quantization": "" if precision in ("fp32", "fp16", "bf16", "none") else variant,
     }
     return {
         "descriptor": {key: value for key, value in descriptor.items() if value},

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from spillway.contracts.prices import PriceError, price_per_hour
 from spillway.contracts.settings import Settings
+from spillway.contracts.targets import Layout
 
 
 class Machine(Settings):
@@ -49,6 +50,9 @@ class TuningConfig(Settings):
     max_p99_ms: float = Field(gt=0)
     """The bound: 99 of 100 requests are answered within it, all instances busy."""
     machine: Machine
+    layouts: tuple[Layout, ...] = ()
+    """Layouts that run on such a machine: the choice is for them, and the others keep what ``serve`` says. None named:
+    every layout of the targets."""
     batch_sizes: tuple[int, ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1)
     instances: tuple[int, ...] = Field(default=(1, 2), min_length=1)
     threads: tuple[int, ...] = Field(default=(1, 2), min_length=1)

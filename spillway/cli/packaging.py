@@ -104,10 +104,11 @@ def tune(model_yaml: Path, max_p99_ms: float | None, trials: int | None, write: 
     from spillway.cli.console import Reporter
     from spillway.cli.stack import project_root
 
-    result = tuning.run(model_yaml, max_p99_ms, trials, project_root() / ".spillway" / "tuning", Reporter())
-    written = tuning.write_choice(model_yaml, result, write) if write and result.chosen else None
-    tell(as_json, tuning.as_json(result, written), lambda: tuning.as_text(result, written))
-    if result.chosen is None:
+    tuned = tuning.run(model_yaml, max_p99_ms, trials, project_root() / ".spillway" / "tuning", Reporter())
+    chosen = tuned.result.chosen
+    written = tuning.write_choice(model_yaml, tuned, write) if write and chosen else None
+    tell(as_json, tuning.as_json(tuned, written), lambda: tuning.as_text(tuned, written))
+    if chosen is None:
         raise click.exceptions.Exit(FAILED)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from model_packaging.registry.registry import Registry, StoredVersion
     from model_packaging.registry.stages import StageRecord
+    from spillway.contracts.manifest import Manifest
 
 PASSWORD_VARIABLE: Final = "SPILLWAY_SIGNING_PASSWORD"
 DEFAULT_STAGE: Final = "production"
@@ -48,7 +49,7 @@ def version_json(stored: StoredVersion) -> dict[str, Any]:
         "digest": manifest.digest,
         "stages": list(stored.stages),
         "kind": manifest.kind,
-        "precision": manifest.precision,
+        "served": manifest.served,
         "size_bytes": sum(file.size_bytes for file in manifest.files),
         "built_at": manifest.provenance.built_at,
         "git_commit": manifest.provenance.git_commit,
@@ -64,7 +65,7 @@ def versions_text(found: list[StoredVersion]) -> Iterator[RenderableType]:
         yield "The registry has no such package."
         return
     table = Table()
-    for column in ("package", "version", "stages", "precision", "MB", "built", "engines", "signed"):
+    for column in ("package", "version", "stages", "served", "MB", "built", "engines", "signed"):
         table.add_column(column, justify="right" if column == "MB" else "left")
     for stored in found:
         row = version_json(stored)
@@ -72,13 +73,21 @@ def versions_text(found: list[StoredVersion]) -> Iterator[RenderableType]:
             row["name"],
             row["version"],
             ", ".join(row["stages"]) or "–",
-            row["precision"],
+            _served(stored.manifest),
             f"{row['size_bytes'] / 1e6:.1f}",
             row["built_at"] or "–",
             "\n".join(row["engines"]) or "–",
             "yes" if row["signed"] else "no",
         )
     yield table
+
+
+def _served(manifest: Manifest) -> str:
+    """The variant, or where each one is."""
+    variants = sorted(set(manifest.served.values()))
+    if len(variants) == 1:
+        return variants[0]
+    return "\n".join(f"{variant}: {', '.join(manifest.layouts_of(variant))}" for variant in variants)
 
 
 def history_json(records: Iterable[tuple[str, StageRecord]]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,20 @@ from spillway.cli.errors import WRONG_CONFIG, CommandError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from model_packaging.config import ModelConfig
     from model_packaging.tuning.search import Trial, TuningResult
     from spillway.cli.console import Reporter
 
 
-def run(model: Path, max_p99_ms: float | None, trials: int | None, folder: Path, reporter: Reporter) -> TuningResult:
+@dataclass(frozen=True)
+class Tuned:
+    """``config``: of the model that was tuned."""
+
+    config: ModelConfig
+    result: TuningResult
+
+
+def run(model: Path, max_p99_ms: float | None, trials: int | None, folder: Path, reporter: Reporter) -> Tuned:
     """Search what model.yaml asks for, with the bound and the number of trials of the command line before its own."""
     from model_packaging.config import ModelConfig, load_config
     from model_packaging.tuning.model import tune_model
@@ -34,14 +43,17 @@ def run(model: Path, max_p99_ms: float | None, trials: int | None, folder: Path,
     given = {key: value for key, value in changes.items() if value is not None}
     config = config.model_copy(update={"tuning": config.tuning.model_copy(update=given)})
     with reporter.phase(f"tuning of {config.name}"):
-        return tune_model(config, folder, reporter.say)
+        return Tuned(config, tune_model(config, folder, reporter.say))
 
 
-def serving_keys(trial: Trial) -> dict[str, Any]:
-    """What a model.yaml says to serve like this."""
-    choice = trial.choice
+def serving_keys(config: ModelConfig, trial: Trial) -> dict[str, Any]:
+    """What a model.yaml says to serve like this: in the layouts that were tuned; the others keep their variant."""
+    assert config.tuning
+    choice, before = trial.choice, config.serve_by_layout()
+    tuned = config.tuning.layouts or tuple(before)
+    after = {layout.value: choice.variant if layout in tuned else variant for layout, variant in before.items()}
     return {
-        "serve": choice.variant,
+        "serve": choice.variant if set(after.values()) == {choice.variant} else after,
         "serving": {
             "max_batch_size": choice.batch_size,
             "instances": choice.instances,
@@ -50,7 +62,7 @@ def serving_keys(trial: Trial) -> dict[str, Any]:
     }
 
 
-def write_choice(model: Path, result: TuningResult, target: Path) -> Path:
+def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:
     """model.yaml with the choice in it, at ``target``; comments are not kept. Relative paths mean its own folder, so
     it must be the same."""
     import yaml
@@ -59,30 +71,32 @@ def write_choice(model: Path, result: TuningResult, target: Path) -> Path:
         raise CommandError(
             f"--write {target}: choose a file beside {model}; its relative paths start there.", WRONG_CONFIG
         )
-    assert result.chosen
+    assert tuned.result.chosen
     values = yaml.safe_load(model.read_text(encoding="utf-8"))
-    keys = serving_keys(result.chosen)
+    keys = serving_keys(tuned.config, tuned.result.chosen)
     values["serve"] = keys["serve"]
     values["serving"] = {**(values.get("serving") or {}), **keys["serving"]}
     target.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return target
 
 
-def as_json(result: TuningResult, written: Path | None) -> dict[str, Any]:
+def as_json(tuned: Tuned, written: Path | None) -> dict[str, Any]:
+    result = tuned.result
     return {
         "max_p99_ms": result.max_p99_ms,
         "usd_per_hour": result.usd_per_hour,
         "resumed": result.resumed,
         "chosen": asdict(result.chosen) if result.chosen else None,
-        "model_yaml": serving_keys(result.chosen) if result.chosen else None,
+        "model_yaml": serving_keys(tuned.config, result.chosen) if result.chosen else None,
         "written": str(written) if written else None,
         "trials": [asdict(trial) for trial in result.trials],
     }
 
 
-def as_text(result: TuningResult, written: Path | None) -> Iterator[RenderableType]:
+def as_text(tuned: Tuned, written: Path | None) -> Iterator[RenderableType]:
     from rich.table import Table
 
+    result = tuned.result
     table = Table(title=f"P99 of a request within {result.max_p99_ms:g} ms, at ${result.usd_per_hour:g} an hour")
     for column in ("variant", "batch", "instances", "threads", "P99 ms", "per second", "$ a million", ""):
         table.add_column(column, justify="left" if column in ("variant", "") else "right")
@@ -100,10 +114,14 @@ def as_text(result: TuningResult, written: Path | None) -> Iterator[RenderableTy
             "serving.batching.max_queue_delay_ms, or give smaller batches."
         )
         return
-    choice = result.chosen.choice
-    yield (
-        f"model.yaml: serve: {choice.variant}; serving: {{max_batch_size: {choice.batch_size}, "
-        f"instances: {choice.instances}, intra_op_threads: {choice.threads}}}"
-    )
+    keys = serving_keys(tuned.config, result.chosen)
+    yield f"model.yaml: serve: {_flow(keys['serve'])}; serving: {_flow(keys['serving'])}"
     if written:
         yield f"Written to {written}; package it with `spillway package {written}`."
+
+
+def _flow(value: str | dict[str, Any]) -> str:
+    """YAML on one line."""
+    if isinstance(value, str):
+        return value
+    return "{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}"

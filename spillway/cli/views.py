@@ -204,7 +204,7 @@ def package_json(result: PackageResult, path: Path, current: Path) -> dict[str, 
         "version": manifest.version,
         "path": str(path),
         "current": str(current),
-        "served": manifest.precision,
+        "served": manifest.served,
         "cached": result.cached,
         "variants": result.table(),
         "seconds": round(result.seconds, 2),
@@ -215,7 +215,7 @@ def package_text(result: PackageResult, path: Path, current: Path) -> Iterator[R
     columns = {
         "rank": "rank",
         "variant": "variant",
-        "served": "served",
+        "served in": "served",
         "size MB": "size_mb",
         **(_LANGUAGE_COLUMNS if result.manifest.kind == "vllm" else _tensor_columns(result.manifest)),
         "note": "note",
@@ -261,8 +261,8 @@ def engines_table(records: list[EngineRecord]) -> RenderableType:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "–"
     return str(value)
 
 

@@ -1,7 +1,8 @@
 """A package's ``manifest.json``: what is in the package, what it was made for, and how it is checked.
 
-A package is a folder: ``manifest.json``, ``triton/``, ``sagemaker/model.tar.gz`` and ``azureml/``. The manifest carries
-two hashes.
+A package is a folder: ``manifest.json``, and a layout for each kind of container that it was made for: ``triton/``,
+``sagemaker/model.tar.gz``, ``azureml/``, ``onnxruntime/``. Each holds a variant of its own. The manifest carries two
+hashes.
 
 ``digest`` addresses the *content*: the name, kind, signature, source, serving figures and every file. Two builds from
 the same inputs have the same digest on any day. What was measured (``parity``, ``latency``, ``variants``),
@@ -18,22 +19,28 @@ import functools
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from spillway.contracts.classes import Site
 from spillway.contracts.settings import Settings
+from spillway.contracts.targets import Layout
 
 MANIFEST_NAME: Final = "manifest.json"
 TRITON_REPOSITORY: Final = "triton"
 """The Triton model repository that the private site serves, relative to the package folder."""
+TRITON_ARCHIVE: Final = "triton.tar.gz"
+"""That repository as the private site fetches it, model folders at the root. It is there only where SageMaker's archive
+is not the same, or is not there: equal content is stored and uploaded once."""
 VARIANTS: Final = "variants"
-"""``variants/<name>/model.onnx``: what engines are compiled from, and the served variant as it is in the repository."""
+"""``variants/<name>/model.onnx``: what engines are compiled from, and the served variants as in the layouts."""
 SERVING_FILE: Final = "variants/serving.json"
 """How the model is served, as in model.yaml: what an engine's repository is written from."""
 SAGEMAKER_ARCHIVE: Final = "sagemaker/model.tar.gz"
-"""The same repository as the SageMaker Triton container unpacks it: model folders at the root."""
+"""A repository as the SageMaker Triton container unpacks it: model folders at the root."""
 AZURE_ML_MODEL: Final = "azureml/models"
 """What is registered in Azure ML as one model of type ``triton_model``."""
 AZURE_ML_REPOSITORY: Final = "azureml/models/triton"
@@ -59,6 +66,11 @@ SIGNATURE_NAME: Final = "model.sig"
 
 NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
 """Fields of the manifest that are no part of the digest."""
+
+SITE_LAYOUTS: Final = {Site.PRIVATE: Layout.TRITON, Site.SAGEMAKER: Layout.SAGEMAKER, Site.AZURE_ML: Layout.AZURE_ML}
+"""Which layout of a Triton package each site serves."""
+_SITE_FOLDERS: Final = {Layout.AZURE_ML: f"{AZURE_ML_MODEL}/", Layout.VLLM: f"{VLLM_FOLDER}/"}
+"""Layouts that a site reads as a folder, not as an archive: which one it is told to read."""
 _CHUNK_BYTES: Final = 1 << 20
 _SETTLED_S: Final = 2.0
 """A file that was changed later than this may change again within the same tick of the file system's clock."""
@@ -82,6 +94,20 @@ class PackageFile(Settings):
         if path != PurePosixPath(path).as_posix() or path.startswith("/") or {"..", "."} & set(path.split("/")):
             raise ValueError(f"{path!r} is no plain relative path")
         return path
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one site fetches of a package.
+
+    ``path``: an archive, or a folder that ends in ``/``, relative to the package folder. ``sha256``: of the archive; of
+    vLLM's folder that of its list of digests; empty for Azure ML's, whose files carry their own. ``files``: all that
+    has to be uploaded for it.
+    """
+
+    path: str
+    sha256: str
+    files: tuple[PackageFile, ...]
 
 
 class TensorSpec(Settings):
@@ -253,11 +279,12 @@ class Manifest(Settings):
     build_key: str = ""
     """sha256 of everything the build read: configuration, source files, tool versions. Equal keys are cache hits."""
     kind: Literal["triton", "vllm"]
-    """``triton``: a model repository for three targets; ``vllm``: a Hugging Face directory."""
+    """``triton``: layouts for Triton and ONNX Runtime; ``vllm``: a Hugging Face directory."""
     entry_model: str
     """The model that clients call."""
-    precision: str
-    """The variant that is in the targets."""
+    served: dict[Layout, str] = Field(min_length=1)
+    """Layout (``triton``, ``sagemaker``, ``azureml``, ``onnxruntime``; of a language model ``vllm``) → the variant in
+    it."""
     files: tuple[PackageFile, ...]
     """Every file of the content; the manifest, ``model.sig`` and ``engines/`` stand beside it."""
     inputs: tuple[TensorSpec, ...]
@@ -280,6 +307,35 @@ class Manifest(Settings):
     """Of packages of kind ``vllm``."""
     language_figures: tuple[LanguageFigure, ...] = ()
     provenance: Provenance = Provenance()
+
+    def layout(self, site: Site) -> Layout:
+        """The layout that this site serves, there or not."""
+        return Layout.VLLM if self.kind == "vllm" else SITE_LAYOUTS[site]
+
+    def delivery(self, site: Site) -> Delivery:
+        """What this site fetches. Raises :class:`PackageError` where the package has no layout for it."""
+        layout = self.layout(site)
+        if layout not in self.served:
+            raise PackageError(
+                f"{self.name} {self.version} was made for {', '.join(sorted(self.served))}, and the site {site} serves "
+                f"{layout}: name a target of that layout in model.yaml and package the model again."
+            )
+        if folder := _SITE_FOLDERS.get(layout):
+            inside = tuple(file for file in self.files if file.path.startswith(f"{layout}/"))
+            return Delivery(folder, self._file(VLLM_CHECKSUMS).sha256 if layout is Layout.VLLM else "", inside)
+        own = site is Site.PRIVATE and any(file.path == TRITON_ARCHIVE for file in self.files)
+        archive = self._file(TRITON_ARCHIVE if own else SAGEMAKER_ARCHIVE)
+        return Delivery(archive.path, archive.sha256, (archive,))
+
+    def layouts_of(self, variant: str) -> tuple[Layout, ...]:
+        """The layouts that hold this variant."""
+        return tuple(layout for layout in Layout if self.served.get(layout) == variant)
+
+    def _file(self, path: str) -> PackageFile:
+        for file in self.files:
+            if file.path == path:
+                return file
+        raise PackageError(f"{self.name} {self.version} has no {path}: package the model again.")
 
     def content_digest(self) -> str:
         """The digest that the content asks for; equal to ``digest`` in a sound manifest."""

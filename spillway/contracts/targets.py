@@ -23,6 +23,28 @@ class ContainerKind(StrEnum):
     """A container of one's own with Python and ONNX Runtime, for CPU burst endpoints."""
 
 
+class Layout(StrEnum):
+    """A form of the model in a package, named for its folder. Each holds one variant."""
+
+    TRITON = "triton"
+    """For the private site and the twin."""
+    SAGEMAKER = "sagemaker"
+    AZURE_ML = "azureml"
+    ONNX_RUNTIME = "onnxruntime"
+    VLLM = "vllm"
+    """Of a language model: every site serves this one folder."""
+
+
+LAYOUTS: Final[dict[ContainerKind, Layout]] = {
+    ContainerKind.NGC_TRITON: Layout.TRITON,
+    ContainerKind.TWIN_TRITON: Layout.TRITON,
+    ContainerKind.SAGEMAKER_TRITON: Layout.SAGEMAKER,
+    ContainerKind.AZURE_ML_TRITON: Layout.AZURE_ML,
+    ContainerKind.ONNX_RUNTIME: Layout.ONNX_RUNTIME,
+}
+"""Which layout each kind of container reads."""
+
+
 @dataclass(frozen=True)
 class Container:
     """One serving container.
@@ -201,6 +223,12 @@ def containers(names: Iterable[str]) -> tuple[Container, ...]:
     if unknown:
         raise KeyError(f"unknown target {unknown[0]!r}; known: {', '.join(CONTAINERS)}")
     return tuple(CONTAINERS[name] for name in names)
+
+
+def layouts(names: Iterable[str]) -> tuple[Layout, ...]:
+    """The layouts that these containers read, each once, in the order of :class:`Layout`."""
+    asked = {LAYOUTS[row.kind] for row in containers(names)}
+    return tuple(layout for layout in Layout if layout in asked)
 
 
 def onnx_level(names: Iterable[str]) -> OnnxLevel:

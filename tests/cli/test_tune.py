@@ -58,6 +58,17 @@ def test_the_choice_is_told_and_written(runner: CliRunner, project: Path, model:
     again = json.loads(runner.invoke(cli, ["package", "tune", str(model), "--json"]).stdout)
     assert again["resumed"] == 2
 
+    values = yaml.safe_load(model.read_text())
+    values["targets"] = ["ngc-triton-25.09", "onnxruntime-cpu"]
+    values["variants"].append({"precision": "fp16", "min_cosine": 0.99})
+    values["serve"] = {"default": "fp32", "onnxruntime": "fp16"}
+    values["tuning"]["layouts"] = ["triton"]
+    model.write_text(yaml.safe_dump(values))
+    partly = json.loads(runner.invoke(cli, ["package", "tune", str(model), "--write", str(target), "--json"]).stdout)
+    kept = {"triton": partly["chosen"]["choice"]["variant"], "onnxruntime": "fp16"}
+    said = yaml.safe_load(target.read_text())["serve"]
+    assert said == (kept if kept["triton"] != "fp16" else "fp16")
+
     missed = runner.invoke(cli, ["package", "tune", str(model), "--max-p99-ms", "0.0001"])
     assert missed.exit_code == 1
     assert "Nothing holds 0.0001 ms" in missed.stdout

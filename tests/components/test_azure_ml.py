@@ -11,7 +11,10 @@ from components.burst.settings import AzureMlSettings
 from components.connectivity.azure_network import PRIVATE_ZONES, AzureNetwork, AzureNetworkArgs
 from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.settings import AzureStoreSettings
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import Manifest, PackageFile, PackageSource, Serving, TensorSpec
+from spillway.contracts.targets import Layout
+from stacks.package import Package
 from tests.support.recording import Recorded, context, of_type, record
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
@@ -25,7 +28,7 @@ def manifest() -> Manifest:
         digest="d" * 64,
         kind="triton",
         entry_model="minilm",
-        precision="fp32",
+        served={Layout.TRITON: "fp32", Layout.AZURE_ML: "fp16"},
         files=(
             PackageFile(path="azureml/models/minilm/config.pbtxt", sha256="a" * 64, size_bytes=1),
             PackageFile(path="triton/minilm/config.pbtxt", sha256="a" * 64, size_bytes=1),
@@ -63,7 +66,7 @@ def burst(settings: AzureMlSettings | None = None, **changes: Any) -> list[Recor
             "store_account_name": "store",
             "store_account_id": "/accounts/store",
             "store_container_name": "models",
-            "package_prefix": "packages/minilm/abc",
+            "model_folder": "packages/minilm/abc/azureml/models",
         }
         AzureMlBurst(context(), AzureMlArgs(**{**args, **changes}))
 
@@ -143,7 +146,7 @@ def test_model_store_uploads_the_azure_folder_only() -> None:
             endpoints_subnet_id="/subnets/endpoints",
             zone_ids=zones(),
             manifest=manifest(),
-            package_dir=Path("/nowhere"),
+            content=Package(manifest(), Path("/nowhere")).content(Site.AZURE_ML),
         )
         AzureModelStore(context(), args)
 

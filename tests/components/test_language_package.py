@@ -14,8 +14,9 @@ from components.model_server.server import FETCH_FOLDER, ModelServer, ModelServe
 from components.model_server.settings import ModelServerSettings
 from model_packaging.build import package
 from model_packaging.config import parse_config
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import VLLM_ARGUMENTS, VLLM_CHECKSUMS, Manifest, read_manifest
-from stacks.hybrid import _archive_sha256
+from stacks.package import Package
 from tests.packaging import tiny_language
 from tests.support.recording import context, of_type, record
 
@@ -40,7 +41,7 @@ def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest,
         kind=manifest.kind,
         entry_model=manifest.entry_model,
         package_uri="s3://models/packages/tiny/v1/vllm/",
-        package_sha256=_archive_sha256(manifest),
+        package_sha256=manifest.delivery(Site.PRIVATE).sha256,
         aws_region="eu-west-1",
         priority_class="spillway-p0",
         role_arn="arn:aws:iam::123456789012:role/model-server",
@@ -75,7 +76,7 @@ def fetch(folder: Path, digest: str, cache: Path) -> int:
 def test_the_private_site_takes_the_whole_folder_and_nothing_else(
     built: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
-    digest, cache = _archive_sha256(manifest), tmp_path / "cache"
+    digest, cache = manifest.delivery(Site.PRIVATE).sha256, tmp_path / "cache"
     cache.mkdir()
     assert fetch(built / "vllm", digest, cache) == 0
     served = {path.name for path in (cache / "repository").iterdir()}
@@ -113,6 +114,7 @@ def test_the_model_store_uploads_what_vllm_needs(built: Path, manifest: Manifest
         account_id="123456789012",
         package_dir=built,
         manifest=manifest,
+        contents={site: Package(manifest, built).content(site) for site in (Site.PRIVATE, Site.SAGEMAKER)},
     )
     objects = of_type(record(lambda: AwsModelStore(context(), args)), "aws:s3/bucketObjectv2:BucketObjectv2")
     keys = {found.inputs["key"].split("/", 3)[3] for found in objects}

@@ -28,6 +28,7 @@ def build(settings: dict[str, Any] | None = None, **changes: Any) -> list[Record
         "package_bucket_arn": "arn:aws:s3:::packages",
         "package_kms_key_arn": "arn:aws:kms:eu-west-1:123456789012:key/k",
         "package_key": "packages/minilm/abc/model.tar.gz",
+        "package_sha256": "a" * 64,
         "package_version": "abc",
         "kind": "triton",
         "entry_model": "minilm",
@@ -181,7 +182,7 @@ def test_live_count_starts_a_changed_shape_and_stays_inside_the_bounds() -> None
     assert changed.inputs["productionVariants"][0]["initialInstanceCount"] == 3
     capped = configuration(build(live_instances=30), "real-time")
     assert capped.inputs["productionVariants"][0]["initialInstanceCount"] == 4
-    new_package = configuration(build(package_version="abd"), "real-time")
+    new_package = configuration(build(package_sha256="b" * 64), "real-time")
     assert new_package.name != quiet.name
 
 

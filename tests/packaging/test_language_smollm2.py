@@ -28,7 +28,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> PackageResult:
 
 def test_int8_holds_and_plain_int4_does_not(smollm2: PackageResult) -> None:
     manifest = verify_package(smollm2.path)
-    assert manifest.precision == "w8a16"
+    assert manifest.served == {"vllm": "w8a16"}
     assert manifest.source.licence == "Apache-2.0"
     figures = {figure.variant: figure for figure in manifest.language_figures}
     reference = figures["torch-fp32"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spillway.contracts import manifest as manifest_module
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -23,6 +24,7 @@ from spillway.contracts.manifest import (
     sha256_of_file,
     verify_package,
 )
+from spillway.contracts.targets import Layout
 
 
 def make_package(folder: Path) -> Manifest:
@@ -35,7 +37,7 @@ def make_package(folder: Path) -> Manifest:
         digest="",
         kind="triton",
         entry_model="m",
-        precision="fp32",
+        served={Layout.TRITON: "fp32", Layout.SAGEMAKER: "fp32"},
         files=describe_files(folder),
         inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
         outputs=(TensorSpec(name="EMBEDDING", dtype="FP32", shape=(-1, 384)),),
@@ -49,6 +51,39 @@ def test_a_sound_package_is_read_back(tmp_path: Path) -> None:
     manifest = make_package(tmp_path)
     assert verify_package(tmp_path) == manifest == read_manifest(tmp_path)
     assert manifest.version == manifest.digest[:16]
+
+
+def test_each_site_is_told_what_it_fetches(tmp_path: Path) -> None:
+    shared = make_package(tmp_path / "shared")
+    sha256 = {file.path: file.sha256 for file in shared.files}
+    for site in (Site.PRIVATE, Site.SAGEMAKER):
+        delivery = shared.delivery(site)
+        assert (delivery.path, delivery.sha256) == ("sagemaker/model.tar.gz", sha256["sagemaker/model.tar.gz"])
+        assert [file.path for file in delivery.files] == ["sagemaker/model.tar.gz"]
+    with pytest.raises(PackageError, match=r"made for sagemaker, triton, and the site azure_ml serves azureml"):
+        shared.delivery(Site.AZURE_ML)
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "triton.tar.gz").write_text("another archive")
+    own = make_package(tmp_path / "own")
+    assert own.delivery(Site.PRIVATE).path == "triton.tar.gz"
+    assert own.delivery(Site.PRIVATE).sha256 == hashlib.sha256(b"another archive").hexdigest()
+    assert own.delivery(Site.SAGEMAKER) == shared.delivery(Site.SAGEMAKER)
+
+
+def test_a_language_model_is_one_folder_for_every_site(tmp_path: Path) -> None:
+    for name in ("vllm/SHA256SUMS", "vllm/config.json", "azureml/deployment.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    changes = {"kind": "vllm", "served": {Layout.VLLM: "w8a16"}, "files": describe_files(tmp_path)}
+    manifest = make_package(tmp_path / "other").model_copy(update=changes)
+    for site in Site:
+        delivery = manifest.delivery(site)
+        assert (delivery.path, delivery.sha256) == ("vllm/", hashlib.sha256(b"vllm/SHA256SUMS").hexdigest())
+        assert {file.path for file in delivery.files} == {"vllm/SHA256SUMS", "vllm/config.json"}
+    without = manifest.model_copy(update={"files": ()})
+    with pytest.raises(PackageError, match=r"has no vllm/SHA256SUMS"):
+        without.delivery(Site.PRIVATE)
 
 
 def test_equal_content_has_an_equal_digest_whatever_was_measured(tmp_path: Path) -> None:
@@ -67,7 +102,7 @@ def test_equal_content_has_an_equal_digest_whatever_was_measured(tmp_path: Path)
         (lambda root: (root / "triton/link").symlink_to("/etc/hosts"), "triton/link is a symbolic link"),
         (lambda root: (root / MANIFEST_NAME).unlink(), "manifest.json: no such file"),
         (lambda root: (root / MANIFEST_NAME).write_text("{"), "manifest.json"),
-        (lambda root: edit(root, "precision", "int8"), "the digest does not fit"),
+        (lambda root: edit(root, "served", {"triton": "int8"}), "the digest does not fit"),
         (lambda root: edit(root, "latency", [LATENCY]), "the seal does not fit"),
         (lambda root: edit(root, "schema_version", 2), "schema_version"),
         (lambda root: edit(root, "surprise", 1), "surprise"),

@@ -22,8 +22,9 @@ import yaml
 from model_packaging.build import package
 from model_packaging.config import load_config, parse_config
 from model_packaging.sources import load
-from spillway.contracts.manifest import ONNX_RUNTIME_FOLDER
-from tests.packaging.conftest import ROOT
+from spillway.contracts.manifest import ONNX_RUNTIME_FOLDER, read_manifest
+from spillway.contracts.targets import Layout
+from tests.packaging.conftest import MINILM, ROOT
 
 pytestmark = pytest.mark.heavy
 
@@ -123,6 +124,24 @@ def test_requests_at_once_each_get_their_own_answer(vision: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(ask, range(8)))
+
+
+def test_the_examples_endpoint_answers_within_the_bound_of_its_int8(minilm_package: Path) -> None:
+    manifest = read_manifest(minilm_package)
+    assert manifest.served[Layout.ONNX_RUNTIME] == "int8-static"
+    (bound,) = (figure.bound_min_cosine for figure in manifest.parity if figure.variant == "int8-static")
+    config = load_config(MINILM)
+    model = load(config)
+    assert model.text is not None
+    texts = (MINILM.parent / "samples.txt").read_text(encoding="utf-8").splitlines()
+    with endpoint(minilm_package / ONNX_RUNTIME_FOLDER) as connection:
+        for text in filter(None, texts):
+            tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+            status, answer = post(connection, json.dumps({"inputs": [tensor]}).encode())
+            assert status == 200
+            got = np.array(answer["outputs"][0]["data"])
+            want = model.answer(model.text.encode([text]))["EMBEDDING"].numpy()[0]
+            assert got @ want / np.linalg.norm(got) / np.linalg.norm(want) >= bound, text
 
 
 def test_azure_ml_calls_init_and_run(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from model_packaging.config import ModelConfig, load_config, parse_config
 from model_packaging.sources import LoadedModel, load
 from model_packaging.sources.packages import package_folder
 from spillway.contracts.manifest import TRITON_REPOSITORY, Manifest
+from spillway.contracts.targets import Layout
 from tests.packaging.conftest import ROOT
 from tests.packaging.test_triton import TOOLS, post, serving
 
@@ -63,7 +64,8 @@ def ask(url: str, model: str, inputs: dict[str, np.ndarray], **parameters: objec
 
 
 def assert_within_bound(got: dict[str, np.ndarray], want: dict[str, np.ndarray], manifest: Manifest) -> None:
-    bound = next(figure.bound_min_cosine for figure in manifest.parity if figure.variant == manifest.precision)
+    served = manifest.served[Layout.TRITON]
+    bound = next(figure.bound_min_cosine for figure in manifest.parity if figure.variant == served)
     assert list(got) == list(want)
     for name, expected in want.items():
         assert got[name].shape == expected.shape, name

@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_packaging.build import package
+from model_packaging.sources import load
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import AZURE_ML_REPOSITORY, SAGEMAKER_ARCHIVE, TRITON_REPOSITORY, verify_package
 from spillway.twin.processes.backends.fixed_time import fixed_time_repository
 from spillway.twin.processes.triton import TritonPorts, remove_shared_memory, triton_command
 from tests.packaging.conftest import MINILM, ROOT
+from tests.packaging.test_build import TWO, config
 
 TOOLS = ROOT / ".tools"
 
@@ -93,7 +97,6 @@ def expected() -> np.ndarray:
     import torch
 
     from model_packaging.config import load_config
-    from model_packaging.sources import load
 
     model = load(load_config(MINILM))
     assert model.text is not None
@@ -141,6 +144,33 @@ def test_sagemaker_front_end_serves_the_archive(minilm_package: Path, expected: 
         url = f"http://127.0.0.1:{ports.sagemaker}"
         assert urllib.request.urlopen(f"{url}/ping", timeout=5).status == 200
         assert (cosines(embed(f"{url}/invocations", SENTENCES), expected) > 0.999).all()
+
+
+def test_two_sites_answer_each_with_its_own_variant(tmp_path: Path) -> None:
+    settings = config(tmp_path, "own_model_t", variants=TWO, serve={"sagemaker": "int8-dynamic", "default": "fp32"})
+    built = package(settings, tmp_path / "store")
+    manifest, model = built.manifest, load(settings)
+    bounds = {figure.variant: figure.bound_min_cosine for figure in manifest.parity}
+    answers = {}
+    for site in (Site.PRIVATE, Site.SAGEMAKER):
+        with tarfile.open(built.path / manifest.delivery(site).path) as archive:
+            archive.extractall(tmp_path / site, filter="data")
+        entry = manifest.entry_model if site is Site.SAGEMAKER else None
+        with serving(tmp_path / site, tmp_path / f"{site}.log", sagemaker_model=entry) as ports:
+            url = f"http://127.0.0.1:{ports.http}/v2/models/{manifest.entry_model}/infer"
+            url = f"http://127.0.0.1:{ports.sagemaker}/invocations" if entry else url
+            answers[site] = np.concatenate([scores(url, sample["x"].numpy()) for sample in model.samples])
+    want = np.concatenate([model.answer(sample)["SCORES"].numpy() for sample in model.samples])
+    for site, got in answers.items():
+        assert (cosines(got, want) >= bounds[manifest.served[manifest.layout(site)]]).all()
+    assert np.abs(answers[Site.PRIVATE] - want).max() < 1e-5
+    assert np.abs(answers[Site.SAGEMAKER] - want).max() > 1e-4, "int8 differs from fp32 by more than rounding"
+
+
+def scores(url: str, x: np.ndarray) -> np.ndarray:
+    tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
+    output = post(url, {"inputs": [tensor]})["outputs"][0]  # pyright: ignore[reportIndexIssue]
+    return np.array(output["data"]).reshape(output["shape"])
 
 
 def test_fixed_time_model_serves_as_many_at_once_as_it_has_instances(tmp_path: Path) -> None:

@@ -69,5 +69,5 @@ def test_a_package_is_signed_by_a_known_key(package: Path, tmp_path: Path) -> No
     context = Context(package=signed)
     assert found("package-signed", [], {"key_sha256": [fingerprint]}, context).violations == ()
     assert found("package-signed", [], {"key_sha256": ["0" * 64]}, context).violations
-    rewritten(signed, precision="int8")
+    rewritten(signed, served={"triton": "int8"})
     assert found("package-signed", [], context=context).violations

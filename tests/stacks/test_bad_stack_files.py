@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from spillway.contracts.targets import Layout
 from spillway.engine.api import EngineError
 from spillway.twin.standin import Properties
 from stacks.errors import StackConfigError
@@ -122,8 +123,15 @@ BAD = [
     Bad("a file too many", {}, "package.path", "package", "triton/extra.txt is not in the manifest", lambda package: (package / "triton" / "extra.txt").write_text("x")),
     Bad("an edited manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text().replace('"slots": 4', '"slots": 400'))),
     Bad("half a manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text()[:200])),
+    Bad("a package without a site's layout", {f"{S}package.path": "half"}, "package.path", "a package for sagemaker, triton", "the site azure_ml serves azureml/, which echo lacks"),
     Bad("a package that Azure ML does not serve", {f"{S}package.path": "vllm"}, "burst.azure_ml", "kind vllm", "remove burst.azure_ml"),
 ]  # fmt: skip
+
+
+OTHER_PACKAGES: dict[str, Callable[[Path], Path]] = {
+    "vllm": lambda folder: small_package(folder, kind="vllm"),
+    "half": lambda folder: small_package(folder, layouts=(Layout.TRITON, Layout.SAGEMAKER)),
+}
 
 
 class Witness:
@@ -171,8 +179,9 @@ def refused(tmp_path: Path, config: dict[str, Any]) -> str:
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name.replace(" ", "-") for bad in BAD])
 def test_a_bad_stack_file_is_refused(tmp_path: Path, bad: Bad) -> None:
     config = changed(local_stack(tmp_path), bad.changes)
-    if config.get(f"{S}package", {}).get("path") == "vllm":
-        config = changed(config, {f"{S}package.path": str(small_package(tmp_path / "vllm", kind="vllm"))})
+    other = OTHER_PACKAGES.get(config.get(f"{S}package", {}).get("path"))
+    if other is not None:
+        config = changed(config, {f"{S}package.path": str(other(tmp_path / "other"))})
     bad.break_package(tmp_path / "package")
 
     headline, *problems = refused(tmp_path, config).splitlines()

@@ -11,7 +11,10 @@ from spillway.contracts.manifest import (
     AZURE_ML_REPOSITORY,
     MANIFEST_NAME,
     SAGEMAKER_ARCHIVE,
+    TRITON_ARCHIVE,
     TRITON_REPOSITORY,
+    VLLM_CHECKSUMS,
+    VLLM_FOLDER,
     Manifest,
     PackageSource,
     ParityFigure,
@@ -19,7 +22,9 @@ from spillway.contracts.manifest import (
     TensorSpec,
     VariantFigure,
     describe_files,
+    sha256_of_file,
 )
+from spillway.contracts.targets import Layout
 
 _CONFIG = """name: "echo"
 backend: "python"
@@ -48,23 +53,24 @@ _EXACT = ParityFigure(
 )
 
 
-def small_package(folder: Path, kind: Literal["triton", "vllm"] = "triton") -> Path:
-    """Write the package into ``folder``, sealed, and return it."""
-    for repository in (TRITON_REPOSITORY, AZURE_ML_REPOSITORY):
-        _write(folder / repository / "echo" / "config.pbtxt", _CONFIG)
-        _write(folder / repository / "echo" / "1" / "model.py", _MODEL)
-    _write(folder / AZURE_ML_DEPLOYMENT, "model:\n  path: models\n  type: triton_model\n")
-    archive = folder / SAGEMAKER_ARCHIVE
-    archive.parent.mkdir(parents=True)
-    with tarfile.open(archive, "w:gz") as packed:
-        packed.add(folder / TRITON_REPOSITORY / "echo", arcname="echo")
+LAYOUTS = (Layout.TRITON, Layout.SAGEMAKER, Layout.AZURE_ML)
+
+
+def small_package(
+    folder: Path, kind: Literal["triton", "vllm"] = "triton", layouts: tuple[Layout, ...] = LAYOUTS
+) -> Path:
+    """Write the package into ``folder``, sealed, and return it. ``layouts``: of a Triton package."""
+    if kind == "vllm":
+        _write_language_model(folder)
+    else:
+        _write_triton_layouts(folder, layouts)
     manifest = Manifest(
         name="echo",
         version="",
         digest="",
         kind=kind,
         entry_model="echo",
-        precision="none",
+        served=dict.fromkeys((Layout.VLLM,) if kind == "vllm" else layouts, "echo"),
         files=describe_files(folder),
         inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
         outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
@@ -75,6 +81,25 @@ def small_package(folder: Path, kind: Literal["triton", "vllm"] = "triton") -> P
     )
     _write(folder / MANIFEST_NAME, manifest.sealed().to_json())
     return folder
+
+
+def _write_language_model(folder: Path) -> None:
+    config = folder / VLLM_FOLDER / "config.json"
+    _write(config, "{}")
+    _write(folder / VLLM_CHECKSUMS, f"{sha256_of_file(config)}  config.json\n")
+
+
+def _write_triton_layouts(folder: Path, layouts: tuple[Layout, ...]) -> None:
+    for layout, repository in ((Layout.TRITON, TRITON_REPOSITORY), (Layout.AZURE_ML, AZURE_ML_REPOSITORY)):
+        if layout in layouts:
+            _write(folder / repository / "echo" / "config.pbtxt", _CONFIG)
+            _write(folder / repository / "echo" / "1" / "model.py", _MODEL)
+    if Layout.AZURE_ML in layouts:
+        _write(folder / AZURE_ML_DEPLOYMENT, "model:\n  path: models\n  type: triton_model\n")
+    archive = folder / (SAGEMAKER_ARCHIVE if Layout.SAGEMAKER in layouts else TRITON_ARCHIVE)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder / TRITON_REPOSITORY / "echo", arcname="echo")
 
 
 def _write(path: Path, text: str) -> None:

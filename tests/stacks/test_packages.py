@@ -1,0 +1,73 @@
+"""What each site of a stack is told to fetch of the package: an address in the store, and a digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillway.contracts.classes import Site
+from spillway.contracts.manifest import TRITON_ARCHIVE, read_manifest
+from spillway.twin.aws.standin import AwsStandIn
+from spillway.twin.azure.standin import AzureStandIn
+from spillway.twin.kubernetes.standin import KubernetesStandIn
+from tests.packaging.packages import reseal
+from tests.program.site import Found, plain
+from tests.stacks.files import changed, engine, example, project, secrets_for
+from tests.support.packages import small_package
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def planned(folder: Path, package: Path) -> Found:
+    config = changed(example("local"), {"spillway:package.path": str(package)})
+    config.update(secrets_for(config))
+    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
+    return Found(engine(project(folder, config), stand_ins).preview().resources)
+
+
+def model_server(found: Found) -> tuple[str, str, str]:
+    """Address and digest that the private site's pods fetch by, and the digest that rolls out new ones."""
+    (template,) = (
+        plain(resource.inputs)["spec"]["template"]
+        for resource in found.of("kubernetes:apps/v1:Deployment")
+        if resource.name.endswith("model-server-deployment")
+    )
+    (fetch,) = template["spec"]["initContainers"]
+    given = {entry["name"]: entry.get("value") for entry in fetch["env"]}
+    note = template["metadata"]["annotations"]["spillway.dev/package-sha256"]
+    return given["SPILLWAY_PACKAGE_URI"], given["SPILLWAY_PACKAGE_SHA256"], note
+
+
+def objects(found: Found) -> dict[str, dict[str, Any]]:
+    """Inputs of the bucket's objects by address."""
+    given = [plain(resource.inputs) for resource in found.of("aws:s3/bucketObjectv2:BucketObjectv2")]
+    return {f"s3://{item['bucket']}/{item['key']}": item for item in given}
+
+
+@pytest.mark.heavy
+def test_sites_with_one_variant_share_an_archive(tmp_path: Path) -> None:
+    package = small_package(tmp_path / "package")
+    found = planned(tmp_path / "project", package)
+    archive = found.inputs("aws:sagemaker/model:Model")["primaryContainer"]["modelDataUrl"]
+    sha256 = hashlib.sha256((package / "sagemaker/model.tar.gz").read_bytes()).hexdigest()
+    assert model_server(found) == (archive, sha256, sha256)
+    assert objects(found)[archive]["metadata"]["sha256"] == sha256
+    assert len(objects(found)) == 2, "the archive and the manifest"
+
+
+@pytest.mark.heavy
+def test_a_private_site_with_another_variant_fetches_its_own_archive(tmp_path: Path) -> None:
+    package = small_package(tmp_path / "package")
+    (package / TRITON_ARCHIVE).write_bytes(b"another variant")
+    reseal(package)
+    found = planned(tmp_path / "project", package)
+    burst = found.inputs("aws:sagemaker/model:Model")["primaryContainer"]["modelDataUrl"]
+    address, *digests = model_server(found)
+    stored = objects(found)
+    assert digests == [hashlib.sha256(b"another variant").hexdigest()] * 2
+    assert stored[address]["metadata"]["sha256"] == digests[0]
+    assert stored[burst]["metadata"]["sha256"] == read_manifest(package).delivery(Site.SAGEMAKER).sha256 != digests[0]
+    assert len(stored) == 3
