@@ -10,6 +10,7 @@ import pulumi
 from pulumi.runtime import config as runtime_config
 
 from spillway.contracts.manifest import PackageError, verify_package
+from stacks.engines import chosen_engines
 from stacks.errors import NAMESPACE, Problem, StackConfigError
 from stacks.package import Package
 from stacks.pricing import stale_prices
@@ -46,15 +47,14 @@ def deploy() -> dict[str, Any]:
 def _package(settings: StackSettings) -> Package:
     path = ROOT / settings.package.path
     try:
-        package = Package(verify_package(path), path)
+        manifest = verify_package(path)
     except PackageError as error:
         raise StackConfigError(
             [Problem(f"{NAMESPACE}:package.path", repr(settings.package.path), f"{error} Run `spillway package`.")]
         ) from None
-    problems = problems_with_package(settings, package.manifest)
-    if problems:
+    if problems := problems_with_package(settings, manifest):
         raise StackConfigError(problems)
-    return package
+    return Package(manifest, path, chosen_engines(settings, manifest, path))
 
 
 def _stack_file() -> str:

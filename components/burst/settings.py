@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from components.retention import RetentionDays
+from spillway.contracts.engines import ENGINE_NAME
 from spillway.contracts.settings import Settings
 
 LOCAL_STORAGE_FAMILIES: Final = (
@@ -148,6 +149,9 @@ class SageMakerSettings(Settings):
     """The endpoint for P2; null for none, P2 then waits in the queue of the private site."""
     data_capture: SageMakerDataCapture | None = None
     """Capture of requests and answers; off by default."""
+    engine: Annotated[str, Field(pattern=ENGINE_NAME)] | None = None
+    """A compiled engine that the endpoint runs instead of the portable model: ``<hardware key>/<precision>``, a folder
+    below the package's ``engines/``. It fits one GPU and the container's TensorRT only."""
     container_version: str | None = None
     """Version of the serving container, from the table in components/burst; the newest row whose driver
     inference_ami_version brings when left out."""

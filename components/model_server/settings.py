@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.engines import ENGINE_NAME
 from spillway.contracts.settings import Settings
 
 Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
@@ -59,6 +60,10 @@ class ModelServerSettings(Settings):
 
     triton_image: str = "nvcr.io/nvidia/tritonserver:24.10-py3"
     """Triton's image; give it with its digest in production."""
+
+    engine: Annotated[str, Field(pattern=ENGINE_NAME)] | None = None
+    """A compiled engine that the servers run instead of the portable model: ``<hardware key>/<precision>``, a folder
+    below the package's ``engines/``. It fits one GPU and the image's TensorRT only."""
 
     vllm_image: str = "docker.io/vllm/vllm-openai:v0.11.0"
     """vLLM's image, used when the package is for vLLM."""

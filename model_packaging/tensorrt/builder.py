@@ -39,9 +39,11 @@ def build_plan(
     """
     trt = library.trt
     messages = Messages(trt)
-    builder = trt.Builder(messages.logger)
-    if builder is None:
-        raise PackageError(f"{library.compiler} {library.version} cannot start: {messages.last()}")
+    try:
+        builder = trt.Builder(messages.logger)
+    except TypeError:
+        # The constructor that finds no GPU, or no driver, returns nothing, which Python reports as a wrong type.
+        raise PackageError(f"{library.compiler} {library.version} cannot start: {messages.last()}") from None
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, messages.logger)
     if not parser.parse(model):

@@ -32,6 +32,10 @@ ANY_GPU: Final = "any"
 """GPU name of an engine that fits every GPU of its compute capability (TensorRT-RTX)."""
 
 
+ENGINE_NAME: Final = r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9_-]*$"
+"""An engine beside a package as a stack file names it: ``<hardware key>/<precision>``."""
+
+
 class Compiler(StrEnum):
     """Who makes the engine. Their plans are not interchangeable."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from spillway.contracts.engines import PLAN_NAME
 from spillway.twin.site import Served, aws_client
 
 _CHUNK: Final = 1 << 20
@@ -47,6 +48,11 @@ class PackageFolder:
             target = self._folder / digest
             if not target.is_dir():
                 _unpack(archive, Path(scratch) / "unpacked", target, served.source)
+        if any(target.glob(f"*/*/{PLAN_NAME}")):
+            raise PackageFetchError(
+                f"{served.source} holds a compiled engine, and the twin's Triton runs none: leave `engine` out of a "
+                "stack file for the twin"
+            )
         self._seen[served.source, version] = target
         return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 from model_packaging.config import ServingConfig
@@ -61,7 +62,8 @@ def add_portable_model(package: Path, onnx_file: Path, serving: ServingConfig | 
     return package
 
 
-def add_engine(package: Path, key: HardwareKey, plan: bytes) -> Path:
+def add_engine(package: Path, key: HardwareKey, plan: bytes, repository: bytes = b"") -> Path:
+    """An engine beside the package; ``repository``: the archive that Triton serves, where there is one."""
     record = EngineRecord(
         key=key,
         precision="fp16",
@@ -72,8 +74,14 @@ def add_engine(package: Path, key: HardwareKey, plan: bytes) -> Path:
         profiles=(EngineProfile(shapes={"x": ((1, 4), (8, 4), (32, 4))}),),
         optimisation_level=3,
         build_seconds=1.0,
+        repository_sha256=hashlib.sha256(repository).hexdigest() if repository else "",
     )
-    return store_engine(package, record, plan)
+    if not repository:
+        return store_engine(package, record, plan)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, "repository.tar.gz")
+        archive.write_bytes(repository)
+        return store_engine(package, record, plan, archive)
 
 
 def version_of(package: Path) -> str:

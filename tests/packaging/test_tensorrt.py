@@ -11,6 +11,7 @@ import sys
 import tarfile
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -292,6 +293,26 @@ def test_a_plan_that_is_not_its_records_leaves_nothing_and_a_new_one_replaces_th
     assert (folder / PLAN_NAME).read_bytes() == b"new"
     assert sorted(path.name for path in folder.iterdir()) == [RECORD_NAME, PLAN_NAME]
     assert [path.name for path in folder.parent.iterdir()] == ["fp16"]
+
+
+def test_a_library_that_cannot_start_says_why() -> None:
+    """As TensorRT 11.2 does on a machine without a driver."""
+
+    class Logger:
+        class Severity:
+            ERROR, INTERNAL_ERROR = "error", "internal error"
+
+        def __init__(self) -> None:
+            return
+
+    def no_builder(logger: Any) -> None:
+        logger.log(Logger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    trt = types.SimpleNamespace(ILogger=Logger, Builder=no_builder)
+    library = libraries.Library(Compiler.TENSORRT, trt, "11.2.1.2")
+    with pytest.raises(PackageError, match=r"tensorrt 11\.2\.1\.2 cannot start: CUDA initialization failure"):
+        builder.build_plan(library, b"", EngineSettings(), H100)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed")

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from spillway.contracts.engines import PLAN_NAME, Compiler, HardwareKey
 from spillway.contracts.targets import Layout
 from spillway.engine.api import EngineError
 from spillway.twin.standin import Properties
 from stacks.errors import StackConfigError
 from stacks.settings import read_settings
+from tests.packaging.packages import L4, add_engine
 from tests.stacks.files import REMOVE, changed, engine, example, flat, project, secrets_for
 from tests.support.packages import small_package
 
@@ -37,6 +39,20 @@ class Bad:
 def append(path: str) -> Callable[[Path], object]:
     return lambda package: (package / path).write_text((package / path).read_text() + "\n# changed")
 
+
+def with_engine(key: HardwareKey, plan: bytes = b"plan", repository: bytes = b"archive") -> Callable[[Path], object]:
+    """An engine beside the package; another ``plan`` stands there than was stored."""
+
+    def add(package: Path) -> None:
+        folder = add_engine(package, key, b"plan", repository)
+        (folder / PLAN_NAME).write_bytes(plan)
+
+    return add
+
+
+OF_THE_IMAGE = L4.model_copy(update={"version": "10.5.0.18"})
+OF_RTX = L4.model_copy(update={"compiler": Compiler.TENSORRT_RTX})
+ENGINE, NEWER, RTX = (f"{key.folder}/fp16" for key in (OF_THE_IMAGE, L4, OF_RTX))
 
 AKS = {"kind": "aks", "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}}
 EKS = {"kind": "eks", "gpu_pool": {"instance_type": "g5.xlarge"}}
@@ -124,6 +140,17 @@ BAD = [
     Bad("an edited manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text().replace('"slots": 4', '"slots": 400'))),
     Bad("half a manifest", {}, "package.path", "package", "manifest.json", lambda package: (package / "manifest.json").write_text((package / "manifest.json").read_text()[:200])),
     Bad("a package without a site's layout", {f"{S}package.path": "half"}, "package.path", "a package for sagemaker, triton", "the site azure_ml serves azureml/, which echo lacks"),
+    # Compiled engines
+    Bad("an engine without a precision", {f"{S}model_server.engine": "tensorrt"}, "model_server.engine", "'tensorrt'", "<hardware key>/<precision>"),
+    Bad("an engine that is not there", {f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "allowed: none yet"),
+    Bad("a misspelt engine", {f"{S}model_server.engine": f"{ENGINE}x"}, "model_server.engine", ENGINE, f"did you mean {ENGINE}?", with_engine(OF_THE_IMAGE)),
+    Bad("a changed engine", {f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "changed or cut short", with_engine(OF_THE_IMAGE, plan=b"other")),
+    Bad("an engine without a repository", {f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "compile it again", with_engine(OF_THE_IMAGE, repository=b"")),
+    Bad("an engine of another TensorRT", {f"{S}model_server.engine": NEWER}, "model_server.engine", NEWER, "has TensorRT 10.5.0.18, and the engine is of 10.6.0.26", with_engine(L4)),
+    Bad("an engine of TensorRT-RTX", {f"{S}model_server.engine": RTX}, "model_server.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
+    Bad("an engine for no GPU", {f"{S}model_server.engine": ENGINE, f"{S}model_server.gpus": 0}, "model_server.engine", ENGINE, "model_server.gpus is 0", with_engine(OF_THE_IMAGE)),
+    Bad("an engine for another GPU", {f"{S}burst.sagemaker.engine": ENGINE, f"{S}burst.sagemaker.instance_type": "ml.g5.xlarge"}, "burst.sagemaker.engine", ENGINE, "is ml.g5.xlarge, which has A10G", with_engine(OF_THE_IMAGE)),
+    Bad("an engine for vLLM", {f"{S}package.path": "vllm", f"{S}burst.azure_ml": REMOVE, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "remove the key"),
     Bad("a package that Azure ML does not serve", {f"{S}package.path": "vllm"}, "burst.azure_ml", "kind vllm", "remove burst.azure_ml"),
 ]  # fmt: skip
 

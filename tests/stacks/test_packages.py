@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from spillway.contracts.classes import Site
+from spillway.contracts.engines import REPOSITORY_NAME, read_record
 from spillway.contracts.manifest import TRITON_ARCHIVE, read_manifest
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from tests.packaging.packages import reseal
+from stacks.engines import library_loads
+from tests.packaging.packages import L4, add_engine, reseal
 from tests.program.site import Found, plain
 from tests.stacks.files import changed, engine, example, project, secrets_for
 from tests.support.packages import small_package
@@ -21,8 +23,9 @@ from tests.support.packages import small_package
 NOWHERE = "http://127.0.0.1:1"
 
 
-def planned(folder: Path, package: Path) -> Found:
-    config = changed(example("local"), {"spillway:package.path": str(package)})
+def planned(folder: Path, package: Path, **changes: object) -> Found:
+    keys = {f"spillway:{key.replace('__', '.')}": value for key, value in changes.items()}
+    config = changed(example("local"), {"spillway:package.path": str(package), **keys})
     config.update(secrets_for(config))
     stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
     return Found(engine(project(folder, config), stand_ins).preview().resources)
@@ -71,3 +74,51 @@ def test_a_private_site_with_another_variant_fetches_its_own_archive(tmp_path: P
     assert stored[address]["metadata"]["sha256"] == digests[0]
     assert stored[burst]["metadata"]["sha256"] == read_manifest(package).delivery(Site.SAGEMAKER).sha256 != digests[0]
     assert len(stored) == 3
+
+
+@pytest.mark.heavy
+def test_each_site_fetches_the_engine_that_it_is_given(tmp_path: Path) -> None:
+    package = small_package(tmp_path / "package")
+    private = L4.model_copy(update={"version": "10.5.0.18"})
+    burst = private.model_copy(update={"gpu_name": "NVIDIA A10G", "compute_capability": "8.6"})
+    folders = {key.gpu_name: add_engine(package, key, b"plan", key.gpu_name.encode()) for key in (private, burst)}
+    found = planned(
+        tmp_path / "project",
+        package,
+        model_server__engine=f"{private.folder}/fp16",
+        burst__sagemaker__engine=f"{burst.folder}/fp16",
+        burst__sagemaker__instance_type="ml.g5.xlarge",
+        burst__sagemaker__container_version="25.09",
+    )
+    archive = found.inputs("aws:sagemaker/model:Model")["primaryContainer"]["modelDataUrl"]
+    address, *digests = model_server(found)
+    stored = objects(found)
+    sums = {
+        name: hashlib.sha256((folder / REPOSITORY_NAME).read_bytes()).hexdigest() for name, folder in folders.items()
+    }
+    assert digests == [sums["NVIDIA L4"]] * 2
+    assert stored[address]["metadata"]["sha256"] == sums["NVIDIA L4"]
+    assert stored[archive]["metadata"]["sha256"] == sums["NVIDIA A10G"]
+    # Compiled again, it is another object: none ever changes.
+    assert sums["NVIDIA L4"][:16] in address
+    assert len(stored) == 3, "two engines and the manifest"
+
+
+@pytest.mark.parametrize(
+    ("image", "engine_version", "compatible", "loads"),
+    [
+        ("10.5.0.18", "10.5.0.18", False, True),
+        ("10.5.0.18", "10.6.0.26", False, False),
+        ("8.6.1", "8.6.1.6", False, True),
+        ("10.5.0.18", "10.4.0.26", False, False),
+        ("10.5.0.18", "10.4.0.26", True, True),
+        ("10.5.0.18", "10.6.0.26", True, False),
+        ("11.1.0.1", "10.6.0.26", True, False),
+    ],
+)
+def test_which_library_loads_an_engine(
+    tmp_path: Path, image: str, engine_version: str, compatible: bool, loads: bool
+) -> None:
+    folder = add_engine(tmp_path, L4.model_copy(update={"version": engine_version}), b"plan")
+    record = read_record(folder).model_copy(update={"version_compatible": compatible})
+    assert library_loads(image, record) == loads
