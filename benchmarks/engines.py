@@ -236,7 +236,7 @@ def build(case: Case, folder: Path, precisions: Sequence[str], level: int) -> No
             folder / "variants" / "fp32" / "model.onnx",
             case.samples,
             settings,
-            expected=("torch fp32", answers),
+            expected=("torch fp32", [{case.output: answer} for answer in answers]),
             calibration=case.samples[:CALIBRATION],
             timing_cache=engine_folder(folder, key, precision).with_name(TIMING_CACHE),
             progress=say,

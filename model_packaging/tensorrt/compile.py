@@ -25,7 +25,7 @@ from model_packaging.tensorrt import builder, check, libraries
 from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
 from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
 from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
-from model_packaging.tensorrt.triton import check_batches, read_serving, write_engine_archive
+from model_packaging.tensorrt.triton import check_batches, read_serving, replaced_model, write_engine_archive
 from spillway.contracts.engines import (
     ANY_GPU,
     PLAN_NAME,
@@ -84,7 +84,9 @@ def compile_package(
     if not given.is_file():
         raise PackageError(f"{given}: no such file. Engines are checked on samples: give --samples FILE.npz.")
     feeds = load_samples(given)
+    # Before minutes of building: what the engine will be served with.
     read_serving(package)
+    replaced_model(package)
     for one in settings:
         check_batches(one)
     return [_compile_one(library, key, package, feeds, one, progress) for one in settings]
@@ -117,7 +119,7 @@ def build_engine(
     feeds: Sequence[Feed],
     settings: EngineSettings,
     *,
-    expected: tuple[str, Sequence[np.ndarray]] | None = None,
+    expected: tuple[str, Sequence[check.Answers]] | None = None,
     calibration: Sequence[Feed] | None = None,
     timing_cache: Path | None = None,
     progress: Progress = lambda message: None,
@@ -182,7 +184,7 @@ def _checked(
     source: Path,
     feeds: Sequence[Feed],
     settings: EngineSettings,
-    expected: tuple[str, Sequence[np.ndarray]] | None,
+    expected: tuple[str, Sequence[check.Answers]] | None,
     profiles: Sequence[Any],
 ) -> dict[str, Any]:
     """What only a run shows. The engine is loaded from its serialized form, as a server will."""
@@ -202,14 +204,15 @@ def _checked(
     return {"tensors": engine.tensors, "parity": parity, "latency": tuple(timed)}
 
 
-def onnx_answers(source: Path, feeds: Sequence[Feed]) -> list[np.ndarray]:
-    """The first output of an ONNX file for each sample, on the CPU."""
+def onnx_answers(source: Path, feeds: Sequence[Feed]) -> list[check.Answers]:
+    """What an ONNX file answers to each sample, on the CPU."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-    return [np.asarray(session.run(None, dict(feed))[0]) for feed in feeds]
+    names = [output.name for output in session.get_outputs()]
+    return [dict(zip(names, map(np.asarray, session.run(names, dict(feed))), strict=True)) for feed in feeds]
 
 
 def read_settings(path: Path | None, precisions: Sequence[str], pairs: Sequence[str] = ()) -> list[EngineSettings]:

@@ -1,8 +1,8 @@
 """An engine as Triton serves it: the package's model repository, with the compiled model in place of the portable one.
 
 What stands around the model (tokenizer, ensemble, labels) is the package's own. A TensorRT plan runs in Triton's
-TensorRT backend, which picks the optimisation profile. That backend takes no TensorRT-RTX
-engines, so these run in the Python backend.
+TensorRT backend, which picks the optimisation profile. That backend takes no TensorRT-RTX engines, so these run in the
+Python backend.
 
 Keys: README of triton-inference-server/tensorrt_backend, and ``ModelInstanceGroup.profile`` and
 ``ModelOptimizationPolicy.Cuda`` in triton-inference-server/common's model_config.proto.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +20,9 @@ from pydantic import ValidationError
 from model_packaging.config import ServingConfig
 from model_packaging.layout import read_labels, write_archive, write_model
 from model_packaging.tensorrt.settings import EngineSettings
-from model_packaging.triton_config import Backend, model_config
+from model_packaging.triton_config import Backend, model_config, with_response_cache
 from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
-from spillway.contracts.manifest import SERVING_FILE, TRITON_REPOSITORY, PackageError, TensorSpec
+from spillway.contracts.manifest import SERVING_FILE, TRITON_REPOSITORY, PackageError, TensorSpec, read_manifest
 
 _TEMPLATE: Final = Path(__file__).parents[1] / "templates" / "tensorrt_rtx_model.py"
 _TYPES: Final = {
@@ -72,11 +71,10 @@ def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archi
     package without a portable model to replace.
     """
     serving = read_serving(package)
-    repository = package / TRITON_REPOSITORY
-    replaced = list(portable_models(repository))
-    if len(replaced) != 1:
-        raise PackageError(f"{repository}: has {len(replaced)} models in ONNX; an engine takes the place of one.")
-    name = replaced[0].name
+    replaced = replaced_model(package)
+    config = engine_config(replaced.name, record, serving)
+    if serving.response_cache and replaced.name == read_manifest(package).entry_model:
+        config = with_response_cache(config)
     parts = {PLAN_NAME: plan}
     if record.key.compiler is Compiler.TENSORRT_RTX:
         parts |= {RECORD_NAME: record.to_json().encode(), "model.py": _TEMPLATE.read_bytes()}
@@ -84,18 +82,28 @@ def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archi
         for part, content in parts.items():
             Path(scratch, part).write_bytes(content)
         written = Path(scratch, TRITON_REPOSITORY)
-        shutil.copytree(repository, written, ignore=shutil.ignore_patterns(name))
-        files = {part: Path(scratch, part) for part in parts}
-        write_model(written, engine_config(name, record, serving), files, read_labels(replaced[0]))
+        shutil.copytree(replaced.parent, written, ignore=shutil.ignore_patterns(replaced.name))
+        write_model(written, config, {part: Path(scratch, part) for part in parts}, read_labels(replaced))
         write_archive(written, archive)
 
 
-def portable_models(repository: Path) -> Iterator[Path]:
-    """Folders of the models in ONNX, told by their configuration: a job does not fetch the file that is replaced."""
-    for folder in sorted(repository.iterdir()):
-        config = folder / "config.pbtxt"
-        if config.is_file() and 'backend: "onnxruntime"' in config.read_text(encoding="utf-8"):
-            yield folder
+def replaced_model(package: Path) -> Path:
+    """Folder of the model that an engine takes the place of. Raises :class:`PackageError` unless there is one.
+
+    It is told by its configuration: a job does not fetch the ONNX file.
+    """
+    repository = package / TRITON_REPOSITORY
+    if not repository.is_dir():
+        raise PackageError(
+            f"{package}: has no {TRITON_REPOSITORY}/, which an engine is served from: name a Triton target such as "
+            "ngc-triton-24.10 in model.yaml and package the model again."
+        )
+    portable = 'backend: "onnxruntime"'
+    configs = sorted(repository.glob("*/config.pbtxt"))
+    found = [config.parent for config in configs if portable in config.read_text(encoding="utf-8")]
+    if len(found) != 1:
+        raise PackageError(f"{repository}: has {len(found)} models in ONNX; an engine takes the place of one.")
+    return found[0]
 
 
 def engine_config(name: str, record: EngineRecord, serving: ServingConfig) -> dict[str, Any]:

@@ -316,7 +316,7 @@ def test_a_store_that_is_a_file(package: Path, tmp_path: Path) -> None:
         (lambda made: (made / MANIFEST_NAME).write_bytes(b"\xff\xfe{}"), "cannot be read"),
         (lambda made: (made / MANIFEST_NAME).write_text(""), "cut short"),
         (lambda made: (made / MANIFEST_NAME).unlink(), "no such file"),
-        (lambda made: (add_engine(made, L4, b"a plan") / "model.plan").write_text("b"), "model.plan: is not the plan"),
+        (lambda made: (add_engine(made, L4, b"a plan") / "model.plan").write_text("b"), "model.plan: is not the file"),
         (lambda made: (add_engine(made, L4, b"a plan") / "engine.json").unlink(), "the engine is incomplete"),
     ],
 )

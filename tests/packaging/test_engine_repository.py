@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -92,7 +93,9 @@ def test_the_repository_is_the_packages_with_the_engine_in_it(package: Path, tmp
 
 
 def test_an_engine_serves_as_the_package_says(package: Path, tmp_path: Path) -> None:
-    serving = ServingConfig.model_validate({"instances": 3, "batching": {"max_queue_size": 7}, "warm_up": False})
+    given = {"instances": 3, "batching": {"max_queue_size": 7}, "warm_up": False, "response_cache": True}
+    serving = ServingConfig.model_validate(given)
+    reseal(package, entry_model="net")
     (package / SERVING_FILE).write_text(serving.model_dump_json())
     archive = tmp_path / "one.tar.gz"
     write_engine_archive(package, record(), PLAN, archive)
@@ -101,6 +104,7 @@ def test_an_engine_serves_as_the_package_says(package: Path, tmp_path: Path) -> 
     assert "count: 3" in config
     assert config.count("max_queue_size: 7") == 4  # by default, and for each of three classes
     assert "model_warmup" not in config
+    assert "response_cache" in config
 
 
 def test_each_profile_is_offered_and_no_launch_recorded_that_another_profile_would_refuse() -> None:
@@ -142,6 +146,9 @@ def test_a_batch_without_a_profile_is_refused(batches: list[tuple[int, int, int]
 def test_a_package_without_a_portable_model_or_its_serving_is_refused(package: Path, tmp_path: Path) -> None:
     (package / "triton" / "net" / "config.pbtxt").unlink()
     with pytest.raises(PackageError, match="has 0 models in ONNX"):
+        write_engine_archive(package, record(), PLAN, tmp_path / "one.tar.gz")
+    shutil.rmtree(package / "triton")
+    with pytest.raises(PackageError, match="name a Triton target"):
         write_engine_archive(package, record(), PLAN, tmp_path / "one.tar.gz")
     (package / SERVING_FILE).unlink()
     with pytest.raises(PackageError, match="package the model again"):

@@ -123,7 +123,7 @@ def test_the_same_package_gives_the_same_bytes(package: Path, tmp_path: Path) ->
 
 
 def test_back_again_it_is_the_same_package(package: Path, tmp_path: Path) -> None:
-    add_engine(package, L4, b"a plan")
+    add_engine(package, L4, b"a plan", b"a repository")
     add_engine(package, L40S, b"another plan")
     oci.export(package, tmp_path / "layout", engines_for=[L4.folder])
     back = oci.import_layout(tmp_path / "layout", tmp_path / "store")

@@ -153,7 +153,7 @@ def test_engines_travel_by_hardware_key(registry: Registry, tmp_path: Path) -> N
     package = small_package(tmp_path / "made")
     registry.push(package)
     digest = read_manifest(package).digest
-    add_engine(package, L4, b"plan for an L4")
+    add_engine(package, L4, b"plan for an L4", b"repository for an L4")
     add_engine(package, L40S, b"plan for an L40S")
     assert set(registry.push(package).engines) == {f"{L4.folder}/fp16", f"{L40S.folder}/fp16"}
     told: list[str] = []
