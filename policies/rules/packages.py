@@ -1,16 +1,22 @@
-"""Packages: what is deployed is what was built, is signed, and answers as its reference does."""
+"""Packages and their engines: what is deployed is what was built, is signed, and answers as its reference does."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Stack
-from spillway.contracts.manifest import Manifest, PackageError, read_manifest
-from spillway.contracts.signature import signed_package
+from policies.resources import Resource, Stack
+from spillway.contracts.engines import read_record
+from spillway.contracts.manifest import ENGINES, Manifest, PackageError, read_manifest
+from spillway.contracts.signature import read_signature, signed_package
+
+_ENGINE: Final = re.compile(rf"/({ENGINES}/[^/]+/[^/]+)/[0-9a-f]+\.tar\.gz$")
+"""Key of an object that a site serves an engine from; the first part is its folder in the package."""
 
 
 class SignatureSettings(PolicySettings):
@@ -24,7 +30,7 @@ class ParitySettings(PolicySettings):
     """How near to the reference a package has to be."""
 
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """Smallest cosine to the fp32 reference over all samples; by default each variant's own bound counts."""
+    """Smallest cosine to the fp32 reference over all samples; by default the bound that each one was made with."""
 
 
 def _manifest(stack: Stack) -> Manifest | None:
@@ -36,9 +42,23 @@ def _manifest(stack: Stack) -> Manifest | None:
         return None
 
 
+def _engines(stack: Stack) -> Iterator[tuple[Resource, Path]]:
+    """The engines that the stack deploys: the object that a site fetches, and the engine's folder in the package."""
+    for stored in stack.of("aws:s3/bucketObjectv2:BucketObjectv2"):
+        key = stored.get("key")
+        found = _ENGINE.search(key) if isinstance(key, str) else None
+        if found and stack.context.package is not None:
+            yield stored, stack.context.package / found.group(1)
+
+
 def _sound(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     if stack.context.package is not None and _manifest(stack) is None:
         yield Finding(None, "the package's manifest is missing, was changed, or is of another version of Spillway")
+    for stored, folder in _engines(stack):
+        try:
+            read_record(folder)
+        except PackageError:
+            yield Finding(stored, "the record of this engine is missing or was changed")
 
 
 def _signed(stack: Stack, settings: SignatureSettings) -> Iterator[Finding]:
@@ -54,6 +74,13 @@ def _signed(stack: Stack, settings: SignatureSettings) -> Iterator[Finding]:
         yield Finding(None, f"the package {manifest.name} is not signed")
     elif settings.key_sha256 and signature.key_sha256 not in settings.key_sha256:
         yield Finding(None, f"the package {manifest.name} is signed with a key that is not among key_sha256")
+    for stored, folder in _engines(stack):
+        try:
+            own = read_signature(folder)
+        except PackageError:
+            own = None
+        if own is None or (settings.key_sha256 and own.key_sha256 not in settings.key_sha256):
+            yield Finding(stored, "this engine is not signed, or with a key that is not among key_sha256")
 
 
 def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
@@ -67,12 +94,27 @@ def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
         ranked = any(v.name == figure.variant and v.rank is not None for v in manifest.variants)
         if ranked and (not figure.passed or figure.min_cosine < bound):
             yield Finding(None, f"the variant {figure.variant} of the package {manifest.name} fails its parity bound")
+    for stored, folder in _engines(stack):
+        yield from _engine_parity(stored, folder, settings)
+
+
+def _engine_parity(stored: Resource, folder: Path, settings: ParitySettings) -> Iterator[Finding]:
+    try:
+        parity = read_record(folder).parity
+    except PackageError:
+        return
+    if parity is None:
+        yield Finding(stored, "this engine was built ahead of time and never compared with the model")
+        return
+    bound = parity.bound_min_cosine if settings.min_cosine is None else settings.min_cosine
+    if parity.min_cosine < bound:
+        yield Finding(stored, "this engine fails its parity bound")
 
 
 POLICIES = (
     Policy(
         "package-signed",
-        "The package that is deployed carries a signature of a known key, made for this very package.",
+        "The package that is deployed, and each engine of it, carries a signature of a known key, made for it.",
         "Sign it: `spillway package sign`.",
         _signed,
         SignatureSettings,
@@ -82,7 +124,7 @@ POLICIES = (
     ),
     Policy(
         "package-sound",
-        "The manifest of the package that is deployed is whole and unchanged.",
+        "The manifest of the package that is deployed, and the record of each engine of it, is whole and unchanged.",
         "Package the model again with `spillway package`.",
         _sound,
         severity="critical",
@@ -90,7 +132,7 @@ POLICIES = (
     ),
     Policy(
         "package-parity",
-        "The package was compared with its reference, and every variant in it passed.",
+        "The package was compared with its reference, and every variant in it and every engine of it passed.",
         "Package the model again; a variant that fails is left out by `spillway package`.",
         _parity,
         ParitySettings,
