@@ -30,7 +30,7 @@ from spillway.contracts.engines import verify_engines
 from spillway.contracts.manifest import PackageError
 from spillway.twin.kubernetes.podsecurity import violations
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from tests.packaging.packages import make_version
+from tests.packaging.packages import add_portable_model, make_version, reseal
 from tests.packaging.stores import new_bucket, s3_server
 from tests.support.twin_server import Driver, serve
 
@@ -263,6 +263,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (package / SOURCE).parent.mkdir(parents=True)
     (package / SOURCE).write_bytes(model.SerializeToString())
     save_samples([{"x": np.ones((2, 16), np.float32)}], package / "variants" / "samples.npz")
+    reseal(add_portable_model(package, package / SOURCE))
     with s3_server() as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -295,6 +296,8 @@ def test_the_process_starts_and_says_that_tensorrt_is_missing_here(stored: str) 
     done = start(kubernetes_job("--precision", "fp16", url=stored))
     assert done.returncode == 1
     assert "fetching variants/fp32/model.onnx" in done.stderr
+    assert "fetching triton/net/config.pbtxt" in done.stderr
+    assert "fetching triton/net/1/model.onnx" not in done.stderr, "the engine takes its place"
     assert "tensorrt cannot be loaded" in done.stderr
 
 
@@ -315,4 +318,5 @@ def test_the_process_puts_engines_back_beside_the_package(stored: str, tmp_path:
     files.get(f"{stored}/engines", str(tmp_path / "back" / "engines"), recursive=True)
     (found,) = verify_engines(tmp_path / "back")
     assert found.precision == "fp16"
+    assert found.repository_sha256, "what Triton serves it from came along, and was checked"
     assert found.profiles[0].shapes == {"x": ((1, 16), (4, 16), (8, 16))}
