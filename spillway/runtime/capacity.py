@@ -23,7 +23,10 @@ class Breakers:
         return len(await self._hosts(route))
 
     async def healthy(self, route: SiteRoute) -> int:
-        """How many of them pass Envoy's own checks."""
+        """How many of them pass Envoy's own checks. Raises :class:`aiohttp.ClientResponseError` while Envoy starts: it
+        counts every server as failed until the first check is done."""
+        async with self._session.get(f"{self._admin}/ready", timeout=TIMEOUT) as answer:
+            answer.raise_for_status()
         hosts = await self._hosts(route)
         return sum(not host.get("health_status", {}).get("failed_active_health_check") for host in hosts)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from spillway.contracts.classes import Site
+from spillway.contracts.routing import ActiveCheck, RoutingTable
 from spillway.runtime.capacity import Breakers
 from tests.gateway.rig import Rig
 
@@ -55,3 +58,36 @@ def test_only_servers_that_pass_envoys_checks_are_up(tmp_path: Path) -> None:
         rig.wait(healthy(1))
         rig.wait(rig.servers[Site.PRIVATE].stop())
         rig.wait(healthy(0))
+
+
+def patient(table: RoutingTable) -> RoutingTable:
+    """Checks of the private site may take long."""
+    check = ActiveCheck(interval_s=0.2, timeout_s=10)
+    sites = tuple(one.model_copy(update={"health": check} if one.site is Site.PRIVATE else {}) for one in table.sites)
+    return table.model_copy(update={"sites": sites})
+
+
+@pytest.mark.heavy
+def test_an_envoy_that_has_checked_nothing_yet_does_not_say_that_nothing_is_up(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, patient)
+    server, refused = rig.servers[Site.PRIVATE], 0
+
+    async def first_number() -> int:
+        nonlocal refused
+        async with aiohttp.ClientSession() as session, asyncio.timeout(15):
+            while True:
+                try:
+                    return await Breakers(rig.table, session).healthy(rig.table.site(Site.PRIVATE))
+                except aiohttp.ClientResponseError:
+                    refused += 1
+                except aiohttp.ClientConnectionError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    server.hang = True
+    threading.Timer(1.5, lambda: setattr(server, "hang", False)).start()
+    with ThreadPoolExecutor(1) as pool:
+        number = pool.submit(lambda: asyncio.run(first_number()))
+        with rig:
+            assert number.result(20) == 1
+    assert refused
