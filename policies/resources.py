@@ -47,11 +47,13 @@ class Resource:
 class Context:
     """What a stack's configuration says besides its resources.
 
-    ``package``: folder of the package that is deployed. ``prices``: the stack's own, ``cloud/type/region`` → $/h.
-    ``secrets``: values of the stack's secrets, where they can be read.
+    ``package``: folder of the package that is deployed; ``engines``: those of it that sites serve, ``<hardware
+    key>/<precision>``. ``prices``: the stack's own, ``cloud/type/region`` → $/h. ``secrets``: values of the stack's
+    secrets, where they can be read.
     """
 
     package: Path | None = None
+    engines: tuple[str, ...] = ()
     prices: Mapping[str, float] = field(default_factory=dict)
     secrets: frozenset[str] = field(default_factory=frozenset, repr=False)
 

@@ -11,7 +11,7 @@ from pydantic import Field, create_model
 
 from policies.catalogue import ALL
 from policies.policy import Policy, PolicySettings
-from policies.resources import Context
+from policies.resources import Context, at
 from spillway.contracts.settings import Settings
 
 PoliciesSettings = create_model(
@@ -34,11 +34,14 @@ def read_config(config: Mapping[str, str], root: Path) -> tuple[Settings, Contex
 
     ``root``: the project's folder. Raises ``pydantic.ValidationError`` where ``policies:`` is wrong.
     """
-    given = {key: _structure(config.get(f"{NAMESPACE}:{key}")) for key in ("policies", "package", "cost_guard")}
+    keys = ("policies", "package", "cost_guard", "model_server", "burst")
+    given = {key: _structure(config.get(f"{NAMESPACE}:{key}")) for key in keys}
     path = given["package"].get("path")
     prices = given["cost_guard"].get("prices") or {}
     package = root / path if isinstance(path, str) else None
-    return PoliciesSettings.model_validate(given["policies"]), Context(package, dict(prices))
+    named = (given["model_server"].get("engine"), at(given["burst"], "sagemaker.engine"))
+    engines = tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
+    return PoliciesSettings.model_validate(given["policies"]), Context(package, engines, dict(prices))
 
 
 def _structure(text: str | None) -> dict[str, Any]:

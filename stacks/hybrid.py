@@ -611,6 +611,7 @@ def _inside_cluster(
             priority_class=platform.priority_classes[settings.model_server.request_class],
             role_arn=federation.server_role_arn,
             redis_host=shelves.redis_host,
+            engine_host_code=Site.PRIVATE in package.engines and package.engines[Site.PRIVATE].version_compatible,
             depends_on=(*ready, *store.objects),
         ),
     )

@@ -63,7 +63,8 @@ class ModelServerArgs:
     Of a package for vLLM they are the folder's address, ending in ``/``, and the digest of the ``SHA256SUMS`` in it.
 
     ``kind`` and ``entry_model`` come from the package's manifest. ``role_arn``: the AWS role that may read packages,
-    for which the pods' tokens are exchanged. ``depends_on``: the platform and the uploaded package.
+    for which the pods' tokens are exchanged. ``engine_host_code``: an engine is served that brings its own runtime.
+    ``depends_on``: the platform and the uploaded package.
     """
 
     settings: ModelServerSettings
@@ -77,6 +78,7 @@ class ModelServerArgs:
     priority_class: pulumi.Input[str]
     role_arn: pulumi.Input[str]
     redis_host: str | None = None
+    engine_host_code: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -175,7 +177,11 @@ class ModelServer(Component):
         settings, args = self.args.settings, self.args
         is_vllm = args.kind == "vllm"
         image = settings.vllm_image if is_vllm else settings.triton_image
-        command = vllm.command(args.entry_model) if is_vllm else triton.command(settings, args.redis_host)
+        command = (
+            vllm.command(args.entry_model)
+            if is_vllm
+            else triton.command(settings, args.redis_host, host_code=args.engine_host_code)
+        )
         ready = vllm.READINESS_PATH if is_vllm else triton.readiness_path(args.entry_model)
         alive = vllm.READINESS_PATH if is_vllm else "/v2/health/live"
         devices = {gpu: str(settings.gpus)} if settings.gpus else {}

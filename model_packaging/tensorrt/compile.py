@@ -76,7 +76,7 @@ def compile_package(
     key = (
         libraries.ahead_of_time(library, compute_capability) if compute_capability else libraries.this_machine(library)
     )
-    read_manifest(package)
+    digest = read_manifest(package).digest
     source = package / SOURCE
     if not source.is_file():
         raise PackageError(f"{package}: has no {SOURCE}, which engines are made from: package it again.")
@@ -89,13 +89,14 @@ def compile_package(
     replaced_model(package)
     for one in settings:
         check_batches(one)
-    return [_compile_one(library, key, package, feeds, one, progress) for one in settings]
+    return [_compile_one(library, key, package, digest, feeds, one, progress) for one in settings]
 
 
 def _compile_one(
     library: libraries.Library,
     key: HardwareKey,
     package: Path,
+    digest: str,
     feeds: Sequence[Feed],
     settings: EngineSettings,
     progress: Progress,
@@ -106,7 +107,7 @@ def _compile_one(
     with tempfile.TemporaryDirectory(prefix="spillway-engine-") as scratch:
         archive = Path(scratch, REPOSITORY_NAME)
         write_engine_archive(package, record, plan, archive)
-        whole = record.model_copy(update={"repository_sha256": sha256_of_file(archive)})
+        whole = record.model_copy(update={"package_digest": digest, "repository_sha256": sha256_of_file(archive)})
         store_engine(package, whole, plan, archive)
     progress(f"{settings.precision}: stored as {ENGINES}/{key.folder}/{settings.precision}")
     return whole
@@ -192,7 +193,7 @@ def _checked(
 
     from model_packaging.tensorrt.runtime import Engine
 
-    engine = Engine(library, plan)
+    engine = Engine(library, plan, version_compatible=settings.version_compatible)
     name, answers = expected or (_CPU_REFERENCE, onnx_answers(source, feeds))
     parity = check.parity(engine, feeds, answers, name, settings.min_cosine)
     timed = []

@@ -48,13 +48,18 @@ class _State:
 class Engine:
     """One deserialized plan and an execution context for each optimisation profile. Not safe for threads."""
 
-    def __init__(self, library: Library, plan: bytes) -> None:
-        """Raises :class:`PackageError` with the library's words when this machine cannot run the plan."""
+    def __init__(self, library: Library, plan: bytes, *, version_compatible: bool = False) -> None:
+        """``version_compatible``: the plan was built so; it brings a runtime of its own, which is code of the host.
+
+        Raises :class:`PackageError` with the library's words when this machine cannot run the plan.
+        """
         import torch
 
         messages = Messages(library.trt)
         self._trt = library.trt
         self._runtime = library.trt.Runtime(messages.logger)
+        if version_compatible:
+            self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         self._messages = messages
         if self._engine is None:
@@ -187,5 +192,5 @@ def load_engine(package: Path, precision: str | None = None, compiler: Compiler 
     Raises :class:`PackageError` where there is none, no GPU or no TensorRT, or where the plan was changed.
     """
     library = libraries.load(compiler)
-    folder, _ = find_engine(package, libraries.this_machine(library), precision)
-    return Engine(library, (folder / PLAN_NAME).read_bytes())
+    folder, record = find_engine(package, libraries.this_machine(library), precision)
+    return Engine(library, (folder / PLAN_NAME).read_bytes(), version_compatible=record.version_compatible)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack
-from spillway.contracts.engines import read_record
+from policies.resources import Stack
+from spillway.contracts.engines import read_record, verify_engine
 from spillway.contracts.manifest import ENGINES, Manifest, PackageError, read_manifest
-from spillway.contracts.signature import read_signature, signed_package
-
-_ENGINE: Final = re.compile(rf"/({ENGINES}/[^/]+/[^/]+)/[0-9a-f]+\.tar\.gz$")
-"""Key of an object that a site serves an engine from; the first part is its folder in the package."""
+from spillway.contracts.signature import signed_engine, signed_package
 
 
 class SignatureSettings(PolicySettings):
     """Whose signature counts."""
 
     key_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
-    """sha256 of the public keys (PEM) that may sign; empty: any key. The deployment's own check is cryptographic."""
+    """sha256 of the public keys (PEM) that may sign; empty: any key. What the signature says is compared; the
+    cryptographic check is `spillway package verify`."""
 
 
 class ParitySettings(PolicySettings):
@@ -42,23 +39,21 @@ def _manifest(stack: Stack) -> Manifest | None:
         return None
 
 
-def _engines(stack: Stack) -> Iterator[tuple[Resource, Path]]:
-    """The engines that the stack deploys: the object that a site fetches, and the engine's folder in the package."""
-    for stored in stack.of("aws:s3/bucketObjectv2:BucketObjectv2"):
-        key = stored.get("key")
-        found = _ENGINE.search(key) if isinstance(key, str) else None
-        if found and stack.context.package is not None:
-            yield stored, stack.context.package / found.group(1)
+def _engines(stack: Stack) -> Iterator[tuple[str, Path]]:
+    """The engines that sites serve: name and folder."""
+    if stack.context.package is not None:
+        for name in stack.context.engines:
+            yield name, stack.context.package / ENGINES / name
 
 
 def _sound(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     if stack.context.package is not None and _manifest(stack) is None:
         yield Finding(None, "the package's manifest is missing, was changed, or is of another version of Spillway")
-    for stored, folder in _engines(stack):
+    for name, folder in _engines(stack):
         try:
-            read_record(folder)
+            verify_engine(folder)
         except PackageError:
-            yield Finding(stored, "the record of this engine is missing or was changed")
+            yield Finding(None, f"the engine {name} is missing, was changed, or was compiled from another package")
 
 
 def _signed(stack: Stack, settings: SignatureSettings) -> Iterator[Finding]:
@@ -74,13 +69,15 @@ def _signed(stack: Stack, settings: SignatureSettings) -> Iterator[Finding]:
         yield Finding(None, f"the package {manifest.name} is not signed")
     elif settings.key_sha256 and signature.key_sha256 not in settings.key_sha256:
         yield Finding(None, f"the package {manifest.name} is signed with a key that is not among key_sha256")
-    for stored, folder in _engines(stack):
+    for name, folder in _engines(stack):
         try:
-            own = read_signature(folder)
+            own = signed_engine(folder)
         except PackageError:
             own = None
-        if own is None or (settings.key_sha256 and own.key_sha256 not in settings.key_sha256):
-            yield Finding(stored, "this engine is not signed, or with a key that is not among key_sha256")
+        if own is None:
+            yield Finding(None, f"the engine {name} is not signed, or its signature was made for another one")
+        elif settings.key_sha256 and own.key_sha256 not in settings.key_sha256:
+            yield Finding(None, f"the engine {name} is signed with a key that is not among key_sha256")
 
 
 def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
@@ -94,21 +91,21 @@ def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
         ranked = any(v.name == figure.variant and v.rank is not None for v in manifest.variants)
         if ranked and (not figure.passed or figure.min_cosine < bound):
             yield Finding(None, f"the variant {figure.variant} of the package {manifest.name} fails its parity bound")
-    for stored, folder in _engines(stack):
-        yield from _engine_parity(stored, folder, settings)
+    for name, folder in _engines(stack):
+        yield from _engine_parity(name, folder, settings)
 
 
-def _engine_parity(stored: Resource, folder: Path, settings: ParitySettings) -> Iterator[Finding]:
+def _engine_parity(name: str, folder: Path, settings: ParitySettings) -> Iterator[Finding]:
     try:
         parity = read_record(folder).parity
     except PackageError:
         return
     if parity is None:
-        yield Finding(stored, "this engine was built ahead of time and never compared with the model")
+        yield Finding(None, f"the engine {name} was built ahead of time and never compared with the model")
         return
     bound = parity.bound_min_cosine if settings.min_cosine is None else settings.min_cosine
     if parity.min_cosine < bound:
-        yield Finding(stored, "this engine fails its parity bound")
+        yield Finding(None, f"the engine {name} fails its parity bound")
 
 
 POLICIES = (
@@ -124,7 +121,7 @@ POLICIES = (
     ),
     Policy(
         "package-sound",
-        "The manifest of the package that is deployed, and the record of each engine of it, is whole and unchanged.",
+        "The package that is deployed has a whole and unchanged manifest, and each engine of it was compiled from it.",
         "Package the model again with `spillway package`.",
         _sound,
         severity="critical",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ def policies_of(stack: Stack, more_secrets: Mapping[str, str]) -> StackPolicies:
     own = f"{SECRETS_NAMESPACE}:"
     held = [v for key, v in stack.config.values.items() if key in stack.config.secret_keys or key.startswith(own)]
     secrets = frozenset(text for secret in (*held, *more_secrets.values()) for text in _texts_of(secret))
-    return StackPolicies(settings, Context(context.package, context.prices, secrets))
+    return StackPolicies(settings, replace(context, secrets=secrets))
 
 
 def _texts_of(secret: str) -> list[str]:

@@ -34,6 +34,7 @@ Place = Literal["kubernetes", "sagemaker"]
 ENTRY: Final = ("python", "-m", "model_packaging.tensorrt.compile")
 _GPU: Final = GPU_TAINT_KEYS["nvidia"]
 _LOCAL_SCHEMES: Final = ("", "file", "local", "memory")
+_AZURE_SCHEMES: Final = ("abfs", "abfss", "az")
 _KEPT_S: Final = 24 * 3600
 """How long a finished Job and its log stay, seconds."""
 _LONGEST_NAME: Final = 63
@@ -263,16 +264,21 @@ def _must_be(pattern: str | re.Pattern[str], option: str, value: str, what: str)
 
 
 def _check_url(package_url: str) -> None:
-    parts = urlsplit(package_url)
-    if parts.scheme in _LOCAL_SCHEMES:
+    try:
+        parts = urlsplit(package_url)
+    except ValueError as error:
+        raise click.UsageError(f"{package_url}: is no URL: {error}.") from None
+    if parts.scheme in _LOCAL_SCHEMES or not parts.netloc:
         raise click.UsageError(
             f"{package_url}: a job cannot see this machine's folders. Push the package to a store first, as a folder "
             f"(`aws s3 cp --recursive {package_url or 'PACKAGE'} s3://BUCKET/NAME/VERSION`), and give that URL."
         )
-    if parts.password:
+    # Azure's addresses name the container where others name a user.
+    user = parts.username if parts.scheme not in _AZURE_SCHEMES else None
+    if parts.password or user or parts.query:
         raise click.UsageError(
-            f"{parts.scheme}://…@{parts.hostname}: a job holds no secret. Leave it out of the URL: the service account "
-            "or the role gives the job its credentials."
+            f"{parts.scheme}://{parts.hostname}…: a job holds no secret. Leave user, password and query out of the URL "
+            "(a shared access signature is a query): the service account or the role gives the job its credentials."
         )
 
 

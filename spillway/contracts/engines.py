@@ -21,7 +21,14 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 
-from spillway.contracts.manifest import ENGINES, PackageError, sha256_of_file
+from spillway.contracts.manifest import (
+    ENGINES,
+    MANIFEST_NAME,
+    VERSION_LENGTH,
+    PackageError,
+    read_manifest,
+    sha256_of_file,
+)
 from spillway.contracts.settings import Settings
 
 PLAN_NAME: Final = "model.plan"
@@ -112,6 +119,8 @@ class EngineRecord(Settings):
     size_bytes: int = Field(ge=1)
     repository_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Of the archive that Triton serves; empty where an ONNX file without a package was compiled."""
+    package_digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Of the package that it was compiled from, beside which alone it may stand; empty where there was none."""
     source_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the ONNX file that was compiled."""
     calibration_sha256: str = ""
@@ -166,17 +175,28 @@ def read_record(folder: Path) -> EngineRecord:
         return EngineRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PackageError(f"{path}: no such file: the engine is incomplete. Compile it again.") from None
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PackageError(f"{path}: {where}: {first['msg']}. Compile the engine again.") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path}: cannot be read: {error}. Compile the engine again.") from error
 
 
 def verify_engine(folder: Path) -> EngineRecord:
-    """The record of an engine whose plan is the one that was stored. Raises :class:`PackageError` otherwise."""
+    """The record of an engine whose files are those that were stored, and which was compiled from the package that it
+    stands beside. Raises :class:`PackageError` otherwise."""
     record = read_record(folder)
     _check_files(folder, record)
     if folder.parent.name != record.key.folder or folder.name != record.precision:
         raise PackageError(
             f"{folder}: holds an engine of {record.key.folder}/{record.precision}: it was moved or its record changed."
+        )
+    package = folder.parents[2]
+    if (package / MANIFEST_NAME).is_file() and record.package_digest != read_manifest(package).digest:
+        raise PackageError(
+            f"{folder}: was compiled from another package ({record.package_digest[:VERSION_LENGTH] or 'none'}), whose "
+            "weights it has. Compile it again from this one."
         )
     return record
 

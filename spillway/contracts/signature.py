@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, REPOSITORY_NAME, read_record
 from spillway.contracts.manifest import MANIFEST_NAME, SIGNATURE_NAME, PackageError, read_manifest, sha256_of_file
 from spillway.contracts.settings import Settings
 
@@ -70,6 +71,24 @@ def signed_package(package_dir: Path | str) -> Signature | None:
             f"{root / SIGNATURE_NAME}: was made for another package: {differing[0]} differs"
             f"{f' (and {len(differing) - 1} more)' if len(differing) > 1 else ''}. Sign this one."
         )
+    return signature
+
+
+def signed_engine(folder: Path | str) -> Signature | None:
+    """As :func:`read_signature`, and the statement is about this engine: its record and the files that it describes.
+
+    The files themselves are not read; ``verify_engine`` compares them with the record.
+    """
+    root = Path(folder)
+    signature = read_signature(root)
+    if signature is None:
+        return None
+    record = read_record(root)
+    wanted = {RECORD_NAME: sha256_of_file(root / RECORD_NAME), PLAN_NAME: record.sha256}
+    if record.repository_sha256:
+        wanted[REPOSITORY_NAME] = record.repository_sha256
+    if signature.files != wanted:
+        raise PackageError(f"{root / SIGNATURE_NAME}: was made for another engine. Sign this one.")
     return signature
 
 

@@ -51,9 +51,8 @@ class Container:
 
     ``opset`` and ``ir``: the highest that its ONNX Runtime takes. ``cuda`` / ``driver``: what it was built on and the
     NVIDIA driver branch that goes with it, empty where it has no GPU part. ``source``: the documents of the row.
-    ``tensorrt``: its release, empty where there is none, or where no document that could be read names it. Nothing is
-    decided by it, as an engine is keyed by the library that loads it; the image says it best
-    (``ls /usr/lib/x86_64-linux-gnu/libnvinfer.so.*``).
+    ``tensorrt``: its release, empty where there is none, or where no document that could be read names it; an engine of
+    another one is not deployed. The image says it best (``ls /usr/lib/x86_64-linux-gnu/libnvinfer.so.*``).
     """
 
     kind: ContainerKind

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,31 @@ def test_every_command_speaks_json() -> None:
     for name, command in docs.commands_below(cli):
         if not isinstance(command, click.Group):
             assert {"as_json", "debug"} <= {parameter.name for parameter in command.params}, name
+
+
+def commands_in(page: Path) -> list[str]:
+    """The command lines of a page's code blocks, up to a pipe; continued lines are joined."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line.split(" | ")[0] for line in lines if re.match(r"spillway [a-z]", line)]
+
+
+PAGES = [page for page in (PAGE.parents[2] / "README.md", *PAGE.parents[1].rglob("*.md")) if commands_in(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_the_documentation_exist(page: Path) -> None:
+    for line in commands_in(page):
+        words = shlex.split(line, comments=True)[1:]
+        command, context = cli, click.Context(cli, info_name="spillway")
+        while isinstance(command, click.Group):
+            command = command.get_command(context, words[0]) or command.commands["build"]
+            words = words[1:] if words[0] == command.name else words
+            context = click.Context(command, parent=context, info_name=command.name)
+        try:
+            command.make_parser(context).parse_args(words)
+        except click.UsageError as error:
+            pytest.fail(f"{line}: {error.message}")
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,10 @@ def add_portable_model(package: Path, onnx_file: Path, serving: ServingConfig | 
 
 def add_engine(package: Path, key: HardwareKey, plan: bytes, repository: bytes = b"") -> Path:
     """An engine beside the package; ``repository``: the archive that Triton serves, where there is one."""
+    has_manifest = (package / MANIFEST_NAME).is_file()
     record = EngineRecord(
         key=key,
+        package_digest=read_manifest(package).digest if has_manifest else "",
         precision="fp16",
         sha256=hashlib.sha256(plan).hexdigest(),
         size_bytes=len(plan),

@@ -26,7 +26,7 @@ from spillway.contracts.engines import (
     store_engine,
     verify_engine,
 )
-from spillway.contracts.manifest import SERVING_FILE, PackageError
+from spillway.contracts.manifest import SERVING_FILE, PackageError, read_manifest
 from tests.packaging.packages import L4, add_portable_model, make_version, reseal
 from tests.packaging.test_triton import TOOLS, TritonPorts, triton_command
 
@@ -159,7 +159,9 @@ def test_a_package_without_a_portable_model_or_its_serving_is_refused(package: P
 def test_a_changed_or_missing_archive_is_noticed(package: Path, tmp_path: Path) -> None:
     archive = tmp_path / "one.tar.gz"
     write_engine_archive(package, record(), PLAN, archive)
-    whole = record().model_copy(update={"repository_sha256": hashlib.sha256(archive.read_bytes()).hexdigest()})
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    own = {"repository_sha256": sha256, "package_digest": read_manifest(package).digest}
+    whole = record().model_copy(update=own)
     with pytest.raises(PackageError, match="no such file"):
         store_engine(package, whole, PLAN)
     folder = store_engine(package, whole, PLAN, archive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Planned
         result = engine(project(folder / "project", config), stand_ins).preview()
         settings, context = read_config(flat(config), folder)
         secrets = frozenset(value for key, value in config.items() if key.startswith("spillway-secrets:"))
-        return Planned(records(result.resources), settings, Context(context.package, context.prices, secrets))
+        return Planned(records(result.resources), settings, replace(context, secrets=secrets))
 
     return plan
 

@@ -62,11 +62,14 @@ def test_settings_come_from_the_stacks_config() -> None:
         "spillway:policies": json.dumps({"dns_ttl": {"max_ttl_s": 5}}),
         "spillway:package": json.dumps({"path": "packages/a"}),
         "spillway:cost_guard": json.dumps({"prices": {"ec2/g5.xlarge/eu-west-1": 2.0}}),
+        "spillway:model_server": json.dumps({"engine": "l4/fp16"}),
+        "spillway:burst": json.dumps({"sagemaker": {"engine": "a10g/fp16"}}),
     }
     settings, context = read_config(config, Path("/project"))
     record = resource("aws:route53/record:Record", ttl=10)
     assert [v.policy.name for v in judge([record], settings, context).violations if v.policy.name == "dns-ttl"]
     assert context.package == Path("/project/packages/a")
+    assert context.engines == ("l4/fp16", "a10g/fp16")
     assert context.prices == {"ec2/g5.xlarge/eu-west-1": 2.0}
     with pytest.raises(ValidationError, match="max_tl_s"):
         read_config({"spillway:policies": '{"dns_ttl": {"max_tl_s": 5}}'}, Path())

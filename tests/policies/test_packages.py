@@ -7,11 +7,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from policies.resources import Context, Resource
-from spillway.contracts.engines import RECORD_NAME, EngineParity, HardwareKey, read_record
+from policies.resources import Context
+from spillway.contracts.engines import RECORD_NAME, REPOSITORY_NAME, EngineParity, read_record
 from spillway.contracts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tests.packaging.packages import L4, add_engine
-from tests.policies.support import Case, check_case, found, resource
+from tests.policies.support import Case, check_case, found
 from tests.support.packages import small_package
 
 
@@ -50,10 +50,9 @@ def test_a_package_was_compared_and_passed(package: Path, tmp_path: Path) -> Non
     check_case("package-parity", case(package, failed))
 
 
-def deployed(folder: Path, key: HardwareKey = L4) -> list[Resource]:
-    address = f"packages/echo/1/engines/{key.folder}/fp16/0123456789abcdef.tar.gz"
-    others = ("packages/echo/1/sagemaker/model.tar.gz", "packages/echo/1/manifest.json")
-    return [resource("aws:s3/bucketObjectv2:BucketObjectv2", key=item) for item in (address, *others)]
+def served(package: Path) -> Context:
+    """Of a stack whose file names the engine."""
+    return Context(package=package, engines=(f"{L4.folder}/fp16",))
 
 
 def with_parity(folder: Path, min_cosine: float) -> None:
@@ -72,23 +71,36 @@ def with_parity(folder: Path, min_cosine: float) -> None:
 
 def test_an_engine_that_is_deployed_was_compared_and_passed(package: Path) -> None:
     engine = add_engine(package, L4, b"plan", b"archive")
-    context, stack = Context(package=package), deployed(package)
+    context = served(package)
     # Built ahead of time: nobody has run it.
-    assert found("package-parity", stack, context=context).violations
+    assert found("package-parity", [], context=context).violations
     with_parity(engine, 0.98)
-    assert found("package-parity", stack, context=context).violations
+    assert found("package-parity", [], context=context).violations
     with_parity(engine, 0.995)
-    assert found("package-parity", stack, context=context).violations == ()
-    assert found("package-parity", stack, {"min_cosine": 0.999}, context).violations
-    assert found("package-parity", [], context=context).violations == (), "one that is not deployed is not judged"
+    assert found("package-parity", [], context=context).violations == ()
+    assert found("package-parity", [], {"min_cosine": 0.999}, context).violations
+    with_parity(engine, 0.98)
+    unnamed = Context(package=package)
+    assert found("package-parity", [], context=unnamed).violations == (), "one that is not deployed is not judged"
 
 
-def test_the_record_of_an_engine_that_is_deployed_is_there(package: Path) -> None:
+def test_an_engine_that_is_deployed_is_whole(package: Path) -> None:
     engine = add_engine(package, L4, b"plan", b"archive")
-    context, stack = Context(package=package), deployed(package)
-    assert found("package-sound", stack, context=context).violations == ()
+    context = served(package)
+    assert found("package-sound", [], context=context).violations == ()
+    (engine / REPOSITORY_NAME).write_bytes(b"another archive")
+    assert found("package-sound", [], context=context).violations
+    add_engine(package, L4, b"plan", b"archive")
+    assert found("package-sound", [], context=context).violations == ()
     (engine / RECORD_NAME).write_text("{}")
-    assert found("package-sound", stack, context=context).violations
+    assert found("package-sound", [], context=context).violations
+
+
+def test_an_engine_that_is_deployed_was_compiled_from_the_package(package: Path) -> None:
+    engine = add_engine(package, L4, b"plan", b"archive")
+    record = read_record(engine).model_copy(update={"package_digest": "1" * 64})
+    (engine / RECORD_NAME).write_text(record.to_json())
+    assert found("package-sound", [], context=served(package)).violations
 
 
 def test_an_engine_that_is_deployed_is_signed(package: Path, tmp_path: Path) -> None:
@@ -98,13 +110,15 @@ def test_an_engine_that_is_deployed_is_signed(package: Path, tmp_path: Path) -> 
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    context, stack = Context(package=package), deployed(package)
+    context = served(package)
     signing.sign(package, private, None)
-    add_engine(package, L4, b"plan", b"archive")
-    assert found("package-signed", stack, context=context).violations, "it came after the signature"
+    engine = add_engine(package, L4, b"plan", b"archive")
+    assert found("package-signed", [], context=context).violations, "it came after the signature"
     fingerprint = signing.sign(package, private, None)
-    assert found("package-signed", stack, context=context).violations == ()
-    assert found("package-signed", stack, {"key_sha256": [fingerprint]}, context).violations == ()
+    assert found("package-signed", [], context=context).violations == ()
+    assert found("package-signed", [], {"key_sha256": [fingerprint]}, context).violations == ()
+    with_parity(engine, 0.5)
+    assert found("package-signed", [], context=context).violations, "its record was changed after the signature"
 
 
 def test_a_stack_may_ask_for_more(package: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spillway.contracts.engines import PLAN_NAME, Compiler, HardwareKey
+from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, HardwareKey, read_record
 from spillway.contracts.targets import Layout
 from spillway.engine.api import EngineError
 from spillway.twin.standin import Properties
@@ -40,12 +40,16 @@ def append(path: str) -> Callable[[Path], object]:
     return lambda package: (package / path).write_text((package / path).read_text() + "\n# changed")
 
 
-def with_engine(key: HardwareKey, plan: bytes = b"plan", repository: bytes = b"archive") -> Callable[[Path], object]:
-    """An engine beside the package; another ``plan`` stands there than was stored."""
+def with_engine(
+    key: HardwareKey, plan: bytes = b"plan", repository: bytes = b"archive", of: str = "", **changes: object
+) -> Callable[[Path], object]:
+    """An engine beside the package; another ``plan`` stands there than was stored. ``of``: another package's digest."""
 
     def add(package: Path) -> None:
         folder = add_engine(package, key, b"plan", repository)
         (folder / PLAN_NAME).write_bytes(plan)
+        changed = {**changes, "package_digest": of} if of else changes
+        (folder / RECORD_NAME).write_text(read_record(folder).model_copy(update=changed).to_json())
 
     return add
 
@@ -53,6 +57,7 @@ def with_engine(key: HardwareKey, plan: bytes = b"plan", repository: bytes = b"a
 OF_THE_IMAGE = L4.model_copy(update={"version": "10.5.0.18"})
 OF_RTX = L4.model_copy(update={"compiler": Compiler.TENSORRT_RTX})
 ENGINE, NEWER, RTX = (f"{key.folder}/fp16" for key in (OF_THE_IMAGE, L4, OF_RTX))
+ON_L4 = {f"{S}burst.sagemaker.{part}instance_type": "ml.g6.xlarge" for part in ("", "asynchronous.")}
 
 AKS = {"kind": "aks", "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}}
 EKS = {"kind": "eks", "gpu_pool": {"instance_type": "g5.xlarge"}}
@@ -150,6 +155,10 @@ BAD = [
     Bad("an engine of TensorRT-RTX", {f"{S}model_server.engine": RTX}, "model_server.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
     Bad("an engine for no GPU", {f"{S}model_server.engine": ENGINE, f"{S}model_server.gpus": 0}, "model_server.engine", ENGINE, "model_server.gpus is 0", with_engine(OF_THE_IMAGE)),
     Bad("an engine for another GPU", {f"{S}burst.sagemaker.engine": ENGINE, f"{S}burst.sagemaker.instance_type": "ml.g5.xlarge"}, "burst.sagemaker.engine", ENGINE, "is ml.g5.xlarge, which has A10G", with_engine(OF_THE_IMAGE)),
+    Bad("an engine for another accelerator", {f"{S}model_server.engine": ENGINE, f"{S}private_cluster.accelerator": "amd"}, "model_server.engine", ENGINE, "private_cluster.accelerator is amd", with_engine(OF_THE_IMAGE)),
+    Bad("an engine of another package", {f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "compiled from another package (1111111111111111)", with_engine(OF_THE_IMAGE, of="1" * 64)),
+    Bad("an engine that SageMaker's default container lacks the library for", {f"{S}burst.sagemaker.engine": RTX, **ON_L4}, "burst.sagemaker.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
+    Bad("an engine whose runtime SageMaker does not allow", {f"{S}burst.sagemaker.engine": ENGINE, **ON_L4}, "burst.sagemaker.engine", ENGINE, "version_compatible: false", with_engine(OF_THE_IMAGE, version_compatible=True)),
     Bad("an engine for vLLM", {f"{S}package.path": "vllm", f"{S}burst.azure_ml": REMOVE, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "remove the key"),
     Bad("a package that Azure ML does not serve", {f"{S}package.path": "vllm"}, "burst.azure_ml", "kind vllm", "remove burst.azure_ml"),
 ]  # fmt: skip

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from spillway.contracts.classes import Site
-from spillway.contracts.engines import REPOSITORY_NAME, read_record
+from spillway.contracts.engines import RECORD_NAME, REPOSITORY_NAME, HardwareKey, read_record
+from spillway.contracts.gpus import COMPUTE_CAPABILITIES
 from spillway.contracts.manifest import TRITON_ARCHIVE, read_manifest
+from spillway.contracts.prices import catalogue
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from stacks.engines import library_loads
+from stacks.engines import library_loads, runs_on
 from tests.packaging.packages import L4, add_engine, reseal
 from tests.program.site import Found, plain
 from tests.stacks.files import changed, engine, example, project, secrets_for
@@ -86,6 +88,8 @@ def test_each_site_fetches_the_engine_that_it_is_given(tmp_path: Path) -> None:
         tmp_path / "project",
         package,
         model_server__engine=f"{private.folder}/fp16",
+        # An image of one's own, whatever TensorRT is in it.
+        model_server__triton_image="registry.example/tritonserver:24.05-trt10.5",
         burst__sagemaker__engine=f"{burst.folder}/fp16",
         burst__sagemaker__instance_type="ml.g5.xlarge",
         burst__sagemaker__container_version="25.09",
@@ -102,6 +106,59 @@ def test_each_site_fetches_the_engine_that_it_is_given(tmp_path: Path) -> None:
     # Compiled again, it is another object: none ever changes.
     assert sums["NVIDIA L4"][:16] in address
     assert len(stored) == 3, "two engines and the manifest"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("compatible", [False, True])
+def test_triton_lets_an_engine_bring_its_own_runtime_where_it_does(tmp_path: Path, compatible: bool) -> None:
+    package = small_package(tmp_path / "package")
+    folder = add_engine(package, L4.model_copy(update={"version": "10.5.0.18"}), b"plan", b"archive")
+    record = read_record(folder).model_copy(update={"version_compatible": compatible})
+    (folder / RECORD_NAME).write_text(record.to_json())
+    found = planned(tmp_path / "project", package, model_server__engine=f"{record.key.folder}/fp16")
+    (server,) = (
+        plain(resource.inputs)["spec"]["template"]["spec"]["containers"][0]
+        for resource in found.of("kubernetes:apps/v1:Deployment")
+        if resource.name.endswith("model-server-deployment")
+    )
+    assert ("--backend-config=tensorrt,version-compatible=true" in server["command"]) == compatible
+
+
+A100 = L4.model_copy(update={"gpu_name": "NVIDIA A100-SXM4-40GB", "compute_capability": "8.0"})
+A10G = L4.model_copy(update={"gpu_name": "NVIDIA A10G", "compute_capability": "8.6"})
+
+
+@pytest.mark.parametrize(
+    ("gpu", "key", "compatibility", "runs"),
+    [
+        ("L4", L4, "none", True),
+        ("L40S", L4, "none", False),
+        ("A10", A10G, "none", False),
+        ("A100-40GB", A100, "none", True),
+        ("A100-80GB", A100, "none", False),
+        (
+            "H100",
+            L4.model_copy(update={"gpu_name": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0"}),
+            "none",
+            True,
+        ),
+        ("MI300X", L4, "none", False),
+        ("L40S", L4, "same-compute-capability", True),
+        ("A10G", L4, "same-compute-capability", False),
+        ("H200", L4, "ampere-plus", True),
+        ("T4", L4, "ampere-plus", False),
+        ("L40S", L4.model_copy(update={"gpu_name": "any"}), "none", True),
+        ("A10G", L4.model_copy(update={"gpu_name": "any"}), "none", False),
+    ],
+)
+def test_which_gpu_runs_an_engine(tmp_path: Path, gpu: str, key: HardwareKey, compatibility: str, runs: bool) -> None:
+    record = read_record(add_engine(tmp_path, key, b"plan"))
+    assert runs_on(gpu, record.model_copy(update={"hardware_compatibility": compatibility})) == runs
+
+
+def test_every_gpu_of_the_price_table_is_known() -> None:
+    rented = {price.gpu.partition("-")[0] for price in catalogue()}
+    assert rented - {"MI300X"} == set(COMPUTE_CAPABILITIES)
 
 
 @pytest.mark.parametrize(

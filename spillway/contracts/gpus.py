@@ -1,0 +1,20 @@
+"""What the GPUs that clouds rent out can run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AMPERE: Final = 8.0
+"""Compute capability of the first Ampere GPU."""
+
+COMPUTE_CAPABILITIES: Final[dict[str, str]] = {
+    "T4": "7.5",
+    "A100": "8.0",
+    "A10": "8.6",
+    "A10G": "8.6",
+    "L4": "8.9",
+    "L40S": "8.9",
+    "H100": "9.0",
+    "H200": "9.0",
+}
+"""By GPU, as the price table names it before the size of its memory. Source: developer.nvidia.com/cuda-gpus."""
