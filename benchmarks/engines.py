@@ -247,8 +247,9 @@ def build(case: Case, folder: Path, precisions: Sequence[str], level: int) -> No
 
 def time_all(case: Case, folder: Path, name: str) -> list[dict[str, Any]]:
     """One row a batch size. Engines come from the folder by hardware key, not from the process that built them."""
+    from model_packaging.cosine import row_cosines
     from model_packaging.tensorrt import libraries
-    from model_packaging.tensorrt.check import row_cosines, timed_ms
+    from model_packaging.tensorrt.check import timed_ms
     from model_packaging.tensorrt.runtime import load_engine
     from spillway.contracts.engines import Compiler, engine_folder, read_record
 

@@ -113,11 +113,11 @@ def assess(config: ModelConfig, model: LoadedModel, work: Path, progress: Progre
     if config.calibration is not None:
         feeds, data = calibration.read(config.resolve(config.calibration), model)
         described = (data,)
+    progress(f"running the reference ({model.reference}) on {len(model.samples)} samples")
+    reference = checks.make_reference(model)
     exported = work / "fp32.onnx"
     progress(f"exporting to ONNX (IR {level.ir})")
     onnx_export.export(model, exported, level)
-    progress(f"running the reference ({model.reference}) on {len(model.samples)} samples")
-    reference = checks.make_reference(model)
 
     passed: list[Candidate] = []
     left_out: list[LeftOut] = []

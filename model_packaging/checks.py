@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from model_packaging.config import Latency
-from model_packaging.sources import Batch, LoadedModel
+from model_packaging.cosine import as_rows, row_cosines
+from model_packaging.sources import Batch, LoadedModel, TextCodec
 from spillway.contracts.manifest import LatencyFigure, OutputParity, PackageError, ParityFigure
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ def make_reference(model: LoadedModel) -> Reference:
         if len(group := model.samples[start : start + size]) == min(size, len(model.samples))
         and (model.text is not None or _same_shapes(group))
     ]
+    outputs = [model.answer(batch) for batch in batches]
     if model.text is not None:
         batches.append(_longest(model))
-    outputs = tuple({name: tensor.float().numpy() for name, tensor in model.answer(batch).items()} for batch in batches)
+        outputs.append(_answer_to_longest(model, model.text, batches[-1]))
+    outputs = tuple({name: tensor.float().numpy() for name, tensor in answer.items()} for answer in outputs)
     if not all(np.isfinite(array).all() for answer in outputs for array in answer.values()):
         raise PackageError("The model answers NaN or infinity to the samples: nothing can be compared with that.")
     return Reference(
@@ -105,24 +108,16 @@ def _top1(answers: Sequence[Mapping[str, np.ndarray]], reference: Reference) -> 
 
 
 def _output_parity(what: str, got: list[np.ndarray], want: list[np.ndarray], *, batched: bool) -> OutputParity:
-    """One output over all batches. The cosine of one number to another is 1 or -1 and says nothing: where a sample
-    answers with a single number, the numbers of all samples are compared as one row."""
+    """One output over all batches."""
     for one, other in zip(got, want, strict=True):
         if one.shape != other.shape:
             raise PackageError(f"{what}: the ONNX file answers shape {one.shape}, the reference {other.shape}.")
-    got_rows = [item.reshape(len(item) if batched else 1, -1) for item in got]
-    want_rows = [item.reshape(len(item) if batched else 1, -1) for item in want]
-    if all(rows.shape[1] == 1 for rows in want_rows):
-        got_rows, want_rows = [np.concatenate(got_rows).T], [np.concatenate(want_rows).T]
-    cosines, relatives = [], []
-    for ours, theirs in zip(got_rows, want_rows, strict=True):
-        length = np.linalg.norm(theirs, axis=1)
-        norms = np.linalg.norm(ours, axis=1) * length
-        # Two rows of zeros are equal, though they have no direction.
-        both_zero = (np.linalg.norm(ours, axis=1) == 0) & (length == 0)
-        cosines.append(np.where(both_zero, 1.0, np.sum(ours * theirs, axis=1) / np.maximum(norms, 1e-30)))
-        relatives.append(float(np.max(np.linalg.norm(ours - theirs, axis=1) / np.maximum(length, 1e-30))))
-    cosine = np.concatenate(cosines)
+    pairs = list(zip(as_rows(got, batched=batched), as_rows(want, batched=batched), strict=True))
+    cosine = np.concatenate([row_cosines(ours, theirs) for ours, theirs in pairs])
+    relatives = [
+        float(np.max(np.linalg.norm(ours - theirs, axis=1) / np.maximum(np.linalg.norm(theirs, axis=1), 1e-30)))
+        for ours, theirs in pairs
+    ]
     sound = bool(np.isfinite(cosine).all())
     max_abs = max(float(np.max(np.abs(one - other))) for one, other in zip(got, want, strict=True))
     return OutputParity(
@@ -257,7 +252,18 @@ def _same_shapes(samples: Sequence[Batch]) -> bool:
 
 def _longest(model: LoadedModel) -> Batch:
     assert model.text is not None
-    return _timing_batch(model, 2, model.text.max_length)
+    return _timing_batch(model, 2, model.text.longest)
+
+
+def _answer_to_longest(model: LoadedModel, text: TextCodec, batch: Batch) -> Batch:
+    try:
+        return model.answer(batch)
+    except (IndexError, RuntimeError) as error:
+        raise PackageError(
+            f"The model does not take the longest text that a server would send it, {text.longest} tokens "
+            f"(source.max_length {text.max_length}, padded to a multiple of {text.pad_to_multiple_of}): {error}. Lower "
+            "source.max_length, or serving.pad_to_multiple_of."
+        ) from error
 
 
 def _join(samples: Sequence[Batch]) -> Batch:

@@ -107,7 +107,7 @@ class ModelConfig(Settings):
     all, or one by layout (``triton``, ``sagemaker``, ``azureml``, ``onnxruntime``), ``default`` for those not named."""
     keep: tuple[Precision, ...] = ("fp32", "fp16")
     """Variants that stay in the package as ``variants/<name>/``, where they passed, besides those that are served:
-    engines are compiled from these."""
+    engines are compiled from ``fp32``."""
     calibration: Path | None = None
     """Real data that int8-static is scaled by: a sentence a line for a text model, else an ``.npz`` file with an array
     per input. Give other data than ``samples``, or parity flatters."""

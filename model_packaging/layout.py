@@ -137,7 +137,7 @@ def _ranges(model: LoadedModel, inputs: Sequence[TensorSpec], max_batch: int) ->
         if axis == 0 and model.batched:
             return 1, max(1, max_batch // 4), max_batch
         if model.text is not None:
-            return 1, max(1, model.text.max_length // 2), model.text.max_length
+            return 1, max(1, model.text.longest // 2), model.text.longest
         seen = sorted(sample[spec.name].shape[axis] for sample in model.samples)
         return seen[0], seen[len(seen) // 2], seen[-1]
 
@@ -205,7 +205,7 @@ def write_onnx_runtime(
     text = None
     if model.text is not None:
         packages.append("tokenizers")
-        text = {"max_length": model.text.max_length, "pad_to_multiple_of": config.serving.pad_to_multiple_of}
+        text = {"max_length": model.text.max_length, "pad_to_multiple_of": model.text.pad_to_multiple_of}
         shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
     service = {
         "name": config.name,

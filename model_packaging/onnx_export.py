@@ -156,5 +156,5 @@ def _example(model: LoadedModel) -> dict[str, Any]:
 def _limit(model: LoadedModel, label: str) -> int | None:
     """The largest size of an axis, where there is one."""
     if label == "sequence" and model.text:
-        return model.text.max_length
+        return model.text.longest
     return _MAX_BATCH if label == BATCH_LABEL else None

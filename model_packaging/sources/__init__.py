@@ -6,6 +6,7 @@ Each kind has ``files(place)``, what the build reads, and ``load(place)``, which
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,9 @@ def load(config: ModelConfig) -> LoadedModel:
     Raises :class:`PackageError` when its files are missing, unsafe or damaged, and when it does not take its samples.
     """
     model = config.source.load(_place(config))
+    if model.text is not None:
+        padded = replace(model.text, pad_to_multiple_of=config.serving.pad_to_multiple_of)
+        model = replace(model, text=padded)
     check_sound(model)
     return model
 

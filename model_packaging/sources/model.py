@@ -28,19 +28,25 @@ MAX_SOURCE_BYTES: Final = 2_000_000_000
 
 @dataclass(frozen=True)
 class TextCodec:
-    """The tokenizer of a text model and the length that texts are cut to."""
+    """The tokenizer of a text model, the length that texts are cut to, and how servers pad them."""
 
     tokenizer_json: Path
     max_length: int
+    pad_to_multiple_of: int = 1
 
-    def encode(self, texts: Sequence[str], *, pad_to_multiple_of: int = 1) -> Batch:
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that a server sends the model, padding included."""
+        return -(-self.max_length // self.pad_to_multiple_of) * self.pad_to_multiple_of
+
+    def encode(self, texts: Sequence[str]) -> Batch:
         """``input_ids`` and ``attention_mask``, INT64 [texts, tokens], padded to the longest text."""
         import torch
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self.tokenizer_json))
         tokenizer.enable_truncation(self.max_length)
-        tokenizer.enable_padding(pad_to_multiple_of=pad_to_multiple_of)
+        tokenizer.enable_padding()
         encoded = tokenizer.encode_batch(list(texts))
         return {
             "input_ids": torch.tensor([item.ids for item in encoded], dtype=torch.int64),

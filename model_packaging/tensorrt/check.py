@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from model_packaging.cosine import as_rows, row_cosines
 from model_packaging.tensorrt.precision import Feed
 from spillway.contracts.engines import EngineLatency, EngineParity
 from spillway.contracts.manifest import PackageError
@@ -30,27 +31,25 @@ def parity(
     reference: str,
     bound: float,
 ) -> EngineParity:
-    """Compare every output with ``expected``, the answers of ``reference``, row by row; the worst output counts.
+    """Compare every output with ``expected``, the answers of ``reference``; the worst output and sample count.
 
     Raises :class:`PackageError` when a cosine is below ``bound`` or an answer is no number.
     """
     import torch
 
+    answers = [engine({name: torch.from_numpy(array) for name, array in feed.items()}) for feed in feeds]
     cosines, largest = [], 0.0
-    for feed, want in zip(feeds, expected, strict=True):
-        answers = engine({name: torch.from_numpy(array) for name, array in feed.items()})
-        rows = []
-        for name, wanted in want.items():
-            got = answers[name].double().cpu().numpy()
-            if got.shape != wanted.shape:
-                raise PackageError(f"{name}: the engine answers shape {got.shape}, {reference} {wanted.shape}.")
-            rows.append(row_cosines(got, wanted))
-            largest = max(largest, float(np.max(np.abs(got - wanted))))
-        # Outputs may differ in their first axis (a state has its own): then the sample counts as one row.
-        alike = len({len(row) for row in rows}) == 1
-        cosines.append(np.min(rows, axis=0) if alike else np.array([min(row.min() for row in rows)]))
-    cosine = np.concatenate(cosines)
-    worst = float(cosine.min()) if np.isfinite(cosine).all() and np.isfinite(largest) else float("nan")
+    for name in expected[0]:
+        got = [answer[name].double().cpu().numpy() for answer in answers]
+        want = [answer[name] for answer in expected]
+        for ours, theirs in zip(got, want, strict=True):
+            if ours.shape != theirs.shape:
+                raise PackageError(f"{name}: the engine answers shape {ours.shape}, {reference} {theirs.shape}.")
+        pairs = zip(as_rows(got), as_rows(want), strict=True)
+        cosines.append(np.concatenate([row_cosines(ours, theirs) for ours, theirs in pairs]))
+        largest = max(largest, *(float(np.max(np.abs(ours - theirs))) for ours, theirs in zip(got, want, strict=True)))
+    sound = np.isfinite(largest) and all(np.isfinite(cosine).all() for cosine in cosines)
+    worst = min(float(cosine.min()) for cosine in cosines) if sound else float("nan")
     if not worst >= bound:
         raise PackageError(
             f"The engine's cosine to {reference} is {worst:.5f} at worst, and the bound is {bound}. It is not kept. "
@@ -58,20 +57,12 @@ def parity(
         )
     return EngineParity(
         reference=reference,
-        samples=len(cosine),
+        samples=len(feeds),
         min_cosine=round(worst, 7),
-        mean_cosine=round(float(cosine.mean()), 7),
+        mean_cosine=round(min(float(cosine.mean()) for cosine in cosines), 7),
         max_abs=float(f"{largest:.4g}"),
         bound_min_cosine=bound,
     )
-
-
-def row_cosines(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Cosine of each row of two arrays [rows, …], in double precision."""
-    a = got.reshape(len(got), -1).astype(np.float64)
-    b = want.reshape(len(want), -1).astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.sum(a * b, axis=1) / np.maximum(norms, 1e-30)
 
 
 def latency(engine: Engine, inputs: Mapping[str, torch.Tensor], repeats: int = 100) -> tuple[EngineLatency, ...]:

@@ -25,7 +25,7 @@ from model_packaging.tensorrt import builder, check, libraries
 from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
 from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
 from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
-from model_packaging.tensorrt.triton import check_batches, read_serving, replaced_model, write_engine_archive
+from model_packaging.tensorrt.triton import check_profiles, portable_model, read_serving, write_engine_archive
 from spillway.contracts.engines import (
     ANY_GPU,
     PLAN_NAME,
@@ -44,6 +44,7 @@ from spillway.contracts.manifest import (
     SERVING_FILE,
     TRITON_REPOSITORY,
     VARIANTS,
+    Manifest,
     PackageError,
     read_manifest,
     sha256_of_file,
@@ -76,20 +77,36 @@ def compile_package(
     key = (
         libraries.ahead_of_time(library, compute_capability) if compute_capability else libraries.this_machine(library)
     )
-    digest = read_manifest(package).digest
+    manifest = read_manifest(package)
     source = package / SOURCE
     if not source.is_file():
-        raise PackageError(f"{package}: has no {SOURCE}, which engines are made from: package it again.")
+        raise PackageError(
+            f"{package}: has no {SOURCE}, which engines are made from: name fp32 in `variants` and in `keep` of "
+            "model.yaml and package it again."
+        )
+    _check_files(package, manifest)
     given = samples or package / SAMPLES
     if not given.is_file():
         raise PackageError(f"{given}: no such file. Engines are checked on samples: give --samples FILE.npz.")
     feeds = load_samples(given)
     # Before minutes of building: what the engine will be served with.
-    read_serving(package)
-    replaced_model(package)
+    serving, portable = read_serving(package), portable_model(package)
     for one in settings:
-        check_batches(one)
-    return [_compile_one(library, key, package, digest, feeds, one, progress) for one in settings]
+        check_profiles(one, portable, serving)
+    return [_compile_one(library, key, package, manifest.digest, feeds, one, progress) for one in settings]
+
+
+def _check_files(package: Path, manifest: Manifest) -> None:
+    """Raises :class:`PackageError` where what an engine is made from is not what was packaged."""
+    for file in manifest.files:
+        if _makes_engines(file.path) and sha256_of_file(package / file.path) != file.sha256:
+            raise PackageError(f"{package / file.path}: was changed or cut short since it was packaged; get it anew.")
+
+
+def _makes_engines(path: str) -> bool:
+    """Whether this file of a package is compiled, or stands around what is: not the targets, nor the portable model."""
+    in_repository = path.startswith(f"{TRITON_REPOSITORY}/") and not path.endswith(".onnx")
+    return in_repository or path in (SOURCE, SAMPLES, SERVING_FILE)
 
 
 def _compile_one(
@@ -279,7 +296,7 @@ def compile_url(url: str, progress: Progress, **options: Any) -> list[EngineReco
 
 
 def _fetch(files: Any, root: str, package: Path, progress: Progress) -> None:
-    """What an engine is made from: not the targets, nor the portable model that it takes the place of."""
+    """What an engine is made from."""
 
     def fetch(name: str) -> None:
         progress(f"fetching {name}")
@@ -291,8 +308,7 @@ def _fetch(files: Any, root: str, package: Path, progress: Progress) -> None:
 
     fetch(MANIFEST_NAME)
     for file in read_manifest(package).files:
-        in_repository = file.path.startswith(f"{TRITON_REPOSITORY}/") and not file.path.endswith(".onnx")
-        if in_repository or file.path in (SOURCE, SAMPLES, SERVING_FILE):
+        if _makes_engines(file.path):
             fetch(file.path)
 
 

@@ -12,6 +12,8 @@ Precision = Literal["fp32", "fp16", "int8", "fp8"]
 Range = tuple[int, int, int]
 """Least, tuned for, most."""
 
+SEQUENCE: Final = "sequence"
+"""The name that the ONNX file of a text model gives to the axis of tokens."""
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "fp8")
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "fp8")
 """Precisions whose activation scales are measured on samples."""
@@ -26,7 +28,7 @@ class EngineSettings(Settings):
 
     precision: Precision = "fp16"
     batches: tuple[Range, ...] = Field(default=((1, 1, 1), (2, 8, 8), (9, 32, 32)), min_length=1)
-    axes: dict[str, Range] = Field(default_factory=lambda: {"sequence": (1, 128, 256)})
+    axes: dict[str, Range] = Field(default_factory=lambda: {SEQUENCE: (1, 128, 256)})
     """Ranges of the other dynamic axes, by the name that the ONNX file gives them."""
     min_cosine: float = Field(default=0.99, gt=0, le=1)
     """Lowest cosine to the fp32 model over all samples; an engine below it is not kept."""

@@ -10,16 +10,18 @@ Keys: README of triton-inference-server/tensorrt_backend, and ``ModelInstanceGro
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from model_packaging.config import ServingConfig
 from model_packaging.layout import read_labels, write_archive, write_model
-from model_packaging.tensorrt.settings import EngineSettings
+from model_packaging.tensorrt.settings import SEQUENCE, EngineSettings
 from model_packaging.triton_config import Backend, model_config, with_response_cache
 from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
 from spillway.contracts.manifest import SERVING_FILE, TRITON_REPOSITORY, PackageError, TensorSpec, read_manifest
@@ -52,8 +54,32 @@ def read_serving(package: Path) -> ServingConfig:
         raise PackageError(f"{path}: cannot be read: {error}. Package the model again.") from error
 
 
-def check_batches(settings: EngineSettings) -> None:
-    """Raises :class:`PackageError` where a batch that a server may put together has no optimisation profile."""
+@dataclass(frozen=True)
+class Portable:
+    """The portable model that an engine takes the place of. ``batched``: requests are joined on axis 0.
+
+    ``longest_text``: tokens of the longest text that the tokenizer before it sends, padding included.
+    """
+
+    folder: Path
+    batched: bool
+    longest_text: int | None
+
+
+def check_profiles(settings: EngineSettings, portable: Portable, serving: ServingConfig) -> None:
+    """Raises :class:`PackageError` where a request that a server may send has no optimisation profile."""
+    if portable.batched:
+        _check_batches(settings, serving.max_batch_size)
+    least, _, most = settings.axes.get(SEQUENCE, (1, 1, 1))
+    if portable.longest_text is not None and (least > serving.pad_to_multiple_of or most < portable.longest_text):
+        raise PackageError(
+            f"axes: {SEQUENCE} goes from {least} to {most} tokens, and texts are padded to between "
+            f"{serving.pad_to_multiple_of} and {portable.longest_text}: give axes: {{{SEQUENCE}: [1, "
+            f"{min(128, portable.longest_text)}, {portable.longest_text}]}}."
+        )
+
+
+def _check_batches(settings: EngineSettings, largest: int) -> None:
     reached = 0
     for least, _, most in sorted(settings.batches):
         if least > reached + 1:
@@ -62,18 +88,23 @@ def check_batches(settings: EngineSettings) -> None:
                 "a server puts any number of requests together: let the ranges start at 1 and leave no gap."
             )
         reached = max(reached, most)
+    if reached < largest:
+        raise PackageError(
+            f"batches: none takes more than {reached}, and the package puts up to {largest} requests together "
+            f"(serving.max_batch_size): add [{reached + 1}, {largest}, {largest}], or package it with a smaller one."
+        )
 
 
 def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archive: Path) -> None:
     """Write the whole repository with this engine as one archive, model folders at its root.
 
-    Equal engines give equal bytes. The batch is bounded by the engine's profiles. Raises :class:`PackageError` for a
-    package without a portable model to replace.
+    Equal engines give equal bytes. Raises :class:`PackageError` for a package without a portable model to replace.
     """
     serving = read_serving(package)
-    replaced = replaced_model(package)
-    config = engine_config(replaced.name, record, serving)
-    if serving.response_cache and replaced.name == read_manifest(package).entry_model:
+    portable = portable_model(package)
+    manifest = read_manifest(package)
+    config = engine_config(portable.folder.name, record, serving, batched=portable.batched)
+    if serving.response_cache and portable.folder.name == manifest.entry_model:
         config = with_response_cache(config)
     parts = {PLAN_NAME: plan}
     if record.key.compiler is Compiler.TENSORRT_RTX:
@@ -82,15 +113,20 @@ def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archi
         for part, content in parts.items():
             Path(scratch, part).write_bytes(content)
         written = Path(scratch, TRITON_REPOSITORY)
-        shutil.copytree(replaced.parent, written, ignore=shutil.ignore_patterns(replaced.name))
-        write_model(written, config, {part: Path(scratch, part) for part in parts}, read_labels(replaced))
+        # Only what the manifest lists: a server that ran on the folder leaves files of its own.
+        around = [file.path for file in manifest.files if PurePosixPath(file.path).parts[0] == TRITON_REPOSITORY]
+        for path in around:
+            if not (package / path).is_relative_to(portable.folder):
+                Path(scratch, path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(package / path, Path(scratch, path))
+        write_model(written, config, {part: Path(scratch, part) for part in parts}, read_labels(portable.folder))
         write_archive(written, archive)
 
 
-def replaced_model(package: Path) -> Path:
-    """Folder of the model that an engine takes the place of. Raises :class:`PackageError` unless there is one.
+def portable_model(package: Path) -> Portable:
+    """The model that an engine takes the place of. Raises :class:`PackageError` unless there is one.
 
-    It is told by its configuration: a job does not fetch the ONNX file.
+    All is told by configurations: a job does not fetch the ONNX file.
     """
     repository = package / TRITON_REPOSITORY
     if not repository.is_dir():
@@ -98,15 +134,24 @@ def replaced_model(package: Path) -> Path:
             f"{package}: has no {TRITON_REPOSITORY}/, which an engine is served from: name a Triton target such as "
             "ngc-triton-24.10 in model.yaml and package the model again."
         )
-    portable = 'backend: "onnxruntime"'
-    configs = sorted(repository.glob("*/config.pbtxt"))
-    found = [config.parent for config in configs if portable in config.read_text(encoding="utf-8")]
+    configs = {path.parent: path.read_text(encoding="utf-8") for path in sorted(repository.glob("*/config.pbtxt"))}
+    found = [folder for folder, text in configs.items() if 'backend: "onnxruntime"' in text]
     if len(found) != 1:
         raise PackageError(f"{repository}: has {len(found)} models in ONNX; an engine takes the place of one.")
-    return found[0]
+    longest = next(filter(None, map(_longest_text, configs.values())), None)
+    return Portable(found[0], "max_batch_size: 0\n" not in configs[found[0]], longest)
 
 
-def engine_config(name: str, record: EngineRecord, serving: ServingConfig) -> dict[str, Any]:
+def _longest_text(config: str) -> int | None:
+    """What a tokenizer's configuration cuts texts to, padding included; ``None`` of any other model."""
+    most, step = (
+        re.search(rf'key: "{key}"\s+value {{\s+string_value: "(\d+)"', config)
+        for key in ("max_length", "pad_to_multiple_of")
+    )
+    return -(-int(most[1]) // int(step[1])) * int(step[1]) if most and step else None
+
+
+def engine_config(name: str, record: EngineRecord, serving: ServingConfig, *, batched: bool = True) -> dict[str, Any]:
     """``config.pbtxt`` of the compiled model: the portable one's queue, priorities and warm-up, on the GPU."""
     specs = {
         mode: [
@@ -116,20 +161,16 @@ def engine_config(name: str, record: EngineRecord, serving: ServingConfig) -> di
         ]
         for mode in ("input", "output")
     }
-    batched = all(spec.shape[:1] == (-1,) for spec in specs["input"])
-    largest = max(shape[2][0] for profile in record.profiles for shape in profile.shapes.values())
-    bounded = serving.model_copy(
-        update={"max_batch_size": min(largest, serving.max_batch_size), "instance_kind": "gpu"}
-    )
+    on_gpu = serving.model_copy(update={"instance_kind": "gpu"})
     backend: Backend = "tensorrt" if record.key.compiler is Compiler.TENSORRT else "python"
     tuned = {spec: shape[1] for spec, shape in record.profiles[0].shapes.items()}
-    config = model_config(name, backend, specs["input"], specs["output"], bounded, batched=batched, warm_up=tuned)
+    config = model_config(name, backend, specs["input"], specs["output"], on_gpu, batched=batched, warm_up=tuned)
     if backend == "tensorrt":
         (group,) = config["instance_group"]
         group["profile"] = [str(index) for index in range(len(record.profiles))]
         # The backend records each launch in the context of every profile, and logs an error where it does not fit.
         if len(record.profiles) == 1:
-            graphs = _graphs(record.profiles[0], bounded, batched)
+            graphs = _graphs(record.profiles[0], serving, batched)
             config["optimization"] = {"cuda": {"graphs": True, "graph_spec": graphs}}
     return config
 

@@ -51,11 +51,13 @@ def reseal(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def add_portable_model(package: Path, onnx_file: Path, serving: ServingConfig | None = None) -> Path:
+def add_portable_model(
+    package: Path, onnx_file: Path, serving: ServingConfig | None = None, *, batched: bool = True
+) -> Path:
     """The same package with one more model in its repository, in ONNX, with two classes, and how it is served."""
     serving = serving or ServingConfig()
     specs = (TensorSpec(name="pixels", dtype="FP32", shape=(-1, 16, 8, 8)),)
-    config = model_config("net", "onnxruntime", specs, specs, serving)
+    config = model_config("net", "onnxruntime", specs, specs, serving, batched=batched)
     write_model(package / TRITON_REPOSITORY, config, {"model.onnx": onnx_file}, ("cat", "dog"))
     (package / SERVING_FILE).parent.mkdir(parents=True, exist_ok=True)
     (package / SERVING_FILE).write_text(serving.model_dump_json())

@@ -312,7 +312,7 @@ def test_the_process_starts_and_says_that_tensorrt_is_missing_here(stored: str) 
 )
 def test_the_process_puts_engines_back_beside_the_package(stored: str, tmp_path: Path) -> None:
     settings = tmp_path / "engine.yaml"
-    settings.write_text("batches: [[1, 4, 8]]\naxes: {}\n")
+    settings.write_text("batches: [[1, 4, 32]]\naxes: {}\n")
     job = kubernetes_job("--precision", "fp16", "--settings", str(settings), url=stored)
     done = start(job, "--compiler", "tensorrt-rtx", "--compute-capability", "8.9")
     assert done.returncode == 0, done.stderr
@@ -323,4 +323,4 @@ def test_the_process_puts_engines_back_beside_the_package(stored: str, tmp_path:
     (found,) = verify_engines(tmp_path / "back")
     assert found.precision == "fp16"
     assert found.repository_sha256, "what Triton serves it from came along, and was checked"
-    assert found.profiles[0].shapes == {"x": ((1, 16), (4, 16), (8, 16))}
+    assert found.profiles[0].shapes == {"x": ((1, 16), (4, 16), (32, 16))}

@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 
 from model_packaging.config import ServingConfig
 from model_packaging.tensorrt.settings import EngineSettings
-from model_packaging.tensorrt.triton import check_batches, engine_config, write_engine_archive
-from model_packaging.triton_config import to_pbtxt
+from model_packaging.tensorrt.triton import (
+    Portable,
+    check_profiles,
+    engine_config,
+    portable_model,
+    write_engine_archive,
+)
+from model_packaging.triton_config import to_pbtxt, tokenizer_config
 from spillway.contracts.engines import (
     REPOSITORY_NAME,
     Compiler,
@@ -31,7 +37,7 @@ from tests.packaging.packages import L4, add_portable_model, make_version, resea
 from tests.packaging.test_triton import TOOLS, TritonPorts, triton_command
 
 PLAN = b"a plan"
-IMAGES = EngineProfile(shapes={"pixels": ((1, 16, 8, 8), (8, 16, 8, 8), (16, 16, 8, 8))})
+IMAGES = EngineProfile(shapes={"pixels": ((1, 16, 8, 8), (8, 16, 8, 8), (32, 16, 8, 8))})
 
 
 def record(profiles: tuple[EngineProfile, ...] = (IMAGES,), compiler: Compiler = Compiler.TENSORRT) -> EngineRecord:
@@ -76,6 +82,9 @@ def package(tmp_path: Path) -> Path:
 def test_the_repository_is_the_packages_with_the_engine_in_it(package: Path, tmp_path: Path) -> None:
     archive, again = tmp_path / "one.tar.gz", tmp_path / "two.tar.gz"
     write_engine_archive(package, record(), PLAN, archive)
+    # What a server that ran on the folder leaves there.
+    (package / "triton" / "echo" / "1" / "__pycache__").mkdir()
+    (package / "triton" / "echo" / "1" / "__pycache__" / "model.pyc").write_bytes(b"byte code")
     write_engine_archive(package, record(), PLAN, again)
     assert archive.read_bytes() == again.read_bytes()
     with tarfile.open(archive) as packed:
@@ -87,7 +96,7 @@ def test_the_repository_is_the_packages_with_the_engine_in_it(package: Path, tmp
     assert "echo/1/model.py" in names
     assert not [name for name in names if name.endswith(".onnx")]
     assert (plan, labels) == (PLAN, b"cat\ndog\n")
-    for line in (b'backend: "tensorrt"', b'label_filename: "labels.txt"', b"max_batch_size: 16", b"KIND_GPU"):
+    for line in (b'backend: "tensorrt"', b'label_filename: "labels.txt"', b"max_batch_size: 32", b"KIND_GPU"):
         assert line in config
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "one.tar.gz", "package", "two.tar.gz"]
 
@@ -122,6 +131,20 @@ def test_with_one_profile_launches_are_recorded_for_likely_shapes() -> None:
     assert sorted(length for batch, length in shapes if batch == 1) == list(range(16, 257, 16))
 
 
+def test_requests_for_a_model_without_a_batch_axis_are_never_joined(tmp_path: Path) -> None:
+    """Its first axis is free, and is not the batch's."""
+    portable = tmp_path / "model.onnx"
+    portable.write_bytes(b"portable")
+    package = reseal(add_portable_model(make_version(tmp_path / "package", "one"), portable, batched=False))
+    archive = tmp_path / "one.tar.gz"
+    write_engine_archive(package, record(), PLAN, archive)
+    with tarfile.open(archive) as packed:
+        config = packed.extractfile("net/config.pbtxt").read().decode()  # type: ignore[union-attr]
+    assert "max_batch_size: 0\n" in config
+    assert "dims: [ -1, 16, 8, 8 ]" in config
+    assert "max_queue_delay_microseconds: 0\n" in config
+
+
 def test_no_launch_is_recorded_for_a_batch_that_never_comes() -> None:
     config = engine_config("net", record(texts((1, 8, 8))), ServingConfig(max_batch_size=4))
     assert config["max_batch_size"] == 4
@@ -131,16 +154,38 @@ def test_no_launch_is_recorded_for_a_batch_that_never_comes() -> None:
 RANGE = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)).map(lambda sizes: tuple(sorted(sizes)))
 
 
-@given(st.lists(RANGE, min_size=1, max_size=4))
-def test_a_batch_without_a_profile_is_refused(batches: list[tuple[int, int, int]]) -> None:
-    settings = EngineSettings.model_validate({"batches": batches})
+ALONE = Portable(Path("net"), batched=False, longest_text=None)
+JOINED = Portable(Path("net"), batched=True, longest_text=None)
+
+
+@given(st.lists(RANGE, min_size=1, max_size=4), st.integers(1, 12))
+def test_a_batch_without_a_profile_is_refused(batches: list[tuple[int, int, int]], largest: int) -> None:
+    settings, serving = EngineSettings.model_validate({"batches": batches}), ServingConfig(max_batch_size=largest)
+    check_profiles(settings, ALONE, serving)
     most = max(batch[2] for batch in batches)
     missing = [size for size in range(1, most + 1) if not any(low <= size <= high for low, _, high in batches)]
-    if not missing:
-        check_batches(settings)
+    if not missing and largest <= most:
+        check_profiles(settings, JOINED, serving)
         return
-    with pytest.raises(PackageError, match=f"none takes a batch of {missing[0]} "):
-        check_batches(settings)
+    told = f"none takes a batch of {missing[0]} " if missing else f"none takes more than {most}, .* up to {largest} "
+    with pytest.raises(PackageError, match=told):
+        check_profiles(settings, JOINED, serving)
+
+
+@pytest.mark.parametrize(("most", "longest", "fits"), [(256, 256, True), (256, 512, False), (250, 256, False)])
+def test_a_text_without_a_profile_is_refused(package: Path, most: int, longest: int, fits: bool) -> None:
+    folder = package / "triton" / "net_tokenizer"
+    folder.mkdir()
+    # Texts are cut a little below, and padded up to it.
+    (folder / "config.pbtxt").write_text(to_pbtxt(tokenizer_config("net_tokenizer", longest - 3, ServingConfig())))
+    portable = portable_model(package)
+    assert portable.longest_text == longest
+    settings = EngineSettings(axes={"sequence": (1, 128, most)})
+    if fits:
+        check_profiles(settings, portable, ServingConfig())
+        return
+    with pytest.raises(PackageError, match=rf"sequence goes from 1 to {most} tokens.*\[1, 128, {longest}\]"):
+        check_profiles(settings, portable, ServingConfig())
 
 
 def test_a_package_without_a_portable_model_or_its_serving_is_refused(package: Path, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from onnx import TensorProto, helper, numpy_helper
 
 from model_packaging.config import ServingConfig
+from model_packaging.cosine import row_cosines
 from model_packaging.tensorrt import builder, libraries
-from model_packaging.tensorrt.check import parity, row_cosines
+from model_packaging.tensorrt.check import parity
 from model_packaging.tensorrt.compile import SOURCE, build_engine, compile_package, main, onnx_answers, read_settings
 from model_packaging.tensorrt.precision import samples_sha256, to_fp16, typed_model
 from model_packaging.tensorrt.samples import load_samples, save_samples
@@ -314,6 +315,42 @@ def test_every_output_of_an_engine_counts_and_the_worst_one_decides() -> None:
         parity(lambda feed: short, [{}], wanted[:1], "torch", 0.1)
 
 
+def test_answers_of_one_number_are_compared_over_all_samples() -> None:
+    """Alone, the cosine of two numbers is 1 or -1 whatever they are."""
+    import torch
+
+    def judged(got: list[float], want: list[float]) -> float:
+        answers = iter([{"SPEECH": torch.tensor([[one]])} for one in got])
+        wanted = [{"SPEECH": np.array([[one]])} for one in want]
+        return parity(lambda feed: next(answers), [{}] * len(got), wanted, "torch", 0.9).min_cosine
+
+    assert judged([0.9, 0.1, 0.01], [0.89, 0.11, 0.01]) > 0.999
+    assert judged([0.0, 0.0], [0.0, 0.0]) == 1
+    with pytest.raises(PackageError, match=r"the bound is 0\.9"):
+        judged([0.9, 0.1, 0.01, 0.99], [0.01, 0.99, 0.5, 0.03])
+
+
+@pytest.mark.parametrize("damaged", [SOURCE, "variants/samples.npz", "triton/net/config.pbtxt"])
+def test_what_was_changed_since_it_was_packaged_is_not_compiled(
+    package: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    nothing = libraries.Library(Compiler.TENSORRT, "10.6.0.26", types.SimpleNamespace())
+    monkeypatch.setattr(libraries, "load", lambda compiler: nothing)
+    monkeypatch.setattr(libraries, "this_machine", lambda library: H100)
+    with (package / damaged).open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(PackageError, match=f"{damaged}: was changed or cut short"):
+        compile_package(package, [EngineSettings()])
+
+
+def test_a_package_without_its_fp32_model_says_what_to_keep(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "load", lambda compiler: None)
+    monkeypatch.setattr(libraries, "this_machine", lambda library: H100)
+    (package / SOURCE).unlink()
+    with pytest.raises(PackageError, match="name fp32 in `variants` and in `keep`"):
+        compile_package(package, [EngineSettings()])
+
+
 def test_a_library_that_cannot_start_says_why() -> None:
     """As TensorRT 11.2 does on a machine without a driver."""
 
@@ -410,7 +447,7 @@ def package(network: Path, tmp_path: Path) -> Path:
     return reseal(add_portable_model(folder, network))
 
 
-FIXED = "batches: [[1, 4, 8]]\naxes: {}\n"
+FIXED = "batches: [[1, 4, 32]]\naxes: {}\n"
 
 
 @RTX
@@ -464,7 +501,7 @@ def test_rtx_says_why_it_takes_no_file_that_is_not_onnx() -> None:
 def test_an_rtx_engine_becomes_a_triton_model_that_asks_for_its_gpu(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = EngineSettings(batches=((1, 4, 8),), axes={})
+    settings = EngineSettings(batches=((1, 4, 32),), axes={})
     compile_package(package, [settings], compiler=Compiler.TENSORRT_RTX, compute_capability="8.9")
     folder, _ = find_engine(package, libraries.ahead_of_time(libraries.load(Compiler.TENSORRT_RTX), "8.9"))
     with tarfile.open(folder / REPOSITORY_NAME) as packed:
@@ -472,7 +509,7 @@ def test_an_rtx_engine_becomes_a_triton_model_that_asks_for_its_gpu(
     model = tmp_path / "models" / "net"
     text = (model / "config.pbtxt").read_text()
     assert 'backend: "python"' in text
-    assert "max_batch_size: 8" in text
+    assert "max_batch_size: 32" in text
     assert "KIND_GPU" in text
     assert "graph_spec" not in text
 
