@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from model_packaging.errors import ModelConfigError
 from spillway.contracts.prices import PriceError, price_per_hour
 from spillway.contracts.settings import Settings
 from spillway.contracts.targets import Layout
@@ -68,3 +69,10 @@ class TuningConfig(Settings):
         if any(item < 1 for item in value) or len(set(value)) < len(value):
             raise ValueError("give whole numbers of 1 or more, each once")
         return value
+
+    def with_one(self, key: Literal["batch_sizes", "instances"], why: str) -> TuningConfig:
+        """The same, searched with 1 alone for ``key``. Raises :class:`ModelConfigError` where the file says more."""
+        given = getattr(self, key)
+        if key in self.model_fields_set and given != (1,):
+            raise ModelConfigError(f"tuning.{key}: {why}: give [1], or leave the key out (given: {list(given)}).")
+        return self.model_copy(update={key: (1,)})

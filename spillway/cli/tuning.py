@@ -108,10 +108,12 @@ def as_text(tuned: Tuned, written: Path | None) -> Iterator[RenderableType]:
     yield table
     if result.chosen is None:
         nearest = result.nearest
+        mend = "or tune on a faster machine"
+        if nearest.choice.batch_size > 1:
+            mend = "lower serving.batching.max_queue_delay_ms, or give smaller batches"
         yield (
             f"Nothing holds {result.max_p99_ms:g} ms; nearest is {nearest.choice.variant} with batch "
-            f"{nearest.choice.batch_size}: {nearest.latency_ms:.1f} ms. Raise the bound, lower "
-            "serving.batching.max_queue_delay_ms, or give smaller batches."
+            f"{nearest.choice.batch_size}: {nearest.latency_ms:.1f} ms. Raise the bound, {mend}."
         )
         return
     keys = serving_keys(tuned.config, result.chosen)

@@ -18,7 +18,9 @@ VISION = ROOT / "model_packaging" / "examples" / "vision"
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A perceptron of a few lines, with a search that takes seconds."""
-    (tmp_path / "tiny.py").write_text(
+    # A module is imported once a process: each test has one of its own.
+    module = f"of_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(
         "import torch\n"
         "from model_packaging.sources import Entry\n\n\n"
         "def build():\n"
@@ -29,7 +31,7 @@ def model(tmp_path: Path) -> Path:
     )
     values = {
         "name": "tiny",
-        "source": {"kind": "python", "entry": "tiny:build", "search_path": ".", "licence": "Apache-2.0"},
+        "source": {"kind": "python", "entry": f"{module}:build", "search_path": ".", "licence": "Apache-2.0"},
         "variants": [{"precision": "fp32", "min_cosine": 0.999}],
         "tuning": {
             "max_p99_ms": 5000,
@@ -72,6 +74,29 @@ def test_the_choice_is_told_and_written(runner: CliRunner, project: Path, model:
     missed = runner.invoke(cli, ["package", "tune", str(model), "--max-p99-ms", "0.0001"])
     assert missed.exit_code == 1
     assert "Nothing holds 0.0001 ms" in missed.stdout
+
+
+def change(model: Path, **tuning: object) -> None:
+    """Set these keys of the ``tuning`` block; ``None`` takes one out."""
+    values = yaml.safe_load(model.read_text())
+    said = values["tuning"] | tuning
+    values["tuning"] = {key: value for key, value in said.items() if value is not None}
+    model.write_text(yaml.safe_dump(values))
+
+
+@pytest.mark.heavy
+def test_a_model_without_a_batch_axis_is_priced_one_by_one(runner: CliRunner, project: Path, model: Path) -> None:
+    (entry,) = model.parent.glob("of_*.py")
+    entry.write_text(entry.read_text().replace("samples=samples", "samples=samples, batched=False"))
+    refused = runner.invoke(cli, ["package", "tune", str(model)])
+    assert refused.exit_code == 2
+    assert "tuning.batch_sizes: the model has no batch axis" in refused.stderr
+    assert "give [1], or leave the key out (given: [1, 4])" in refused.stderr
+    assert not (project / ".spillway" / "tuning").exists()
+
+    change(model, batch_sizes=None)
+    told = json.loads(runner.invoke(cli, ["package", "tune", str(model), "--json"]).stdout)
+    assert [trial["choice"]["batch_size"] for trial in told["trials"]] == [1]
 
 
 def test_a_model_without_the_block_is_told_what_to_add(runner: CliRunner, project: Path) -> None:
