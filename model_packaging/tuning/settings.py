@@ -53,7 +53,8 @@ class TuningConfig(Settings):
     machine: Machine
     layouts: tuple[Layout, ...] = ()
     """Layouts that run on such a machine: the choice is for them, and the others keep what ``serve`` says. None named:
-    every layout of the targets."""
+    every layout of the targets. ``onnxruntime`` stands alone, since its server neither joins requests nor has more than
+    one session: of it, only the precision and the threads are searched."""
     batch_sizes: tuple[int, ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1)
     instances: tuple[int, ...] = Field(default=(1, 2), min_length=1)
     threads: tuple[int, ...] = Field(default=(1, 2), min_length=1)

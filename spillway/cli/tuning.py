@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
+from spillway.contracts.targets import Layout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,18 +49,13 @@ def run(model: Path, max_p99_ms: float | None, trials: int | None, folder: Path,
 
 def serving_keys(config: ModelConfig, trial: Trial) -> dict[str, Any]:
     """What a model.yaml says to serve like this: in the layouts that were tuned; the others keep their variant."""
-    assert config.tuning
-    choice, before = trial.choice, config.serve_by_layout()
-    tuned = config.tuning.layouts or tuple(before)
+    choice, before, tuned = trial.choice, config.serve_by_layout(), config.tuned_layouts()
     after = {layout.value: choice.variant if layout in tuned else variant for layout, variant in before.items()}
-    return {
-        "serve": choice.variant if set(after.values()) == {choice.variant} else after,
-        "serving": {
-            "max_batch_size": choice.batch_size,
-            "instances": choice.instances,
-            "intra_op_threads": choice.threads,
-        },
-    }
+    serving = {"intra_op_threads": choice.threads}
+    if Layout.ONNX_RUNTIME not in tuned:
+        # Neither says anything of onnxruntime's server, and written for it they would stop Triton from batching.
+        serving |= {"max_batch_size": choice.batch_size, "instances": choice.instances}
+    return {"serve": choice.variant if set(after.values()) == {choice.variant} else after, "serving": serving}
 
 
 def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:

@@ -76,9 +76,11 @@ def test_the_choice_is_told_and_written(runner: CliRunner, project: Path, model:
     assert "Nothing holds 0.0001 ms" in missed.stdout
 
 
-def change(model: Path, **tuning: object) -> None:
-    """Set these keys of the ``tuning`` block; ``None`` takes one out."""
+def change(model: Path, targets: tuple[str, ...] = (), **tuning: object) -> None:
+    """Set these targets and keys of the ``tuning`` block; ``None`` takes one out."""
     values = yaml.safe_load(model.read_text())
+    if targets:
+        values["targets"] = list(targets)
     said = values["tuning"] | tuning
     values["tuning"] = {key: value for key, value in said.items() if value is not None}
     model.write_text(yaml.safe_dump(values))
@@ -97,6 +99,48 @@ def test_a_model_without_a_batch_axis_is_priced_one_by_one(runner: CliRunner, pr
     change(model, batch_sizes=None)
     told = json.loads(runner.invoke(cli, ["package", "tune", str(model), "--json"]).stdout)
     assert [trial["choice"]["batch_size"] for trial in told["trials"]] == [1]
+
+
+BOTH = ("ngc-triton-25.09", "onnxruntime-cpu")
+
+
+@pytest.mark.heavy
+def test_onnxruntime_is_priced_as_its_server_answers(runner: CliRunner, project: Path, model: Path) -> None:
+    """One request at a time, in one session and without a wait; what Triton's layout reads stays as it was."""
+    change(model, BOTH, layouts=["onnxruntime"], batch_sizes=None, instances=None)
+    values = yaml.safe_load(model.read_text())
+    model.write_text(yaml.safe_dump(values | {"serving": {"max_batch_size": 16, "instances": 2}}))
+    target = model.with_name("tuned.yaml")
+    done = runner.invoke(cli, ["package", "tune", str(model), "--write", str(target), "--json"])
+    told = json.loads(done.stdout)
+    (trial,) = told["trials"]
+    assert trial["choice"] == {"variant": "fp32", "batch_size": 1, "instances": 1, "threads": 1}
+    assert trial["latency_ms"] == trial["p99_ms"]
+    assert told["model_yaml"] == {"serve": "fp32", "serving": {"intra_op_threads": 1}}
+    written = yaml.safe_load(target.read_text())["serving"]
+    assert written == {"max_batch_size": 16, "instances": 2, "intra_op_threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("tuning", "reason"),
+    [
+        ({"layouts": ["onnxruntime"]}, "tuning.batch_sizes: onnxruntime's server joins no requests: give [1]"),
+        (
+            {"layouts": ["onnxruntime"], "batch_sizes": [1], "instances": [1, 2]},
+            "tuning.instances: onnxruntime's server has one session: give [1], or leave the key out (given: [1, 2])",
+        ),
+        ({}, "tuning.layouts: onnxruntime's server answers each request by itself"),
+        ({"layouts": ["triton", "onnxruntime"]}, "give [onnxruntime], or [triton]"),
+    ],
+)
+def test_what_the_server_of_a_layout_would_not_do_is_refused(
+    tuning: dict[str, object], reason: str, runner: CliRunner, project: Path, model: Path
+) -> None:
+    change(model, BOTH, **tuning)
+    done = runner.invoke(cli, ["package", "tune", str(model)])
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    assert not (project / ".spillway" / "tuning").exists()
 
 
 def test_a_model_without_the_block_is_told_what_to_add(runner: CliRunner, project: Path) -> None:
