@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,21 +59,35 @@ def serving_keys(config: ModelConfig, trial: Trial) -> dict[str, Any]:
     return {"serve": choice.variant if set(after.values()) == {choice.variant} else after, "serving": serving}
 
 
-def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:
-    """model.yaml with the choice in it, at ``target``; comments are not kept. Relative paths mean its own folder, so
-    it must be the same."""
-    import yaml
-
-    if target.resolve().parent != model.resolve().parent:
+def check_target(model: Path, target: Path) -> None:
+    """Refuse, before a long search, a ``target`` that :func:`write_choice` could not write. Relative paths mean
+    model.yaml's own folder, so it must be the same."""
+    folder = target.resolve().parent
+    if folder != model.resolve().parent:
         raise CommandError(
             f"--write {target}: choose a file beside {model}; its relative paths start there.", WRONG_CONFIG
         )
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"--write {target}: nothing can be written to {folder}.", WRONG_CONFIG)
+
+
+def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:
+    """model.yaml with the choice in it, at ``target``, whole or not at all; comments are not kept."""
+    import yaml
+
     assert tuned.result.chosen
     values = yaml.safe_load(model.read_text(encoding="utf-8"))
     keys = serving_keys(tuned.config, tuned.result.chosen)
     values["serve"] = keys["serve"]
     values["serving"] = {**(values.get("serving") or {}), **keys["serving"]}
-    target.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    place = target.resolve()
+    draft = place.with_name(f".{place.name}.new")
+    try:
+        draft.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        draft.replace(place)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise CommandError(f"--write {target}: it cannot be written: {error.strerror}.") from error
     return target
 
 

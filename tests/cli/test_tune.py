@@ -101,6 +101,36 @@ def test_a_model_without_a_batch_axis_is_priced_one_by_one(runner: CliRunner, pr
     assert [trial["choice"]["batch_size"] for trial in told["trials"]] == [1]
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_search(
+    runner: CliRunner, project: Path, model: Path
+) -> None:
+    elsewhere = project / "config" / "tuned.yaml"
+    done = runner.invoke(cli, ["package", "tune", str(model), "--write", str(elsewhere)])
+    assert done.exit_code == 2
+    assert f"choose a file beside {model}" in done.stderr
+    gone = project / "gone"
+    done = runner.invoke(cli, ["package", "tune", str(gone / "model.yaml"), "--write", str(gone / "tuned.yaml")])
+    assert done.exit_code == 2
+    assert f"nothing can be written to {gone}" in done.stderr
+    assert not (project / ".spillway" / "tuning").exists()
+
+
+@pytest.mark.heavy
+def test_what_was_found_is_told_where_it_cannot_be_written(runner: CliRunner, project: Path, model: Path) -> None:
+    """The model's own code puts a folder in the way, after the search has begun."""
+    target = model.with_name("tuned.yaml")
+    (entry,) = model.parent.glob("of_*.py")
+    entry.write_text(f"import pathlib\npathlib.Path({str(target)!r}).mkdir()\n{entry.read_text()}")
+    before = model.read_text()
+    done = runner.invoke(cli, ["package", "tune", str(model), "--write", str(target), "--json"])
+    assert done.exit_code == 1
+    assert f"--write {target}: it cannot be written: Is a directory." in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["chosen"]["state"], told["written"]) == ("held", None)
+    assert model.read_text() == before
+    assert not list(model.parent.glob(".*.new"))
+
+
 BOTH = ("ngc-triton-25.09", "onnxruntime-cpu")
 
 
