@@ -174,6 +174,11 @@ class ModelConfig(Settings):
         """What ``serve`` says for each layout that a target asks for."""
         return {layout: self.serve.get(layout) or self.serve[SERVE_DEFAULT] for layout in layouts(self.targets)}
 
+    def tuned_layouts(self) -> tuple[Layout, ...]:
+        """The layouts that ``tuning``, which must be there, chooses for: those it names, or all of the targets."""
+        assert self.tuning
+        return self.tuning.layouts or layouts(self.targets)
+
     def resolve(self, path: Path) -> Path:
         """A path of the file, made absolute."""
         return (self.base_dir / path).resolve()

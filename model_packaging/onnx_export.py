@@ -135,8 +135,9 @@ def _from_script(model: LoadedModel, script: ScriptModule) -> Any:
 
 
 def _name_sizes(proto: Any, model: LoadedModel) -> None:
-    """Write the sizes of outputs that the exporter left open although only the batch varies."""
-    if any(set(axes) - {0} for axes in model.dynamic_axes.values()):
+    """Write the sizes of outputs that the exporter left open although no axis of the inputs varies but the batch."""
+    batch = {0} if model.batched else set()
+    if any(set(axes) - batch for axes in model.dynamic_axes.values()):
         return
     answer = model.answer(model.samples[0])
     for value in proto.graph.output:

@@ -7,24 +7,46 @@ from pathlib import Path
 from model_packaging.build import Progress, package
 from model_packaging.checks import timing_feed
 from model_packaging.config import ModelConfig
+from model_packaging.errors import ModelConfigError
 from model_packaging.sources import load
 from model_packaging.tuning.search import TuningResult, tune
+from model_packaging.tuning.settings import TuningConfig
 from spillway.contracts.manifest import VARIANTS
+from spillway.contracts.targets import Layout
 
 
 def tune_model(config: ModelConfig, folder: Path, progress: Progress) -> TuningResult:
     """Search as ``config.tuning`` says, which must be there. ``folder`` keeps the package with all variants, and the
     journals of searches. Raises what :func:`model_packaging.build.package` and :func:`tune` raise."""
-    assert config.tuning
+    search = _of_the_layouts(config)
+    model = load(config)
+    if not model.batched:
+        search = search.with_one("batch_sizes", "the model has no batch axis and answers one request at a time")
     everything = config.model_copy(update={"keep": tuple(variant.precision for variant in config.variants)})
     built = package(everything, folder / "packages", progress)
     variants = {path.parent.name: path for path in sorted((built.path / VARIANTS).glob("*/model.onnx"))}
-    model = load(config)
     return tune(
         variants,
         lambda size: timing_feed(model, size, config.latency.sequence_length),
-        config.tuning,
+        search,
         max_queue_delay_ms=config.serving.batching.max_queue_delay_ms,
         journal_dir=folder,
         progress=progress,
+    )
+
+
+def _of_the_layouts(config: ModelConfig) -> TuningConfig:
+    """What is searched: nothing that the server of the tuned layouts would not do, which would be priced all the same.
+    Raises :class:`ModelConfigError` where the file asks for that."""
+    assert config.tuning
+    tuned = config.tuned_layouts()
+    if Layout.ONNX_RUNTIME not in tuned:
+        return config.tuning
+    if others := [layout for layout in tuned if layout != Layout.ONNX_RUNTIME]:
+        raise ModelConfigError(
+            "tuning.layouts: onnxruntime's server answers each request by itself, and Triton joins them, so one search "
+            f"cannot price both: give [onnxruntime], or [{', '.join(others)}] (given: {', '.join(tuned)})."
+        )
+    return config.tuning.with_one("batch_sizes", "onnxruntime's server joins no requests").with_one(
+        "instances", "onnxruntime's server has one session"
     )

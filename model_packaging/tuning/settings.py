@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from model_packaging.errors import ModelConfigError
 from spillway.contracts.prices import PriceError, price_per_hour
 from spillway.contracts.settings import Settings
 from spillway.contracts.targets import Layout
@@ -52,7 +53,8 @@ class TuningConfig(Settings):
     machine: Machine
     layouts: tuple[Layout, ...] = ()
     """Layouts that run on such a machine: the choice is for them, and the others keep what ``serve`` says. None named:
-    every layout of the targets."""
+    every layout of the targets. ``onnxruntime`` stands alone, since its server neither joins requests nor has more than
+    one session: of it, only the precision and the threads are searched."""
     batch_sizes: tuple[int, ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1)
     instances: tuple[int, ...] = Field(default=(1, 2), min_length=1)
     threads: tuple[int, ...] = Field(default=(1, 2), min_length=1)
@@ -68,3 +70,10 @@ class TuningConfig(Settings):
         if any(item < 1 for item in value) or len(set(value)) < len(value):
             raise ValueError("give whole numbers of 1 or more, each once")
         return value
+
+    def with_one(self, key: Literal["batch_sizes", "instances"], why: str) -> TuningConfig:
+        """The same, searched with 1 alone for ``key``. Raises :class:`ModelConfigError` where the file says more."""
+        given = getattr(self, key)
+        if key in self.model_fields_set and given != (1,):
+            raise ModelConfigError(f"tuning.{key}: {why}: give [1], or leave the key out (given: {list(given)}).")
+        return self.model_copy(update={key: (1,)})

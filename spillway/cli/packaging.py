@@ -104,10 +104,17 @@ def tune(model_yaml: Path, max_p99_ms: float | None, trials: int | None, write: 
     from spillway.cli.console import Reporter
     from spillway.cli.stack import project_root
 
+    if write:
+        tuning.check_target(model_yaml, write)
     tuned = tuning.run(model_yaml, max_p99_ms, trials, project_root() / ".spillway" / "tuning", Reporter())
     chosen = tuned.result.chosen
-    written = tuning.write_choice(model_yaml, tuned, write) if write and chosen else None
-    tell(as_json, tuning.as_json(tuned, written), lambda: tuning.as_text(tuned, written))
+    written = None
+    try:
+        if write and chosen:
+            written = tuning.write_choice(model_yaml, tuned, write)
+    finally:
+        # What a long search found is told even where it cannot be written.
+        tell(as_json, tuning.as_json(tuned, written), lambda: tuning.as_text(tuned, written))
     if chosen is None:
         raise click.exceptions.Exit(FAILED)
 

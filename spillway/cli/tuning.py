@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
+from spillway.contracts.targets import Layout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,35 +50,44 @@ def run(model: Path, max_p99_ms: float | None, trials: int | None, folder: Path,
 
 def serving_keys(config: ModelConfig, trial: Trial) -> dict[str, Any]:
     """What a model.yaml says to serve like this: in the layouts that were tuned; the others keep their variant."""
-    assert config.tuning
-    choice, before = trial.choice, config.serve_by_layout()
-    tuned = config.tuning.layouts or tuple(before)
+    choice, before, tuned = trial.choice, config.serve_by_layout(), config.tuned_layouts()
     after = {layout.value: choice.variant if layout in tuned else variant for layout, variant in before.items()}
-    return {
-        "serve": choice.variant if set(after.values()) == {choice.variant} else after,
-        "serving": {
-            "max_batch_size": choice.batch_size,
-            "instances": choice.instances,
-            "intra_op_threads": choice.threads,
-        },
-    }
+    serving = {"intra_op_threads": choice.threads}
+    if Layout.ONNX_RUNTIME not in tuned:
+        # Neither says anything of onnxruntime's server, and written for it they would stop Triton from batching.
+        serving |= {"max_batch_size": choice.batch_size, "instances": choice.instances}
+    return {"serve": choice.variant if set(after.values()) == {choice.variant} else after, "serving": serving}
 
 
-def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:
-    """model.yaml with the choice in it, at ``target``; comments are not kept. Relative paths mean its own folder, so
-    it must be the same."""
-    import yaml
-
-    if target.resolve().parent != model.resolve().parent:
+def check_target(model: Path, target: Path) -> None:
+    """Refuse, before a long search, a ``target`` that :func:`write_choice` could not write. Relative paths mean
+    model.yaml's own folder, so it must be the same."""
+    folder = target.resolve().parent
+    if folder != model.resolve().parent:
         raise CommandError(
             f"--write {target}: choose a file beside {model}; its relative paths start there.", WRONG_CONFIG
         )
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"--write {target}: nothing can be written to {folder}.", WRONG_CONFIG)
+
+
+def write_choice(model: Path, tuned: Tuned, target: Path) -> Path:
+    """model.yaml with the choice in it, at ``target``, whole or not at all; comments are not kept."""
+    import yaml
+
     assert tuned.result.chosen
     values = yaml.safe_load(model.read_text(encoding="utf-8"))
     keys = serving_keys(tuned.config, tuned.result.chosen)
     values["serve"] = keys["serve"]
     values["serving"] = {**(values.get("serving") or {}), **keys["serving"]}
-    target.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    place = target.resolve()
+    draft = place.with_name(f".{place.name}.new")
+    try:
+        draft.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        draft.replace(place)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise CommandError(f"--write {target}: it cannot be written: {error.strerror}.") from error
     return target
 
 
@@ -108,10 +119,12 @@ def as_text(tuned: Tuned, written: Path | None) -> Iterator[RenderableType]:
     yield table
     if result.chosen is None:
         nearest = result.nearest
+        mend = "or tune on a faster machine"
+        if nearest.choice.batch_size > 1:
+            mend = "lower serving.batching.max_queue_delay_ms, or give smaller batches"
         yield (
             f"Nothing holds {result.max_p99_ms:g} ms; nearest is {nearest.choice.variant} with batch "
-            f"{nearest.choice.batch_size}: {nearest.latency_ms:.1f} ms. Raise the bound, lower "
-            "serving.batching.max_queue_delay_ms, or give smaller batches."
+            f"{nearest.choice.batch_size}: {nearest.latency_ms:.1f} ms. Raise the bound, {mend}."
         )
         return
     keys = serving_keys(tuned.config, result.chosen)

@@ -174,6 +174,44 @@ def test_a_model_without_a_batch_axis_is_served_one_by_one(
             list(pool.map(single, range(12)))
 
 
+SEQUENCE = """
+import torch
+from model_packaging.sources import Entry
+
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        query = self.layer(x)
+        return torch.softmax(query @ query.T, -1) @ x
+
+def build():
+    torch.manual_seed(6)
+    samples = [{"x": torch.randn(length, 8)} for length in (5, 9, 12)]
+    return Entry(Attention(), samples, output="Y", batched=False, dynamic_axes={"x": {0: "time"}})
+"""
+
+
+def test_a_sequence_without_a_batch_axis_is_answered_at_any_length(tmp_path: Path) -> None:
+    (tmp_path / "own_sequence.py").write_text(SEQUENCE)
+    values: dict[str, Any] = {
+        "name": "sequence",
+        "source": {"kind": "python", "entry": "own_sequence:build", "licence": "MIT"},
+        "variants": [{"precision": "fp32", "min_cosine": 0.9999}],
+        "latency": {"repeats": 3},
+    }
+    packaged = Packaged(parse_config(values, base_dir=tmp_path), tmp_path / "store")
+    assert [spec.shape for spec in (*packaged.manifest.inputs, *packaged.manifest.outputs)] == [(-1, 8), (-1, 8)]
+    repository = packaged.path / TRITON_REPOSITORY
+    assert (repository / "sequence" / "config.pbtxt").read_text().count("dims: [ -1, 8 ]") == 2
+    with serving(repository, tmp_path / "log") as ports:
+        for index in range(3):
+            sample, want = torch_answer(packaged.model, slice(index, index + 1))
+            assert_within_bound(ask(f"http://127.0.0.1:{ports.http}", "sequence", sample), want, packaged.manifest)
+
+
 def test_an_exported_program_and_a_moved_batch_axis(tmp_path: Path, silero: Packaged) -> None:
     """A .pt2 file with two outputs, and silero's 16 kHz ONNX file with its state's batch axis moved to the front."""
     import torch
