@@ -71,7 +71,6 @@ def write_switched(context: Context, plan: Plan, path: Path) -> None:
     from onnx import TensorProto, helper
 
     graph = prepared(context)
-    _fuse(graph)
     layers = [
         (layer, *plan[source])
         for source, group in groups_of(linear_layers(graph)).items()
@@ -80,6 +79,7 @@ def write_switched(context: Context, plan: Plan, path: Path) -> None:
         if layer.name in plan[source][1]
     ]
     graph.replace_many([_switched(graph, *item) for item in layers])
+    _fuse(graph)
     for name in dict.fromkeys(layer.name for layer, *_ in layers):
         graph.proto.graph.input.append(helper.make_tensor_value_info(name + SWITCH, TensorProto.BOOL, [1]))
     graph.use_contrib()
@@ -88,7 +88,7 @@ def write_switched(context: Context, plan: Plan, path: Path) -> None:
 
 
 def _fuse(graph: Graph) -> None:
-    """What int8 comes with, whichever layers are in it."""
+    """What int8 comes with, whichever layers are in it. Last, for a bias that becomes a ``Sum`` is not found as one."""
     fuse_gelu(graph)
     keep_layer_norm_plain(graph)
     shrink_tables(graph)
