@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,21 @@ def normalised(net: Net) -> str:
     return net.layer("last", net.node("Tanh", net.uneven("uneven", norm, "size")))
 
 
+def called_twice(net: Net) -> str:
+    """The second call's input is uneven, so that calls which share more than a name show."""
+    first = net.node("Tanh", net.layer("shared", "x"))
+    again = net.node("MatMul", net.node("Mul", first, "size"), "net.shared.weight")
+    return net.node("Div", again, net.node("ReduceL2", again, axes=[-1], keepdims=1))
+
+
+def equal_biases(net: Net) -> str:
+    """Three projections of one value; torch's exporter stores equal biases once, under the name of the first."""
+    bias = net.constant("net.q.bias", np.zeros(WIDTH))
+    weights = [net.constant(f"val_{part}", net.rng.standard_normal((WIDTH, WIDTH)) / 4) for part in range(3)]
+    q, k, v = (net.node("Add", net.node("MatMul", "x", weight), bias) for weight in weights)
+    return net.node("Mul", net.node("Softmax", net.node("Mul", q, k), axis=-1), v)
+
+
 @pytest.mark.parametrize("precision", ["int8-static", "int8-dynamic"])
 def test_what_only_a_branch_reads_is_kept(precision: Precision, tmp_path: Path) -> None:
     surroundings, _ = context(tmp_path, branches, bound=0.95)
@@ -58,3 +74,14 @@ def test_a_layer_before_a_layer_normalisation_is_kept_high_by_name(tmp_path: Pat
     surroundings, _ = context(tmp_path, normalised, bound=0.98)
     graph = onnx.load(str(made(surroundings, "int8-dynamic", keep_high=["net.first"]).path)).graph
     assert [node.input[1] for node in graph.node if node.op_type == "MatMul"] == ["val_0"]
+
+
+@pytest.mark.parametrize(("fill", "name"), [(called_twice, "net.shared"), (equal_biases, "net.q")])
+def test_layers_of_one_name_are_rounded_each_by_itself(fill: Callable[[Net], str], name: str, tmp_path: Path) -> None:
+    surroundings, lines = context(tmp_path, fill, bound=0.9999)
+    assert 0.95 < surroundings.parity(made(surroundings, "int8-static").path).min_cosine < 0.9999
+    for keep_high in ("auto", [name]):
+        lifted = int8_static.make(auto(0.9999).model_copy(update={"keep_high": keep_high}), surroundings)
+        assert kept(lifted) == {name}
+        assert surroundings.parity(lifted.path).passed
+    assert any(f"lifting {name}:" in line for line in lines)
