@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from model_packaging.build import package
+from model_packaging.config import parse_config
 from model_packaging.variants import Context, Made, Precision, Variant, int8_static, make
 from tests.packaging.test_keep_high import WIDTH, Net, auto, context, kept
 
@@ -85,3 +87,43 @@ def test_layers_of_one_name_are_rounded_each_by_itself(fill: Callable[[Net], str
         assert kept(lifted) == {name}
         assert surroundings.parity(lifted.path).passed
     assert any(f"lifting {name}:" in line for line in lines)
+
+
+@pytest.mark.heavy
+def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path) -> None:
+    """One node has the name of what an unnamed one makes: ONNX Runtime takes no two nodes of one name."""
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (64, 64), "fc1.bias": (64,), "w2": (64, 64), "fc2.bias": (64,)}
+    constants = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 8, name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["first"]),
+        helper.make_node("Add", ["first", "fc1.bias"], ["biased"]),
+        helper.make_node("Relu", ["biased"], ["active"], name="first"),
+        helper.make_node("MatMul", ["active", "w2"], ["second"]),
+        helper.make_node("Add", ["second", "fc2.bias"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64]) for name in ("x", "y"))
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", [x], [y], constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    np.savez(tmp_path / "samples.npz", x=rng.standard_normal((8, 64)).astype(np.float32))
+    precisions = ["fp16", "int8-dynamic", "int8-weights"]
+    values = {
+        "name": "unnamed",
+        "source": {"kind": "onnx", "path": "m.onnx", "licence": "MIT"},
+        "samples": "samples.npz",
+        "variants": [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions],
+        "serve": "best",
+        "keep": precisions,
+        "targets": ["onnxruntime-cpu"],
+        "latency": {"batch_sizes": [1], "repeats": 3},
+    }
+    folder = package(parse_config(values, base_dir=tmp_path), tmp_path / "store").path
+    for precision in precisions:
+        graph = onnx.load(str(folder / f"variants/{precision}/model.onnx")).graph
+        full = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
+        assert full & {"w1", "w2"} == {"w1"}, precision
