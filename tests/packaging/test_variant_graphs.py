@@ -1,4 +1,4 @@
-"""int8 of graphs that others than torch's exporter write, or that it writes for layers that are not plain."""
+"""Variants of graphs that others than torch's exporter write, or that it writes for layers that are not plain."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_packaging.build import package
 from model_packaging.config import parse_config
 from model_packaging.variants import Context, Made, Precision, Variant, int8_static, make
+from spillway.contracts.manifest import read_manifest
 from tests.packaging.test_keep_high import WIDTH, Net, auto, context, kept
 
 
@@ -89,15 +90,38 @@ def test_layers_of_one_name_are_rounded_each_by_itself(fill: Callable[[Net], str
     assert any(f"lifting {name}:" in line for line in lines)
 
 
-@pytest.mark.heavy
-def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path) -> None:
-    """One node has the name of what an unnamed one makes: ONNX Runtime takes no two nodes of one name."""
+def packaged(folder: Path, inputs: dict[str, list[Any]], output: list[Any], nodes: list[Any], **settings: Any) -> Path:
+    """A package of an ONNX file with weights ``w1`` and ``w2``, and biases for them."""
     rng = np.random.default_rng(0)
     shapes = {"w1": (64, 64), "fc1.bias": (64,), "w2": (64, 64), "fc2.bias": (64,)}
     constants = [
         numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 8, name)
         for name, shape in shapes.items()
     ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, output)
+    graph = helper.make_graph(nodes, "net", values, [made], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(folder / "m.onnx"))
+    for name in ("samples", "calibration"):
+        arrays = {key: rng.standard_normal((8, *shape[-1:])).astype(np.float32) for key, shape in inputs.items()}
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+    config = {
+        "name": "net",
+        "source": {"kind": "onnx", "path": "m.onnx", "licence": "MIT"},
+        "samples": "samples.npz",
+        "calibration": "calibration.npz",
+        "serve": "best",
+        "targets": ["onnxruntime-cpu"],
+        "latency": {"batch_sizes": [1], "repeats": 3},
+        **settings,
+    }
+    return package(parse_config(config, base_dir=folder), folder / "store").path
+
+
+@pytest.mark.heavy
+def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path) -> None:
+    """One node has the name of what an unnamed one makes: ONNX Runtime takes no two nodes of one name."""
     nodes = [
         helper.make_node("MatMul", ["x", "w1"], ["first"]),
         helper.make_node("Add", ["first", "fc1.bias"], ["biased"]),
@@ -105,25 +129,22 @@ def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path
         helper.make_node("MatMul", ["active", "w2"], ["second"]),
         helper.make_node("Add", ["second", "fc2.bias"], ["y"]),
     ]
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 64]) for name in ("x", "y"))
-    model = helper.make_model(
-        helper.make_graph(nodes, "net", [x], [y], constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    onnx.save(model, str(tmp_path / "m.onnx"))
-    np.savez(tmp_path / "samples.npz", x=rng.standard_normal((8, 64)).astype(np.float32))
     precisions = ["fp16", "int8-dynamic", "int8-weights"]
-    values = {
-        "name": "unnamed",
-        "source": {"kind": "onnx", "path": "m.onnx", "licence": "MIT"},
-        "samples": "samples.npz",
-        "variants": [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions],
-        "serve": "best",
-        "keep": precisions,
-        "targets": ["onnxruntime-cpu"],
-        "latency": {"batch_sizes": [1], "repeats": 3},
-    }
-    folder = package(parse_config(values, base_dir=tmp_path), tmp_path / "store").path
+    variants = [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions]
+    batch = ["batch", 64]
+    folder = packaged(tmp_path, {"x": batch}, batch, nodes, variants=variants, keep=precisions)
     for precision in precisions:
         graph = onnx.load(str(folder / f"variants/{precision}/model.onnx")).graph
         full = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
         assert full & {"w1", "w2"} == {"w1"}, precision
+
+
+@pytest.mark.heavy
+def test_an_input_without_an_axis_is_calibrated_as_it_is_sampled(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "level"], ["raised"]),
+        helper.make_node("MatMul", ["raised", "w1"], ["y"]),
+    ]
+    variants = [{"precision": "int8-static", "min_cosine": 0.9}]
+    folder = packaged(tmp_path, {"x": [64], "level": []}, [64], nodes, variants=variants)
+    assert [(item.name, item.shape) for item in read_manifest(folder).inputs] == [("x", (64,)), ("level", (1,))]
