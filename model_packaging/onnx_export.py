@@ -38,6 +38,7 @@ def export(model: LoadedModel, path: Path, level: OnnxLevel) -> None:
     onnx_batch_first(proto, model.batch_axes)
     onnx_scalars_to_rows(proto)
     _name_sizes(proto, model)
+    _name_nodes(proto)
     if proto.ByteSize() > _ONNX_FILE_LIMIT_BYTES:
         raise PackageError(f"The ONNX file would be {proto.ByteSize() / 1e9:.1f} GB; one file holds 2 GB at most.")
     normalise(proto, level)
@@ -144,6 +145,17 @@ def _name_sizes(proto: Any, model: LoadedModel) -> None:
         for axis, size in enumerate(value.type.tensor_type.shape.dim):
             if (axis > 0 or not model.batched) and not size.HasField("dim_value"):
                 size.dim_value = answer[value.name].shape[axis]
+
+
+def _name_nodes(proto: Any) -> None:
+    """Name nodes that have no name like what they make. Quantizers go by the name: for them "" is all such nodes."""
+    taken = {"", *(node.name for node in proto.graph.node)}
+    for node in proto.graph.node:
+        if not node.name:
+            node.name = node.output[0]
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
 
 
 def _example(model: LoadedModel) -> dict[str, Any]:

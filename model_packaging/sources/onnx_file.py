@@ -11,7 +11,13 @@ from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.python_entry import PythonSource
 from model_packaging.sources.samples import ARRAYS, read_arrays, read_whole_arrays
-from model_packaging.sources.signatures import batch_first, in_order, onnx_batch_first, onnx_scalars_to_rows
+from model_packaging.sources.signatures import (
+    batch_first,
+    in_order,
+    onnx_batch_first,
+    onnx_scalars_to_rows,
+    scalars_to_rows,
+)
 from spillway.contracts.manifest import PackageError, PackageSource
 from spillway.contracts.settings import Settings
 
@@ -78,7 +84,7 @@ class OnnxSource(Settings):
         samples = tuple(in_order(sample, tuple(inputs), self.path.name) for sample in read(files["samples"]))
         return LoadedModel(
             module=batch_first(_reference(model, names, tuple(outputs)), names, tuple(outputs), self.batch_axes),
-            samples=tuple({name: t if t.dim() else t.reshape(1) for name, t in sample.items()} for sample in samples),
+            samples=tuple(scalars_to_rows(sample) for sample in samples),
             outputs=tuple(outputs),
             source=described,
             dynamic_axes=axes,

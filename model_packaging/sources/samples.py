@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from model_packaging.errors import ModelConfigError
 
@@ -33,19 +33,14 @@ def read_arrays(path: Path) -> tuple[Batch, ...]:
 
     Raises :class:`ModelConfigError` when it cannot be read, holds no sample, or its arrays differ in length.
     """
-    import torch
-
     arrays = _arrays(path)
-    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    lengths = {name: len(array) if array.dim() else 0 for name, array in arrays.items()}
     if not lengths or min(lengths.values()) < 1:
         raise ModelConfigError(f"samples: {path} holds no sample; give {ARRAYS}.")
     if len(set(lengths.values())) > 1:
         raise ModelConfigError(f"samples: {path}: arrays of different lengths {lengths}; give as many of every input.")
     count = next(iter(lengths.values()))
-    return tuple(
-        {name: torch.from_numpy(array[index : index + 1].copy()) for name, array in arrays.items()}
-        for index in range(count)
-    )
+    return tuple({name: array[index : index + 1].clone() for name, array in arrays.items()} for index in range(count))
 
 
 def read_whole_arrays(path: Path) -> tuple[Batch, ...]:
@@ -53,13 +48,14 @@ def read_whole_arrays(path: Path) -> tuple[Batch, ...]:
     return tuple({name: tensor[0] for name, tensor in sample.items()} for sample in read_arrays(path))
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _arrays(path: Path) -> Batch:
     import numpy as np
+    import torch
 
     try:
         with np.load(path, allow_pickle=False) as loaded:
             if not hasattr(loaded, "files"):
                 raise ModelConfigError(f"samples: {path} is a single array; give {ARRAYS}.")
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return {name: torch.from_numpy(loaded[name]) for name in loaded.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ModelConfigError(f"samples: {path} cannot be read: {error}. Give {ARRAYS}.") from None

@@ -98,6 +98,11 @@ def onnx_scalars_to_rows(proto: Any) -> None:
             value.type.tensor_type.shape.dim.add().dim_value = 1
 
 
+def scalars_to_rows(sample: Batch) -> Batch:
+    """The same for a sample."""
+    return {name: tensor if tensor.dim() else tensor.reshape(1) for name, tensor in sample.items()}
+
+
 def _rename(graph: Any, old: str, new: str) -> None:
     """A value in every node that makes or reads it, branches and loop bodies included."""
     for node in graph.node:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from model_packaging.sources.model import MAX_SOURCE_BYTES, Batch, LoadedModel
 from spillway.contracts.manifest import PackageError
+
+if TYPE_CHECKING:
+    import torch
 
 _DTYPES: Final = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
@@ -20,6 +23,19 @@ def check_sound(model: LoadedModel) -> None:
     _check_names(model)
     _check_samples(model)
     _check_answer(model)
+
+
+def fits(model: LoadedModel, name: str, tensor: torch.Tensor) -> bool:
+    """Whether a tensor has the dtype of the first sample's and, but for the axes that vary, its shape."""
+    wanted, free = model.samples[0][name], model.dynamic_axes.get(name, {})
+    return (tensor.dtype, tensor.dim()) == (wanted.dtype, wanted.dim()) and all(
+        size == other or axis in free for axis, (size, other) in enumerate(zip(tensor.shape, wanted.shape, strict=True))
+    )
+
+
+def kind(tensor: torch.Tensor) -> str:
+    """Dtype and shape, for messages."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _check_size(model: LoadedModel) -> None:
@@ -56,23 +72,17 @@ def _check_samples(model: LoadedModel) -> None:
                 f"Sample {index} has the inputs {', '.join(sorted(sample))}, the first has {', '.join(sorted(first))}."
             )
         for name, tensor in sample.items():
-            _check_tensor(model, index, name, sample, first)
+            _check_tensor(model, index, name, sample)
             if str(tensor.dtype).removeprefix("torch.") not in _DTYPES:
                 raise PackageError(f"Sample {index}: {name} is {tensor.dtype}; use one of {', '.join(_DTYPES)}.")
 
 
-def _check_tensor(model: LoadedModel, index: int, name: str, sample: Batch, first: Batch) -> None:
-    tensor, wanted = sample[name], first[name]
-    if tensor.dtype != wanted.dtype:
-        raise PackageError(f"Sample {index}: {name} is {tensor.dtype}, in the first sample {wanted.dtype}.")
-    free = model.dynamic_axes.get(name, {})
-    if tensor.dim() != wanted.dim() or any(
-        size != other and axis not in free
-        for axis, (size, other) in enumerate(zip(tensor.shape, wanted.shape, strict=False))
-    ):
+def _check_tensor(model: LoadedModel, index: int, name: str, sample: Batch) -> None:
+    tensor = sample[name]
+    if not fits(model, name, tensor):
         raise PackageError(
-            f"Sample {index}: {name} has shape {list(tensor.shape)}, in the first sample {list(wanted.shape)}: only "
-            "the axes that are declared dynamic may differ."
+            f"Sample {index}: {name} is {kind(tensor)}, in the first sample {kind(model.samples[0][name])}: only the "
+            "axes that are declared dynamic may differ."
         )
     if model.batched and (tensor.dim() == 0 or len(tensor) < 1 or len(tensor) != len(next(iter(sample.values())))):
         raise PackageError(
@@ -90,7 +100,7 @@ def _check_answer(model: LoadedModel) -> None:
     except PackageError:
         raise
     except Exception as error:
-        given = ", ".join(f"{name} {str(item.dtype)[6:]} {list(item.shape)}" for name, item in sample.items())
+        given = ", ".join(f"{name} {kind(item)}" for name, item in sample.items())
         reason = str(error).strip().splitlines()
         raise PackageError(
             f"The model does not take its own first sample ({given}): {type(error).__name__}: "

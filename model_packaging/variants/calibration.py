@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_packaging.errors import ModelConfigError
 from model_packaging.sources import LoadedModel
-from model_packaging.sources.samples import read_arrays, read_whole_arrays
+from model_packaging.sources.samples import ARRAYS, read_arrays, read_whole_arrays
+from model_packaging.sources.signatures import scalars_to_rows
+from model_packaging.sources.sound import fits, kind
 from model_packaging.variants.context import Feed
 from spillway.contracts.manifest import CalibrationData
+
+if TYPE_CHECKING:
+    import torch
 
 
 def read(path: Path, model: LoadedModel) -> tuple[list[Feed], CalibrationData]:
@@ -20,7 +26,8 @@ def read(path: Path, model: LoadedModel) -> tuple[list[Feed], CalibrationData]:
         batches = [model.text.encode([line]) for line in _lines(path)]
     else:
         try:
-            batches = list(read_arrays(path) if model.batched else read_whole_arrays(path))
+            read_file = read_arrays if model.batched else read_whole_arrays
+            batches = [scalars_to_rows(sample) for sample in read_file(path)]
         except ModelConfigError as error:
             raise ModelConfigError(str(error).replace("samples:", "calibration:", 1)) from None
     names = set(model.samples[0])
@@ -28,8 +35,21 @@ def read(path: Path, model: LoadedModel) -> tuple[list[Feed], CalibrationData]:
         raise ModelConfigError(
             f"calibration: {path} has the arrays {sorted(batches[0])}, and the model takes {sorted(names)}."
         )
+    for name, tensor in batches[0].items():
+        _check_fits(path, model, name, tensor)
     feeds = [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
     return feeds, CalibrationData(name=path.name, samples=len(feeds), sha256=_sha256(feeds))
+
+
+def _check_fits(path: Path, model: LoadedModel, name: str, tensor: torch.Tensor) -> None:
+    if not fits(model, name, tensor):
+        wanted, labels = model.samples[0][name], model.dynamic_axes.get(name, {})
+        dtype = str(wanted.dtype).removeprefix("torch.")
+        sizes = ", ".join(str(labels.get(axis, size)) for axis, size in enumerate(wanted.shape))
+        raise ModelConfigError(
+            f"calibration: {path}: a sample of {name} is {kind(tensor)}, and the model takes {dtype} [{sizes}]. "
+            f"Give {ARRAYS}; array.astype(np.{dtype}) gives the dtype."
+        )
 
 
 def _lines(path: Path) -> list[str]:

@@ -32,7 +32,10 @@ class Linear:
 
 
 class Graph:
-    """An ONNX model being rewritten: constants by name, who makes and who reads each value."""
+    """An ONNX model being rewritten: constants by name, who makes and who reads each value.
+
+    A node reads what its branches or its loop body read: they see the values around them.
+    """
 
     def __init__(self, proto: Any) -> None:
         self.proto = proto
@@ -44,7 +47,7 @@ class Graph:
         self.producer = {name: node for node in graph.node for name in node.output}
         self.readers: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
-            for name in node.input:
+            for name in _reads(node):
                 self.readers[name].append(node)
         self.outputs = {item.name for item in graph.output}
 
@@ -94,7 +97,7 @@ class Graph:
 
     def drop_unused(self) -> None:
         """Remove constants that nothing reads."""
-        used = {name for node in self.proto.graph.node for name in node.input} | self.outputs
+        used = self.outputs.union(*(_reads(node) for node in self.proto.graph.node))
         kept = [item for item in self.proto.graph.initializer if item.name in used]
         del self.proto.graph.initializer[:]
         self.proto.graph.initializer.extend(kept)
@@ -223,6 +226,11 @@ def shrink_tables(graph: Graph) -> int:
         count += 1
     graph.drop_unused()
     return count
+
+
+def _reads(node: Any) -> list[str]:
+    inner = [item for attribute in node.attribute if attribute.HasField("g") for item in attribute.g.node]
+    return [*node.input, *(name for item in inner for name in _reads(item))]
 
 
 def _layer_name(bias: str, node: Any) -> str:

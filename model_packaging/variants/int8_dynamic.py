@@ -61,11 +61,12 @@ def _prepare(context: Context, patterns: tuple[str, ...]) -> list[str]:
     import onnx
 
     graph = Graph(onnx.load(str(context.exported)))
-    fuse_gelu(graph)
-    keep_layer_norm_plain(graph)
-    onnx_files.save(graph.proto, context.work / "fp32.onnx")
     nodes = list(graph.proto.graph.node)
-    return [nodes[layer.nodes[0]].name for layer in linear_layers(graph) if matches(layer.name, patterns)]
+    excluded = [nodes[layer.nodes[0]].name for layer in linear_layers(graph) if matches(layer.name, patterns)]
+    fuse_gelu(graph)
+    keep_layer_norm_plain(graph)  # after the look-up: a bias that becomes a Sum is not found as one
+    onnx_files.save(graph.proto, context.work / "fp32.onnx")
+    return excluded
 
 
 def _quantize(context: Context, how: Quantization, excluded: list[str]) -> None:

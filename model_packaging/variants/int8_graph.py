@@ -25,12 +25,13 @@ from model_packaging.variants.graph import (
 Groups = dict[str, list[Linear]]
 """Layers by the value that they read: they share its scales."""
 Plan = dict[str, tuple[equalise.Inputs, dict[str, equalise.Weights]]]
-"""By the value that they read: how it is rounded, and each layer's weights by the layer's name."""
+"""By the value that they read: how it is rounded, and each layer's weights by its output. Names would not do: a module
+that is called twice makes two layers of one name."""
 Change = tuple[Sequence[int], Sequence[Any]]
 """Nodes to replace, by their indices, and what takes their place."""
 
 SWITCH: Final = ".high"
-"""Ending of a trial model's input, true where the layer of that name runs in fp32."""
+"""Ending of a trial model's input, true where the layer of that output runs in fp32."""
 
 
 def prepared(context: Context) -> Graph:
@@ -49,11 +50,11 @@ def groups_of(layers: Sequence[Linear]) -> Groups:
 
 
 def write(context: Context, plan: Plan, high: Collection[str], path: Path) -> None:
-    """The model with the planned layers in int8, those named ``high`` left alone."""
+    """The model with the planned layers in int8, those whose outputs are ``high`` left alone."""
     graph = prepared(context)
     changes: list[Change] = []
     for source, layers in groups_of(linear_layers(graph)).items():
-        chosen = [layer for layer in layers if layer.name not in high and source in plan]
+        chosen = [layer for layer in layers if layer.output not in high and source in plan]
         if chosen:
             inputs, weights = plan[source]
             changes += _integer_nodes(graph, sorted(chosen, key=lambda layer: max(layer.nodes)), inputs, weights)
@@ -67,28 +68,28 @@ def write(context: Context, plan: Plan, high: Collection[str], path: Path) -> No
 
 def write_switched(context: Context, plan: Plan, path: Path) -> None:
     """A model for trials, with every planned layer both in fp32 and in int8 and a boolean input to choose, named like
-    the layer and :data:`SWITCH`. It answers as what :func:`write` makes of the same choice."""
+    the layer's output and :data:`SWITCH`. It answers as what :func:`write` makes of the same choice."""
     from onnx import TensorProto, helper
 
     graph = prepared(context)
-    _fuse(graph)
     layers = [
         (layer, *plan[source])
         for source, group in groups_of(linear_layers(graph)).items()
         if source in plan
         for layer in group
-        if layer.name in plan[source][1]
+        if layer.output in plan[source][1]
     ]
     graph.replace_many([_switched(graph, *item) for item in layers])
-    for name in dict.fromkeys(layer.name for layer, *_ in layers):
-        graph.proto.graph.input.append(helper.make_tensor_value_info(name + SWITCH, TensorProto.BOOL, [1]))
+    _fuse(graph)
+    for layer, *_ in layers:
+        graph.proto.graph.input.append(helper.make_tensor_value_info(layer.output + SWITCH, TensorProto.BOOL, [1]))
     graph.use_contrib()
     onnx_files.normalise(graph.proto, context.level)
     onnx_files.save(graph.proto, path)
 
 
 def _fuse(graph: Graph) -> None:
-    """What int8 comes with, whichever layers are in it."""
+    """What int8 comes with, whichever layers are in it. Last, for a bias that becomes a ``Sum`` is not found as one."""
     fuse_gelu(graph)
     keep_layer_norm_plain(graph)
     shrink_tables(graph)
@@ -109,11 +110,11 @@ def _switched(graph: Graph, layer: Linear, inputs: equalise.Inputs, weights: dic
 
     node = helper.make_node(
         "If",
-        [layer.name + SWITCH],
+        [layer.output + SWITCH],
         [layer.output],
         name=f"{layer.output}.switch",
-        then_branch=branch("high", own),
-        else_branch=branch("low", integer),
+        then_branch=branch("fp32", own),
+        else_branch=branch("int8", integer),
     )
     return layer.nodes, [node]
 
@@ -141,7 +142,7 @@ def _integer_nodes(
     head.append(helper.make_node("QuantizeLinear", [value, step, zero], [f"{base}.int8"], name=f"{base}.int8"))
     changes: list[Change] = []
     for layer in layers:
-        own = weights[layer.name]
+        own = weights[layer.output]
         parts = {
             part: graph.add(f"{layer.output}.{part}", array)
             for part, array in (("steps", own.steps), ("scale", own.scale), ("bias", own.bias))
@@ -150,7 +151,7 @@ def _integer_nodes(
             "MatMulIntegerToFloat",
             [f"{base}.int8", parts["steps"], step, parts["scale"], zero, "", parts["bias"]],
             [layer.output],
-            name=f"{layer.name}.int8",
+            name=f"{layer.output}.int8",
             domain=CONTRIB,
         )
         changes.append((layer.nodes, [*head, product]))

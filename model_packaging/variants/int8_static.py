@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +30,11 @@ def make(variant: Variant, context: Context) -> Made:
     if not layers and not convolutions:
         raise NotAvailable("the model has no product with constant weights and no convolution, so nothing to quantize")
     patterns = () if variant.keep_high == "auto" else variant.keep_high
-    high = {layer.name for layer in layers if matches(layer.name, patterns)}
+    names = {layer.output: layer.name for layer in layers}
+    high = {output for output, name in names.items() if matches(name, patterns)}
     skipped = {name for name in convolutions if matches(name, patterns)}
     # What is kept high for good needs no plan; what the search may lift does.
-    groups = groups_of([layer for layer in layers if layer.name not in high])
+    groups = groups_of([layer for layer in layers if layer.output not in high])
     context.progress(f"  calibrating {sum(map(len, groups.values()))} layers on {len(context.calibration)} samples")
     plan = make_plan(groups, graph.proto.SerializeToString(), context.calibration)
     path = context.work / "model.onnx"
@@ -44,9 +45,9 @@ def make(variant: Variant, context: Context) -> Made:
             _quantize_convolutions(path, set(convolutions) - skipped, context)
 
     if variant.keep_high == "auto":
-        high = set(_search(variant, context, plan, path, finish))
+        high = set(_search(variant, context, plan, names, path, finish))
     finish(high)
-    kept = sorted(high | skipped)
+    kept = sorted({names[output] for output in high} | skipped)
     detail = f"calibrated on {len(context.calibration)} samples"
     return Made(path, f"{detail}; kept in fp32: {', '.join(kept)}" if kept else detail)
 
@@ -57,7 +58,7 @@ def make_plan(groups: Groups, model: bytes, calibration: Sequence[Feed]) -> Plan
     for source, layers in groups.items():
         x = recorded.pop(source)
         inputs = equalise.choose_inputs(layers, x)
-        plan[source] = inputs, {layer.name: equalise.round_weights(layer, inputs, x) for layer in layers}
+        plan[source] = inputs, {layer.output: equalise.round_weights(layer, inputs, x) for layer in layers}
     return plan
 
 
@@ -85,15 +86,27 @@ def _record(model: bytes, names: list[str], calibration: Sequence[Feed]) -> dict
 
 
 def _search(
-    variant: Variant, context: Context, plan: Plan, path: Path, finish: Callable[[Collection[str]], None]
+    variant: Variant,
+    context: Context,
+    plan: Plan,
+    names: Mapping[str, str],
+    path: Path,
+    finish: Callable[[Collection[str]], None],
 ) -> tuple[str, ...]:
-    """The layers to lift: the calibration data choose them, and the samples say when they are enough."""
+    """The layers to lift: the calibration data choose them, and the samples say when they are enough.
+
+    ``names``: what each layer is called, by its output.
+    """
 
     def holds(high: Collection[str]) -> bool:
         finish(high)
         figure = context.parity(path)
         context.progress(f"  layers in fp32: {len(high)}, cosine {figure.min_cosine}")
         return figure.passed
+
+    def lifted(added: Collection[str], loss: float) -> None:
+        shown = ", ".join(names[output] for output in added)
+        context.progress(f"  lifting {shown}: calibration error {loss:.3g}")
 
     units = keep_high.units(plan)
     if holds(()) or not units:
@@ -102,7 +115,7 @@ def _search(
     write_switched(context, plan, trial)
     trials = keep_high.Trials(trial, context.exported, context.calibration, plan)
     trial.unlink()
-    return keep_high.choose(units, trials.loss, holds, variant.max_kept_high, context.progress)
+    return keep_high.choose(units, trials.loss, holds, variant.max_kept_high, lifted)
 
 
 def _quantize_convolutions(path: Path, names: Collection[str], context: Context) -> None:

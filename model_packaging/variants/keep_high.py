@@ -19,13 +19,13 @@ from model_packaging.variants.context import Feed
 from model_packaging.variants.int8_graph import SWITCH, Plan
 
 Unit = tuple[str, ...]
-"""Layers that are lifted in one step."""
+"""Layers that are lifted in one step, each by its output."""
 
 
 def units(plan: Plan) -> list[Unit]:
     """Each layer, and all layers that read one value: only together do they do without its rounding."""
     groups = [tuple(weights) for _, weights in plan.values()]
-    single = [(name,) for group in groups for name in group]
+    single = [(layer,) for group in groups for layer in group]
     return list(dict.fromkeys(single + groups))
 
 
@@ -34,18 +34,18 @@ def choose(
     loss: Callable[[Collection[str]], float],
     holds: Callable[[Collection[str]], bool],
     most: int,
-    progress: Callable[[str], None],
+    lifted: Callable[[Unit, float], None],
 ) -> Unit:
     """The layers to lift, at most ``most``; that number, or all, where no fewer hold the bound.
 
     ``loss`` is measured on the calibration data and decides which; ``holds``, asked on the samples, only when it is
-    enough. It is known not to hold with nothing lifted.
+    enough. It is known not to hold with nothing lifted. ``lifted`` is told each step and the loss after it.
     """
     high: Unit = ()
     failed: set[frozenset[str]] = {frozenset()}
     while added := _next(units, loss, high, most):
         high += added
-        progress(f"  lifting {', '.join(added)}: calibration error {loss(high):.3g}")
+        lifted(added, loss(high))
         if holds(high):
             return _pruned(high, failed, loss, holds)
         failed.add(frozenset(high))
@@ -55,7 +55,7 @@ def choose(
 def _next(units: Sequence[Unit], loss: Callable[[Collection[str]], float], high: Unit, most: int) -> Unit:
     """The step that brings most per layer; empty where none is left."""
     before = loss(high)
-    left = [tuple(name for name in unit if name not in high) for unit in units]
+    left = [tuple(layer for layer in unit if layer not in high) for unit in units]
     steps = [step for step in left if step and len(high) + len(step) <= most]
     return max(steps, key=lambda step: (before - loss(high + step)) / len(step), default=())
 
@@ -67,7 +67,7 @@ def _pruned(
     holds: Callable[[Collection[str]], bool],
 ) -> Unit:
     """Without the lifts that later ones made needless, the cheapest first, as long as the bound holds."""
-    shorter = [tuple(name for name in high if name != left) for left in high]
+    shorter = [tuple(layer for layer in high if layer != left) for left in high]
     best = min((item for item in shorter if frozenset(item) not in failed), key=loss, default=None)
     if best is None or not holds(best):
         return high
@@ -82,7 +82,7 @@ class Trials:
 
         self._run = checks.onnx_runner(switched, threads=1)
         self._calibration = calibration
-        self._names = [name for _, weights in plan.values() for name in weights]
+        self._layers = [layer for _, weights in plan.values() for layer in weights]
         exact = checks.onnx_runner(exported, threads=1)
         self._want = [exact(feed) for feed in calibration]
         self._known: dict[frozenset[str], float] = {}
@@ -96,7 +96,7 @@ class Trials:
 
     def _errors(self, high: Collection[str]) -> np.ndarray:
         """Per sample, that of its worst output."""
-        switches = {name + SWITCH: np.array([name in high]) for name in self._names}
+        switches = {layer + SWITCH: np.array([layer in high]) for layer in self._layers}
         answers = [self._run({**feed, **switches}) for feed in self._calibration]
         outputs = (
             output_errors([got[name] for got in answers], [want[name] for want in self._want]) for name in self._want[0]

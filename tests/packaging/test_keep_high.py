@@ -135,16 +135,16 @@ def test_a_trial_answers_as_the_model_that_is_written(tmp_path: Path) -> None:
     surroundings, _ = context(tmp_path, two_in_a_row, bound=0.99)
     graph = prepared(surroundings)
     groups = groups_of(linear_layers(graph))
+    outputs = {layer.name: layer.output for layers in groups.values() for layer in layers}
     plan = int8_static.make_plan(groups, graph.proto.SerializeToString(), surroundings.calibration)
     write_switched(surroundings, plan, tmp_path / "switched.onnx")
     trial = checks.onnx_runner(tmp_path / "switched.onnx", threads=1)
     feed = feeds(seed=5)[7]
-    for high in ((), ("net.second",), ("net.first", "net.beside")):
+    for names in ((), ("net.second",), ("net.first", "net.beside")):
+        high = [outputs[name] for name in names]
         write(surroundings, plan, high, tmp_path / "written.onnx")
         written = checks.onnx_runner(tmp_path / "written.onnx", threads=1)(feed)["y"]
-        switches = {
-            f"net.{name}.high": np.array([f"net.{name}" in high]) for name in ("plain", "first", "second", "beside")
-        }
+        switches = {f"{output}.high": np.array([output in high]) for output in outputs.values()}
         np.testing.assert_allclose(trial({**feed, **switches})["y"], written, atol=1e-5)
 
 
@@ -152,7 +152,7 @@ def search(
     units: Sequence[tuple[str, ...]], loss: Callable[[Collection[str]], float], bound: float, most: int = 6
 ) -> set[str]:
     """The search on losses in place of measurements; the samples' is the calibration data's own."""
-    return set(keep_high.choose(units, loss, lambda high: loss(high) <= bound, most, lambda line: None))
+    return set(keep_high.choose(units, loss, lambda high: loss(high) <= bound, most, lambda added, left: None))
 
 
 def test_layers_that_read_one_value_are_lifted_together_where_only_that_helps() -> None:

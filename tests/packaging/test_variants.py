@@ -99,6 +99,10 @@ def test_an_old_target_is_named_where_it_lacks_the_operator(tmp_path: Path) -> N
         (lambda path: np.savez(path, x=np.zeros((0, 4), np.float32)), "no sample"),
         (lambda path: np.savez(path, y=np.zeros((3, 4), np.float32)), "the model takes"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: np.savez(path, x=np.array([["a"] * 4] * 3)), "cannot be read"),
+        (lambda path: np.savez(path, x=np.zeros((3, 4))), r"x is float64 \[1, 4\].*takes float32 \[batch, 4\]"),
+        (lambda path: np.savez(path, x=np.zeros((3, 2, 4), np.float32)), r"x is float32 \[1, 2, 4\]"),
+        (lambda path: np.savez(path, x=np.zeros((3, 5), np.float32)), r"x is float32 \[1, 5\]"),
     ],
 )
 def test_calibration_that_is_none_is_an_error(tmp_path: Path, write: Any, named: str) -> None:
