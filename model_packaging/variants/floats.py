@@ -8,7 +8,7 @@ import numpy as np
 
 from model_packaging import onnx_files
 from model_packaging.variants.context import Context, Made, NotAvailable
-from model_packaging.variants.graph import Graph, linear_layers, matches
+from model_packaging.variants.graph import Graph, kept_high, linear_layers, split_gemm
 from model_packaging.variants.settings import Variant
 from spillway.contracts.manifest import PackageError
 
@@ -68,12 +68,14 @@ def _half(context: Context, patterns: tuple[str, ...]) -> tuple[Any, list[str]]:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     graph = Graph(onnx.load(str(context.exported)))
-    nodes = list(graph.proto.graph.node)
-    kept = [layer for layer in linear_layers(graph) if matches(layer.name, patterns)]
-    blocked = [nodes[index].name for layer in kept for index in layer.nodes]
+    split_gemm(graph)
+    nodes, layers = list(graph.proto.graph.node), linear_layers(graph)
+    kept = kept_high({layer.name for layer in layers}, patterns)
+    # A Gemm's product has its name, and it stays whole.
+    blocked = [nodes[index].name for layer in layers if layer.name in kept for index in layer.nodes]
     with onnx_files.quiet():
-        proto = convert_float_to_float16(graph.proto, keep_io_types=True, node_block_list=blocked)
-    return proto, [layer.name for layer in kept]
+        proto = convert_float_to_float16(onnx.load(str(context.exported)), keep_io_types=True, node_block_list=blocked)
+    return proto, sorted(kept)
 
 
 def _bf16_bytes(values: np.ndarray) -> bytes:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+
+from model_packaging.errors import ModelConfigError
 
 CONTRIB: Final = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 
 _TABLE_MIN_ELEMENTS: Final = 1 << 18
 """Smaller lookup tables are not worth quantizing."""
+_MOST_LISTED: Final = 40
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,25 @@ def linear_layers(graph: Graph) -> list[Linear]:
     return layers
 
 
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def kept_high(names: Collection[str], patterns: Sequence[str]) -> set[str]:
+    """The layers that the patterns of ``keep_high`` name. Raises :class:`ModelConfigError` for one that names none."""
+    found = {pattern: set(fnmatch.filter(names, pattern)) for pattern in patterns}
+    for pattern, matching in found.items():
+        if not matching:
+            listed = sorted(names)
+            more = f" and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
+            raise ModelConfigError(
+                f"variants.keep_high: {pattern!r} names no layer of this model; they are: "
+                f"{', '.join(listed[:_MOST_LISTED]) or 'none'}{more}. `*` and `?` stand for any text and any letter."
+            )
+    return set().union(*found.values())
+
+
+def named_nodes(graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The products of the layers that the patterns of ``keep_high`` name, as quantizers want them: by node."""
+    nodes, layers = list(graph.proto.graph.node), linear_layers(graph)
+    chosen = kept_high({layer.name for layer in layers}, patterns)
+    return [nodes[layer.nodes[0]].name for layer in layers if layer.name in chosen]
 
 
 def fuse_gelu(graph: Graph) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from model_packaging import onnx_files
 from model_packaging.variants.context import Context, Made
-from model_packaging.variants.graph import Graph, fuse_gelu, keep_layer_norm_plain, linear_layers, matches
+from model_packaging.variants.graph import Graph, fuse_gelu, keep_layer_norm_plain, named_nodes, split_gemm
 from model_packaging.variants.settings import Variant
 from spillway.contracts.manifest import ParityFigure
 
@@ -61,8 +61,8 @@ def _prepare(context: Context, patterns: tuple[str, ...]) -> list[str]:
     import onnx
 
     graph = Graph(onnx.load(str(context.exported)))
-    nodes = list(graph.proto.graph.node)
-    excluded = [nodes[layer.nodes[0]].name for layer in linear_layers(graph) if matches(layer.name, patterns)]
+    split_gemm(graph)
+    excluded = named_nodes(graph, patterns)
     fuse_gelu(graph)
     keep_layer_norm_plain(graph)  # after the look-up: a bias that becomes a Sum is not found as one
     onnx_files.save(graph.proto, context.work / "fp32.onnx")

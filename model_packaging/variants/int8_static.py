@@ -11,7 +11,7 @@ import numpy as np
 from model_packaging import onnx_files
 from model_packaging.variants import equalise, keep_high
 from model_packaging.variants.context import Context, Feed, Made, NotAvailable
-from model_packaging.variants.graph import linear_layers, matches
+from model_packaging.variants.graph import kept_high, linear_layers
 from model_packaging.variants.int8_graph import Groups, Plan, groups_of, prepared, write, write_switched
 from model_packaging.variants.settings import Variant
 
@@ -31,8 +31,9 @@ def make(variant: Variant, context: Context) -> Made:
         raise NotAvailable("the model has no product with constant weights and no convolution, so nothing to quantize")
     patterns = () if variant.keep_high == "auto" else variant.keep_high
     names = {layer.output: layer.name for layer in layers}
-    high = {output for output, name in names.items() if matches(name, patterns)}
-    skipped = {name for name in convolutions if matches(name, patterns)}
+    chosen = kept_high({*names.values(), *convolutions}, patterns)
+    high = {output for output, name in names.items() if name in chosen}
+    skipped = chosen.intersection(convolutions)
     # What is kept high for good needs no plan; what the search may lift does.
     groups = groups_of([layer for layer in layers if layer.output not in high])
     context.progress(f"  calibrating {sum(map(len, groups.values()))} layers on {len(context.calibration)} samples")

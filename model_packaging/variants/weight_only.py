@@ -6,7 +6,7 @@ from typing import Final
 
 from model_packaging import onnx_files
 from model_packaging.variants.context import Context, Made, NotAvailable
-from model_packaging.variants.graph import Graph, linear_layers, matches, shrink_tables, split_gemm
+from model_packaging.variants.graph import Graph, linear_layers, named_nodes, shrink_tables, split_gemm
 from model_packaging.variants.settings import Variant
 
 BITS: Final = {"int8-weights": 8, "int4-weights": 4}
@@ -33,12 +33,10 @@ def make(variant: Variant, context: Context) -> Made:
         )
     graph = Graph(onnx.load(str(context.exported)))
     split_gemm(graph)
-    layers = linear_layers(graph)
-    if not layers:
+    if not linear_layers(graph):
         raise NotAvailable("the model has no product with constant weights, so there is nothing to quantize")
     patterns = variant.keep_high if variant.keep_high != "auto" else ()
-    nodes = list(graph.proto.graph.node)
-    excluded = [nodes[layer.nodes[0]].name for layer in layers if matches(layer.name, patterns)]
+    excluded = named_nodes(graph, patterns)
     with onnx_files.quiet():
         quantizer = MatMulNBitsQuantizer(
             graph.proto,

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_packaging.build import package
 from model_packaging.config import parse_config
+from model_packaging.errors import ModelConfigError
 from model_packaging.variants import Context, Made, Precision, Variant, int8_static, make
 from spillway.contracts.manifest import read_manifest
 from tests.packaging.test_keep_high import WIDTH, Net, auto, context, kept
@@ -137,6 +138,35 @@ def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path
         graph = onnx.load(str(folder / f"variants/{precision}/model.onnx")).graph
         full = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
         assert full & {"w1", "w2"} == {"w1"}, precision
+
+
+@pytest.mark.heavy
+def test_a_gemm_is_kept_high_by_name(tmp_path: Path) -> None:
+    """As torch exports a layer for inputs of two axes."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1", "fc1.bias"], ["first"], name="gemm_1", transB=1),
+        helper.make_node("Relu", ["first"], ["active"], name="relu"),
+        helper.make_node("Gemm", ["active", "w2", "fc2.bias"], ["y"], name="gemm_2", transB=1),
+    ]
+    precisions = ["fp16", "int8-dynamic", "int8-weights"]
+    variants = [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions]
+    batch = ["batch", 64]
+    folder = packaged(tmp_path, {"x": batch}, batch, nodes, variants=variants, keep=precisions)
+    for precision in precisions:
+        graph = onnx.load(str(folder / f"variants/{precision}/model.onnx")).graph
+        whole = [
+            item.name
+            for item in graph.initializer
+            if item.data_type == TensorProto.FLOAT and list(item.dims) == [64, 64]
+        ]
+        assert [name.partition(".")[0] for name in whole if name.startswith("w")] == ["w1"], precision
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-dynamic", "int8-static"])
+def test_a_pattern_that_names_no_layer_is_refused(precision: Precision, tmp_path: Path) -> None:
+    surroundings, _ = context(tmp_path, called_twice, bound=0.9)
+    with pytest.raises(ModelConfigError, match=r"keep_high: 'net\.sharde' names no layer .* they are: net\.shared\."):
+        made(surroundings, precision, keep_high=["net.shared", "net.sharde"])
 
 
 @pytest.mark.heavy
