@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 
+from model_packaging.tuning.measure import WINDOWS, measure
 from model_packaging.tuning.search import tune, usd_per_million
 from model_packaging.tuning.settings import Machine, TuningConfig
 from spillway.contracts.manifest import PackageError
@@ -109,6 +110,12 @@ def test_more_trials_extend_a_search_and_other_inputs_begin_another(variants: di
     assert len(run(variants, config(trials=2), tmp_path).trials) == 2
     assert run(variants, config(trials=50), tmp_path).resumed == 2
     assert run(variants, config(max_p99_ms=999), tmp_path).resumed == 0
+
+
+def test_a_busy_machine_that_leaves_no_time_is_measured_all_the_same(variants: dict[str, Path]) -> None:
+    loads = list(measure(variants["narrow"], feeds(1), batch_size=1, instances=2, threads=1, seconds=1e-9))
+    assert len(loads) == WINDOWS
+    assert all(0 < load.p50_ms <= load.p99_ms and load.per_second > 0 for load in loads)
 
 
 def test_where_nothing_holds_the_nearest_is_told(variants: dict[str, Path], tmp_path: Path) -> None:
