@@ -39,7 +39,9 @@ def main() -> None:
     print_table(result)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"variants-{result['date'][:10]}-{platform.machine()}.json"
+        # int8 depends on what the processor can do, so two machines of one day are two results.
+        vnni = "vnni" if "vnni" in result["cpu"] else "no-vnni"
+        path = RESULTS / f"variants-{result['date'][:10]}-{platform.machine()}-{vnni}.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(f"written: {path.relative_to(ROOT)}")
 
