@@ -109,20 +109,28 @@ def runs_on(gpu: str, record: EngineRecord) -> bool:
     capability = COMPUTE_CAPABILITIES.get(model)
     if capability is None:
         return False
-    if record.hardware_compatibility == "ampere-plus":
+    reach = _reach(record)
+    if reach == "ampere-plus":
         return float(capability) >= AMPERE
-    if record.key.gpu_name == ANY_GPU or record.hardware_compatibility == "same-compute-capability":
+    if reach == "same-compute-capability":
         return capability == record.key.compute_capability
     words = set(re.split(r"[^A-Za-z0-9]+", record.key.gpu_name))
     return model in words and (not memory or memory in words)
 
 
 def _made_for(record: EngineRecord) -> str:
-    if record.hardware_compatibility == "ampere-plus":
-        return f"compute capability {AMPERE} and above"
-    if record.key.gpu_name == ANY_GPU or record.hardware_compatibility == "same-compute-capability":
-        return f"compute capability {record.key.compute_capability}"
-    return record.key.gpu_name
+    told = {
+        "ampere-plus": f"compute capability {AMPERE} and above",
+        "same-compute-capability": f"compute capability {record.key.compute_capability}",
+    }
+    return told.get(_reach(record), record.key.gpu_name)
+
+
+def _reach(record: EngineRecord) -> str:
+    """Its hardware compatibility; one ahead of time is for all GPUs of its compute capability, and does not say so."""
+    if record.key.gpu_name == ANY_GPU and record.hardware_compatibility == "none":
+        return "same-compute-capability"
+    return record.hardware_compatibility
 
 
 def _other_library(settings: StackSettings, site: Site, record: EngineRecord) -> Iterator[str]:

@@ -26,6 +26,11 @@ MAX_SOURCE_BYTES: Final = 2_000_000_000
 """One ONNX file is one protocol-buffer message, and that holds 2 GiB at most (protobuf.dev, "Proto Limits")."""
 
 
+def padded(tokens: int, step: int) -> int:
+    """The length that a server pads a text of so many tokens to, where it pads to multiples of ``step``."""
+    return -(-tokens // step) * step
+
+
 @dataclass(frozen=True)
 class TextCodec:
     """The tokenizer of a text model, the length that texts are cut to, and how servers pad them."""
@@ -37,7 +42,7 @@ class TextCodec:
     @property
     def longest(self) -> int:
         """Tokens of the longest text that a server sends the model, padding included."""
-        return -(-self.max_length // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        return padded(self.max_length, self.pad_to_multiple_of)
 
     def encode(self, texts: Sequence[str]) -> Batch:
         """``input_ids`` and ``attention_mask``, INT64 [texts, tokens], padded to the longest text."""

@@ -14,13 +14,14 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from model_packaging.config import ServingConfig
 from model_packaging.layout import read_labels, write_archive, write_model
+from model_packaging.sources.model import padded
 from model_packaging.tensorrt.settings import SEQUENCE, EngineSettings
 from model_packaging.triton_config import Backend, model_config, with_response_cache
 from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
@@ -114,11 +115,11 @@ def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archi
             Path(scratch, part).write_bytes(content)
         written = Path(scratch, TRITON_REPOSITORY)
         # Only what the manifest lists: a server that ran on the folder leaves files of its own.
-        around = [file.path for file in manifest.files if PurePosixPath(file.path).parts[0] == TRITON_REPOSITORY]
-        for path in around:
-            if not (package / path).is_relative_to(portable.folder):
-                Path(scratch, path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(package / path, Path(scratch, path))
+        for file in manifest.files:
+            source, copy = package / file.path, Path(scratch, file.path)
+            if source.is_relative_to(portable.folder.parent) and not source.is_relative_to(portable.folder):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
         write_model(written, config, {part: Path(scratch, part) for part in parts}, read_labels(portable.folder))
         write_archive(written, archive)
 
@@ -148,7 +149,7 @@ def _longest_text(config: str) -> int | None:
         re.search(rf'key: "{key}"\s+value {{\s+string_value: "(\d+)"', config)
         for key in ("max_length", "pad_to_multiple_of")
     )
-    return -(-int(most[1]) // int(step[1])) * int(step[1]) if most and step else None
+    return padded(int(most[1]), int(step[1])) if most and step else None
 
 
 def engine_config(name: str, record: EngineRecord, serving: ServingConfig, *, batched: bool = True) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _single_texts(profile: EngineProfile, step: int) -> list[dict[str, tuple[int
         return []
     least = max(sizes[0][1] for sizes in profile.shapes.values())
     most = min(sizes[2][1] for sizes in profile.shapes.values())
-    lengths = range(-(-least // step) * step, most + 1, step)
+    lengths = range(padded(least, step), most + 1, step)
     return [dict.fromkeys(profile.shapes, (1, length)) for length in lengths]
 
 

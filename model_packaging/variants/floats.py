@@ -67,15 +67,23 @@ def _half(context: Context, patterns: tuple[str, ...]) -> tuple[Any, list[str]]:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    kept, blocked = _kept(context, patterns) if patterns else ([], [])
+    with onnx_files.quiet():
+        proto = convert_float_to_float16(onnx.load(str(context.exported)), keep_io_types=True, node_block_list=blocked)
+    return proto, kept
+
+
+def _kept(context: Context, patterns: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Names of the layers that the patterns keep in fp32, and of the nodes that they are made of."""
+    import onnx
+
     graph = Graph(onnx.load(str(context.exported)))
     split_gemm(graph)
     nodes, layers = list(graph.proto.graph.node), linear_layers(graph)
     kept = kept_high({layer.name for layer in layers}, patterns)
     # A Gemm's product has its name, and it stays whole.
     blocked = [nodes[index].name for layer in layers if layer.name in kept for index in layer.nodes]
-    with onnx_files.quiet():
-        proto = convert_float_to_float16(onnx.load(str(context.exported)), keep_io_types=True, node_block_list=blocked)
-    return proto, sorted(kept)
+    return sorted(kept), blocked
 
 
 def _bf16_bytes(values: np.ndarray) -> bytes:

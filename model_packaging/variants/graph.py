@@ -160,7 +160,7 @@ def linear_layers(graph: Graph) -> list[Linear]:
 
 def kept_high(names: Collection[str], patterns: Sequence[str]) -> set[str]:
     """The layers that the patterns of ``keep_high`` name. Raises :class:`ModelConfigError` for one that names none."""
-    found = {pattern: set(fnmatch.filter(names, pattern)) for pattern in patterns}
+    found = {pattern: {name for name in names if fnmatch.fnmatchcase(name, pattern)} for pattern in patterns}
     for pattern, matching in found.items():
         if not matching:
             listed = sorted(names)
@@ -172,9 +172,9 @@ def kept_high(names: Collection[str], patterns: Sequence[str]) -> set[str]:
     return set().union(*found.values())
 
 
-def named_nodes(graph: Graph, patterns: Sequence[str]) -> list[str]:
-    """The products of the layers that the patterns of ``keep_high`` name, as quantizers want them: by node."""
-    nodes, layers = list(graph.proto.graph.node), linear_layers(graph)
+def named_nodes(graph: Graph, layers: Sequence[Linear], patterns: Sequence[str]) -> list[str]:
+    """The products of those ``layers`` that the patterns of ``keep_high`` name, as quantizers want them: by node."""
+    nodes = list(graph.proto.graph.node)
     chosen = kept_high({layer.name for layer in layers}, patterns)
     return [nodes[layer.nodes[0]].name for layer in layers if layer.name in chosen]
 

@@ -8,7 +8,14 @@ from typing import Final
 
 from model_packaging import onnx_files
 from model_packaging.variants.context import Context, Made
-from model_packaging.variants.graph import Graph, fuse_gelu, keep_layer_norm_plain, named_nodes, split_gemm
+from model_packaging.variants.graph import (
+    Graph,
+    fuse_gelu,
+    keep_layer_norm_plain,
+    linear_layers,
+    named_nodes,
+    split_gemm,
+)
 from model_packaging.variants.settings import Variant
 from spillway.contracts.manifest import ParityFigure
 
@@ -62,7 +69,7 @@ def _prepare(context: Context, patterns: tuple[str, ...]) -> list[str]:
 
     graph = Graph(onnx.load(str(context.exported)))
     split_gemm(graph)
-    excluded = named_nodes(graph, patterns)
+    excluded = named_nodes(graph, linear_layers(graph), patterns)
     fuse_gelu(graph)
     keep_layer_norm_plain(graph)  # after the look-up: a bias that becomes a Sum is not found as one
     onnx_files.save(graph.proto, context.work / "fp32.onnx")

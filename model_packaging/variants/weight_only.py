@@ -33,10 +33,11 @@ def make(variant: Variant, context: Context) -> Made:
         )
     graph = Graph(onnx.load(str(context.exported)))
     split_gemm(graph)
-    if not linear_layers(graph):
+    layers = linear_layers(graph)
+    if not layers:
         raise NotAvailable("the model has no product with constant weights, so there is nothing to quantize")
     patterns = variant.keep_high if variant.keep_high != "auto" else ()
-    excluded = named_nodes(graph, patterns)
+    excluded = named_nodes(graph, layers, patterns)
     with onnx_files.quiet():
         quantizer = MatMulNBitsQuantizer(
             graph.proto,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,15 +64,7 @@ def signed_package(package_dir: Path | str) -> Signature | None:
         return None
     wanted = {file.path: file.sha256 for file in read_manifest(root).files}
     wanted[MANIFEST_NAME] = sha256_of_file(root / MANIFEST_NAME)
-    differing = sorted(
-        path for path in wanted.keys() | signature.files.keys() if wanted.get(path) != signature.files.get(path)
-    )
-    if differing:
-        raise PackageError(
-            f"{root / SIGNATURE_NAME}: was made for another package: {differing[0]} differs"
-            f"{f' (and {len(differing) - 1} more)' if len(differing) > 1 else ''}. Sign this one."
-        )
-    return signature
+    return _of(root, "package", signature, wanted)
 
 
 def signed_engine(folder: Path | str) -> Signature | None:
@@ -87,8 +80,19 @@ def signed_engine(folder: Path | str) -> Signature | None:
     wanted = {RECORD_NAME: sha256_of_file(root / RECORD_NAME), PLAN_NAME: record.sha256}
     if record.repository_sha256:
         wanted[REPOSITORY_NAME] = record.repository_sha256
-    if signature.files != wanted:
-        raise PackageError(f"{root / SIGNATURE_NAME}: was made for another engine. Sign this one.")
+    return _of(root, "engine", signature, wanted)
+
+
+def _of(root: Path, what: str, signature: Signature, wanted: Mapping[str, str]) -> Signature:
+    """The signature, where it is of the files ``wanted``. Raises :class:`PackageError` otherwise."""
+    differing = sorted(
+        path for path in wanted.keys() | signature.files.keys() if wanted.get(path) != signature.files.get(path)
+    )
+    if differing:
+        raise PackageError(
+            f"{root / SIGNATURE_NAME}: was made for another {what}: {differing[0]} differs"
+            f"{f' (and {len(differing) - 1} more)' if len(differing) > 1 else ''}. Sign this one."
+        )
     return signature
 
 

@@ -120,34 +120,25 @@ def packaged(folder: Path, inputs: dict[str, list[Any]], output: list[Any], node
     return package(parse_config(config, base_dir=folder), folder / "store").path
 
 
-@pytest.mark.heavy
-def test_of_nodes_without_names_only_the_layer_named_is_kept_high(tmp_path: Path) -> None:
-    """One node has the name of what an unnamed one makes: ONNX Runtime takes no two nodes of one name."""
-    nodes = [
-        helper.make_node("MatMul", ["x", "w1"], ["first"]),
-        helper.make_node("Add", ["first", "fc1.bias"], ["biased"]),
-        helper.make_node("Relu", ["biased"], ["active"], name="first"),
-        helper.make_node("MatMul", ["active", "w2"], ["second"]),
-        helper.make_node("Add", ["second", "fc2.bias"], ["y"]),
-    ]
-    precisions = ["fp16", "int8-dynamic", "int8-weights"]
-    variants = [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions]
-    batch = ["batch", 64]
-    folder = packaged(tmp_path, {"x": batch}, batch, nodes, variants=variants, keep=precisions)
-    for precision in precisions:
-        graph = onnx.load(str(folder / f"variants/{precision}/model.onnx")).graph
-        full = {item.name for item in graph.initializer if item.data_type == TensorProto.FLOAT}
-        assert full & {"w1", "w2"} == {"w1"}, precision
+UNNAMED = [
+    helper.make_node("MatMul", ["x", "w1"], ["first"]),
+    helper.make_node("Add", ["first", "fc1.bias"], ["biased"]),
+    helper.make_node("Relu", ["biased"], ["active"], name="first"),
+    helper.make_node("MatMul", ["active", "w2"], ["second"]),
+    helper.make_node("Add", ["second", "fc2.bias"], ["y"]),
+]
+"""One node has the name of what an unnamed one makes: ONNX Runtime takes no two nodes of one name."""
+GEMM = [
+    helper.make_node("Gemm", ["x", "w1", "fc1.bias"], ["first"], name="gemm_1", transB=1),
+    helper.make_node("Relu", ["first"], ["active"], name="relu"),
+    helper.make_node("Gemm", ["active", "w2", "fc2.bias"], ["y"], name="gemm_2", transB=1),
+]
+"""As torch exports layers for inputs of two axes."""
 
 
 @pytest.mark.heavy
-def test_a_gemm_is_kept_high_by_name(tmp_path: Path) -> None:
-    """As torch exports a layer for inputs of two axes."""
-    nodes = [
-        helper.make_node("Gemm", ["x", "w1", "fc1.bias"], ["first"], name="gemm_1", transB=1),
-        helper.make_node("Relu", ["first"], ["active"], name="relu"),
-        helper.make_node("Gemm", ["active", "w2", "fc2.bias"], ["y"], name="gemm_2", transB=1),
-    ]
+@pytest.mark.parametrize("nodes", [UNNAMED, GEMM], ids=["unnamed", "gemm"])
+def test_only_the_layer_that_is_named_is_kept_high(nodes: list[Any], tmp_path: Path) -> None:
     precisions = ["fp16", "int8-dynamic", "int8-weights"]
     variants = [{"precision": item, "min_cosine": 0.9, "keep_high": ["fc1"]} for item in precisions]
     batch = ["batch", 64]
