@@ -99,8 +99,13 @@ def compile_package(
 def _check_files(package: Path, manifest: Manifest) -> None:
     """Raises :class:`PackageError` where what an engine is made from is not what was packaged."""
     for file in manifest.files:
-        if _makes_engines(file.path) and sha256_of_file(package / file.path) != file.sha256:
-            raise PackageError(f"{package / file.path}: was changed or cut short since it was packaged; get it anew.")
+        path = package / file.path
+        if not _makes_engines(file.path):
+            continue
+        if not path.is_file():
+            raise PackageError(f"{path}: no such file, and it was packaged; get it anew.")
+        if sha256_of_file(path) != file.sha256:
+            raise PackageError(f"{path}: was changed or cut short since it was packaged; get it anew.")
 
 
 def _makes_engines(path: str) -> bool:

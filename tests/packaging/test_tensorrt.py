@@ -341,6 +341,10 @@ def test_what_was_changed_since_it_was_packaged_is_not_compiled(
         file.write(b"\n")
     with pytest.raises(PackageError, match=f"{damaged}: was changed or cut short"):
         compile_package(package, [EngineSettings()])
+    if damaged != SOURCE:
+        (package / damaged).unlink()
+        with pytest.raises(PackageError, match=f"{damaged}: no such file"):
+            compile_package(package, [EngineSettings()])
 
 
 def test_a_package_without_its_fp32_model_says_what_to_keep(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
