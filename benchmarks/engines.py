@@ -215,7 +215,7 @@ def build(case: Case, folder: Path, precisions: Sequence[str], level: int) -> No
     from model_packaging.tensorrt import libraries
     from model_packaging.tensorrt.compile import TIMING_CACHE, build_engine
     from model_packaging.tensorrt.settings import EngineSettings
-    from spillway.contracts.engines import Compiler, engine_folder, store_engine
+    from spillway.contracts.trt_engines import Compiler, engine_folder, store_engine
 
     library = libraries.load(Compiler.TENSORRT)
     key = libraries.this_machine(library)
@@ -247,11 +247,11 @@ def build(case: Case, folder: Path, precisions: Sequence[str], level: int) -> No
 
 def time_all(case: Case, folder: Path, name: str) -> list[dict[str, Any]]:
     """One row a batch size. Engines come from the folder by hardware key, not from the process that built them."""
-    from model_packaging.cosine import row_cosines
     from model_packaging.tensorrt import libraries
     from model_packaging.tensorrt.check import timed_ms
     from model_packaging.tensorrt.runtime import load_engine
-    from spillway.contracts.engines import Compiler, engine_folder, read_record
+    from model_packaging.tensors.cosine import row_cosines
+    from spillway.contracts.trt_engines import Compiler, engine_folder, read_record
 
     key = libraries.this_machine(libraries.load(Compiler.TENSORRT))
     there = [precision for precision in case.bounds if engine_folder(folder, key, precision).is_dir()]
@@ -326,7 +326,7 @@ def torch_answers(case: Case) -> list[np.ndarray]:
 
 def machine() -> dict[str, str]:
     from model_packaging.tensorrt import libraries
-    from spillway.contracts.engines import Compiler
+    from spillway.contracts.trt_engines import Compiler
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,7 +26,8 @@ from spillway.planner.search import Space
 from spillway.planner.service import measured_model
 from spillway.planner.simulate import CHUNK, Demand, Outcome, simulate
 from spillway.planner.system import Failures, Objective, SiteSpec, System
-from spillway.planner.trace import Trace, read_trace
+from spillway.planner.trace import Trace
+from spillway.planner.trace_files import read_trace
 
 TRACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "azure_llm_inference_2023_code.csv"
 MEASURED = "llama2-70b-h100-x4"

@@ -1,8 +1,9 @@
 """What the policies add to a preview of `prod`.
 
-`python benchmarks/policies.py [--stack prod] [--runs 3]` plans the stack on the embedded engine and times, in the same
-process: the import of the pack, on top of what the command line imports anyway; and reading its configuration, turning
-the plan into what it sees, and judging it. It prints the medians, the sum and its share of the preview. Budget: 1 s.
+`python benchmarks/policies.py [--stack prod] [--runs 3]` plans the stack on the embedded deployer and times, in the
+same process: the import of the pack, on top of what the command line imports anyway; and reading its configuration,
+turning the plan into what it sees, and judging it. It prints the medians, the sum and its share of the
+preview. Budget: 1 s.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ CODE = """
 import json, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-import spillway.cli.deploy, spillway.contracts.prices, spillway.contracts.routing
+import spillway.contracts.prices, spillway.contracts.routing, spillway.twin.deploy
 started = time.perf_counter()
 from policies.catalogue import ALL
-from policies.settings import read_config
-from spillway.cli.check import StackPolicies, records
+from policies.plan import StackPolicies
 imported = time.perf_counter()
-from spillway.engine.engine import Engine
+from spillway.twin.deployer.policy import plain_resources
+from stacks.stack_file import parse_settings, policy_context
+from spillway.twin.deployer.embedded import EmbeddedDeployer
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
@@ -39,10 +41,11 @@ config = changed(example({stack!r}), {{"spillway:package.path": str(small_packag
 config.update(secrets_for(config))
 stand_ins = [kind("http://127.0.0.1:9") for kind in (AwsStandIn, AzureStandIn, KubernetesStandIn)]
 begun = time.perf_counter()
-plan = Engine(project(folder, config), "test", folder / "state", stand_ins, PASSPHRASE).preview()
+plan = EmbeddedDeployer(project(folder, config), "test", folder / "state", stand_ins, PASSPHRASE).preview()
 previewed = time.perf_counter()
-policies = StackPolicies(*read_config(flat(config), folder))
-policies(plan.resources)
+settings = parse_settings(flat(config))
+policies = StackPolicies(settings.policies, policy_context(settings, folder))
+policies(plain_resources(plan.resources))
 judged = time.perf_counter()
 print(json.dumps(dict(preview=previewed - begun, imports=imported - started, judging=judged - previewed,
                       resources=len(plan.resources), policies=len(ALL))))

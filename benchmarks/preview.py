@@ -21,13 +21,13 @@ PREVIEW = """
 import json, sys, time
 from pathlib import Path
 begun = time.perf_counter()
-from spillway.engine.engine import Engine
+from spillway.twin.deployer.embedded import EmbeddedDeployer
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
 nobody = "http://127.0.0.1:9"
 stand_ins = [AwsStandIn(nobody), AzureStandIn(nobody), KubernetesStandIn(nobody)]
-result = Engine(Path({root!r}), {stack!r}, Path({state!r}), stand_ins, "spillway-example").preview()
+result = EmbeddedDeployer(Path({root!r}), {stack!r}, Path({state!r}), stand_ins, "spillway-example").preview()
 seconds = time.perf_counter() - begun
 providers = ("pulumi_aws", "pulumi_azure_native", "pulumi_kubernetes")
 modules = [name for name in sys.modules if name.split(".")[0] in providers]

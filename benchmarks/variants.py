@@ -47,12 +47,13 @@ def main() -> None:
 
 
 def measure(folder: Path, peers_python: Path | None, rounds: int) -> dict[str, Any]:
-    from model_packaging import checks
-    from model_packaging.config import ModelConfig, load_config
-    from model_packaging.sources import load
+    from model_packaging.config import load_config
+    from model_packaging.tensors import checks
+    from model_packaging.tensors.config import TensorConfig
+    from model_packaging.tensors.source import load
 
     config = load_config(MODEL)
-    assert isinstance(config, ModelConfig)
+    assert isinstance(config, TensorConfig)
     model = load(config)
     files, notes = ours(config, folder / "ours")
     if peers_python is not None:
@@ -108,7 +109,7 @@ def with_fused_attention(module: Any) -> Any:
 def ours(config: Any, store: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """The example's variants and the others with no bound, so that the table shows what each bound costs."""
     from model_packaging.build import package
-    from model_packaging.variants import Variant
+    from model_packaging.tensors.variants.settings import Variant
 
     asked = {variant.precision: variant for variant in config.variants}
     variants = tuple(asked.get(name) or Variant(precision=name, min_cosine=0.01) for name in EVERY)

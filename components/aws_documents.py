@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-Statement = Mapping[str, Any]
+Statement = dict[str, Any]
 
 
 def partition(region: str) -> str:
@@ -14,6 +14,26 @@ def partition(region: str) -> str:
     if region.startswith("cn-"):
         return "aws-cn"
     return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def allow(
+    sid: str, actions: list[str], resource: str | list[str], condition: dict[str, Any] | None = None
+) -> Statement:
+    """One statement that allows."""
+    statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def tls_only(bucket_arn: str) -> Statement:
+    """Refuses every request to the bucket that is not over TLS."""
+    return {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [bucket_arn, f"{bucket_arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
 
 
 def policy(*statements: Statement) -> str:
@@ -31,18 +51,19 @@ def assumed_by(service: str, account_id: str | None = None) -> str:
 
 def assumed_by_service_account(provider_arn: str, issuer_url: str, namespace: str, service_account: str) -> str:
     """Trust for one Kubernetes service account, by its token (audience ``sts.amazonaws.com``)."""
+    subject = f"system:serviceaccount:{namespace}:{service_account}"
+    return assumed_by_token(provider_arn, issuer_url, subject=subject, audience="sts.amazonaws.com")
+
+
+def assumed_by_token(provider_arn: str, issuer_url: str, *, subject: str, audience: str) -> str:
+    """Trust for whoever an issuer's tokens name as ``subject``, if they are meant for ``audience``."""
     issuer = issuer_url.removeprefix("https://")
     return policy(
         {
             "Effect": "Allow",
             "Principal": {"Federated": provider_arn},
             "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {
-                "StringEquals": {
-                    f"{issuer}:sub": f"system:serviceaccount:{namespace}:{service_account}",
-                    f"{issuer}:aud": "sts.amazonaws.com",
-                }
-            },
+            "Condition": {"StringEquals": {f"{issuer}:sub": subject, f"{issuer}:aud": audience}},
         }
     )
 

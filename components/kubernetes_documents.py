@@ -9,15 +9,6 @@ from pulumi_kubernetes import core, meta, policy
 
 from components.base import Component, StackContext
 
-SERVING_NAMESPACE: Final = "spillway-serving"
-GATEWAY_NAMESPACE: Final = "spillway-gateway"
-SYSTEM_NAMESPACE: Final = "spillway-system"
-MONITORING_NAMESPACE: Final = "spillway-monitoring"
-GPU_OPERATOR_NAMESPACE: Final = "gpu-operator"
-
-COMPILE_JOB: Final = "compile-engines"
-"""``app.kubernetes.io/name`` of the jobs that ``spillway package compile-job`` writes; they run where models serve."""
-
 RUN_AS_USER: Final = 10001
 """A user id that no image needs to know: nothing is written outside the mounted volumes."""
 
@@ -44,13 +35,14 @@ def selector(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name}
 
 
-def pod_security(fs_group: int | None = RUN_AS_USER) -> core.v1.PodSecurityContextArgs:
-    """Pod security that the ``restricted`` standard accepts."""
+def pod_security(fs_group: int | None = RUN_AS_USER, groups: tuple[int, ...] = ()) -> core.v1.PodSecurityContextArgs:
+    """Pod security that the ``restricted`` standard accepts. ``groups``: further ones, such as own a device."""
     return core.v1.PodSecurityContextArgs(
         run_as_non_root=True,
         run_as_user=RUN_AS_USER,
         run_as_group=RUN_AS_USER,
         fs_group=fs_group,
+        supplemental_groups=list(groups) or None,
         seccomp_profile=core.v1.SeccompProfileArgs(type="RuntimeDefault"),
     )
 
@@ -64,11 +56,10 @@ def container_security() -> core.v1.SecurityContextArgs:
     )
 
 
-def resources(cpu: str, memory: str, **limits: str) -> core.v1.ResourceRequirementsArgs:
-    """Requests equal to limits for memory and devices; CPU is requested but not throttled."""
-    return core.v1.ResourceRequirementsArgs(
-        requests={"cpu": cpu, "memory": memory, **limits}, limits={"memory": memory, **limits}
-    )
+def resources(cpu: str, memory: str, disk: str | None = None, **limits: str) -> core.v1.ResourceRequirementsArgs:
+    """Requests equal to limits for memory and devices; CPU and ``disk``, the node's, are requested but not limited."""
+    asked = {"cpu": cpu, "memory": memory, **({"ephemeral-storage": disk} if disk else {})}
+    return core.v1.ResourceRequirementsArgs(requests={**asked, **limits}, limits={"memory": memory, **limits})
 
 
 def environment(values: dict[str, pulumi.Input[str]]) -> list[core.v1.EnvVarArgs]:
@@ -76,14 +67,25 @@ def environment(values: dict[str, pulumi.Input[str]]) -> list[core.v1.EnvVarArgs
     return [core.v1.EnvVarArgs(name=name, value=value) for name, value in sorted(values.items())]
 
 
+def leave_a_dead_node() -> list[core.v1.TolerationArgs]:
+    """Tolerations of pods that stand anew elsewhere after half a minute; by default that takes five."""
+    return [
+        core.v1.TolerationArgs(
+            key=f"node.kubernetes.io/{trouble}", operator="Exists", effect="NoExecute", toleration_seconds=30
+        )
+        for trouble in ("not-ready", "unreachable")
+    ]
+
+
 def spread(name: str) -> list[core.v1.TopologySpreadConstraintArgs]:
-    """Over zones strictly, over nodes where possible."""
+    """Over zones and nodes where possible, each version by itself: an update would else leave its pods askew."""
     return [
         core.v1.TopologySpreadConstraintArgs(
             max_skew=1,
             topology_key=key,
             when_unsatisfiable=when,
             label_selector=meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+            match_label_keys=["pod-template-hash"],
         )
         for key, when in (
             ("topology.kubernetes.io/zone", "ScheduleAnyway"),
@@ -118,6 +120,8 @@ def aws_token_environment(role_arn: pulumi.Input[str], region: str) -> dict[str,
     """What every AWS client understands (web identity)."""
     return {
         "AWS_REGION": region,
+        # What a bare botocore session reads: without it STS is asked at its global name, which no endpoint here serves.
+        "AWS_DEFAULT_REGION": region,
         "AWS_ROLE_ARN": role_arn,
         "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_FOLDER}/token",
     }
@@ -136,14 +140,15 @@ def service_account(
 
 
 def disruption_budget(
-    component: Component, name: str, namespace: str, min_available: int | str, after: list[pulumi.Resource]
+    component: Component, name: str, namespace: str, max_unavailable: int | str, after: list[pulumi.Resource]
 ) -> policy.v1.PodDisruptionBudget:
-    """How many pods of a workload stay while nodes are drained. A broken pod never holds a drain up."""
+    """How many pods of a workload may be gone while nodes are drained: always one, or no node would ever be drained. A
+    broken pod never holds a drain up."""
     return policy.v1.PodDisruptionBudget(
         f"{component.context.prefix}-{name}-pdb",
         metadata=metadata(component.context, name, namespace),
         spec=policy.v1.PodDisruptionBudgetSpecArgs(
-            min_available=min_available,
+            max_unavailable=max_unavailable,
             selector=meta.v1.LabelSelectorArgs(match_labels=selector(name)),
             unhealthy_pod_eviction_policy="AlwaysAllow",
         ),

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import assumed_by, partition, policy
+from components.aws_documents import Statement, allow, assumed_by, partition, policy
 from components.base import Component, StackContext
+from components.function_code import function_code
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 RUNTIME: Final = "python3.13"
-PACKAGES: Final = ("spillway/__init__.py", "spillway/runtime/__init__.py")
 KEPT_S: Final = 14 * 24 * 3600
 """How long a dead letter is kept; the longest that SQS offers."""
-
-Statement = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ScheduledFunctionArgs:
-    """``name``: of the function; ``module``: in ``spillway.runtime``, with ``handler`` in it; ``needs``: the other
-    modules there that it imports. ``rights``: IAM statements besides logs, traces and dead letters.
+    """``name``: of the function; ``module``: dotted, with ``handler`` in it; ``loads``: those that it imports by name
+    at run time. ``environment``: as its configuration writes it. ``rights``: IAM statements besides logs, traces and
+    dead letters.
 
     ``topic_arn``: who is told of dead letters, and, with ``alarms``, whose notices of these alarms call the function.
     ``kms_key_arn``: for its environment and logs; AWS's own keys without one.
@@ -34,13 +31,13 @@ class ScheduledFunctionArgs:
     name: str
     module: str
     description: str
-    environment: Mapping[str, pulumi.Input[str]]
+    environment: pulumi.Input[Mapping[str, str]]
     rights: pulumi.Input[Sequence[Statement]]
     region: str
     account_id: str
     log_retention_days: int
     topic_arn: pulumi.Input[str]
-    needs: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
     alarms: tuple[pulumi.Input[str], ...] = ()
     kms_key_arn: pulumi.Input[str] | None = None
 
@@ -70,7 +67,6 @@ class ScheduledFunction(Component):
         self.register_outputs({"name": self.name, "arn": self.arn})
 
     def _function(self) -> aws.lambda_.Function:
-        """Exactly these modules; boto3 is in Lambda's own runtime."""
         args = self.args
         logs = aws.cloudwatch.LogGroup(
             f"{args.name}-logs",
@@ -81,20 +77,17 @@ class ScheduledFunction(Component):
             opts=self.child(),
         )
         role, rights = self._role()
-        files = (*PACKAGES, *(f"spillway/runtime/{module}.py" for module in (args.module, *args.needs)))
         function = aws.lambda_.Function(
             f"{args.name}-function",
             name=args.name,
             description=args.description,
             runtime=RUNTIME,
             architectures=["arm64"],
-            handler=f"spillway.runtime.{args.module}.handler",
-            code=pulumi.AssetArchive({path: pulumi.FileAsset(str(ROOT / path)) for path in files}),
+            handler=f"{args.module}.handler",
+            code=function_code([args.module, *args.loads]),
             role=role.arn,
             timeout=50,
             memory_size=256,
-            # Two at a time could undo each other.
-            reserved_concurrent_executions=1,
             kms_key_arn=args.kms_key_arn,
             environment=aws.lambda_.FunctionEnvironmentArgs(variables=args.environment),
             dead_letter_config=aws.lambda_.FunctionDeadLetterConfigArgs(target_arn=self.dead_letters.arn),
@@ -116,7 +109,6 @@ class ScheduledFunction(Component):
         args = self.args
         role = aws.iam.Role(
             f"{args.name}-role",
-            name=args.name,
             assume_role_policy=assumed_by("lambda.amazonaws.com"),
             tags=self.context.tags,
             opts=self.child(),
@@ -147,7 +139,6 @@ class ScheduledFunction(Component):
         args = self.args
         role = aws.iam.Role(
             f"{args.name}-schedule-role",
-            name=f"{args.name}-schedule",
             assume_role_policy=assumed_by("scheduler.amazonaws.com", args.account_id),
             tags=self.context.tags,
             opts=self.child(),
@@ -220,11 +211,3 @@ class ScheduledFunction(Component):
             tags=self.context.tags,
             opts=self.child(),
         )
-
-
-def allow(
-    sid: str, actions: list[str], resource: str | list[str], condition: dict[str, Any] | None = None
-) -> Statement:
-    """One IAM statement."""
-    statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
-    return {**statement, "Condition": condition} if condition else statement

@@ -8,6 +8,7 @@ from policies.policy import Policy
 from policies.rules import (
     azure_ml,
     buckets,
+    conformance,
     cost,
     dns,
     encryption,
@@ -41,6 +42,7 @@ CONCERNS: Final = {
     "Kubernetes workloads": workloads,
     "Packages": packages,
     "Secrets": secrets,
+    "Conformance": conformance,
 }
 """Title → module, in the order of the docs."""
 

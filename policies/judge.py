@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 
 from policies.catalogue import ALL
 from policies.policy import Finding, Level, Policy, PolicySettings
-from policies.resources import Context, Resource, Stack
+from policies.resources import Context, Stack
 from policies.settings import settings_of
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Settings
+from spillway.contracts.resources import Resource
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def judge(
             continue
         ran += 1
         for finding in policy.check(stack, own):
-            reason = exemption(own, finding.resource)
+            reason = exemption(own, finding)
             if reason is None:
                 violations.append(Violation(policy, finding, level))
             else:
@@ -67,7 +68,14 @@ def judge(
     return Verdict(tuple(violations), tuple(exempted), ran)
 
 
-def exemption(settings: PolicySettings, resource: Resource | None) -> str | None:
-    """Why the stack file leaves this resource alone, ``None`` where it does not. The stack as a whole is ``stack``."""
-    name = "stack" if resource is None else resource.name
-    return next((e.reason for e in settings.exempt if fnmatchcase(name, e.resource)), None)
+def exemption(settings: PolicySettings, finding: Finding) -> str | None:
+    """Why the stack file leaves this finding alone, ``None`` where it does not. The stack as a whole is ``stack``."""
+    name = "stack" if finding.resource is None else finding.resource.name
+    return next(
+        (e.reason for e in settings.exempt if e.rule in (None, finding.rule) and fnmatchcase(name, e.resource)), None
+    )
+
+
+def remedy(policy: Policy, finding: Finding) -> str:
+    """How to mend it."""
+    return finding.remedy or policy.remediation

@@ -5,12 +5,11 @@ What the stack file says under ``spillway:policies`` counts first; ``--policy-pa
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import grpc
+import pulumi_policy.policy as sdk
 from pulumi_policy import (
     EnforcementLevel,
     PolicyConfigSchema,
@@ -26,65 +25,93 @@ from pulumi_policy import Policy as PulumiPolicy
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.catalogue import ALL
-from policies.judge import exemption
-from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import UNKNOWN, Context, Resource, Stack
-from policies.settings import read_config, settings_of
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def serve() -> None:
-    """Hand the policies to the Pulumi CLI. Returns when the CLI ends this process."""
-    config = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
-    PolicyPack("spillway", pulumi_policies(config), enforcement_level=EnforcementLevel.MANDATORY)
+from policies.judge import exemption, remedy
+from policies.policy import Finding, Policy
+from policies.resources import Context, Stack
+from policies.settings import settings_of
+from spillway.contracts.frozen import Settings
+from spillway.contracts.resources import UNKNOWN, Resource
 
 
-def pulumi_policies(config: Mapping[str, str]) -> list[PulumiPolicy]:
-    """Every policy for pulumi-policy. ``config``: the stack's flat config."""
-    settings, context = read_config(config, ROOT)
-    inputs: dict[str, Mapping[str, Any]] = {}
-    return [_adapted(policy, settings_of(policy, settings), context, inputs) for policy in ALL]
+class Pack:
+    """The policies for pulumi-policy. ``settings``: the stack's ``policies:``; they may still change, by ``configure``.
+
+    The CLI starts a pack before it tells it the stack's configuration.
+    """
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._settings, self._context = settings, context
+        self._inputs: dict[str, Mapping[str, Any]] = {}
+        """Of each resource by URN, kept for the rules over the whole stack. These are handed outputs, from which a
+        provider may leave out in a preview what it does not know yet."""
+        self.policies = [self._adapted(policy) for policy in ALL]
+
+    def configure(self, settings: Settings, context: Context) -> None:
+        """From now on, judge by these."""
+        self._settings, self._context = settings, context
+        for policy, adapted in zip(ALL, self.policies, strict=True):
+            adapted.enforcement_level = self._level(policy)
+
+    def _level(self, policy: Policy) -> EnforcementLevel:
+        return EnforcementLevel(settings_of(policy, self._settings).level or policy.level)
+
+    def _adapted(self, policy: Policy) -> PulumiPolicy:
+        described: dict[str, Any] = {
+            "name": policy.name,
+            "description": policy.description,
+            "enforcement_level": self._level(policy),
+            "severity": Severity(policy.severity),
+            "remediation_steps": policy.remediation,
+            "config_schema": _schema(policy),
+        }
+
+        def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+            resources = (_of_stack(resource, self._inputs.get(resource.urn, {})) for resource in args.resources)
+            for finding in self._findings(policy, Stack(resources, self._context), args.get_config()):
+                report(_text(policy, finding), finding.resource.urn if finding.resource else None)
+
+        def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+            self._inputs[args.urn] = args.props
+            for finding in self._findings(policy, Stack((_of_resource(args),), self._context), args.get_config()):
+                report(_text(policy, finding), None)
+
+        if policy.whole_stack:
+            return StackValidationPolicy(validate=validate_stack, **described)
+        return ResourceValidationPolicy(validate=validate_resource, **described)
+
+    def _findings(self, policy: Policy, stack: Stack, given: Mapping[str, Any]) -> Iterator[Finding]:
+        settings = settings_of(policy, self._settings)
+        if given:
+            settings = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
+        return (found for found in policy.check(stack, settings) if exemption(settings, found) is None)
 
 
-def _adapted(
-    policy: Policy, settings: PolicySettings, context: Context, inputs: dict[str, Mapping[str, Any]]
-) -> PulumiPolicy:
-    """``inputs``: of each resource by URN, kept for the rules over the whole stack. These are handed outputs, from
-    which a provider may leave out in a preview what it does not know yet."""
-    described: dict[str, Any] = {
-        "name": policy.name,
-        "description": policy.description,
-        "enforcement_level": EnforcementLevel(settings.level or policy.level),
-        "severity": Severity(policy.severity),
-        "remediation_steps": policy.remediation,
-        "config_schema": _schema(policy),
-    }
+def serve(config: Mapping[str, str], read: Callable[[Mapping[str, str]], tuple[Settings, Context]]) -> None:
+    """Hand the policies to the Pulumi CLI. Returns when the CLI ends this process.
 
-    def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-        stack = Stack((_of_stack(resource, inputs.get(resource.urn, {})) for resource in args.resources), context)
-        for finding in _findings(policy, stack, settings, args.get_config()):
-            report(_text(policy, finding), finding.resource.urn if finding.resource else None)
+    ``config``: the stack's flat config, where the CLI hands it over in the environment; later ones tell it by
+    ``ConfigureStack``. ``read``: its settings and context, or ``ValueError``, which is raised on here.
+    """
+    pack = Pack(*read(config))
 
-    def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        inputs[args.urn] = args.props
-        stack = Stack((_of_resource(args),), context)
-        for finding in _findings(policy, stack, settings, args.get_config()):
-            report(_text(policy, finding), None)
+    class Servicer(sdk._PolicyAnalyzerServicer):  # pyright: ignore[reportPrivateUsage]
+        """pulumi-policy keeps nothing of the configuration but the stack's tags."""
 
-    if policy.whole_stack:
-        return StackValidationPolicy(validate=validate_stack, **described)
-    return ResourceValidationPolicy(validate=validate_resource, **described)
+        def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802 (the service's name)
+            if request.config:
+                try:
+                    pack.configure(*read(dict(request.config)))
+                except ValueError as error:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return super().ConfigureStack(request, context)
 
-
-def _findings(policy: Policy, stack: Stack, settings: PolicySettings, given: Mapping[str, Any]) -> Iterator[Finding]:
-    if given:
-        settings = type(settings).model_validate({**settings.model_dump(exclude_unset=True), **given})
-    return (f for f in policy.check(stack, settings) if exemption(settings, f.resource) is None)
+    # The pack makes its servicer itself, and takes none.
+    sdk._PolicyAnalyzerServicer = Servicer  # pyright: ignore[reportPrivateUsage]
+    PolicyPack("spillway", pack.policies, enforcement_level=EnforcementLevel.MANDATORY)
 
 
 def _text(policy: Policy, finding: Finding) -> str:
-    return f"{finding.message}. {policy.remediation}"
+    return f"{finding.message}. {remedy(policy, finding)}"
 
 
 def _schema(policy: Policy) -> PolicyConfigSchema:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from policies.resources import Resource, Stack
-from spillway.contracts.settings import Settings
+from policies.resources import Stack
+from spillway.contracts.frozen import Settings
+from spillway.contracts.resources import Resource
 
 Level = Literal["mandatory", "advisory", "disabled"]
 Severity = Literal["low", "medium", "high", "critical"]
@@ -20,6 +21,9 @@ class Exemption(Settings):
 
     resource: Annotated[str, Field(min_length=1)]
     """Name of the resource; ``*`` stands for any letters, so ``*-redis`` is the Redis of every stack."""
+
+    rule: Annotated[str, Field(min_length=1)] | None = None
+    """Only this rule of the policy, where it has several. Default: all of them."""
 
     reason: Annotated[str, Field(min_length=10)]
     """Why, in a sentence; it is shown by `spillway check`."""
@@ -37,10 +41,15 @@ class PolicySettings(Settings):
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault. ``resource``: ``None`` for the stack as a whole. ``message`` never repeats a property's value."""
+    """One fault. ``resource``: ``None`` for the stack as a whole. ``message`` never repeats a property's value.
+
+    ``rule`` and ``remedy``: of a policy that has several rules; else the policy's own remediation holds.
+    """
 
     resource: Resource | None
     message: str
+    rule: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

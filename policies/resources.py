@@ -1,46 +1,14 @@
-"""What a rule sees: resources as plain values, with what is not known yet marked, and questions to ask of them."""
+"""What a rule sees: a stack of resources with its context, and questions to ask of their values."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-
-class _Unknown:
-    """Stands for a value that a preview cannot know. A rule lets it pass: it is judged again once it is known."""
-
-    def __repr__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN: Final = _Unknown()
-
-
-@dataclass(frozen=True)
-class Resource:
-    """One resource. ``props``: its inputs, camelCase as in the provider's schema, secrets in clear.
-
-    ``clear``: the same without what is marked secret; ``None`` where the engine does not tell (the Pulumi CLI).
-    ``dependencies``: URNs; ``None`` where the engine does not tell. ``region``: of its provider.
-    """
-
-    type: str
-    name: str
-    urn: str
-    props: Mapping[str, Any]
-    id: str | None = None
-    protect: bool = False
-    parent: str = ""
-    dependencies: frozenset[str] | None = None
-    region: str = ""
-    clear: Mapping[str, Any] | None = None
-
-    def get(self, path: str) -> Any:
-        """The value at a dotted path (numbers step into lists), ``None`` where there is none, else ``UNKNOWN``."""
-        return at(self.props, path)
+from spillway.conformance.graph import Graph
+from spillway.contracts.resources import UNKNOWN, Resource
 
 
 @dataclass(frozen=True)
@@ -58,31 +26,12 @@ class Context:
     secrets: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 
-class Stack:
+class Stack(Graph):
     """The resources that a rule judges: a whole stack, or one resource alone."""
 
     def __init__(self, resources: Iterable[Resource], context: Context | None = None) -> None:
-        self.resources = tuple(resources)
+        super().__init__(resources)
         self.context = context or Context()
-        self._by_type: dict[str, list[Resource]] = {}
-        for resource in self.resources:
-            self._by_type.setdefault(resource.type, []).append(resource)
-
-    def of(self, *types: str) -> list[Resource]:
-        """The resources of these types."""
-        return [resource for type_ in types for resource in self._by_type.get(type_, ())]
-
-
-def at(value: Any, path: str) -> Any:
-    """The value at a dotted path below ``value``; see :meth:`Resource.get`."""
-    for part in path.split("."):
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list | tuple) and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            return UNKNOWN if value is UNKNOWN else None
-    return value
 
 
 def is_missing(value: Any) -> bool:
@@ -123,23 +72,6 @@ def entries(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return [value]
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def texts(value: Any) -> list[str]:
-    """The known texts of a list; a text alone counts as a list of one."""
-    if isinstance(value, str):
-        return [value]
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
-
-
-def document(value: Any) -> Any:
-    """A JSON document that a provider takes as text; ``None`` when it is not known or no JSON."""
-    if not isinstance(value, str):
-        return value if isinstance(value, Mapping) else None
-    try:
-        return json.loads(value)
-    except ValueError:
-        return None
 
 
 def refers(source: Resource, key: str, target: Resource, *target_keys: str) -> bool:

@@ -18,7 +18,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = ROOT / "requirements" / "lock.txt"
 EXAMPLE_MODELS = ROOT / "requirements" / "example-models.txt"
 STAMP = ENVIRONMENT / ".ready"
-WITH_TORCH = re.compile(r"^(torch|triton|nvidia-|cuda-)")
+WITH_TORCH = re.compile(r"^(torch==|triton==|nvidia-|cuda-)")
 
 
 def has_torch(version: str) -> bool:
@@ -44,32 +44,17 @@ def main() -> int:
         venv.create(ENVIRONMENT, with_pip=True, system_site_packages=reuse)
     chosen = ENVIRONMENT / "requirements.txt"
     chosen.write_text("\n".join(pins) + "\n")
-    install = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
+    install = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON), "--quiet"]
     subprocess.run([str(PYTHON), "-m", "pip", "install", "--quiet", f"uv=={uv_version}"], check=True)
-    subprocess.run([*install, "--quiet", "--requirement", str(chosen)], check=True)
-    subprocess.run([*install, "--quiet", "--no-deps", "--requirement", str(EXAMPLE_MODELS)], check=True)
-    subprocess.run([*install, "--quiet", "--no-deps", "--editable", str(ROOT)], check=True)
-    # Previews import many large generated modules: compiled once here, not each time or, where the environment
-    # forbids writing byte code, at every start.
-    packages = [
-        "pulumi",
-        "pulumi_aws",
-        "pulumi_azure_native",
-        "pulumi_kubernetes",
-        "grpc",
-        "google",
-        "botocore",
-        "boto3",
-    ]
-    site = subprocess.run(
-        [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    folders = [str(Path(site) / name) for name in packages]
-    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "-j", "0", *folders], check=True)
-    subprocess.run([str(PYTHON), "-m", "spillway.twin.tools"], check=True, cwd=ROOT)
+    tools = [str(PYTHON), "-m", "spillway.twin.tools"]
+    # Beside the packages, which take longer. What it cannot fetch it says below.
+    with subprocess.Popen(tools, cwd=ROOT, stderr=subprocess.DEVNULL):
+        subprocess.run([*install, "--requirement", str(chosen)], check=True)
+        unaided = ["--no-deps", "--requirement", str(EXAMPLE_MODELS), "--editable", str(ROOT)]
+        subprocess.run([*install, *unaided], check=True)
+    subprocess.run(tools, cwd=ROOT, check=True)
+    # The planner's first run would take ten seconds more, and so would each of the workers that test it.
+    subprocess.run([str(PYTHON), "scripts/compile_kernel.py"], cwd=ROOT, check=True)
     STAMP.touch()
     return 0
 

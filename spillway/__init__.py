@@ -1,0 +1,3 @@
+"""Hybrid GPU serving as code."""
+
+__version__ = "0.1.0"

@@ -3,51 +3,89 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.burst.images import ImageError, image
-from components.burst.settings import SageMakerSettings
-from spillway.contracts.classes import Site
-from spillway.contracts.engines import ANY_GPU, Compiler, EngineRecord, engine_folders, verify_engine
+from components.burst.site import BurstSite
+from spillway.contracts.capacity import Machines
+from spillway.contracts.classes import Site, SiteName
 from spillway.contracts.gpus import AMPERE, COMPUTE_CAPABILITIES
 from spillway.contracts.manifest import ENGINES, Manifest, PackageError
 from spillway.contracts.prices import PriceError, find_price
+from spillway.contracts.problems import Problem, key_of, nearest
 from spillway.contracts.targets import CONTAINERS, Container, ContainerKind
-from stacks.errors import NAMESPACE, Problem, StackConfigError, nearest
-from stacks.rules import instances
+from spillway.contracts.trt_engines import ANY_GPU, Compiler, EngineRecord, engine_folders, verify_engine
+from stacks.errors import StackConfigError
+from stacks.pricing import private_machines
 from stacks.settings import StackSettings
 
-_KEYS: Final = {Site.PRIVATE: "model_server.engine", Site.SAGEMAKER: "burst.sagemaker.engine"}
 _TRITON_IMAGE: Final = re.compile(r"(?:.*/)?tritonserver:(\d\d\.\d\d)(?:-py3)?(?:@.*)?")
 """NVIDIA's own image, also from a mirror. Another suffix is somebody else's image, with what they put into it."""
 
 
-def chosen_engines(settings: StackSettings, manifest: Manifest, package: Path) -> Mapping[Site, EngineRecord]:
+def chosen_engines(
+    settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest, package: Path
+) -> Mapping[SiteName, EngineRecord]:
     """The engine of each site that serves one instead of the portable model.
 
     Raises :class:`StackConfigError` for one that is not there, not sound, or does not fit the site.
     """
-    found: dict[Site, EngineRecord] = {}
+    found: dict[SiteName, EngineRecord] = {}
     problems: list[Problem] = []
-    for site, name in _named(settings).items():
-        key = f"{NAMESPACE}:{_KEYS[site]}"
-        try:
-            found[site] = _sound(manifest, package, name)
-        except PackageError as error:
-            problems.append(Problem(key, repr(name), str(error)))
+    for host in [_private(settings), *(_burst(site) for site in sites)]:
+        if host.engine is None:
             continue
-        problems += [Problem(key, repr(name), why) for why in _unfit(settings, site, found[site])]
+        key, given = key_of(host.key), repr(host.engine)
+        try:
+            record = _sound(manifest, package, host.engine)
+        except PackageError as error:
+            problems.append(Problem(key, given, str(error)))
+            continue
+        found[host.site] = record
+        why_not = [*host.unfit(record), *_other_gpus(host, record), *_other_library(host, record)]
+        problems += [Problem(key, given, why) for why in why_not]
     if problems:
         raise StackConfigError(problems)
     return found
 
 
-def _named(settings: StackSettings) -> dict[Site, str]:
-    sagemaker = settings.burst.sagemaker
-    named = {Site.PRIVATE: settings.model_server.engine, Site.SAGEMAKER: sagemaker.engine if sagemaker else None}
-    return {site: name for site, name in named.items() if name is not None}
+def named_engines(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[SiteName, str]:
+    """The engines that the file names: ``<hardware key>/<precision>`` by the site that serves it."""
+    hosts = [_private(settings), *(_burst(site) for site in sites)]
+    return {host.site: host.engine for host in hosts if host.engine is not None}
+
+
+@dataclass(frozen=True)
+class _Host:
+    """Where an engine is to run. ``key``: of the stack file, where it is named; ``image``: what serves it there, and
+    what is known of that; ``unfit``: the site's own objections."""
+
+    site: SiteName
+    key: str
+    engine: str | None
+    machines: tuple[Machines, ...]
+    image: tuple[str, Container | None]
+    unfit: Callable[[EngineRecord], Iterator[str]]
+
+
+def _private(settings: StackSettings) -> _Host:
+    def unfit(_record: EngineRecord) -> Iterator[str]:
+        if settings.model_server.gpus == 0:
+            yield "model_server.gpus is 0, and an engine needs a GPU; give it one, or remove the key"
+        if settings.private_cluster.accelerator != "nvidia":
+            yield "private_cluster.accelerator is amd, and engines are for NVIDIA's GPUs; remove the key"
+
+    nodes = private_machines(settings)
+    machines = (nodes,) if nodes else ()
+    engine = settings.model_server.engine
+    return _Host(Site.PRIVATE.value, "model_server.engine", engine, machines, _private_image(settings), unfit)
+
+
+def _burst(site: BurstSite) -> _Host:
+    key = f"burst.{site.name}.engine"
+    return _Host(site.name, key, site.engine, site.machines(), site.serving_image(), site.engine_problems)
 
 
 def _sound(manifest: Manifest, package: Path, name: str) -> EngineRecord:
@@ -68,37 +106,17 @@ def _sound(manifest: Manifest, package: Path, name: str) -> EngineRecord:
     return record
 
 
-def _unfit(settings: StackSettings, site: Site, record: EngineRecord) -> Iterator[str]:
-    """Why the site cannot run this engine, as far as the stack file and the tables tell."""
-    if site is Site.PRIVATE and settings.model_server.gpus == 0:
-        yield "model_server.gpus is 0, and an engine needs a GPU; give it one, or remove the key"
-    if site is Site.PRIVATE and settings.private_cluster.accelerator != "nvidia":
-        yield "private_cluster.accelerator is amd, and engines are for NVIDIA's GPUs; remove the key"
-    if site is Site.SAGEMAKER and record.version_compatible and _sagemaker(settings).container_image is None:
-        yield "SageMaker's container lets no engine bring its own runtime; compile with version_compatible: false"
-    yield from _other_gpus(settings, site, record)
-    yield from _other_library(settings, site, record)
-
-
-def _sagemaker(settings: StackSettings) -> SageMakerSettings:
-    assert settings.burst.sagemaker is not None
-    return settings.burst.sagemaker
-
-
-def _other_gpus(settings: StackSettings, site: Site, record: EngineRecord) -> Iterator[str]:
+def _other_gpus(host: _Host, record: EngineRecord) -> Iterator[str]:
     """Machines of the site whose GPU is another one. Those that the price table lacks are not judged."""
-    prefix = "private_cluster." if site is Site.PRIVATE else "burst.sagemaker."
     others: dict[str, str] = {}
-    for key, cloud, instance_type, region in instances(settings):
-        if not key.startswith(prefix):
-            continue
+    for one in host.machines:
         try:
-            gpu = find_price(cloud, instance_type, region).gpu
+            gpu = find_price(one.cloud, one.instance_type, one.region).gpu
         except PriceError:
             continue
         if not runs_on(gpu, record):
             # The same machine in two places is one mistake.
-            others.setdefault(instance_type, f"{key} is {instance_type}, which has {gpu}")
+            others.setdefault(one.instance_type, f"{one.key} is {one.instance_type}, which has {gpu}")
     for other in others.values():
         yield f"it was compiled for {_made_for(record)}, and {other}; compile one there, or change the machine"
 
@@ -133,9 +151,9 @@ def _reach(record: EngineRecord) -> str:
     return record.hardware_compatibility
 
 
-def _other_library(settings: StackSettings, site: Site, record: EngineRecord) -> Iterator[str]:
+def _other_library(host: _Host, record: EngineRecord) -> Iterator[str]:
     """Whether the serving image's TensorRT is another one, where the image and its TensorRT are known."""
-    image, row = _private_image(settings) if site is Site.PRIVATE else _sagemaker_image(settings)
+    image, row = host.image
     if row is None:
         return
     if record.key.compiler is Compiler.TENSORRT_RTX:
@@ -152,19 +170,6 @@ def _private_image(settings: StackSettings) -> tuple[str, Container | None]:
     address = settings.model_server.triton_image
     tagged = _TRITON_IMAGE.fullmatch(address)
     return address, CONTAINERS.get(f"{ContainerKind.NGC_TRITON}-{tagged.group(1)}") if tagged else None
-
-
-def _sagemaker_image(settings: StackSettings) -> tuple[str, Container | None]:
-    """The container of SageMaker, and what is known of it; by default the one that is deployed."""
-    chosen = _sagemaker(settings)
-    if chosen.container_image is not None:
-        return chosen.container_image, None
-    try:
-        found = image("triton", settings.aws.region, chosen.container_version, chosen.inference_ami_version)
-    except ImageError:
-        # A rule of its own says so.
-        return "", None
-    return f"container_version {found.version}", CONTAINERS.get(f"{ContainerKind.SAGEMAKER_TRITON}-{found.version}")
 
 
 def library_loads(library: str, record: EngineRecord) -> bool:

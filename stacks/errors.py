@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import types
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-NAMESPACE = "spillway"
-SECRETS_NAMESPACE = "spillway-secrets"
-"""Stack secrets live in their own namespace: ``pulumi config set --secret spillway-secrets:<name>``."""
+from spillway.contracts.names import STACK_NAMESPACE
+from spillway.contracts.problems import Problem, nearest
+from stacks.former_keys import FORMER_KEYS
 
 _HIDDEN = "a value that is not shown"
 _TYPES = {
@@ -32,24 +30,24 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
-    """``key`` of the stack file, what was ``given``, and what is allowed and how to mend it (``advice``)."""
-
-    key: str
-    given: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: given {self.given}; {self.advice}"
-
-
 class StackConfigError(Exception):
     """The stack file cannot be deployed. Nothing has been created."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+    def about(self, file: str, lines: Mapping[str, int] | None = None) -> str:
+        """The whole message, with the file's path. ``lines``: of its keys, each by its full name, where known."""
+        said = [f"{problem.key}{_place(problem.key, lines or {})}: {problem.said}" for problem in self.problems]
+        return "\n".join([f"the stack file {file} cannot be deployed:", *said])
+
+
+def _place(key: str, lines: Mapping[str, int]) -> str:
+    """The line of the key, or of the nearest one around it that the file has; nothing where there is none."""
+    while key and key not in lines:
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
+    return f" (line {lines[key]})" if key else ""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], hidden: frozenset[str] = frozenset()) -> list[Problem]:
@@ -61,16 +59,12 @@ def problems_of(error: ValidationError, model: type[BaseModel], hidden: frozense
     return [_problem(detail, model, hidden) for detail in causes]
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
-    """``did you mean X? `` for the closest of ``known``, or nothing."""
-    near = difflib.get_close_matches(given, sorted(known), n=1)
-    return f"did you mean {near[0]}? " if near else ""
-
-
 def _problem(detail: Any, model: type[BaseModel], hidden: frozenset[str]) -> Problem:
     path, field, parent = _walk(model, detail["loc"])
     key, given = _key(path), _given(detail["input"], path, hidden)
     match detail["type"]:
+        case "extra_forbidden" if advice := FORMER_KEYS.get(_dotted(path)):
+            return Problem(key, "a former key", advice)
         case "extra_forbidden":
             return Problem(key, "an unknown key", _known_keys(str(path[-1]), parent))
         case "missing":
@@ -153,7 +147,12 @@ def _key(path: list[Any]) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return f"{NAMESPACE}:{text.removeprefix('.')}" if text else NAMESPACE
+    return f"{STACK_NAMESPACE}:{text.removeprefix('.')}" if text else STACK_NAMESPACE
+
+
+def _dotted(path: list[Any]) -> str:
+    """The path without positions in lists."""
+    return ".".join(part for part in path if isinstance(part, str))
 
 
 def _allowed(message: str) -> str:

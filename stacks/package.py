@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.model_store.content import SiteContent, Upload
-from spillway.contracts.classes import Site
-from spillway.contracts.engines import REPOSITORY_NAME, EngineRecord, engine_folder
+from spillway.contracts.classes import SiteName
 from spillway.contracts.manifest import ENGINES, VERSION_LENGTH, Manifest
+from spillway.contracts.targets import Layout
+from spillway.contracts.trt_engines import REPOSITORY_NAME, EngineRecord, engine_folder
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class Package:
 
     manifest: Manifest
     path: Path
-    engines: Mapping[Site, EngineRecord] = field(default_factory=dict)
+    engines: Mapping[SiteName, EngineRecord] = field(default_factory=dict)
 
-    def content(self, site: Site) -> SiteContent:
-        """What ``site`` fetches of it; objects are stored under the paths that they have in the package.
+    def content(self, site: SiteName, layout: Layout) -> SiteContent:
+        """What ``site`` fetches of it, which reads ``layout`` of Triton packages; objects are stored under the paths
+        that they have in the package.
 
         An engine's archive is stored under its digest: compiled again it is another one, and no object ever changes.
         """
@@ -30,6 +32,6 @@ class Package:
             archive = engine_folder(self.path, record.key, record.precision) / REPOSITORY_NAME
             key = f"{ENGINES}/{record.key.folder}/{record.precision}/{sha256[:VERSION_LENGTH]}.tar.gz"
             return SiteContent(key, sha256, (Upload(archive, key, sha256),))
-        delivery = self.manifest.delivery(site)
+        delivery = self.manifest.delivery(layout)
         uploads = tuple(Upload(self.path / file.path, file.path, file.sha256) for file in delivery.files)
         return SiteContent(delivery.path, delivery.sha256, uploads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 import pulumi
 from pulumi.runtime import config as runtime_config
 
+from components.burst.site import BurstSite
+from components.sdk_speed import leave_alias_urns_to_the_engine
 from spillway.contracts.manifest import PackageError, verify_package
+from spillway.contracts.names import SECRETS_NAMESPACE
+from spillway.contracts.problems import Problem, key_of
 from stacks.engines import chosen_engines
-from stacks.errors import NAMESPACE, Problem, StackConfigError
+from stacks.errors import StackConfigError
 from stacks.package import Package
 from stacks.pricing import stale_prices
 from stacks.rules import problems_with_package
-from stacks.settings import SECRETS_NAMESPACE, StackSettings, read_settings
+from stacks.settings import StackSettings
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,31 +38,29 @@ def deploy() -> dict[str, Any]:
     try:
         hidden = frozenset(key for key in config if runtime_config.is_config_secret(key))
         settings = read_settings(config, names, hidden)
-        package = _package(settings)
+        sites = burst_sites(settings)
+        package = _package(settings, sites)
     except StackConfigError as error:
-        raise pulumi.RunError(f"the stack file {_stack_file()} cannot be deployed:\n{error}") from None
-    for price in stale_prices(settings, date.today()):
+        raise pulumi.RunError(error.about(f"stacks/config/Pulumi.{pulumi.get_stack()}.yaml")) from None
+    for price in stale_prices(settings, sites, date.today()):
         name, read = " ".join(price.key), f"was read on {price.read_on}"
         pulumi.log.warn(f"the price of {name} {read}: `spillway prices refresh --write` reads it anew")
     # Provider SDKs are imported only now, so that a faulty stack file is refused at once.
     from stacks.hybrid import compose
 
+    leave_alias_urns_to_the_engine()
     secrets = {name: pulumi.Config(SECRETS_NAMESPACE).require_secret(name) for name in names}
-    return compose(settings, pulumi.get_stack(), package, secrets, ROOT)
+    return compose(settings, pulumi.get_stack(), package, secrets, ROOT, sites)
 
 
-def _package(settings: StackSettings) -> Package:
+def _package(settings: StackSettings, sites: Sequence[BurstSite]) -> Package:
     path = ROOT / settings.package.path
     try:
         manifest = verify_package(path)
     except PackageError as error:
         raise StackConfigError(
-            [Problem(f"{NAMESPACE}:package.path", repr(settings.package.path), f"{error} Run `spillway package`.")]
+            [Problem(key_of("package.path"), repr(settings.package.path), f"{error} Run `spillway package`.")]
         ) from None
-    if problems := problems_with_package(settings, manifest):
+    if problems := problems_with_package(settings, sites, manifest):
         raise StackConfigError(problems)
-    return Package(manifest, path, chosen_engines(settings, manifest, path))
-
-
-def _stack_file() -> str:
-    return f"stacks/config/Pulumi.{pulumi.get_stack()}.yaml"
+    return Package(manifest, path, chosen_engines(settings, sites, manifest, path))

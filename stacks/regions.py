@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from components.burst.images import table
+from components.burst.sagemaker.images import table
 from spillway.contracts.prices import catalogue
 
 _LOCATIONS: Final = """

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from stacks.settings import NAMESPACE, SECRETS_NAMESPACE, StackSettings
+from spillway.contracts.names import SECRETS_NAMESPACE
+from spillway.contracts.problems import key_of
+from stacks.settings import StackSettings
 
 SCHEMA_FILE: Final = Path(__file__).parent / "config" / "stack-file.schema.json"
 
@@ -15,7 +17,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of a stack file (``Pulumi.<stack>.yaml``), for editors."""
     schema = StackSettings.model_json_schema(ref_template="#/$defs/{model}")
     definitions = schema.pop("$defs", {})
-    required = [f"{NAMESPACE}:{key}" for key in schema.get("required", [])]
+    required = [key_of(key) for key in schema.get("required", [])]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Spillway stack file",
@@ -23,7 +25,7 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "properties": {f"{NAMESPACE}:{key}": value for key, value in schema["properties"].items()},
+                "properties": {key_of(key): value for key, value in schema["properties"].items()},
                 "patternProperties": {
                     f"^{SECRETS_NAMESPACE}:": {
                         "type": "object",

@@ -13,6 +13,7 @@ from components.aws_documents import Statement, assumed_by_certificate, assumed_
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
 from components.gateway.rights import burst_rights, heartbeat_right
+from spillway.contracts import metrics, names
 
 AUDIENCE = "sts.amazonaws.com"
 
@@ -26,11 +27,6 @@ class ServiceAccount:
     certificate_name: str
 
 
-GATEWAY = ServiceAccount("spillway-gateway", "gateway", "spillway-gateway")
-PACKAGE_SYNC = ServiceAccount("spillway-system", "package-sync", "spillway-package-sync")
-MODEL_SERVER = ServiceAccount("spillway-serving", "model-server", "spillway-model-server")
-
-
 @dataclass(frozen=True)
 class AwsFederationArgs:
     """Who is trusted: ``oidc_provider_arn`` with ``oidc_issuer_url`` (EKS has a provider), ``oidc_issuer_url`` alone
@@ -38,43 +34,45 @@ class AwsFederationArgs:
 
     settings: FederationSettings
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
+    tokens: bool = False
     cutoff_parameter_arn: pulumi.Input[str] | None = None
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
-    metric_namespace: str = "Spillway"
     oidc_provider_arn: pulumi.Input[str] | None = None
     oidc_issuer_url: pulumi.Input[str] | None = None
-    gateway: ServiceAccount = GATEWAY
-    package_sync: ServiceAccount = PACKAGE_SYNC
-    model_server: ServiceAccount = MODEL_SERVER
 
 
 class AwsFederation(Component):
-    """Outputs: ``gateway_role_arn`` (Envoy and agent), ``sync_role_arn`` (package sync), ``server_role_arn`` (model
+    """Outputs: ``gateway_role_arn`` (Envoy and agent), ``server_role_arn`` (model
     servers, which fetch the package), ``oidc_provider_arn`` or ``trust_anchor_arn`` and ``profile_arn`` (``None`` for
     the way that is not used)."""
 
     def __init__(
         self, context: StackContext, args: AwsFederationArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("connectivity_federation", context, opts)
+        super().__init__("connectivity-federation", context, opts)
         self.args = args
         self.oidc_provider_arn: pulumi.Input[str] | None = None
         self.trust_anchor_arn: pulumi.Output[str] | None = None
         self.profile_arn: pulumi.Output[str] | None = None
-        trust = self._trust()
-        gateway = self._role("private-gateway", "The private site's gateway and its agent", trust(args.gateway))
-        sync = self._role("package-sync", "The private site's copy of the model packages", trust(args.package_sync))
-        server = self._role("model-server", "The private site's model servers", trust(args.model_server))
+        trust, spaces = self._trust(), context.namespaces
+        gateway = self._role(
+            "private-gateway",
+            "The private site's gateway and its agent",
+            trust(ServiceAccount(spaces.gateway, names.GATEWAY, "spillway-gateway")),
+        )
+        server = self._role(
+            names.MODEL_SERVER,
+            "The private site's model servers",
+            trust(ServiceAccount(spaces.serving, names.MODEL_SERVER, "spillway-model-server")),
+        )
         self._gateway_rights(gateway)
-        self._package_rights("package-sync", sync)
-        self._package_rights("model-server", server)
+        self._package_rights(names.MODEL_SERVER, server)
         self.gateway_role_arn = gateway.arn
-        self.sync_role_arn = sync.arn
         self.server_role_arn = server.arn
         if self.trust_anchor_arn is not None:
-            self._profile([gateway.arn, sync.arn, server.arn])
-        self.register_outputs({"gateway_role_arn": self.gateway_role_arn, "sync_role_arn": self.sync_role_arn})
+            self._profile([gateway.arn, server.arn])
+        self.register_outputs({"gateway_role_arn": self.gateway_role_arn})
 
     def _trust(self) -> Callable[[ServiceAccount], pulumi.Output[str]]:
         settings, args = self.args.settings, self.args
@@ -154,7 +152,8 @@ class AwsFederation(Component):
         args = self.args
         document = pulumi.Output.all(endpoints=list(args.endpoint_arns), cutoff=args.cutoff_parameter_arn).apply(
             lambda found: policy(
-                *burst_rights(found["endpoints"], found["cutoff"]), heartbeat_right(args.metric_namespace)
+                *burst_rights(found["endpoints"], found["cutoff"], tokens=args.tokens),
+                heartbeat_right(metrics.NAMESPACE),
             )
         )
         aws.iam.RolePolicy(

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws_documents import assumed_by, key_for_log_groups, key_policy, partition, policy
+from components.aws_parts import own_key
 from components.base import Component, StackContext
 from components.connectivity.settings import ConnectivitySettings
 
@@ -18,25 +19,28 @@ ZONES = 3
 
 @dataclass(frozen=True)
 class AwsNetworkArgs:
-    """``exposure``: whether clients come from the Internet; it and NAT decide whether there are public subnets."""
+    """``exposure``: whether clients come from the Internet; it and NAT decide whether there are public subnets.
+    ``zones``: names of three availability zones."""
 
     settings: ConnectivitySettings
     region: str
     account_id: str
     exposure: Literal["internal", "public"]
+    zones: tuple[str, ...]
 
 
 class AwsNetwork(Component):
     """Outputs: ``vpc_id``, ``cidr``, ``private_subnet_ids``, ``public_subnet_ids`` (empty when internal and without
     NAT), ``private_route_table_ids``, ``endpoint_security_group_id``, ``s3_prefix_list_id``,
     ``logs_key_arn`` (encrypts the log groups ``/spillway/<prefix>/*`` and ``/aws/*/<prefix>*``),
-    ``credentials_key_arn`` (encrypts what Secrets Manager holds for the stack)."""
+    ``credentials_key_arn`` (encrypts what Secrets Manager holds for the stack), ``roads`` (the private subnets' ways to
+    AWS' APIs: who calls them from there depends on these, and is gone before them)."""
 
     def __init__(self, context: StackContext, args: AwsNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("connectivity", context, opts)
         self.args = args
         self.cidr = args.settings.vpc_cidr
-        self.zones = args.settings.zones or tuple(f"{args.region}{letter}" for letter in "abc")
+        self.zones = args.zones
         self.vpc = aws.ec2.Vpc(
             f"{context.prefix}-vpc",
             cidr_block=self.cidr,
@@ -57,6 +61,7 @@ class AwsNetwork(Component):
         private_cidrs, public_cidrs = subnet_cidrs(self.cidr)
         public = self._public_subnets(public_cidrs) if with_public else []
         nats = self._nat_gateways(public)
+        self.roads: list[pulumi.Resource] = []
         private, tables = self._private_subnets(private_cidrs, nats)
         self.private_subnet_ids = [subnet.id for subnet in private]
         self.public_subnet_ids = [subnet.id for subnet in public]
@@ -76,38 +81,17 @@ class AwsNetwork(Component):
 
     def _logs_key(self) -> pulumi.Output[str]:
         prefix, args = self.context.prefix, self.args
-        names = [f"/spillway/{prefix}/*", f"/aws/*/{prefix}*"]
-        key = aws.kms.Key(
-            f"{prefix}-logs-key",
-            description=f"Log groups of {prefix}",
-            enable_key_rotation=True,
-            policy=key_policy(args.region, args.account_id, key_for_log_groups(args.region, args.account_id, names)),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        aws.kms.Alias(
-            f"{prefix}-logs-key-alias", name=f"alias/{prefix}-logs", target_key_id=key.key_id, opts=self.child()
-        )
-        return key.arn
+        names = [f"/spillway/{prefix}/*", f"/aws/*/{prefix}*", f"aws-waf-logs-{prefix}*"]
+        uses = key_for_log_groups(args.region, args.account_id, names)
+        document = key_policy(args.region, args.account_id, uses)
+        return own_key(self, f"{prefix}-logs", f"Log groups of {prefix}", document, holds_data=False).arn
 
     def _credentials_key(self) -> pulumi.Output[str]:
         """Whoever reads a credential needs this key too, and each use of it is logged."""
         prefix, args = self.context.prefix, self.args
-        key = aws.kms.Key(
-            f"{prefix}-credentials-key",
-            description=f"Credentials of {prefix} in Secrets Manager",
-            enable_key_rotation=True,
-            policy=key_policy(args.region, args.account_id),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        aws.kms.Alias(
-            f"{prefix}-credentials-key-alias",
-            name=f"alias/{prefix}-credentials",
-            target_key_id=key.key_id,
-            opts=self.child(),
-        )
-        return key.arn
+        document = key_policy(args.region, args.account_id)
+        description = f"Credentials of {prefix} in Secrets Manager"
+        return own_key(self, f"{prefix}-credentials", description, document, holds_data=False).arn
 
     def _flow_logs(self) -> None:
         prefix = self.context.prefix
@@ -126,12 +110,16 @@ class AwsNetwork(Component):
             tags=self.context.tags,
             opts=self.child(),
         )
-        write = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogGroups", "logs:DescribeLogStreams"]
+        write = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
         aws.iam.RolePolicy(
             f"{prefix}-flow-logs-policy",
             role=role.name,
             policy=group.arn.apply(
-                lambda arn: policy({"Effect": "Allow", "Action": write, "Resource": [arn, f"{arn}:*"]})
+                lambda arn: policy(
+                    {"Effect": "Allow", "Action": write, "Resource": [arn, f"{arn}:*"]},
+                    # An action for no resource: naming one would allow nothing.
+                    {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"},
+                )
             ),
             opts=self.child(),
         )
@@ -215,16 +203,20 @@ class AwsNetwork(Component):
             table = aws.ec2.RouteTable(
                 f"{prefix}-private-{zone}", vpc_id=self.vpc.id, tags=self._tags(f"private-{zone}"), opts=self.child()
             )
-            aws.ec2.RouteTableAssociation(
-                f"{prefix}-private-{zone}", subnet_id=subnet.id, route_table_id=table.id, opts=self.child()
+            self.roads.append(
+                aws.ec2.RouteTableAssociation(
+                    f"{prefix}-private-{zone}", subnet_id=subnet.id, route_table_id=table.id, opts=self.child()
+                )
             )
             if nats:
-                aws.ec2.Route(
-                    f"{prefix}-private-{zone}-default",
-                    route_table_id=table.id,
-                    destination_cidr_block="0.0.0.0/0",
-                    nat_gateway_id=nats[min(index, len(nats) - 1)].id,
-                    opts=self.child(),
+                self.roads.append(
+                    aws.ec2.Route(
+                        f"{prefix}-private-{zone}-default",
+                        route_table_id=table.id,
+                        destination_cidr_block="0.0.0.0/0",
+                        nat_gateway_id=nats[min(index, len(nats) - 1)].id,
+                        opts=self.child(),
+                    )
                 )
             subnets.append(subnet)
             tables.append(table)
@@ -260,9 +252,10 @@ class AwsNetwork(Component):
             opts=self.child(),
         )
         self.s3_prefix_list_id = gateway.prefix_list_id
+        self.roads.append(gateway)
         for service in args.settings.interface_endpoints:
             name = service.replace(".", "-")
-            aws.ec2.VpcEndpoint(
+            endpoint = aws.ec2.VpcEndpoint(
                 f"{prefix}-{name}",
                 vpc_id=self.vpc.id,
                 vpc_endpoint_type="Interface",
@@ -274,6 +267,7 @@ class AwsNetwork(Component):
                 tags=self._tags(name),
                 opts=self.child(),
             )
+            self.roads.append(endpoint)
         return group.id
 
 
@@ -314,9 +308,19 @@ def _endpoint_policy(service: str, region: str, account_id: str) -> str:
 
 
 def _s3_policy(region: str, account_id: str) -> str:
-    """This account's principals, and reading what AWS itself keeps in S3: ECR's layers and Amazon Linux packages."""
+    """This account's principals, and reading what AWS and public registries keep in S3 of this region.
+
+    ECR's layers, Amazon Linux packages, and the layers of registry.k8s.io (its archeio redirects clients in AWS to
+    these: kubernetes/registry.k8s.io, cmd/archeio), Docker Hub and Quay, which are asked for without an identity.
+    """
     arn = f"arn:{partition(region)}:s3:::"
-    buckets = [f"prod-{region}-starport-layer-bucket", f"al2023-repos-{region}-de612dc2"]
+    buckets = [
+        f"prod-{region}-starport-layer-bucket",
+        f"al2023-repos-{region}-de612dc2",
+        f"prod-registry-k8s-io-{region}",
+        "docker-images-prod",
+        "quayio-production-s3",
+    ]
     return policy(
         _own_principals(account_id),
         {

@@ -26,6 +26,7 @@ class AwsVpnArgs:
     private_route_table_ids: Sequence[pulumi.Input[str]]
     pre_shared_key: pulumi.Input[str]
     logs_key_arn: pulumi.Input[str]
+    alarm_topic_arn: pulumi.Input[str]
     log_retention_days: RetentionDays = 90
 
 
@@ -34,10 +35,11 @@ class AwsVpn(Component):
     ``resolver_addresses`` (where the private site forwards AWS names to, for the interface endpoints)."""
 
     def __init__(self, context: StackContext, args: AwsVpnArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("connectivity_vpn", context, opts)
+        super().__init__("connectivity-vpn", context, opts)
         self.args = args
         gateway = self._vpn_gateway()
         connection = self._connection(gateway)
+        self._tunnel_alarms(connection)
         resolver = self._resolver()
         self.vpn_connection_id = connection.id
         self.tunnel_addresses = [connection.tunnel1_address, connection.tunnel2_address]
@@ -124,6 +126,32 @@ class AwsVpn(Component):
             tags=self._tags("vpn"),
             opts=self.child(additional_secret_outputs=["customerGatewayConfiguration"]),
         )
+
+    def _tunnel_alarms(self, connection: aws.ec2.VpnConnection) -> None:
+        """One tunnel down is no spare left; both are no road. ``TunnelState`` is 0 or 1 of each
+        (https://docs.aws.amazon.com/vpn/latest/s2svpn/monitoring-cloudwatch-vpn.html)."""
+        for name, statistic, description in (
+            ("vpn-down", "Maximum", "Both tunnels to the private site are down"),
+            ("vpn-degraded", "Minimum", "One of the two tunnels to the private site is down"),
+        ):
+            aws.cloudwatch.MetricAlarm(
+                f"{self.context.prefix}-{name}",
+                name=f"{self.context.prefix}-{name}",
+                alarm_description=description,
+                namespace="AWS/VPN",
+                metric_name="TunnelState",
+                dimensions={"VpnId": connection.id},
+                statistic=statistic,
+                period=300,
+                evaluation_periods=3,
+                comparison_operator="LessThanThreshold",
+                threshold=1,
+                treat_missing_data="breaching",
+                alarm_actions=[self.args.alarm_topic_arn],
+                ok_actions=[self.args.alarm_topic_arn],
+                tags=self.context.tags,
+                opts=self.child(),
+            )
 
     def _resolver(self) -> aws.route53.ResolverEndpoint:
         """Two zones are enough: the private site's resolver asks the other when one is silent."""

@@ -33,7 +33,7 @@ class AzureVpn(Component):
     """Outputs: ``gateway_id``, ``gateway_address`` (public), ``connection_id``."""
 
     def __init__(self, context: StackContext, args: AzureVpnArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("connectivity_azure_vpn", context, opts)
+        super().__init__("connectivity-azure-vpn", context, opts)
         self.args = args
         address = network.PublicIPAddress(
             f"{context.prefix}-azure-vpn-address",

@@ -26,17 +26,18 @@ class DeployerHostArgs:
 
 
 class DeployerHost(Component):
-    """Outputs: ``instance_id``, ``security_group_id`` (let it in at the API server), ``role_arn``."""
+    """Outputs: ``instance_id``, ``security_group_id`` (let it in at the API server), ``role_arn``, ``ready`` (who
+    deploys through it depends on these, and is deleted before them)."""
 
     def __init__(
         self, context: StackContext, args: DeployerHostArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("connectivity_deployer", context, opts)
+        super().__init__("connectivity-deployer", context, opts)
         self.args = args
         prefix = context.prefix
         group = aws.ec2.SecurityGroup(
             f"{prefix}-deployer",
-            description="The deployer's machine: nobody calls it, it calls APIs",
+            description="Machine of the deployer: nobody calls it, it calls APIs",
             vpc_id=args.vpc_id,
             egress=[
                 aws.ec2.SecurityGroupEgressArgs(
@@ -47,7 +48,7 @@ class DeployerHost(Component):
             opts=self.child(),
         )
         self.security_group_id = group.id
-        role = self._role()
+        role, rights = self._role()
         self.role_arn = role.arn
         profile = aws.iam.InstanceProfile(f"{prefix}-deployer", role=role.name, tags=context.tags, opts=self.child())
         template = self._launch_template(group, profile)
@@ -58,9 +59,10 @@ class DeployerHost(Component):
                 id=template.id, version=template.latest_version.apply(str)
             ),
             tags=self._tags(),
-            opts=self.child(),
+            opts=self.child(depends_on=rights),
         )
         self.instance_id = instance.id
+        self.ready: list[pulumi.Resource] = [instance]
         self.register_outputs({"instance_id": self.instance_id, "security_group_id": self.security_group_id})
 
     def tunnel_command(self, endpoint: pulumi.Input[str]) -> pulumi.Output[str]:
@@ -72,7 +74,7 @@ class DeployerHost(Component):
     def _tags(self) -> dict[str, str]:
         return {**self.context.tags, "Name": f"{self.context.prefix}-deployer"}
 
-    def _role(self) -> aws.iam.Role:
+    def _role(self) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
         prefix, settings = self.context.prefix, self.args.settings
         role = aws.iam.Role(
             f"{prefix}-deployer-role",
@@ -81,20 +83,22 @@ class DeployerHost(Component):
             tags=self.context.tags,
             opts=self.child(),
         )
-        aws.iam.RolePolicyAttachment(
-            f"{prefix}-deployer-session-manager",
-            role=role.name,
-            policy_arn=f"arn:{partition(self.args.region)}:iam::aws:policy/AmazonSSMManagedInstanceCore",
-            opts=self.child(),
-        )
-        if self.args.purpose == "in_vpc_runner" and settings.deploy_role_arn:
-            aws.iam.RolePolicy(
-                f"{prefix}-deployer-assume",
+        rights: list[pulumi.Resource] = [
+            aws.iam.RolePolicyAttachment(
+                f"{prefix}-deployer-session-manager",
                 role=role.name,
-                policy=policy({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": settings.deploy_role_arn}),
+                policy_arn=f"arn:{partition(self.args.region)}:iam::aws:policy/AmazonSSMManagedInstanceCore",
                 opts=self.child(),
             )
-        return role
+        ]
+        if self.args.purpose == "in_vpc_runner" and settings.deploy_role_arn:
+            assume = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": settings.deploy_role_arn}
+            rights.append(
+                aws.iam.RolePolicy(
+                    f"{prefix}-deployer-assume", role=role.name, policy=policy(assume), opts=self.child()
+                )
+            )
+        return role, rights
 
     def _launch_template(
         self, group: aws.ec2.SecurityGroup, profile: aws.iam.InstanceProfile

@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from components.connectivity.azure_settings import AzureNetworkSettings
 from components.retention import RetentionDays
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Settings
+from spillway.contracts.image_names import split_host
 
 Nat = Literal["none", "single", "per_zone"]
 
@@ -147,9 +149,8 @@ class MirrorSettings(Settings):
 
     def image(self, reference: str) -> str:
         """The mirrored reference of an image, or the reference itself when its registry has no mirror."""
-        first, slash, rest = reference.partition("/")
-        named = bool(slash) and ("." in first or ":" in first or first == "localhost")
-        registry, path = (first, rest) if named else ("docker.io", reference)
+        host, path = split_host(reference)
+        registry = host or "docker.io"
         if registry == "docker.io" and "/" not in path:
             path = f"library/{path}"
         mirror = self.images.get(registry, self.images.get("*"))
@@ -190,10 +191,13 @@ class ConnectivitySettings(Settings):
     """The AWS network."""
 
     zones: tuple[str, ...] | None = None
-    """Three availability zones; by default the region's a, b and c."""
+    """Three availability zones; by default the first three of the account in which EKS works, as AWS tells."""
 
     vnet_cidr: SiteCidr = "10.41.0.0/16"
     """The Azure network."""
+
+    azure_network: AzureNetworkSettings = AzureNetworkSettings()
+    """What a landing zone in Azure has already."""
 
     nat: Nat = "single"
     """Internet egress of private subnets: ``none`` (everything from mirrors), one gateway, or one a zone."""
@@ -205,13 +209,15 @@ class ConnectivitySettings(Settings):
     """Days that the VPC's flow logs are kept."""
 
     burst_egress: Literal["public_with_key", "vpn"] = "public_with_key"
-    """How the private gateway reaches the burst endpoints: over the Internet with TLS and credentials, or a VPN."""
+    """How the private gateway reaches the burst endpoints: over the Internet with TLS and credentials, or through the
+    VPN, where the private site stands at its far end. No VPN joins AWS and Azure: on EKS it is ``public_with_key``."""
 
     vpn: VpnSettings | None = None
-    """The VPN's far end; needed with ``burst_egress: vpn``."""
+    """A VPN from the VPC to your network, and its far end; with ``burst_egress: vpn`` needed, and one from the VNet."""
 
-    deployer: Literal["in_vpc_runner", "tunnel", "authorised_cidrs"] = "tunnel"
-    """How the deployer reaches a private API server."""
+    deployer: Literal["in_vpc_runner", "tunnel", "authorised_cidrs", "own_network"] = "tunnel"
+    """How the deployer reaches the API server: from a machine that is made in the VPC (EKS), through a tunnel to one
+    (EKS), over the Internet from its own addresses, or from a network of yours that is routed to the cluster's."""
 
     deployer_cidrs: tuple[Cidr, ...] = ()
     """The deployer's networks; needed with ``deployer: authorised_cidrs``."""
@@ -241,8 +247,6 @@ class ConnectivitySettings(Settings):
                 "burst_egress is vpn but vpn is missing; add vpn.peer_address and vpn.peer_cidrs, "
                 "or set burst_egress: public_with_key"
             )
-        if self.burst_egress != "vpn" and self.vpn is not None:
-            raise ValueError("vpn is given but burst_egress is public_with_key; set burst_egress: vpn or remove vpn")
         return self
 
     @model_validator(mode="after")

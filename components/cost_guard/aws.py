@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import assumed_by, key_for_log_groups, key_policy, partition, policy
+from components.aws_documents import Statement, allow, assumed_by, key_for_log_groups, key_policy, partition, policy
+from components.aws_parts import own_key
 from components.base import Component, StackContext
+from components.cost_guard.capacity import SiteCapacity
 from components.cost_guard.settings import CostSettings, instance_price
-from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs, Statement, allow
-from spillway.contracts.classes import RequestClass
-from spillway.contracts.prices import Cloud, catalogue
+from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs
+from spillway.contracts import metrics
+from spillway.contracts.function_config import (
+    CostConfig,
+    CutoffConfig,
+    FunctionConfig,
+    HeldTarget,
+    PrivateMachines,
+    SiteSource,
+)
+from spillway.contracts.prices import catalogue
 
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
 CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
@@ -23,75 +33,14 @@ CALM: Final = ("burst-calm", "forecast-calm")
 
 
 @dataclass(frozen=True)
-class SageMakerCapacity:
-    """An endpoint whose live instances are counted.
-
-    ``request_class``: the class whose closing holds it at ``minimum``: P1 for the real-time one, P2 for the queue's.
-    """
-
-    endpoint_name: pulumi.Input[str]
-    endpoint_arn: pulumi.Input[str]
-    resource_id: pulumi.Input[str]
-    variant: str
-    instance_type: str
-    minimum: int
-    request_class: RequestClass
-
-
-@dataclass(frozen=True)
-class AzureCapacity:
-    """Azure instances that are counted: ``url`` is a Resource Manager address, ``field`` and ``size`` the paths of the
-    count and of the machines' size in its answer. ``vm_size``: as deployed.
-
-    An online deployment: ``…/onlineEndpoints/<e>/deployments/<d>?api-version=…``, ``("sku", "capacity")`` and
-    ``("properties", "instanceType")``. A batch cluster: ``…/computes/<c>?api-version=…``, ``("properties",
-    "properties", "currentNodeCount")`` and ``("properties", "properties", "vmSize")``.
-
-    ``autoscale_url``: of the autoscale setting that the cut-off switches off; ``None`` for what it leaves alone.
-    ``minimum`` and ``request_class`` as in :class:`SageMakerCapacity`.
-    """
-
-    url: pulumi.Input[str]
-    field: tuple[str, ...]
-    size: tuple[str, ...]
-    vm_size: str
-    region: str
-    autoscale_url: pulumi.Input[str] | None = None
-    minimum: int = 0
-    request_class: RequestClass = RequestClass.P1
-
-
-@dataclass(frozen=True)
-class PrivateCapacity:
-    """What the private site is and costs. ``gpus_per_server``: of one model server, where the cluster says from inside
-    how many of them are up; ``None`` where it does not. ``elastic``: whether it is paid by the node, and grows and
-    shrinks; machines of one's own cost the same whether they work or not."""
-
-    gpus: int
-    usd_per_gpu_hour: float
-    gpus_per_server: int | None = None
-    elastic: bool = False
-
-
-@dataclass(frozen=True)
 class AwsCostGuardArgs:
-    """``azure_secret_arn``: Secrets Manager secret ``{tenant_id, client_id, client_secret}`` of a reader in Azure,
-    needed with ``azure``; ``azure_scaler_secret_arn``: of somebody who may change its instance counts, ``None`` to
-    count only; ``azure_secret_kms_key_arn``: their key where it is not AWS's own."""
+    """``sites``: the burst sites, whose live instances are counted and held."""
 
     settings: CostSettings
     region: str
     account_id: str
-    private: PrivateCapacity
-    sagemaker: tuple[SageMakerCapacity, ...] = ()
-    azure: tuple[AzureCapacity, ...] = ()
-    azure_secret_arn: pulumi.Input[str] | None = None
-    azure_scaler_secret_arn: pulumi.Input[str] | None = None
-    azure_secret_kms_key_arn: pulumi.Input[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.azure and self.azure_secret_arn is None:
-            raise ValueError("cost guard: Azure capacity is to be counted and azure_secret_arn is missing")
+    private: PrivateMachines
+    sites: tuple[SiteCapacity, ...] = ()
 
 
 class AwsCostGuard(Component):
@@ -146,17 +95,13 @@ class AwsCostGuard(Component):
         logs = key_for_log_groups(
             args.region, args.account_id, [f"/aws/lambda/{self.name}-{short}" for short in ("signal", "cutoff")]
         )
-        key = aws.kms.Key(
-            f"{self.name}-key",
-            description=f"{self.name}: notices, functions and their logs",
-            enable_key_rotation=True,
-            deletion_window_in_days=30,
-            policy=key_policy(args.region, args.account_id, publishers, logs),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        aws.kms.Alias(f"{self.name}-key-alias", name=f"alias/{self.name}", target_key_id=key.key_id, opts=self.child())
-        return key.arn
+        return own_key(
+            self,
+            self.name,
+            f"{self.name}: notices, functions and their logs",
+            key_policy(args.region, args.account_id, publishers, logs),
+            holds_data=False,
+        ).arn
 
     def _topic(self) -> aws.sns.Topic:
         """Everything that somebody should know; e-mail subscriptions from the settings."""
@@ -208,10 +153,10 @@ class AwsCostGuard(Component):
         share = settings.cutoff.reopen_below
         blended = self._alarm(
             "blended",
-            "DollarsPerGpuHour",
+            metrics.USD_PER_GPU_HOUR,
             settings.max_usd_per_gpu_hour,
             f"Blended price above {settings.max_usd_per_gpu_hour} $/GPU-hour",
-            site="blended",
+            site=metrics.BLENDED,
             periods=5,
         )
         burst, forecast = settings.max_burst_usd_per_hour, settings.max_forecast_usd
@@ -219,41 +164,45 @@ class AwsCostGuard(Component):
             "blended": blended,
             "burst-ceiling": self._alarm(
                 "burst-ceiling",
-                "BurstDollarsPerHour",
+                metrics.BURST_USD_PER_HOUR,
                 burst,
                 f"Burst costs more than {burst} $/h: spill is being closed",
             ),
             "forecast-ceiling": self._alarm(
                 "forecast-ceiling",
-                "ForecastMonthDollars",
+                metrics.FORECAST_USD_PER_MONTH,
                 forecast,
                 f"Burst is to cost more than {forecast} $ this month: spill is being closed",
             ),
             "burst-calm": self._alarm(
-                "burst-calm", "BurstDollarsPerHour", burst * share, "Too near the ceiling to open spill", told=False
+                "burst-calm",
+                metrics.BURST_USD_PER_HOUR,
+                burst * share,
+                "Too near the ceiling to open spill",
+                told=False,
             ),
             "forecast-calm": self._alarm(
                 "forecast-calm",
-                "ForecastMonthDollars",
+                metrics.FORECAST_USD_PER_MONTH,
                 forecast * share,
                 "Too near the ceiling to open spill",
                 told=False,
             ),
             "rise": self._alarm(
                 "rise",
-                "BurstDollarsPerHourRise",
+                metrics.BURST_RISE_USD_PER_HOUR,
                 settings.max_rise_usd_per_hour,
                 f"Burst costs {settings.max_rise_usd_per_hour} $/h more than within the last 15 minutes",
             ),
             "price-missing": self._alarm(
                 "price-missing",
-                "PricesMissing",
+                metrics.PRICES_MISSING,
                 0,
                 "Burst capacity runs whose price nobody knows; add it to cost_guard.prices",
             ),
             "signal-missing": self._alarm(
                 "signal-missing",
-                "CostSignalErrors",
+                metrics.COST_SIGNAL_ERRORS,
                 0,
                 "The cost signal fails or is silent: nobody knows what burst costs",
                 missing="breaching",
@@ -273,13 +222,13 @@ class AwsCostGuard(Component):
         periods: int = 1,
         told: bool = True,
     ) -> aws.cloudwatch.MetricAlarm:
-        dimensions = {"Stack": self.context.stack, **({"Site": site} if site else {})}
+        dimensions = {metrics.STACK: self.context.prefix, **({metrics.SITE: site} if site else {})}
         actions = [self.topic.arn] if told else []
         return aws.cloudwatch.MetricAlarm(
             f"{self.name}-{name}",
             name=f"{self.name}-{name}",
             alarm_description=description,
-            namespace="Spillway",
+            namespace=metrics.NAMESPACE,
             metric_name=metric,
             dimensions=dimensions,
             statistic="Maximum",
@@ -298,16 +247,16 @@ class AwsCostGuard(Component):
         """The signal, and the cut-off that a ceiling's alarm calls at once."""
         signal = self._function(
             "signal",
-            "cost_signal",
+            "spillway.runtime.functions.cost_signal",
             "publishes what burst costs now",
-            {"SPILLWAY_COST": self._signal_config()},
+            self._signal_config(),
             self._signal_rights(),
         )
         cutoff = self._function(
             "cutoff",
-            "cutoff",
+            "spillway.runtime.functions.cutoff",
             "closes spill above a ceiling, and opens it again",
-            {"SPILLWAY_CUTOFF": self._cutoff_config()},
+            self._cutoff_config(),
             self._cutoff_rights(),
             alarms=tuple(self.alarm_names[name] for name in CEILINGS),
         )
@@ -318,7 +267,7 @@ class AwsCostGuard(Component):
         short: str,
         module: str,
         does: str,
-        environment: Mapping[str, pulumi.Input[str]],
+        config: pulumi.Output[FunctionConfig],
         rights: pulumi.Output[list[Statement]],
         alarms: tuple[pulumi.Input[str], ...] = (),
     ) -> ScheduledFunction:
@@ -327,9 +276,9 @@ class AwsCostGuard(Component):
             ScheduledFunctionArgs(
                 name=f"{self.name}-{short}",
                 module=module,
-                needs=("aws_api", "azure_api"),
+                loads=tuple(site.module for site in self.args.sites),
                 description=f"{self.context.prefix}: {does}",
-                environment=environment,
+                environment=config.apply(lambda found: found.to_environment()),
                 rights=rights,
                 region=self.args.region,
                 account_id=self.args.account_id,
@@ -341,140 +290,87 @@ class AwsCostGuard(Component):
             pulumi.ResourceOptions(parent=self),
         )
 
-    def _signal_config(self) -> pulumi.Output[str]:
+    def _signal_config(self) -> pulumi.Output[FunctionConfig]:
         args = self.args
-        own, private = args.settings, args.private
-        config: dict[str, Any] = {
-            "stack": self.context.stack,
-            "gateway": self.context.prefix,
-            "ceiling": own.max_burst_usd_per_hour,
-            "private": {
-                "gpus": private.gpus,
-                "usd_per_gpu_hour": round(private.usd_per_gpu_hour, 6),
-                "gpus_per_server": private.gpus_per_server,
-                "elastic": private.elastic,
-            },
-            "prices": self._prices(),
-            "sagemaker": [one.endpoint_name for one in args.sagemaker],
-            "azure": [{"url": one.url, "field": list(one.field), "size": list(one.size)} for one in args.azure],
-        }
-        if args.azure:
-            config["azure_secret"] = args.azure_secret_arn
-        return pulumi.Output.json_dumps(config)
+        asked = [site.asked for site in args.sites]
+
+        def config(found: list[Mapping[str, Any]]) -> FunctionConfig:
+            return CostConfig(
+                stack=self.context.prefix,
+                gateway=self.context.prefix,
+                ceiling=args.settings.max_burst_usd_per_hour,
+                private=replace(args.private, usd_per_gpu_hour=round(args.private.usd_per_gpu_hour, 6)),
+                prices=self._prices(),
+                sites={site.site: SiteSource(site.module, own) for site, own in zip(args.sites, found, strict=True)},
+            )
+
+        return pulumi.Output.all(*asked).apply(config)
 
     def _prices(self) -> dict[str, tuple[float, int]]:
         """Of the types that are deployed, and of those that somebody may put in their place by hand."""
-        args = self.args
-        wanted: set[tuple[Cloud, str, str]] = {("sagemaker", one.instance_type, args.region) for one in args.sagemaker}
-        wanted |= {("azure", one.vm_size, one.region) for one in args.azure}
+        deployed = [machines for site in self.args.sites for machines in site.machines]
+        wanted = {(one.cloud, one.instance_type, one.region) for one in deployed}
         places = {(cloud, region) for cloud, _, region in wanted}
         for price in catalogue():
             if price.model == "on_demand" and (price.cloud, price.region) in places:
                 wanted.add((price.cloud, price.instance_type, price.region))
-        return {name: instance_price(args.settings, cloud, name, region) for cloud, name, region in sorted(wanted)}
+        settings = self.args.settings
+        return {name: instance_price(settings, cloud, name, region) for cloud, name, region in sorted(wanted)}
 
     def _signal_rights(self) -> pulumi.Output[list[Statement]]:
-        args = self.args
-        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in args.sagemaker])
-        secret = pulumi.Output.all(args.azure_secret_arn, args.azure_secret_kms_key_arn)
+        own = [allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
+        return _all_of(own, [site.may_read for site in self.args.sites])
 
-        def statements(values: list[Any]) -> list[Statement]:
-            arns, (secret_arn, secret_key) = values
-            found = [allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
-            if arns:
-                # A configuration's name is drawn anew with each change.
-                configurations = self._arn("sagemaker", "endpoint-config/*")
-                found.append(allow("ReadCapacity", ["sagemaker:DescribeEndpoint"], list(arns)))
-                found.append(allow("ReadTypes", ["sagemaker:DescribeEndpointConfig"], configurations))
-            if args.azure:
-                found.append(allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
-            if args.azure and secret_key:
-                found.append(allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
-            return found
+    def _cutoff_config(self) -> pulumi.Output[FunctionConfig]:
+        cutoff = self.args.settings.cutoff
+        held = [(site.module, one) for site in self.args.sites for one in site.held]
 
-        return pulumi.Output.all(endpoints, secret).apply(statements)
+        def config(found: Mapping[str, Any]) -> FunctionConfig:
+            targets = (
+                HeldTarget(module, one.request_class.value, one.minimum, asked)
+                for (module, one), asked in zip(held, found["asked"], strict=True)
+            )
+            return CutoffConfig(
+                parameter=found["parameter"],
+                ceilings=tuple(found["ceilings"]),
+                calm=tuple(found["calm"]),
+                order=tuple(request_class.value for request_class in cutoff.order),
+                escalate_after_s=cutoff.escalate_after_s,
+                reopen_after_s=cutoff.reopen_after_s,
+                scale_to_minimum=cutoff.scale_to_minimum,
+                targets=tuple(targets),
+            )
 
-    def _cutoff_config(self) -> pulumi.Output[str]:
-        args, cutoff = self.args, self.args.settings.cutoff
-        config: dict[str, Any] = {
-            "parameter": self.parameter.name,
-            "ceilings": [self.alarm_names[name] for name in CEILINGS],
-            "calm": [self.alarm_names[name] for name in CALM],
-            "order": [request_class.value for request_class in cutoff.order],
-            "escalate_after_s": cutoff.escalate_after_s,
-            "reopen_after_s": cutoff.reopen_after_s,
-            "scale_to_minimum": cutoff.scale_to_minimum,
-            "targets": [
-                {
-                    "endpoint": one.endpoint_name,
-                    "variant": one.variant,
-                    "resource_id": one.resource_id,
-                    "minimum": one.minimum,
-                    "class": one.request_class.value,
-                }
-                for one in args.sagemaker
-            ],
-        }
-        if args.azure_scaler_secret_arn is not None:
-            config["azure_secret"] = args.azure_scaler_secret_arn
-            config["azure"] = [
-                {
-                    "deployment_url": one.url,
-                    "autoscale_url": one.autoscale_url,
-                    "minimum": one.minimum,
-                    "class": one.request_class.value,
-                }
-                for one in args.azure
-                if one.autoscale_url is not None
-            ]
-        return pulumi.Output.json_dumps(config)
+        return pulumi.Output.all(
+            parameter=self.parameter.name,
+            ceilings=[self.alarm_names[name] for name in CEILINGS],
+            calm=[self.alarm_names[name] for name in CALM],
+            asked=[one.asked for _, one in held],
+        ).apply(config)
 
     def _cutoff_rights(self) -> pulumi.Output[list[Statement]]:
-        args = self.args
-        endpoints = pulumi.Output.all(*[one.endpoint_arn for one in args.sagemaker])
-        secret = pulumi.Output.all(args.azure_scaler_secret_arn, args.azure_secret_kms_key_arn)
-
-        def statements(values: list[Any]) -> list[Statement]:
-            parameter, arns, (secret_arn, secret_key) = values
-            found = [
-                allow("Parameter", ["ssm:GetParameter", "ssm:PutParameter"], parameter),
+        def rights(parameter_arn: str) -> list[Statement]:
+            return [
+                allow("Parameter", ["ssm:GetParameter", "ssm:PutParameter"], parameter_arn),
                 allow("ReadAlarms", ["cloudwatch:DescribeAlarms"], "*"),
-                allow("ReadScaling", ["application-autoscaling:DescribeScalableTargets"], "*"),
-                allow(
-                    "SuspendScaling",
-                    ["application-autoscaling:RegisterScalableTarget"],
-                    self._arn("application-autoscaling", "scalable-target/*"),
-                ),
             ]
-            if arns:
-                shrink = [
-                    "sagemaker:DescribeEndpoint",
-                    "sagemaker:DescribeEndpointConfig",
-                    "sagemaker:UpdateEndpointWeightsAndCapacities",
-                ]
-                configurations = self._arn("sagemaker", "endpoint-config/*")
-                found.append(allow("Shrink", shrink, [*arns, configurations]))
-            if secret_arn:
-                found.append(allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret_arn))
-            if secret_arn and secret_key:
-                found.append(allow("AzureCredentialKey", ["kms:Decrypt"], secret_key))
-            return found
 
-        return pulumi.Output.all(self.parameter.arn, endpoints, secret).apply(statements)
+        return _all_of(self.parameter.arn.apply(rights), [site.may_hold for site in self.args.sites])
 
     def _budget(self) -> None:
         settings = self.args.settings
         notices = [("ACTUAL", percent) for percent in settings.budgets.alert_percents] + [("FORECASTED", 100)]
         budget = aws.budgets.Budget(
             f"{self.name}-budget",
-            name=f"{self.name}-monthly",
+            # Budgets are the account's, whatever the region.
+            name=f"{self.name}-monthly-{self.args.region}",
             account_id=self.args.account_id,
             budget_type="COST",
             limit_amount=str(settings.budgets.aws_usd_per_month),
             limit_unit="USD",
             time_unit="MONTHLY",
             cost_filters=[
-                aws.budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:stack${self.context.stack}"])
+                aws.budgets.BudgetCostFilterArgs(name="TagKeyValue", values=[f"user:stack${self.context.prefix}"])
             ],
             notifications=[
                 aws.budgets.BudgetNotificationArgs(
@@ -512,7 +408,6 @@ class AwsCostGuard(Component):
         )
         role = aws.iam.Role(
             f"{self.name}-budget-role",
-            name=f"{self.name}-budget",
             assume_role_policy=assumed_by("budgets.amazonaws.com", self.args.account_id),
             tags=self.context.tags,
             opts=self.child(),
@@ -561,7 +456,7 @@ class AwsCostGuard(Component):
             f"{self.name}-anomalies",
             name=f"{self.name}-anomalies",
             monitor_type="CUSTOM",
-            monitor_specification=json.dumps({"Tags": {"Key": "stack", "Values": [self.context.stack]}}),
+            monitor_specification=_whole_expression("stack", self.context.prefix),
             tags=self.context.tags,
             opts=self.child(),
         )
@@ -583,10 +478,22 @@ class AwsCostGuard(Component):
         )
 
 
+def _whole_expression(tag: str, value: str) -> str:
+    """With every member that Cost Explorer answers: the provider compares texts, and replaces the monitor otherwise."""
+    tags = {"Key": tag, "Values": [value], "MatchOptions": None}
+    return json.dumps({"And": None, "CostCategories": None, "Dimensions": None, "Not": None, "Or": None, "Tags": tags})
+
+
 def _put_metrics() -> dict[str, Any]:
     return allow(
         "PublishSignal",
         ["cloudwatch:PutMetricData"],
         "*",
-        {"StringEquals": {"cloudwatch:namespace": "Spillway"}},
+        {"StringEquals": {"cloudwatch:namespace": metrics.NAMESPACE}},
     )
+
+
+def _all_of(
+    own: pulumi.Input[list[Statement]], of_sites: Sequence[pulumi.Input[Sequence[Statement]]]
+) -> pulumi.Output[list[Statement]]:
+    return pulumi.Output.all(own, *of_sites).apply(lambda parts: [one for part in parts for one in part])

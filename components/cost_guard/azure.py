@@ -1,4 +1,4 @@
-"""The cost guard on Azure: a monthly budget on the stack's resource group, the backstop behind the live signal."""
+"""The cost guard on Azure: a monthly budget on the stack's resource groups, the backstop behind the live signal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from components.cost_guard.settings import CostSettings
 
 @dataclass(frozen=True)
 class AzureCostGuardArgs:
-    """``action_group_id``: who is told besides the settings' addresses, ``None`` for nobody."""
+    """``node_group_name``: where AKS puts its nodes, which are most of its bill. ``action_group_id``: who is told
+    besides the settings' addresses, ``None`` for nobody."""
 
     settings: CostSettings
     resource_group_name: pulumi.Input[str]
     subscription_id: str
+    node_group_name: str | None = None
     action_group_id: pulumi.Input[str] | None = None
 
 
@@ -35,8 +37,14 @@ class AzureCostGuard(Component):
         budget = consumption.Budget(
             f"{context.prefix}-azure-budget",
             budget_name=f"{context.prefix}-monthly",
-            scope=pulumi.Output.concat(
-                f"/subscriptions/{args.subscription_id}/resourceGroups/", args.resource_group_name
+            # Nodes stand in a group of AKS's own, so that the budget is the subscription's, of these groups.
+            scope=f"/subscriptions/{args.subscription_id}",
+            filter=consumption.BudgetFilterArgs(
+                dimensions=consumption.BudgetComparisonExpressionArgs(
+                    name="ResourceGroupName",
+                    operator=consumption.BudgetOperatorType.IN_,
+                    values=[args.resource_group_name, *([args.node_group_name] if args.node_group_name else [])],
+                )
             ),
             amount=args.settings.budgets.azure_usd_per_month,
             category=consumption.CategoryType.COST,

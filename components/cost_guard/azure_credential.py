@@ -27,10 +27,9 @@ class AzureCredential(Component):
     def __init__(
         self, context: StackContext, args: AzureCredentialArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__(f"cost_guard_azure_{args.purpose}", context, opts)
+        super().__init__(f"cost-guard-azure-{args.purpose}", context, opts)
         secret = aws.secretsmanager.Secret(
             f"{context.prefix}-azure-{args.purpose}",
-            name=f"{context.prefix}/azure-{args.purpose}",
             description=f"Service principal that {args.does}",
             kms_key_id=args.kms_key_arn,
             recovery_window_in_days=7,

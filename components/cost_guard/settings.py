@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from components.retention import RetentionDays
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.frozen import Settings
 from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, catalogue, find_price
-from spillway.contracts.settings import Settings
+
+PrincipalId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class CutoffSettings(Settings):
@@ -91,6 +94,12 @@ class CostSettings(Settings):
     """Name of the stack secret with which the cut-off brings the Azure ML deployment to its minimum: a service
     principal that may change it and its autoscale setting. Without one Azure is counted and closed, and keeps its
     size."""
+    azure_reader_principal_id: PrincipalId | None = None
+    """Object id of the reader's service principal: it then gets a role with its one call on the endpoint. Without it,
+    give it Reader on the resource group yourself."""
+    azure_scaler_principal_id: PrincipalId | None = None
+    """Object id of the scaler's service principal: it then gets a role with its calls on the endpoint and on the
+    autoscale settings. Without it, give it Contributor on these yourself."""
     notify_emails: tuple[str, ...] = ()
     """Who is told; every address has to confirm its subscription once."""
     log_retention_days: RetentionDays = 90
@@ -110,7 +119,7 @@ class CostSettings(Settings):
     @classmethod
     def _prices(cls, value: dict[str, float]) -> dict[str, float]:
         for key, price in value.items():
-            if not re.fullmatch(r"(sagemaker|ec2|azure)/[\w.]+/[a-z0-9-]+", key):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*/[\w.-]+/[a-z0-9-]+", key):
                 raise ValueError(
                     f"{key!r} is no price key; write cloud/instance type/region, e.g. sagemaker/ml.g5.xlarge/eu-west-1"
                 )

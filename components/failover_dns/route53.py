@@ -10,9 +10,8 @@ import pulumi_aws as aws
 
 from components.base import Component, StackContext
 from components.failover_dns.settings import Route53Settings
+from spillway.contracts import metrics
 
-HEARTBEAT_NAMESPACE = "Spillway"
-HEARTBEAT_METRIC = "GatewayHeartbeat"
 PERIOD_S = 60
 """Route 53 follows standard-resolution alarms only, so a minute is the shortest period."""
 
@@ -39,7 +38,7 @@ class Route53Failover(Component):
     def __init__(
         self, context: StackContext, args: Route53FailoverArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("failover_dns", context, opts)
+        super().__init__("failover-dns", context, opts)
         self.args = args
         self.host = args.settings.host
         alarm = self._heartbeat_alarm()
@@ -62,9 +61,9 @@ class Route53Failover(Component):
             f"{self.context.prefix}-heartbeat",
             name=f"{self.context.prefix}-gateway-heartbeat",
             alarm_description="No heartbeat from the private gateway: DNS answers with the standby gateway.",
-            namespace=HEARTBEAT_NAMESPACE,
-            metric_name=HEARTBEAT_METRIC,
-            dimensions={"Gateway": self.context.prefix},
+            namespace=metrics.NAMESPACE,
+            metric_name=metrics.HEARTBEAT,
+            dimensions={metrics.GATEWAY: self.context.prefix},
             statistic="Sum",
             comparison_operator="LessThanThreshold",
             threshold=1,

@@ -30,7 +30,7 @@ class Route53Zone(Component):
     def __init__(
         self, context: StackContext, args: Route53ZoneArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("failover_dns_zone", context, opts)
+        super().__init__("failover-dns-zone", context, opts)
         settings = args.settings
         self.zone_id: pulumi.Input[str]
         self.name_servers: pulumi.Input[Sequence[str]]

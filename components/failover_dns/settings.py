@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.retention import RetentionDays
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Settings
 
 ZoneName = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$")]
 """A DNS zone, without the trailing dot."""
@@ -48,13 +48,14 @@ class Route53Settings(Settings):
 
 
 class TrafficManagerSettings(Settings):
-    """Azure Traffic Manager with priority routing; a function flips the private endpoint's status."""
+    """Azure Traffic Manager by priority; a function flips the private endpoint's status, and nothing is probed."""
 
     provider: Literal["traffic_manager"]
     """Who answers the name."""
 
     relative_name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)] | None = None
-    """First label of the profile's ``trafficmanager.net`` name, unique world-wide; by default the stack's prefix."""
+    """First label of the profile's ``trafficmanager.net`` name, unique world-wide; by default the stack's
+    prefix and a digest of its subscription."""
 
     zone_name: ZoneName
     """The zone of the service's name."""
@@ -68,21 +69,6 @@ class TrafficManagerSettings(Settings):
     ttl_s: Ttl = 30
     """Time to live of the profile's answers, seconds."""
 
-    probe_path: Annotated[str, Field(pattern=r"^/")] = "/healthz"
-    """Path that Traffic Manager asks on the standby gateway, over HTTPS."""
-
-    probe_port: Annotated[int, Field(ge=1, le=65535)] = 443
-    """Port of the probe."""
-
-    probe_interval_s: Literal[10, 30] = 10
-    """Seconds between probes."""
-
-    probe_timeout_s: Annotated[int, Field(ge=5, le=10)] = 5
-    """Seconds in which a probe must be answered; at most 9 with an interval of 10."""
-
-    tolerated_failures: Annotated[int, Field(ge=0, le=9)] = 2
-    """Failed probes in a row before an endpoint counts as down."""
-
     heartbeat_stale_after_s: Annotated[int, Field(ge=30, le=300)] = 60
     """Seconds without a heartbeat from the private gateway after which the function disables its endpoint; counted in
     whole minutes, upwards."""
@@ -92,19 +78,11 @@ class TrafficManagerSettings(Settings):
     ``{"tenant_id", "client_id", "client_secret"}``."""
 
     switch_principal_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
-    """Object id of that service principal: it then gets the role Traffic Manager Contributor on the profile, and
-    nothing else. Without it, give it that role yourself."""
+    """Object id of that service principal: it then gets a role with its two calls on the profile, and nothing else.
+    Without it, give it the role Traffic Manager Contributor yourself."""
 
     log_retention_days: RetentionDays = 90
     """Days that the function's logs are kept."""
-
-    @model_validator(mode="after")
-    def _probe_ends_before_the_next(self) -> TrafficManagerSettings:
-        if self.probe_interval_s == 10 and self.probe_timeout_s > 9:
-            raise ValueError(
-                "probe_timeout_s is 10 with probe_interval_s: 10; allowed: 5 to 9, or probe_interval_s: 30"
-            )
-        return self
 
     @property
     def host(self) -> str:

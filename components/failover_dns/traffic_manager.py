@@ -1,7 +1,7 @@
 """Azure Traffic Manager over the two gateways, by priority.
 
-It probes from the Internet and follows no alarm, so the private endpoint is never probed: a function in AWS, where the
-heartbeat is judged, enables and disables it.
+It probes from the Internet and follows no alarm, so neither endpoint is probed: a function in AWS, where the heartbeat
+is judged, enables and disables the private one. The standby is what is left then, whatever a probe of it would say.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
-from pulumi_azure_native import authorization, dns, trafficmanager
+from pulumi_azure_native import dns, trafficmanager
 
-from components.base import Component, StackContext
+from components.aws_documents import allow
+from components.azure_roles import grant_calls
+from components.base import Component, StackContext, unique_name
 from components.failover_dns.settings import TrafficManagerSettings
-from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs, allow
+from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs
+from spillway.contracts import metrics
+from spillway.contracts.function_config import SwitchConfig
+from spillway.contracts.names import AZURE_MANAGER_URL
 
 API_VERSION: Final = "2022-04-01"
 """Of Microsoft.Network/trafficManagerProfiles."""
-TRAFFIC_MANAGER_CONTRIBUTOR: Final = "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7"
-"""Built-in role id. Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
 PERIOD_S: Final = 60
 
 
@@ -55,22 +58,23 @@ class TrafficManager(Component):
     def __init__(
         self, context: StackContext, args: TrafficManagerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("failover_dns", context, opts)
+        super().__init__("failover-dns", context, opts)
         self.args = args
         self.settings = args.settings
         self.name = f"{context.prefix}-traffic-switch"
         self.host = args.settings.host
-        relative_name = args.settings.relative_name or context.prefix
+        subscription = f"{context.prefix}/{args.subscription_id}"
+        relative_name = args.settings.relative_name or unique_name(context.prefix, "traffic", subscription, 63)
         self.profile_host = f"{relative_name}.trafficmanager.net"
         self.profile = self._profile(relative_name)
-        private = self._endpoint("private", args.primary_address, 1, is_probed=False)
+        private = self._endpoint("private", args.primary_address, 1)
         self.name_servers: pulumi.Input[Any] = []
         self._record()
         alarm = self._heartbeat_alarm()
         self.alarm_name, self.alarm_arn = alarm.name, alarm.arn
         self.function_name: pulumi.Output[str] | None = None
         if args.standby_dns_name is not None:
-            self._endpoint("standby", args.standby_dns_name, 2, is_probed=True)
+            self._endpoint("standby", args.standby_dns_name, 2)
             self._grant()
             self.function_name = self._switch(private, alarm)
         self.register_outputs({"host": self.host, "alarm_arn": self.alarm_arn, "profile_host": self.profile_host})
@@ -86,22 +90,17 @@ class TrafficManager(Component):
             traffic_routing_method=trafficmanager.TrafficRoutingMethod.PRIORITY,
             dns_config=trafficmanager.DnsConfigArgs(relative_name=relative_name, ttl=settings.ttl_s),
             monitor_config=trafficmanager.MonitorConfigArgs(
+                # Asked for of each profile, and used for no endpoint that is always served.
                 protocol=trafficmanager.MonitorProtocol.HTTPS,
-                port=settings.probe_port,
-                path=settings.probe_path,
-                interval_in_seconds=settings.probe_interval_s,
-                timeout_in_seconds=settings.probe_timeout_s,
-                tolerated_number_of_failures=settings.tolerated_failures,
-                custom_headers=[trafficmanager.MonitorConfigCustomHeadersItemArgs(name="host", value=settings.host)],
+                port=443,
+                path="/healthz",
             ),
             tags=self.context.tags,
             # Endpoints are resources of their own; the profile reports them too, which is no change of ours.
             opts=self.child(ignore_changes=["endpoints"]),
         )
 
-    def _endpoint(
-        self, name: str, target: pulumi.Input[str], priority: int, *, is_probed: bool
-    ) -> trafficmanager.Endpoint:
+    def _endpoint(self, name: str, target: pulumi.Input[str], priority: int) -> trafficmanager.Endpoint:
         return trafficmanager.Endpoint(
             f"{self.context.prefix}-traffic-{name}",
             resource_group_name=self.args.resource_group_name,
@@ -111,18 +110,20 @@ class TrafficManager(Component):
             target=target,
             priority=priority,
             endpoint_status=trafficmanager.EndpointStatus.ENABLED,
-            always_serve=trafficmanager.AlwaysServe.DISABLED if is_probed else trafficmanager.AlwaysServe.ENABLED,
+            always_serve=trafficmanager.AlwaysServe.ENABLED,
             # The function owns the private endpoint's status once it is there.
-            opts=self.child(ignore_changes=None if is_probed else ["endpointStatus"]),
+            opts=self.child(ignore_changes=["endpointStatus"] if name == "private" else None),
         )
 
     def _record(self) -> None:
         """The name that clients use, in a zone of ours or in one that is there."""
         settings = self.settings
         group, zone_name = self.args.resource_group_name, pulumi.Output.from_input(settings.zone_name)
+        options = self.child(depends_on=[self.profile])
         if settings.zone_id:
-            parts = settings.zone_id.split("/")
-            group = parts[4]
+            _, _, subscription, _, group, *_ = settings.zone_id.split("/")
+            if subscription != self.args.subscription_id:
+                options = pulumi.ResourceOptions.merge(options, self._other_subscription(subscription))
         else:
             zone = dns.Zone(
                 f"{self.context.prefix}-zone",
@@ -142,17 +143,26 @@ class TrafficManager(Component):
             relative_record_set_name=settings.record_name,
             ttl=settings.ttl_s,
             cname_record=dns.CnameRecordArgs(cname=self.profile_host),
-            opts=self.child(depends_on=[self.profile]),
+            opts=options,
         )
+
+    def _other_subscription(self, subscription: str) -> pulumi.ResourceOptions:
+        """For a zone that belongs to another subscription of the tenant."""
+        import pulumi_azure_native as azure_native
+
+        provider = azure_native.Provider(
+            f"{self.context.prefix}-azure-dns", subscription_id=subscription, opts=pulumi.ResourceOptions(parent=self)
+        )
+        return pulumi.ResourceOptions(provider=provider)
 
     def _heartbeat_alarm(self) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             f"{self.context.prefix}-heartbeat",
             name=f"{self.context.prefix}-gateway-heartbeat",
             alarm_description="No heartbeat from the private gateway: DNS answers with the standby gateway.",
-            namespace="Spillway",
-            metric_name="GatewayHeartbeat",
-            dimensions={"Gateway": self.context.prefix},
+            namespace=metrics.NAMESPACE,
+            metric_name=metrics.HEARTBEAT,
+            dimensions={metrics.GATEWAY: self.context.prefix},
             statistic="Sum",
             comparison_operator="LessThanThreshold",
             threshold=1,
@@ -169,35 +179,22 @@ class TrafficManager(Component):
         principal = self.settings.switch_principal_id
         if principal is None:
             return
-        roles = f"/subscriptions/{self.args.subscription_id}/providers/Microsoft.Authorization/roleDefinitions"
-        authorization.RoleAssignment(
-            f"{self.name}-role-assignment",
-            scope=self.profile.id,
-            principal_id=principal,
-            principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL,
-            role_definition_id=f"{roles}/{TRAFFIC_MANAGER_CONTRIBUTOR}",
-            opts=self.child(),
+        group = pulumi.Output.concat(
+            f"/subscriptions/{self.args.subscription_id}/resourceGroups/", self.args.resource_group_name
         )
+        grant_calls(self, "traffic switch", principal, group, {"profile": self.profile.id})
 
     def _switch(self, private: trafficmanager.Endpoint, alarm: aws.cloudwatch.MetricAlarm) -> pulumi.Output[str]:
         secret_arn = self._secret()
-        config = pulumi.Output.json_dumps(
-            {
-                "alarm": alarm.name,
-                "endpoint_url": pulumi.Output.concat(
-                    "https://management.azure.com", private.id, f"?api-version={API_VERSION}"
-                ),
-                "secret": secret_arn,
-            }
-        )
+        url = pulumi.Output.concat(AZURE_MANAGER_URL, private.id, f"?api-version={API_VERSION}")
+        config = pulumi.Output.all(alarm.name, url, secret_arn).apply(lambda found: SwitchConfig(*found))
         function = ScheduledFunction(
             self.context,
             ScheduledFunctionArgs(
                 name=self.name,
-                module="traffic_switch",
-                needs=("aws_api", "azure_api"),
+                module="spillway.runtime.functions.traffic_switch",
                 description=f"{self.context.prefix}: enables and disables the private gateway in Traffic Manager",
-                environment={"SPILLWAY_SWITCH": config},
+                environment=config.apply(lambda found: found.to_environment()),
                 rights=secret_arn.apply(
                     lambda arn: [
                         allow("ReadAlarm", ["cloudwatch:DescribeAlarms"], "*"),
@@ -217,7 +214,6 @@ class TrafficManager(Component):
     def _secret(self) -> pulumi.Output[str]:
         secret = aws.secretsmanager.Secret(
             f"{self.name}-credential",
-            name=f"{self.context.prefix}/traffic-switch",
             description="Service principal that changes the status of the private gateway in Traffic Manager",
             recovery_window_in_days=7,
             tags=self.context.tags,

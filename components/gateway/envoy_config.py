@@ -1,11 +1,17 @@
-"""Envoy's bootstrap from a routing table: two levels, so that overflow spills as failure does.
+"""Envoy's bootstrap from a routing table: levels, so that overflow spills as failure does.
 
 Why it is built like this: docs/explanation/overflow.md.
 """
 
 from __future__ import annotations
 
-from components.gateway.envoy_front import front_clusters, front_listener, metrics_clusters, metrics_listener
+from components.gateway.envoy_front import (
+    front_clusters,
+    front_listener,
+    generation_listeners,
+    metrics_clusters,
+    metrics_listener,
+)
 from components.gateway.envoy_parts import Json, extension, socket_address
 from components.gateway.envoy_site import site_clusters, site_listeners, site_secrets
 from spillway.contracts.routing import RoutingTable
@@ -25,6 +31,7 @@ def render(table: RoutingTable) -> Json:
             "listeners": [
                 front_listener(table),
                 metrics_listener(table),
+                *generation_listeners(table),
                 *(listener for route in table.sites for listener in site_listeners(route, table)),
             ],
             "clusters": [

@@ -6,6 +6,8 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
+from components.gateway import envoy_generation
+from components.gateway.envoy_filters import CLIENT_HEADER, GROUP_HEADER, filters
 from components.gateway.envoy_parts import (
     INTERNAL_TRANSPORT,
     NO_PANIC,
@@ -15,38 +17,33 @@ from components.gateway.envoy_parts import (
     buffer_bytes,
     connection_manager,
     extension,
+    generation_routes,
     header_match,
     http2,
-    internal_endpoint,
-    lua,
-    priorities,
+    internal_cluster,
+    next_priority,
+    quick_routes,
     seconds,
     socket_address,
-    timed_routes,
     typed,
 )
 from spillway.contracts.classes import (
     CLASS_HEADER,
-    CLIENT_KEY_HEADER,
-    DEFAULT_CLASS,
-    OPERATOR_KEY_HEADER,
     SITE_HEADER,
-    RequestClass,
 )
 from spillway.contracts.routing import (
     Gate,
     Group,
-    Limits,
     RoutingTable,
     SiteRoute,
     listener_name,
 )
+from spillway.contracts.server_routes import exceptions
 
-GROUP_HEADER = "x-spillway-group"
-CLIENT_HEADER = "x-spillway-client"
-ANONYMOUS = "anonymous"
-OPERATOR = "operator"
 OUTER_MARGIN_S = 0.1
+READ_BYTES = 1 << 16
+"""Most of a request that is read, and so unpacked, in one go: 64 KiB become 64 MiB at worst before the body limit is
+looked at."""
 RETRY_ON = "5xx,reset,connect-failure"
 
 
@@ -70,14 +67,27 @@ def front_listener(table: RoutingTable) -> Json:
     return {
         "name": "front",
         "address": socket_address(table.listen.address, table.listen.port),
-        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "per_connection_buffer_limit_bytes": READ_BYTES,
         "filter_chains": [chain],
     }
 
 
 def front_clusters(table: RoutingTable) -> list[Json]:
-    groups = [_group_cluster(group, table) for group in table.groups()]
+    groups = [
+        made
+        for group in table.groups()
+        for made in (
+            _group_cluster(group, table),
+            _group_cluster(table.second_chance(group), table),
+            envoy_generation.cluster(group, table),
+        )
+    ]
     return [*groups, *(_operator_cluster(route, table) for route in table.sites)]
+
+
+def generation_listeners(table: RoutingTable) -> list[Json]:
+    """The levels between the front and the sites, for what generates text."""
+    return [envoy_generation.level(group, table) for group in table.groups()]
 
 
 def metrics_listener(table: RoutingTable) -> Json:
@@ -110,14 +120,15 @@ def metrics_clusters(table: RoutingTable) -> list[Json]:
 
 
 def _manager(table: RoutingTable) -> Json:
-    routes = [r for group in table.groups() for r in _group_routes(group, table)]
+    closed = [{"match": {"path": path}, "direct_response": {"status": 403}} for path in exceptions(table.server)]
+    routes = [*closed, *(r for group in table.groups() for r in _group_routes(group, table))]
     routes += [r for site in table.sites for r in _operator_routes(site, table)]
     return connection_manager(
         "front",
         table,
         routes,
-        _filters(table),
-        virtual_host={"request_body_buffer_limit": buffer_bytes(table)},
+        filters(table),
+        virtual_host={"request_body_buffer_limit": buffer_bytes(table), "include_request_attempt_count": True},
         use_remote_address=True,
         normalize_path=True,
         merge_slashes=True,
@@ -129,115 +140,12 @@ def _manager(table: RoutingTable) -> Json:
     )
 
 
-def _filters(table: RoutingTable) -> list[Json]:
-    gzip = extension(
-        "envoy.compression.gzip.decompressor", "extensions.compression.gzip.decompressor.v3.Gzip", max_inflate_ratio=100
-    )
-    return [
-        extension(
-            "envoy.filters.http.health_check",
-            "extensions.filters.http.health_check.v3.HealthCheck",
-            pass_through_mode=False,
-            headers=[header_match(":path", "/healthz")],
-        ),
-        extension(
-            "envoy.filters.http.decompressor",
-            "extensions.filters.http.decompressor.v3.Decompressor",
-            decompressor_library=gzip,
-            request_direction_config={"advertise_accept_encoding": False},
-            response_direction_config={"common_config": {"enabled": _never()}},
-        ),
-        extension(
-            "envoy.filters.http.buffer",
-            "extensions.filters.http.buffer.v3.Buffer",
-            max_request_bytes=table.body_limit_bytes,
-        ),
-        lua(_front_config(table), "sha256", "json", "front", clear_route_cache=True),
-        _rate_limit(table),
-    ]
-
-
-def _never() -> Json:
-    return {"default_value": False, "runtime_key": "spillway.decompress_responses"}
-
-
-def _front_config(table: RoutingTable) -> Json:
-    return {
-        "class_header": CLASS_HEADER,
-        "site_header": SITE_HEADER,
-        "key_header": CLIENT_KEY_HEADER,
-        "operator_header": OPERATOR_KEY_HEADER,
-        "client_header": CLIENT_HEADER,
-        "group_header": GROUP_HEADER,
-        "default_class": DEFAULT_CLASS.value,
-        "priorities": priorities(),
-        "sites": {route.site.value: True for route in table.sites},
-        "callers": {client.key_sha256: _caller(client.name, client, table) for client in table.clients},
-        "anonymous": _caller(ANONYMOUS, table.anonymous, table) if table.anonymous else None,
-        "operator": table.operator_key_sha256,
-        "operator_caller": _caller(OPERATOR, Limits(max_class=RequestClass.P0), table),
-    }
-
-
-def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
-    groups = {c.value: table.group_of(c, limits.may_spill) for c in RequestClass}
-    reachable = {site.value for group in groups.values() for site in group.sites}
-    return {
-        "name": name,
-        "max_class": limits.max_class.value,
-        "groups": {request_class: group.name for request_class, group in groups.items() if group.sites},
-        "sites": dict.fromkeys(sorted(reachable), True),
-    }
-
-
-def _rate_limit(table: RoutingTable) -> Json:
-    """One token bucket for each caller with a contracted rate, this process's share of it."""
-    callers: list[tuple[str, Limits]] = [(client.name, client) for client in table.clients]
-    if table.anonymous:
-        callers.append((ANONYMOUS, table.anonymous))
-    descriptors = [
-        {"entries": [{"key": "client", "value": name}], "token_bucket": _bucket(limits, table)}
-        for name, limits in callers
-        if limits.requests_per_s
-    ]
-    by_client = {"actions": [{"request_headers": {"header_name": CLIENT_HEADER, "descriptor_key": "client"}}]}
-    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    return extension(
-        "envoy.filters.http.local_ratelimit",
-        "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        stat_prefix="clients",
-        token_bucket={"max_tokens": UNLIMITED, "tokens_per_fill": UNLIMITED, "fill_interval": "1s"},
-        filter_enabled=always,
-        filter_enforced=always,
-        always_consume_default_token_bucket=False,
-        rate_limits=[by_client],
-        descriptors=descriptors,
-    )
-
-
-def _bucket(limits: Limits, table: RoutingTable) -> Json:
-    rate = (limits.requests_per_s or 0) / table.replicas
-    tokens = max(1, round(rate * 0.1))
-    return {
-        "max_tokens": max(tokens, limits.burst // table.replicas),
-        "tokens_per_fill": tokens,
-        "fill_interval": seconds(tokens / rate),
-    }
-
-
 def _group_routes(group: Group, table: RoutingTable) -> list[Json]:
     route = next(c for c in table.classes if c.request_class is group.request_class)
-    retry = {
-        "retry_on": RETRY_ON,
-        "num_retries": len(table.endpoints(group)) - 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
-        "retry_priority": extension(
-            "envoy.retry_priorities.previous_priorities",
-            "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-            update_frequency=1,
-        ),
-    }
-    return timed_routes(route, header_match(GROUP_HEADER, group.name), group.name, OUTER_MARGIN_S, retry)
+    retry = {"retry_on": RETRY_ON, "num_retries": len(table.endpoints(group)) - 1, **next_priority()}
+    header = header_match(GROUP_HEADER, group.name)
+    quick = quick_routes(table.server, route, header, group.name, OUTER_MARGIN_S, retry)
+    return [*quick, *envoy_generation.front_routes(group, table, header)]
 
 
 def _group_cluster(group: Group, table: RoutingTable) -> Json:
@@ -272,25 +180,16 @@ def _group_cluster(group: Group, table: RoutingTable) -> Json:
 def _operator_routes(site: SiteRoute, table: RoutingTable) -> list[Json]:
     name = f"only-{site.site}"
     slowest = max(table.classes, key=lambda c: c.timeout_s)
-    return timed_routes(slowest, header_match(GROUP_HEADER, name), name, OUTER_MARGIN_S, {"num_retries": 0})
+    header = header_match(GROUP_HEADER, name)
+    once = {"num_retries": 0}
+    whole = {"cluster": name, "timeout": seconds(table.answer_timeout_s), "retry_policy": once}
+    streamed = {"cluster": name, "timeout": "0s", "retry_policy": once}
+    quick = quick_routes(table.server, slowest, header, name, OUTER_MARGIN_S, once)
+    return [*quick, *generation_routes(table.server, [header], whole, streamed)]
 
 
 def _operator_cluster(site: SiteRoute, table: RoutingTable) -> Json:
-    name = f"only-{site.site}"
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "circuit_breakers": breaker(UNLIMITED),
-        "common_lb_config": NO_PANIC,
-        "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": http2(table),
-        "transport_socket": INTERNAL_TRANSPORT,
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [internal_endpoint(listener_name(site.site, Gate.OPEN))]}],
-        },
-    }
+    return internal_cluster(f"only-{site.site}", listener_name(site.site, Gate.OPEN), table)
 
 
 def _access_log() -> Json:

@@ -5,18 +5,25 @@ Field names and defaults: Envoy 1.40's v3 API (https://www.envoyproxy.io/docs/en
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from components.gateway.envoy_replies import local_replies
 from spillway.contracts.classes import CLASS_HEADER, PROMISES
 from spillway.contracts.routing import ClassRoute, RoutingTable
+from spillway.contracts.server_routes import ServerKind, ServerRoute, allowed_routes
 
 Json = dict[str, Any]
 
 API = "type.googleapis.com/envoy"
 UNLIMITED = 1 << 20
-GENERATION_PATHS = r"/v1/.*|/v2/models/[^/]+(/versions/[^/]+)?/generate(_stream)?"
+LUA_NAME, LUA_NUMBER = "[%w_.%-]+", "[0-9]+"
+"""``NAME`` and ``NUMBER`` of ``contracts.server_routes`` as Lua writes them."""
 STREAM_IDLE_S = 60.0
+"""Seconds without a byte after which a stream is taken for dead."""
+STREAM_HEADER = "x-spillway-stream"
+"""By which the front tells the inner levels that a client wants its answer token by token."""
 
 
 def typed(type_: str, **fields: Any) -> Json:
@@ -83,6 +90,36 @@ def breaker(requests: int, **more: Any) -> Json:
     return {"thresholds": [threshold]}
 
 
+def internal_cluster(name: str, listener: str, table: RoutingTable, limit: int = UNLIMITED) -> Json:
+    """The cluster that is one of this Envoy's own internal listeners, and how much it takes at once."""
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": breaker(limit),
+        "common_lb_config": NO_PANIC,
+        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "typed_extension_protocol_options": http2(table),
+        "transport_socket": INTERNAL_TRANSPORT,
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [internal_endpoint(listener)]}],
+        },
+    }
+
+
+def next_priority() -> Json:
+    """A retry policy's part by which each try asks the next site."""
+    return {
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
+        "retry_priority": extension(
+            "envoy.retry_priorities.previous_priorities",
+            "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            update_frequency=1,
+        ),
+    }
+
+
 def internal_listener(name: str, manager: Json, table: RoutingTable) -> Json:
     return {
         "name": name,
@@ -111,7 +148,8 @@ def connection_manager(
             "initial_stream_window_size": window,
             "initial_connection_window_size": min(window * 16, 1 << 30),
         },
-        stream_idle_timeout=seconds(STREAM_IDLE_S),
+        stream_idle_timeout=seconds(longest_silence_s(table)),
+        local_reply_config=local_replies(table.server),
         route_config={"name": stat_prefix, "virtual_hosts": [host]},
         http_filters=[
             *filters,
@@ -145,6 +183,13 @@ def lua_literal(value: Any) -> str:
     return '"' + "".join(_lua_byte(byte) for byte in value.encode()) + '"'
 
 
+def lua_pattern(path: str) -> str:
+    """A route's path as a Lua pattern for the whole of it."""
+    parts = re.split(r"(\{\w+\})", path)
+    names = {part: LUA_NUMBER if part == "{version}" else LUA_NAME for part in parts if part.startswith("{")}
+    return "^" + "".join(names.get(part) or re.sub(r"([^\w/])", r"%\1", part) for part in parts) + "$"
+
+
 def _lua_byte(byte: int) -> str:
     return chr(byte) if 32 <= byte <= 126 and byte not in b'"\\' else f"\\{byte:03d}"
 
@@ -157,25 +202,45 @@ def header_match(name: str, value: str) -> Json:
     return {"name": name, "string_match": {"exact": str(value)}}
 
 
-def timed_routes(route: ClassRoute, header: Json, cluster: str, margin_s: float, retry: Json) -> list[Json]:
-    """The two routes of a class: generation, which may stream without an end in sight, and inference.
+def quick_routes(
+    server: ServerKind, route: ClassRoute, header: Json, cluster: str, margin_s: float, retry: Json
+) -> list[Json]:
+    """The routes of a class whose answer is due within its limits. There is none for what clients may not ask for.
 
     ``margin_s`` is added to a try: the outer level waits that much longer than the inner one, which knows the site
     and so has to be the one that notices.
     """
-
-    def timed(match: Json, try_s: float, total_s: float) -> Json:
-        policy = {**retry, "per_try_timeout": seconds(try_s + margin_s)}
-        return {
-            "match": {**match, "headers": [header]},
-            "route": {"cluster": cluster, "timeout": seconds(total_s), "retry_policy": policy},
-        }
-
-    generation = {"safe_regex": {"regex": GENERATION_PATHS}}
+    policy = {**retry, "per_try_timeout": seconds(route.try_timeout_s + margin_s)}
+    action = {"cluster": cluster, "timeout": seconds(route.timeout_s), "retry_policy": policy}
     return [
-        timed(generation, route.generation_try_timeout_s, 0),
-        timed({"prefix": "/v2"}, route.try_timeout_s, route.timeout_s),
+        {"match": match_of(found, method, header), "route": action}
+        for found in allowed_routes(server)
+        if not found.generates
+        for method in found.methods
     ]
+
+
+def generation_routes(server: ServerKind, headers: list[Json], whole: Json, streamed: Json) -> list[Json]:
+    """The routes that generate text: how an answer is sent that comes in one piece, and how a stream."""
+    wanted = header_match(STREAM_HEADER, "true")
+    return [
+        {"match": match_of(found, method, *headers, *more), "route": action}
+        for found in allowed_routes(server)
+        if found.generates
+        for method in found.methods
+        for more, action in (((wanted,), streamed), ((), whole))
+    ]
+
+
+def match_of(route: ServerRoute, method: str, *headers: Json) -> Json:
+    """A route's path and method, for requests with these headers."""
+    return {"safe_regex": {"regex": route.expression}, "headers": [*headers, header_match(":method", method)]}
+
+
+def longest_silence_s(table: RoutingTable) -> float:
+    """Longer than any level has to wait without a byte: for a whole answer, or for a first token of the last site."""
+    slowest = max(route.first_token_s for route in table.classes)
+    return max(STREAM_IDLE_S, table.answer_timeout_s, slowest * 2 * len(table.sites)) + 5
 
 
 def priorities() -> dict[str, int]:

@@ -6,9 +6,11 @@ to the outer level that is a failed try like any other, and that is what makes o
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from components.gateway.envoy_parts import (
-    INTERNAL_TRANSPORT,
     NO_PANIC,
+    STREAM_IDLE_S,
     UNLIMITED,
     Json,
     breaker,
@@ -16,17 +18,29 @@ from components.gateway.envoy_parts import (
     class_match,
     connection_manager,
     extension,
-    http2,
-    internal_endpoint,
+    generation_routes,
+    internal_cluster,
     internal_listener,
     lua,
+    quick_routes,
     seconds,
     socket_address,
-    timed_routes,
     typed,
 )
-from spillway.contracts.classes import SITE_HEADER, Site
-from spillway.contracts.routing import BearerKey, Gate, RoutingTable, SigV4, SiteRoute, listener_name
+from components.gateway.envoy_replies import OWN_HEADER
+from components.gateway.first_byte import FAILED_HEADER, first_byte
+from spillway.contracts.classes import SITE_HEADER, Site, SiteName
+from spillway.contracts.routing import (
+    AwsToken,
+    BearerKey,
+    Gate,
+    RoutingTable,
+    SigV4,
+    SiteRoute,
+    listener_name,
+    token_name,
+)
+from spillway.contracts.server_routes import ServerKind
 
 KEPT_FOR_A_CLOUD = ("accept", "content-length", "content-type", "inference-header-content-length", "transfer-encoding")
 
@@ -51,61 +65,55 @@ def site_secrets(route: SiteRoute) -> list[Json]:
     return [{"name": f"{route.site}-key", "generic_secret": {"secret": {"filename": route.auth.key_file}}}]
 
 
-def _gate_listener(site: Site, gate: Gate, table: RoutingTable) -> Json:
+def _gate_listener(site: SiteName, gate: Gate, table: RoutingTable) -> Json:
     name = listener_name(site, gate)
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}]
     manager = connection_manager(name, table, routes, [], router={"suppress_envoy_headers": True})
     return internal_listener(name, manager, table)
 
 
-def _gate_cluster(site: Site, gate: Gate, behind: Gate, limit: int, table: RoutingTable) -> Json:
-    name = listener_name(site, gate)
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "circuit_breakers": breaker(limit),
-        "common_lb_config": NO_PANIC,
-        "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": http2(table),
-        "transport_socket": INTERNAL_TRANSPORT,
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [internal_endpoint(listener_name(site, behind))]}],
-        },
-    }
+def _gate_cluster(site: SiteName, gate: Gate, behind: Gate, limit: int, table: RoutingTable) -> Json:
+    return internal_cluster(listener_name(site, gate), listener_name(site, behind), table, limit)
 
 
 def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
     name = listener_name(route.site, Gate.OPEN)
-    routes = [r for c in table.classes for r in timed_routes(c, class_match(c), name, 0.0, {"num_retries": 0})]
+    once = {"num_retries": 0}
+    routes = [r for c in table.classes for r in quick_routes(table.server, c, class_match(c), name, 0.0, once)]
+    endless: Json = {"cluster": name, "timeout": "0s", "retry_policy": once}
+    streamed = {**endless, "idle_timeout": seconds(STREAM_IDLE_S)}
+    routes += generation_routes(table.server, [], endless, streamed)
+    held = [first_byte()] if table.server == "vllm" else []
     manager = connection_manager(
         name,
         table,
         routes,
-        [_dialect(route), *_credentials(route)],
+        [_dialect(route, table), *held, *_credentials(route, table)],
         router={"suppress_envoy_headers": True},
         generate_request_id=False,
     )
     return internal_listener(name, manager, table)
 
 
-def _dialect(route: SiteRoute) -> Json:
-    cloud = route.site is not Site.PRIVATE
+def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
+    cloud = route.site != Site.PRIVATE
     config = {
-        "site": route.site.value,
+        "site": str(route.site),
         "site_header": SITE_HEADER,
-        "dialect": route.site.value,
+        "dialect": str(route.site),
         "authority": route.authority,
         "paths": {rule.client: rule.upstream for rule in route.paths} or None,
         "max_body": route.max_body_bytes,
         "keep": dict.fromkeys(KEPT_FOR_A_CLOUD, True) if cloud else None,
+        "openai": table.server == "vllm",
+        "own_header": OWN_HEADER,
+        "failed_header": FAILED_HEADER,
     }
     # The route was chosen by a header that must not leave the house, so it has to outlive that header.
     return lua(config, "json", "site", clear_route_cache=False)
 
 
-def _credentials(route: SiteRoute) -> list[Json]:
+def _credentials(route: SiteRoute, table: RoutingTable) -> list[Json]:
     if isinstance(route.auth, SigV4):
         provider: Json = {}
         if route.auth.credentials_file:
@@ -127,21 +135,29 @@ def _credentials(route: SiteRoute) -> list[Json]:
             )
         ]
     if isinstance(route.auth, BearerKey):
-        credential = extension(
-            "envoy.http.injected_credentials.generic",
-            "extensions.http.injected_credentials.generic.v3.Generic",
-            credential={"name": f"{route.site}-key"},
-            header_value_prefix="Bearer ",
-        )
-        return [
-            extension(
-                "envoy.filters.http.credential_injector",
-                "extensions.filters.http.credential_injector.v3.CredentialInjector",
-                overwrite=True,
-                credential=credential,
-            )
-        ]
+        return [_bearer({"name": f"{route.site}-key"})]
+    if isinstance(route.auth, AwsToken):
+        path = table.token_path(route.site)
+        source = {"path": path, "watched_directory": {"path": str(PurePosixPath(path).parent)}}
+        sds = {"resource_api_version": "V3", "path_config_source": source, "initial_fetch_timeout": "5s"}
+        return [_bearer({"name": token_name(route.site), "sds_config": sds})]
     return []
+
+
+def _bearer(credential: Json) -> Json:
+    """``Authorization: Bearer`` with a secret, whatever the request brought."""
+    generic = extension(
+        "envoy.http.injected_credentials.generic",
+        "extensions.http.injected_credentials.generic.v3.Generic",
+        credential=credential,
+        header_value_prefix="Bearer ",
+    )
+    return extension(
+        "envoy.filters.http.credential_injector",
+        "extensions.filters.http.credential_injector.v3.CredentialInjector",
+        overwrite=True,
+        credential=generic,
+    )
 
 
 def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
@@ -160,7 +176,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": _http1_with_errors(),
+        "typed_extension_protocol_options": _http1_with_errors(table.server),
         "outlier_detection": _passive_checks(),
         "load_assignment": {
             "cluster_name": name,
@@ -191,11 +207,15 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
     return cluster
 
 
-def _http1_with_errors() -> Json:
-    """503 is how a full server says no (Triton's queue limits), so it must not get a healthy one ejected."""
+BROKEN: dict[ServerKind, tuple[str, ...]] = {"triton": ("500", "502", "504"), "vllm": ("502", "504")}
+"""What a server answers that is not well. 503 is how a full one says no (queue limits), and must not get a healthy one
+ejected. vLLM says with its health when its engine is dead; a 500 of it is about one request."""
+
+
+def _http1_with_errors(server: ServerKind) -> Json:
     broken = [
         {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": status}}]}}
-        for status in ("500", "502", "504")
+        for status in BROKEN[server]
     ]
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -13,13 +13,13 @@ from components.base import Component, StackContext
 from components.connectivity.settings import MirrorSettings
 from components.gateway.settings import GatewaySettings
 from components.kubernetes_documents import (
-    GATEWAY_NAMESPACE,
     aws_token_environment,
     aws_token_mount,
     aws_token_volume,
     container_security,
     disruption_budget,
     environment,
+    leave_a_dead_node,
     memory_volume,
     metadata,
     mount,
@@ -29,40 +29,77 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
+from spillway.contracts.names import CONFIG_SHA256, GATEWAY, KEYS_FOLDER
 from spillway.contracts.routing import Listen
 
-NAME = "gateway"
 CONFIG_FOLDER = "/etc/spillway"
-KEYS_FOLDER = "/etc/spillway-keys"
 TLS_FOLDER = "/etc/spillway-tls"
-AGENT = ("python", "-m", "spillway.runtime.agent", "--routing", f"{CONFIG_FOLDER}/routing.json")
+AGENT = ("python", "-m", "spillway.runtime.gateway.agent", "--routing", f"{CONFIG_FOLDER}/routing.json")
+
+_PREFIX: Final = "service.beta.kubernetes.io/aws-load-balancer-"
+
+_CLIENTS_OWN_ADDRESS = {f"{_PREFIX}target-group-attributes": "preserve_client_ip.enabled=true"}
+"""For targets by address it is off by default; the network policy admits clients by theirs.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html, 2026-11-29"""
 
 LOAD_BALANCER_ANNOTATIONS: dict[tuple[str, str], dict[str, str]] = {
     ("eks", "internal"): {
-        "service.beta.kubernetes.io/aws-load-balancer-type": "external",
-        "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
-        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
+        f"{_PREFIX}type": "external",
+        f"{_PREFIX}nlb-target-type": "ip",
+        f"{_PREFIX}scheme": "internal",
+        **_CLIENTS_OWN_ADDRESS,
     },
     ("eks", "public"): {
-        "service.beta.kubernetes.io/aws-load-balancer-type": "external",
-        "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
-        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internet-facing",
+        f"{_PREFIX}type": "external",
+        f"{_PREFIX}nlb-target-type": "ip",
+        f"{_PREFIX}scheme": "internet-facing",
+        **_CLIENTS_OWN_ADDRESS,
     },
     ("aks", "internal"): {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"},
 }
 """How each cloud is told what kind of load balancer a Service wants."""
 
 
+_TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Where clients' TLS ends and with which certificate: one of the three.
+
+    ``certificate_arn``: of ACM, at the load balancer. ``pem``: certificate chain and private key, of which a Secret is
+    made; ``secret_name``: of one that is there. With these two Envoy ends it.
+    """
+
+    certificate_arn: pulumi.Input[str] | None = None
+    pem: tuple[pulumi.Input[str], pulumi.Input[str]] | None = None
+    secret_name: pulumi.Input[str] | None = None
+
+    @property
+    def annotations(self) -> dict[str, pulumi.Input[str]]:
+        """Of the Service, for AWS's load balancer controller
+        (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#ssl-cert)."""
+        if self.certificate_arn is None:
+            return {}
+        return {
+            f"{_PREFIX}ssl-cert": self.certificate_arn,
+            f"{_PREFIX}ssl-ports": "443",
+            f"{_PREFIX}ssl-negotiation-policy": _TLS_POLICY,
+            f"{_PREFIX}backend-protocol": "tcp",
+        }
+
+
 @dataclass(frozen=True)
 class KubernetesGatewayArgs:
     """``envoy_yaml`` and ``routing_json`` come from one routing table, which holds no secret.
 
-    ``keys``: file name -> secret content, e.g. the Azure ML key. ``role_arn``: what the pods' tokens are exchanged for.
+    ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are exchanged for.
     """
 
     settings: GatewaySettings
     mirror: MirrorSettings
     listen: Listen
+    tls: Tls | None
     runtime_dir: str
     cluster_kind: Literal["eks", "aks", "existing"]
     exposure: Literal["internal", "public"]
@@ -85,12 +122,12 @@ class KubernetesGateway(Component):
         super().__init__("gateway", context, opts)
         self.args = args
         after = list(args.depends_on)
-        account = service_account(self, NAME, GATEWAY_NAMESPACE, after)
+        account = service_account(self, GATEWAY, self.context.namespaces.gateway, after)
         config = self._config(after)
         keys = self._keys(after)
-        deployment = self._deployment(account, config, keys)
+        deployment = self._deployment(account, config, keys, self._certificate(after))
         service = self._service(after)
-        disruption_budget(self, NAME, GATEWAY_NAMESPACE, max(1, args.settings.replicas - 1), after)
+        disruption_budget(self, GATEWAY, self.context.namespaces.gateway, 1, after)
         self._autoscaler(deployment)
         self.address_kind: Literal["ip", "hostname"] = "hostname" if args.cluster_kind == "eks" else "ip"
         self.address = service.status.apply(self._address_of)
@@ -102,12 +139,18 @@ class KubernetesGateway(Component):
             raise pulumi.RunError(
                 "the gateway's Service has no load balancer address: the cluster needs a load balancer controller"
             )
-        return (ingress[0].hostname if self.address_kind == "hostname" else ingress[0].ip) or ""
+        found = ingress[0].hostname if self.address_kind == "hostname" else ingress[0].ip
+        if not found:
+            raise pulumi.RunError(
+                f"the gateway's load balancer has no {self.address_kind}, which DNS needs: a cluster of kind: "
+                f"{self.args.cluster_kind} has to give its load balancers one"
+            )
+        return found
 
     def _config(self, after: list[pulumi.Resource]) -> k8s.core.v1.ConfigMap:
         return k8s.core.v1.ConfigMap(
             f"{self.context.prefix}-gateway-config",
-            metadata=metadata(self.context, "gateway-config", GATEWAY_NAMESPACE),
+            metadata=metadata(self.context, "gateway-config", self.context.namespaces.gateway),
             data={"envoy.yaml": self.args.envoy_yaml, "routing.json": self.args.routing_json},
             opts=self.child(depends_on=after),
         )
@@ -115,16 +158,35 @@ class KubernetesGateway(Component):
     def _keys(self, after: list[pulumi.Resource]) -> k8s.core.v1.Secret:
         return k8s.core.v1.Secret(
             f"{self.context.prefix}-gateway-keys",
-            metadata=metadata(self.context, "gateway-keys", GATEWAY_NAMESPACE),
+            metadata=metadata(self.context, "gateway-keys", self.context.namespaces.gateway),
             string_data={name: pulumi.Output.secret(value) for name, value in self.args.keys.items()},
             opts=self.child(depends_on=after, additional_secret_outputs=["data", "stringData"]),
         )
 
+    def _certificate(self, after: list[pulumi.Resource]) -> pulumi.Input[str] | None:
+        """Name of the Secret with the certificate that Envoy shows; ``None`` where it shows none."""
+        tls = self.args.tls
+        if tls is None or tls.pem is None:
+            return tls.secret_name if tls else None
+        made = k8s.core.v1.Secret(
+            f"{self.context.prefix}-gateway-tls",
+            metadata=metadata(self.context, "gateway-tls", self.context.namespaces.gateway),
+            type="kubernetes.io/tls",
+            string_data={"tls.crt": pulumi.Output.secret(tls.pem[0]), "tls.key": pulumi.Output.secret(tls.pem[1])},
+            opts=self.child(depends_on=after, additional_secret_outputs=["data", "stringData"]),
+        )
+        return made.metadata.name
+
     def _deployment(
-        self, account: k8s.core.v1.ServiceAccount, config: k8s.core.v1.ConfigMap, keys: k8s.core.v1.Secret
+        self,
+        account: k8s.core.v1.ServiceAccount,
+        config: k8s.core.v1.ConfigMap,
+        keys: k8s.core.v1.Secret,
+        certificate: pulumi.Input[str] | None,
     ) -> k8s.apps.v1.Deployment:
         args = self.args
-        digest = pulumi.Output.all(args.envoy_yaml, args.routing_json).apply(
+        shown = [pulumi.Output.unsecret(pulumi.Output.from_input(args.tls.pem[0]))] if args.tls and args.tls.pem else []
+        digest = pulumi.Output.all(args.envoy_yaml, args.routing_json, *shown).apply(
             lambda texts: hashlib.sha256("\n".join(texts).encode()).hexdigest()
         )
         volumes = [
@@ -139,27 +201,25 @@ class KubernetesGateway(Component):
                 secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440),
             ),
         ]
-        if args.settings.tls is not None:
-            tls = k8s.core.v1.SecretVolumeSourceArgs(
-                secret_name=args.settings.tls.kubernetes_secret, default_mode=0o440
-            )
+        if certificate is not None:
+            tls = k8s.core.v1.SecretVolumeSourceArgs(secret_name=certificate, default_mode=0o440)
             volumes.append(k8s.core.v1.VolumeArgs(name="tls", secret=tls))
         return k8s.apps.v1.Deployment(
             f"{self.context.prefix}-gateway-deployment",
-            metadata=metadata(self.context, NAME, GATEWAY_NAMESPACE),
+            metadata=metadata(self.context, GATEWAY, self.context.namespaces.gateway),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=args.settings.replicas,
                 revision_history_limit=5,
-                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(NAME)),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(GATEWAY)),
                 strategy=k8s.apps.v1.DeploymentStrategyArgs(
                     type="RollingUpdate",
                     rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
                 ),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels={**self.context.labels, **selector(NAME)},
-                        # A new config is a new pod: Envoy reads its bootstrap once.
-                        annotations={"spillway.dev/config-sha256": digest},
+                        labels={**self.context.labels, **selector(GATEWAY)},
+                        # A new config or certificate is a new pod: Envoy reads them once.
+                        annotations={CONFIG_SHA256: digest},
                     ),
                     spec=k8s.core.v1.PodSpecArgs(
                         service_account_name=account.metadata.name,
@@ -167,7 +227,8 @@ class KubernetesGateway(Component):
                         priority_class_name=args.priority_class,
                         security_context=pod_security(),
                         termination_grace_period_seconds=75,
-                        topology_spread_constraints=spread(NAME),
+                        topology_spread_constraints=spread(GATEWAY),
+                        tolerations=leave_a_dead_node(),
                         init_containers=[self._endpoint_files()],
                         containers=[self._envoy(), self._agent()],
                         volumes=volumes,
@@ -198,7 +259,7 @@ class KubernetesGateway(Component):
     def _envoy(self) -> k8s.core.v1.ContainerArgs:
         args = self.args
         settings = args.settings
-        mounts = [*self._mounts(), *([mount("tls", TLS_FOLDER, read_only=True)] if settings.tls else [])]
+        mounts = [*self._mounts(), *([mount("tls", TLS_FOLDER, read_only=True)] if args.listen.tls else [])]
         # Envoy answers this itself, once every cluster has been warmed and the listener is open.
         ready = k8s.core.v1.HTTPGetActionArgs(
             path="/healthz", port="http", scheme="HTTPS" if args.listen.tls else "HTTP"
@@ -265,20 +326,26 @@ class KubernetesGateway(Component):
             f"{self.context.prefix}-gateway-service",
             metadata=metadata(
                 self.context,
-                NAME,
-                GATEWAY_NAMESPACE,
-                annotations=dict(LOAD_BALANCER_ANNOTATIONS.get((args.cluster_kind, args.exposure), {})) or None,
+                GATEWAY,
+                self.context.namespaces.gateway,
+                annotations={
+                    **LOAD_BALANCER_ANNOTATIONS.get((args.cluster_kind, args.exposure), {}),
+                    **(args.tls.annotations if args.tls else {}),
+                }
+                or None,
             ),
             spec=k8s.core.v1.ServiceSpecArgs(
                 type="LoadBalancer",
                 load_balancer_source_ranges=list(args.client_cidrs),
                 # Keeps the client's address, which the network policy and the rate limits look at.
                 external_traffic_policy="Local",
-                selector=selector(NAME),
+                # EKS's load balancer goes to the pods' own addresses.
+                allocate_load_balancer_node_ports=False if args.cluster_kind == "eks" else None,
+                selector=selector(GATEWAY),
                 ports=[
                     k8s.core.v1.ServicePortArgs(
-                        name="https" if args.settings.tls else "http",
-                        port=443 if args.settings.tls else 80,
+                        name="https" if args.tls else "http",
+                        port=443 if args.tls else 80,
                         target_port="http",
                     )
                 ],
@@ -299,10 +366,10 @@ class KubernetesGateway(Component):
         )
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
             f"{self.context.prefix}-gateway-hpa",
-            metadata=metadata(self.context, NAME, GATEWAY_NAMESPACE),
+            metadata=metadata(self.context, GATEWAY, self.context.namespaces.gateway),
             spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
                 scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
-                    api_version="apps/v1", kind="Deployment", name=NAME
+                    api_version="apps/v1", kind="Deployment", name=GATEWAY
                 ),
                 min_replicas=settings.replicas,
                 max_replicas=settings.autoscaler.max_replicas,

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.aws_documents import Statement
+from spillway.contracts import aws_token as token
 
 
-def burst_rights(endpoint_arns: Sequence[str], cutoff_parameter_arn: str | None) -> list[Statement]:
-    """Invoke the burst endpoints, see their status, read the spill cut-off."""
+def burst_rights(
+    endpoint_arns: Sequence[str], cutoff_parameter_arn: str | None, *, tokens: bool = False
+) -> list[Statement]:
+    """Invoke the burst endpoints, see their status, read the spill cut-off. ``tokens``: some of them take a token."""
     statements: list[dict[str, Any]] = []
     if endpoint_arns:
         actions = ["InvokeEndpoint", "InvokeEndpointWithResponseStream", "DescribeEndpoint"]
@@ -19,6 +22,19 @@ def burst_rights(endpoint_arns: Sequence[str], cutoff_parameter_arn: str | None)
                 "Effect": "Allow",
                 "Action": [f"sagemaker:{action}" for action in actions],
                 "Resource": list(endpoint_arns),
+            }
+        )
+    if endpoint_arns and tokens:
+        # It has no resource: what a token may call is what its maker may (the statement above).
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
+        statements.append(
+            {
+                "Sid": "BurstTokens",
+                "Effect": "Allow",
+                "Action": f"sagemaker:{token.ACTION}",
+                "Resource": "*",
+                # Who reads a bearer token has it.
+                "Condition": {"Bool": {"aws:SecureTransport": "true"}},
             }
         )
     if cutoff_parameter_arn:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.routing import DEFAULT_CLASSES, SPILL_ORDER, ClassRoute, MaySpill
-from spillway.contracts.settings import Settings
+from spillway import __version__
+from spillway.contracts.classes import RequestClass, Site, SiteName
+from spillway.contracts.frozen import Settings
+from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
+from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
 Image = Annotated[str, Field(pattern=r"^[^\s:@]+(:\d+)?(/[^\s:@]+)*(:[\w.-]+)(@sha256:[0-9a-f]{64})?$")]
@@ -35,7 +38,7 @@ class CallerSettings(Settings):
     requests_per_s: float | None = Field(default=None, gt=0)
     """Contracted rate over all gateway replicas; above it requests are refused with 429. None: no limit."""
 
-    burst: int = Field(default=10, ge=1)
+    requests_at_once: int = Field(default=10, ge=1)
     """Requests above the contracted rate that are let through at once."""
 
     may_spill: MaySpill = "anywhere"
@@ -53,7 +56,7 @@ class ClientSettings(CallerSettings):
 
 
 class AnonymousSettings(CallerSettings):
-    """Callers without a known key."""
+    """Callers without a key."""
 
     max_class: RequestClass = RequestClass.P2
     """The most urgent class they get; the least urgent by default, so that a forgotten key is noticed."""
@@ -68,21 +71,22 @@ class ClassSettings(Settings):
     timeout_s: float = Field(gt=0)
     """Seconds for the whole answer over all sites; keep it under the class's deadline plus two seconds."""
 
-    generation_try_timeout_s: float = Field(default=30.0, gt=0)
-    """As ``try_timeout_s``, on routes that generate text."""
+    first_token_s: float = Field(default=6.0, gt=0)
+    """Seconds a site has to the first token of a streamed answer before the next one is asked; more than an idle server
+    takes to read the longest prompt. How long the answer becomes is not limited by it."""
 
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once; below 100, this class is shed before others."""
 
-    spill_to: tuple[Site, ...] = (Site.SAGEMAKER, Site.AZURE_ML)
-    """Burst sites that the class may use."""
+    spill_to: tuple[SiteName, ...] | None = None
+    """Burst sites that the class may use, by their key below ``burst``; every one that is on when left out."""
 
     @model_validator(mode="after")
     def _try_fits(self) -> Self:
         if self.try_timeout_s > self.timeout_s:
             raise ValueError("try_timeout_s is more than timeout_s: a try cannot outlast the request, lower it")
-        if Site.PRIVATE in self.spill_to:
-            raise ValueError(f"spill_to names burst sites only: choose from {', '.join(SPILL_ORDER[1:])}")
+        if Site.PRIVATE in (self.spill_to or ()):
+            raise ValueError("spill_to names burst sites only: leave out private, which is always asked first")
         return self
 
 
@@ -103,14 +107,14 @@ class ClassesSettings(Settings):
     p2: ClassSettings = _default_class(RequestClass.P2)
     """Batch that came over the gateway."""
 
-    def routes(self) -> tuple[ClassRoute, ...]:
-        """As the routing table has them."""
+    def routes(self, burst: Sequence[SiteName]) -> tuple[ClassRoute, ...]:
+        """As the routing table has them. ``burst``: the sites that a class may use where its settings name none."""
         settings = {RequestClass.P0: self.p0, RequestClass.P1: self.p1, RequestClass.P2: self.p2}
         return tuple(
             ClassRoute(
                 request_class=request_class,
                 pool="batch" if request_class is RequestClass.P2 else "interactive",
-                **chosen.model_dump(),
+                **{**chosen.model_dump(), "spill_to": tuple(burst) if chosen.spill_to is None else chosen.spill_to},
             )
             for request_class, chosen in settings.items()
         )
@@ -120,7 +124,7 @@ class SiteSlotsSettings(Settings):
     """How much the gateway sends to one site at once."""
 
     slots: int | None = Field(default=None, ge=1)
-    """Requests at once over the whole site. None: the package's slots times the site's instances."""
+    """Requests at once over the whole site, however many instances live. None: the package's slots times those."""
 
     batch_slots: int | None = Field(default=None, ge=0)
     """How many of the slots P2 may use. None: half."""
@@ -135,30 +139,13 @@ class SiteSlotsSettings(Settings):
         return self
 
 
-class SlotsSettings(Settings):
-    """Slots by site."""
-
-    private: SiteSlotsSettings = SiteSlotsSettings()
-    """The private cluster."""
-
-    sagemaker: SiteSlotsSettings = SiteSlotsSettings()
-    """The SageMaker endpoint."""
-
-    azure_ml: SiteSlotsSettings = SiteSlotsSettings()
-    """The Azure ML endpoint."""
-
-    def of(self, site: Site) -> SiteSlotsSettings:
-        """Those of one site."""
-        return getattr(self, site.value)
-
-
 class ResourcesSettings(Settings):
     """CPU and memory of a container."""
 
-    cpu: str = "1"
+    cpu: CpuQuantity = "1"
     """CPU request, as Kubernetes writes it; no limit is set, a throttled proxy is worse than a busy one."""
 
-    memory: str = "1Gi"
+    memory: MemoryQuantity = "1Gi"
     """Memory request and limit, as Kubernetes writes it."""
 
 
@@ -173,10 +160,29 @@ class AutoscalerSettings(Settings):
 
 
 class TlsSettings(Settings):
-    """Certificate of the gateways' common name."""
+    """Certificate of the gateways' common name, in one of three ways."""
 
-    kubernetes_secret: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
-    """TLS secret in ``spillway-gateway`` (keys ``tls.crt``, ``tls.key``), as cert-manager makes it."""
+    acm: bool = False
+    """On EKS: the load balancer has the standby's certificate, of ACM, which renews it; behind it goes plain HTTP."""
+
+    certificate_secret: SecretName | None = None
+    """Name of the stack secret with the certificate and its chain (PEM); ``key_secret`` goes with it."""
+
+    key_secret: SecretName | None = None
+    """Name of the stack secret with the private key (PEM)."""
+
+    kubernetes_secret: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] | None = None
+    """On a cluster that is there: TLS secret in the namespace ``<name>-<stack>-gateway``, with the keys ``tls.crt`` and
+    ``tls.key``, as cert-manager makes it."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.certificate_secret) != bool(self.key_secret):
+            raise ValueError("certificate_secret and key_secret go together: give both")
+        ways = [self.acm, self.certificate_secret is not None, self.kubernetes_secret is not None]
+        if sum(ways) != 1:
+            raise ValueError("give one of acm: true, certificate_secret with key_secret, or kubernetes_secret")
+        return self
 
 
 class StandbySettings(Settings):
@@ -191,11 +197,15 @@ class StandbySettings(Settings):
     memory: int = 2048
     """Fargate memory of a task, MiB; Fargate offers certain sizes for each ``cpu``."""
 
-    desired_count: int = Field(default=2, ge=1)
+    min_replicas: int = Field(default=2, ge=1)
     """Tasks; two, so that they stand in two zones."""
 
-    max_count: int = Field(default=6, ge=1)
+    max_replicas: int = Field(default=6, ge=1)
     """Most tasks that autoscaling starts."""
+
+    access_log_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    """Bucket in the stack's region for the load balancer's access logs, with its delivery allowed and encrypted by
+    SSE-S3, as Elastic Load Balancing asks; none when left out."""
 
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""
@@ -208,8 +218,8 @@ class StandbySettings(Settings):
                 f"Fargate has no {self.memory} MiB with cpu {self.cpu}: "
                 f"give {offered.start} to {offered.stop - 1} in steps of {offered.step}"
             )
-        if self.max_count < self.desired_count:
-            raise ValueError(f"max_count is below desired_count: give at least {self.desired_count}")
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas is below min_replicas: give at least {self.min_replicas}")
         return self
 
 
@@ -222,8 +232,8 @@ class GatewaySettings(Settings):
     image: Image = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
     """Envoy 1.40 or newer; add ``@sha256:<digest>`` of your mirror's copy to pin the bytes."""
 
-    agent_image: Image = "ghcr.io/spillway/runtime:0.1.0"
-    """Image that holds ``spillway.runtime``; built from this repository."""
+    agent_image: Image = f"ghcr.io/spillway/runtime:{__version__}"
+    """The image that ``make image`` builds (docs/how-to/runtime-image.md): name your own, best with its digest."""
 
     resources: ResourcesSettings = ResourcesSettings()
     """Envoy's container."""
@@ -247,7 +257,7 @@ class GatewaySettings(Settings):
     """Known clients."""
 
     anonymous: AnonymousSettings | None = AnonymousSettings()
-    """Callers without a known key; null refuses them with 401."""
+    """Callers without a key; null refuses them with 401. An unknown key is refused where there are `clients`."""
 
     model_may_spill: MaySpill = "anywhere"
     """Where requests to this model may go besides the private site, whoever asks."""
@@ -255,8 +265,8 @@ class GatewaySettings(Settings):
     classes: ClassesSettings = ClassesSettings()
     """Timeouts and retries by class."""
 
-    slots: SlotsSettings = SlotsSettings()
-    """How much each site carries."""
+    slots: dict[SiteName, SiteSlotsSettings] = Field(default_factory=dict)
+    """Slots by site: ``private``, or a key below ``burst``."""
 
     body_limit_bytes: int = Field(default=6 * MEGABYTE, ge=1024, le=64 * MEGABYTE)
     """Largest request body; every request is held whole, to be retried elsewhere. Default: what all sites take."""

@@ -14,6 +14,7 @@ import pulumi_aws as aws
 from components.aws_documents import assumed_by, partition, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import MirrorSettings
+from components.gateway.firewall import firewall
 from components.gateway.rights import burst_rights
 from components.gateway.settings import GatewaySettings
 from components.retention import RetentionDays
@@ -26,13 +27,15 @@ USER = "10001"
 """A user id that no image needs to know."""
 
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+INSIGHTS_DAYS: RetentionDays = 30
+"""Days that Container Insights' figures are kept."""
 
 
 @dataclass(frozen=True)
 class StandbyGatewayArgs:
-    """``host``: name on the certificate. ``envoy_yaml``, ``routing_json``: of ``table.standby()``, without TLS on its
-    listener. ``secret_files``: path in the container -> content, e.g. the Azure ML key's. ``endpoint_arns``: the burst
-    endpoints. ``certificate_zone_id``: public zone that proves the name, where the settings give no certificate."""
+    """``host``: name on the issued certificate. ``envoy_yaml``, ``routing_json``: of ``table.standby()``, without
+    TLS on its listener. ``secret_files``: path in the container -> content, e.g. a burst site's key. ``endpoint_arns``:
+    the burst endpoints; ``tokens``: some of them take a token that the gateway makes."""
 
     settings: GatewaySettings
     mirror: MirrorSettings
@@ -45,14 +48,15 @@ class StandbyGatewayArgs:
     private_subnet_ids: Sequence[pulumi.Input[str]]
     public_subnet_ids: Sequence[pulumi.Input[str]]
     client_cidrs: Sequence[str]
+    certificate_arn: pulumi.Input[str]
     logs_key_arn: pulumi.Input[str]
     envoy_yaml: pulumi.Input[str]
     routing_json: pulumi.Input[str]
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
+    tokens: bool = False
     cutoff_parameter_arn: pulumi.Input[str] | None = None
     secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    certificate_zone_id: pulumi.Input[str] | None = None
     port: int = 8080
     agent_port: int = 9902
     runtime_dir: str = "/var/run/spillway"
@@ -67,10 +71,12 @@ class StandbyGateway(Component):
     def __init__(
         self, context: StackContext, args: StandbyGatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("gateway_standby", context, opts)
+        super().__init__("gateway-standby", context, opts)
         self.args = args
         self.standby = args.settings.standby
         self.is_public = args.exposure == "public"
+        # Of the tasks' roles: tasks wait for them, and are gone before them.
+        self.ready: list[pulumi.Resource] = []
         balancer, target_group, listener = self._load_balancer()
         self.dns_name = balancer.dns_name
         self.zone_id = balancer.zone_id
@@ -79,14 +85,15 @@ class StandbyGateway(Component):
         self.arn_suffix = balancer.arn_suffix
         self.target_group_arn_suffix = target_group.arn_suffix
         if self.is_public:
-            self._firewall(balancer)
+            firewall(self, f"{context.prefix}-standby", balancer.arn, args.logs_key_arn)
 
         self.security_group_id = self._task_security_group()
         cluster = aws.ecs.Cluster(
             f"{context.prefix}-standby",
+            name=f"{context.prefix}-standby",
             settings=[aws.ecs.ClusterSettingArgs(name="containerInsights", value="enabled")],
             tags=context.tags,
-            opts=self.child(),
+            opts=self.child(depends_on=[self._insights_logs()]),
         )
         self.cluster_name = cluster.name
         service = self._service(cluster, self._task_definition(), target_group, listener)
@@ -107,7 +114,6 @@ class StandbyGateway(Component):
 
     def _load_balancer(self) -> tuple[aws.lb.LoadBalancer, aws.lb.TargetGroup, aws.lb.Listener]:
         args, prefix = self.args, self.context.prefix
-        certificate_arn = self._certificate()
         group = aws.ec2.SecurityGroup(
             f"{prefix}-standby-clients",
             description="Clients of the standby gateway",
@@ -140,6 +146,12 @@ class StandbyGateway(Component):
             drop_invalid_header_fields=True,
             # The longest answer is a generated text's; Envoy's own timeouts are shorter.
             idle_timeout=120,
+            enable_deletion_protection=self.context.protect_data,
+            access_logs=aws.lb.LoadBalancerAccessLogsArgs(
+                bucket=self.standby.access_log_bucket, prefix=f"{prefix}-standby", enabled=True
+            )
+            if self.standby.access_log_bucket
+            else None,
             tags=self._tags("standby"),
             opts=self.child(delete_before_replace=True),
         )
@@ -170,7 +182,7 @@ class StandbyGateway(Component):
             port=443,
             protocol="HTTPS",
             ssl_policy=TLS_POLICY,
-            certificate_arn=certificate_arn,
+            certificate_arn=args.certificate_arn,
             default_actions=[
                 aws.lb.ListenerDefaultActionArgs(type="forward", target_group_arn=target_group.arn),
             ],
@@ -179,78 +191,17 @@ class StandbyGateway(Component):
         )
         return balancer, target_group, listener
 
-    def _certificate(self) -> pulumi.Input[str]:
-        """The given one, else one that ACM issues once a record in a public zone has proved the name."""
-        args, prefix = self.args, self.context.prefix
-        if self.standby.certificate_arn:
-            return self.standby.certificate_arn
-        if args.certificate_zone_id is None:
-            raise ValueError(
-                "spillway:gateway.standby.certificate_arn is missing: ACM proves a name over public DNS only, and this "
-                "stack's zone is not public; give the ARN of a certificate, or the public zone of the name as "
-                "dns.certificate_zone_id"
-            )
-        certificate = aws.acm.Certificate(
-            f"{prefix}-standby",
-            domain_name=args.host,
-            validation_method="DNS",
-            key_algorithm="EC_prime256v1",
-            tags=self._tags("standby"),
-            opts=self.child(),
-        )
-        proof = certificate.domain_validation_options[0]
-        record = aws.route53.Record(
-            f"{prefix}-standby-certificate",
-            zone_id=args.certificate_zone_id,
-            name=proof.resource_record_name,
-            type=proof.resource_record_type,
-            records=[proof.resource_record_value],
-            ttl=60,
-            allow_overwrite=True,
-            opts=self.child(),
-        )
-        issued = aws.acm.CertificateValidation(
-            f"{prefix}-standby",
-            certificate_arn=certificate.arn,
-            validation_record_fqdns=[record.fqdn],
-            opts=self.child(),
-        )
-        return issued.certificate_arn
-
-    def _firewall(self, balancer: aws.lb.LoadBalancer) -> None:
-        """Known bad addresses only: rules that read bodies mistake prompts for attacks."""
+    def _insights_logs(self) -> aws.cloudwatch.LogGroup:
+        """Container Insights would make it without an end and without our key."""
         name = f"{self.context.prefix}-standby"
-        rule = "AWSManagedRulesAmazonIpReputationList"
-        acl = aws.wafv2.WebAcl(
-            name,
-            name=name,
-            description="Clients of the standby gateway",
-            scope="REGIONAL",
-            default_action=aws.wafv2.WebAclDefaultActionArgs(allow=aws.wafv2.WebAclDefaultActionAllowArgs()),
-            rules=[
-                aws.wafv2.WebAclRuleArgs(
-                    name=rule,
-                    priority=0,
-                    override_action=aws.wafv2.WebAclRuleOverrideActionArgs(
-                        none=aws.wafv2.WebAclRuleOverrideActionNoneArgs()
-                    ),
-                    statement=aws.wafv2.WebAclRuleStatementArgs(
-                        managed_rule_group_statement=aws.wafv2.WebAclRuleStatementManagedRuleGroupStatementArgs(
-                            name=rule, vendor_name="AWS"
-                        )
-                    ),
-                    visibility_config=aws.wafv2.WebAclRuleVisibilityConfigArgs(
-                        cloudwatch_metrics_enabled=True, metric_name="ip-reputation", sampled_requests_enabled=False
-                    ),
-                )
-            ],
-            visibility_config=aws.wafv2.WebAclVisibilityConfigArgs(
-                cloudwatch_metrics_enabled=True, metric_name=name, sampled_requests_enabled=False
-            ),
+        return aws.cloudwatch.LogGroup(
+            f"{name}-insights",
+            name=f"/aws/ecs/containerinsights/{name}/performance",
+            kms_key_id=self.args.logs_key_arn,
+            retention_in_days=INSIGHTS_DAYS,
             tags=self.context.tags,
             opts=self.child(),
         )
-        aws.wafv2.WebAclAssociation(name, resource_arn=balancer.arn, web_acl_arn=acl.arn, opts=self.child())
 
     def _task_security_group(self) -> pulumi.Output[str]:
         args = self.args
@@ -294,9 +245,11 @@ class StandbyGateway(Component):
                 tags=self.context.tags,
                 opts=self.child(),
             )
-            aws.secretsmanager.SecretVersion(
+            value = aws.secretsmanager.SecretVersion(
                 name, secret_id=secret.id, secret_string=pulumi.Output.secret(content), opts=self.child()
             )
+            # A task that starts before there is a value fails.
+            self.ready.append(value)
             arns[path] = secret.arn
         return arns
 
@@ -344,7 +297,7 @@ class StandbyGateway(Component):
         """The first puts the files in place and ends; then Envoy and the agent run, without root."""
         settings, args = self.args.settings, self.args
         variables = {path: f"SECRET_{index}" for index, path in enumerate(sorted(secrets))}
-        agent = ["python", "-m", "spillway.runtime.agent", "--routing", ROUTING_FILE]
+        agent = ["python", "-m", "spillway.runtime.gateway.agent", "--routing", ROUTING_FILE]
         alive = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{args.agent_port}/healthz', timeout=2)"
         after_files = [{"containerName": "files", "condition": "SUCCESS"}]
         return [
@@ -354,7 +307,7 @@ class StandbyGateway(Component):
                 "essential": False,
                 # Fargate's shared volumes belong to root at first; the program gives them away and drops root.
                 "user": "0",
-                "entryPoint": ["python", "-m", "spillway.runtime.task_files"],
+                "entryPoint": ["python", "-m", "spillway.runtime.gateway.task_files"],
                 "command": [*agent, "--once"],
                 "environment": _environment(
                     {
@@ -435,9 +388,11 @@ class StandbyGateway(Component):
         )
         if args.endpoint_arns or args.cutoff_parameter_arn:
             document = pulumi.Output.all(endpoints=list(args.endpoint_arns), cutoff=args.cutoff_parameter_arn).apply(
-                lambda found: policy(*burst_rights(found["endpoints"], found["cutoff"]))
+                lambda found: policy(*burst_rights(found["endpoints"], found["cutoff"], tokens=args.tokens))
             )
-            aws.iam.RolePolicy(f"{prefix}-standby-task-policy", role=role.name, policy=document, opts=self.child())
+            self.ready.append(
+                aws.iam.RolePolicy(f"{prefix}-standby-task-policy", role=role.name, policy=document, opts=self.child())
+            )
         return role.arn
 
     def _execution_role(
@@ -469,13 +424,15 @@ class StandbyGateway(Component):
                 *([decrypt] if found["secrets"] and found["key"] else []),
             )
 
-        aws.iam.RolePolicy(
-            f"{prefix}-standby-execution-policy",
-            role=role.name,
-            policy=pulumi.Output.all(logs=group.arn, secrets=list(secrets.values()), key=args.secrets_key_arn).apply(
-                rights
-            ),
-            opts=self.child(),
+        self.ready.append(
+            aws.iam.RolePolicy(
+                f"{prefix}-standby-execution-policy",
+                role=role.name,
+                policy=pulumi.Output.all(
+                    logs=group.arn, secrets=list(secrets.values()), key=args.secrets_key_arn
+                ).apply(rights),
+                opts=self.child(),
+            )
         )
         return role.arn
 
@@ -494,13 +451,15 @@ class StandbyGateway(Component):
             task_definition=definition.arn,
             launch_type="FARGATE",
             platform_version="1.4.0",
-            desired_count=self.standby.desired_count,
+            desired_count=self.standby.min_replicas,
             deployment_minimum_healthy_percent=100,
             deployment_maximum_percent=200,
             deployment_circuit_breaker=aws.ecs.ServiceDeploymentCircuitBreakerArgs(enable=True, rollback=True),
             availability_zone_rebalancing="ENABLED",
             health_check_grace_period_seconds=60,
             enable_execute_command=False,
+            # A standby that does not come up is no success: one would learn of it at the failover.
+            wait_for_steady_state=True,
             propagate_tags="SERVICE",
             network_configuration=aws.ecs.ServiceNetworkConfigurationArgs(
                 subnets=args.private_subnet_ids, security_groups=[self.security_group_id], assign_public_ip=False
@@ -512,7 +471,7 @@ class StandbyGateway(Component):
             ],
             tags=self.context.tags,
             # Autoscaling moves the count between its bounds; an `up` must not move it back.
-            opts=self.child(depends_on=[listener], ignore_changes=["desiredCount"]),
+            opts=self.child(depends_on=[listener, *self.ready], ignore_changes=["desiredCount"]),
         )
 
     def _autoscaling(self) -> None:
@@ -523,8 +482,8 @@ class StandbyGateway(Component):
             service_namespace="ecs",
             scalable_dimension="ecs:service:DesiredCount",
             resource_id=resource_id,
-            min_capacity=self.standby.desired_count,
-            max_capacity=self.standby.max_count,
+            min_capacity=self.standby.min_replicas,
+            max_capacity=self.standby.max_replicas,
             tags=self.context.tags,
             opts=self.child(),
         )

@@ -6,27 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.gateway.settings import CallerSettings, GatewaySettings
+from spillway.contracts.classes import Site
 from spillway.contracts.routing import (
+    ANSWER_TIMEOUT_S,
     Anonymous,
     Client,
     Cutoff,
     Heartbeat,
     Listen,
-    PathRule,
     Probe,
     RoutingTable,
     SiteRoute,
 )
+from spillway.contracts.server_routes import ServerKind
 
 
 def build_table(
     settings: GatewaySettings,
     *,
     model: str,
+    server: ServerKind,
     sites: Sequence[SiteRoute],
     client_hashes: Mapping[str, str],
     operator_hash: str | None,
     probe: Probe,
+    answer_timeout_s: float = ANSWER_TIMEOUT_S,
     cutoff: Cutoff | None,
     heartbeat: Heartbeat | None,
     listen: Listen | None = None,
@@ -40,9 +44,10 @@ def build_table(
     clients = [Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients]
     return RoutingTable(
         model=model,
+        server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
-        classes=settings.classes.routes(),
+        classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
         clients=tuple(clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
         operator_key_sha256=operator_hash,
@@ -50,28 +55,20 @@ def build_table(
         replicas=settings.replicas,
         listen=listen or Listen(),
         probe=probe,
+        answer_timeout_s=answer_timeout_s,
         cutoff=cutoff,
         heartbeat=heartbeat,
     )
 
 
 def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
-    """The site with the settings' slots in place of the derived ones, where they are given."""
-    chosen = settings.slots.of(site.site).model_dump(exclude_none=True)
+    """The site with the settings' slots in place of the derived ones, where they are given; these follow nothing."""
+    given = settings.slots.get(site.site)
+    chosen = given.model_dump(exclude_none=True) if given else {}
+    if "slots" in chosen:
+        chosen["capacity"] = "fixed"
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
 
 
-def sagemaker_paths(model: str, endpoint: str) -> tuple[PathRule, ...]:
-    """What a SageMaker endpoint answers, and where: inference on Triton, chat completions on vLLM.
-
-    Paths: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html and
-    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
-    """
-    return (
-        PathRule(client=f"/v2/models/{model}/infer", upstream=f"/endpoints/{endpoint}/invocations"),
-        PathRule(client="/v1/chat/completions", upstream=f"/endpoints/{endpoint}/openai/v1/chat/completions"),
-    )
-
-
 def _limits(caller: CallerSettings) -> dict[str, Any]:
-    return caller.model_dump(include={"max_class", "requests_per_s", "burst", "may_spill"})
+    return caller.model_dump(include={"max_class", "requests_per_s", "requests_at_once", "may_spill"})

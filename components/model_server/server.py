@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -11,13 +12,14 @@ import pulumi_kubernetes as k8s
 from components.base import Component, StackContext
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import (
-    SERVING_NAMESPACE,
+    RUN_AS_USER,
     aws_token_environment,
     aws_token_mount,
     aws_token_volume,
     container_security,
     disruption_budget,
     environment,
+    leave_a_dead_node,
     memory_volume,
     metadata,
     mount,
@@ -29,9 +31,12 @@ from components.kubernetes_documents import (
 )
 from components.model_server import triton, vllm
 from components.model_server.settings import ModelServerSettings
-from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator
+from components.monitoring.queries import DEMAND
+from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
+from spillway.contracts.names import ENTRY_MODEL, MODEL_SERVER, PACKAGE_KIND, PACKAGE_SHA256
 
-NAME = "model-server"
+NODE_WITHIN_S = 600
+"""Seconds for a node to come, with its driver and the server's image."""
 
 FETCH = """set -eu
 rm -rf /cache/staging && mkdir -p /cache/staging
@@ -63,7 +68,11 @@ class ModelServerArgs:
     Of a package for vLLM they are the folder's address, ending in ``/``, and the digest of the ``SHA256SUMS`` in it.
 
     ``kind`` and ``entry_model`` come from the package's manifest. ``role_arn``: the AWS role that may read packages,
-    for which the pods' tokens are exchanged. ``engine_host_code``: an engine is served that brings its own runtime.
+    for which the pods' tokens are exchanged. ``vllm_arguments``: of ``contracts.vllm_serving``, where that serves.
+    ``engine_host_code``: an engine is served that brings its own runtime.
+
+    ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
+    the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
     ``depends_on``: the platform and the uploaded package.
     """
 
@@ -76,9 +85,15 @@ class ModelServerArgs:
     package_sha256: str
     aws_region: str
     priority_class: pulumi.Input[str]
+    slots: int
+    cpu: str
+    memory: str
     role_arn: pulumi.Input[str]
+    vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
     redis_host: str | None = None
     engine_host_code: bool = False
+    taints: tuple[Taint, ...] = ()
+    spare_gpu: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -88,33 +103,32 @@ class ModelServer(Component):
     def __init__(
         self, context: StackContext, args: ModelServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("model_server", context, opts)
+        super().__init__("model-server", context, opts)
         self.args = args
-        self.host = f"{NAME}.{SERVING_NAMESPACE}.svc.cluster.local"
+        self.namespace = context.namespaces.serving
+        self.host = f"{MODEL_SERVER}.{self.namespace}.svc.cluster.local"
         self.port = triton.HTTP_PORT
         after = list(args.depends_on)
-        account = service_account(self, NAME, SERVING_NAMESPACE, after)
+        account = service_account(self, MODEL_SERVER, self.context.namespaces.serving, after)
         self.deployment = self._deployment(account, after)
         self._service(after)
-        wanted = args.settings.min_available
-        disruption_budget(self, NAME, SERVING_NAMESPACE, int(wanted) if wanted.isdigit() else wanted, after)
+        gone = args.settings.max_unavailable
+        disruption_budget(self, MODEL_SERVER, self.namespace, int(gone) if gone.isdigit() else gone, after)
         self._autoscaler()
         self.register_outputs({"host": self.host, "port": self.port})
 
-    def _deployment(self, account: k8s.core.v1.ServiceAccount, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
+    def _pod(self, account: k8s.core.v1.ServiceAccount) -> k8s.core.v1.PodSpecArgs:
         settings, args = self.args.settings, self.args
         gpu = GPU_TAINT_KEYS[args.accelerator]
-        pod = k8s.core.v1.PodSpecArgs(
+        return k8s.core.v1.PodSpecArgs(
             service_account_name=account.metadata.name,
             automount_service_account_token=False,
             priority_class_name=args.priority_class,
-            security_context=pod_security(),
+            security_context=pod_security(groups=settings.gpu_device_gids),
             # Longer than the drain itself: endpoints disappear first, then requests in flight end, then the process.
             termination_grace_period_seconds=settings.drain_s + 30,
-            topology_spread_constraints=spread(NAME),
-            tolerations=[k8s.core.v1.TolerationArgs(key=gpu, operator="Exists", effect="NoSchedule")]
-            if settings.gpus
-            else None,
+            topology_spread_constraints=spread(MODEL_SERVER),
+            tolerations=self._tolerations(gpu),
             init_containers=[self._fetch()],
             containers=[self._server(gpu)],
             volumes=[
@@ -124,33 +138,56 @@ class ModelServer(Component):
                 memory_volume("tmp", "1Gi"),
             ],
         )
+
+    def _deployment(self, account: k8s.core.v1.ServiceAccount, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
+        settings, args = self.args.settings, self.args
         return k8s.apps.v1.Deployment(
-            f"{self.context.prefix}-{NAME}-deployment",
-            metadata=metadata(self.context, NAME, SERVING_NAMESPACE),
+            f"{self.context.prefix}-{MODEL_SERVER}-deployment",
+            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=settings.autoscaling.min_replicas,
                 revision_history_limit=5,
                 progress_deadline_seconds=settings.start_timeout_s + 60,
-                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(NAME)),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(MODEL_SERVER)),
                 strategy=k8s.apps.v1.DeploymentStrategyArgs(
                     type="RollingUpdate",
-                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
+                    # A full pool has no GPU for one more: there a server goes first, and the burst sites step in.
+                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(
+                        max_surge=int(args.spare_gpu), max_unavailable=int(not args.spare_gpu)
+                    ),
                 ),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels={**self.context.labels, **selector(NAME)},
+                        labels={**self.context.labels, **selector(MODEL_SERVER)},
                         annotations={
-                            "spillway.dev/package-sha256": args.package_sha256,
-                            "spillway.dev/entry-model": args.entry_model,
-                            "spillway.dev/kind": args.kind,
+                            PACKAGE_SHA256: args.package_sha256,
+                            ENTRY_MODEL: args.entry_model,
+                            PACKAGE_KIND: args.kind,
+                            # Nothing on the node is missed when the cluster autoscaler takes it away.
+                            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "cache,shm,tmp",
                         },
                     ),
-                    spec=pod,
+                    spec=self._pod(account),
                 ),
             ),
             # The autoscaler owns the number of replicas once the Deployment is there.
-            opts=self.child(depends_on=after, ignore_changes=["spec.replicas"]),
+            # Nodes, drivers and images may come before the first server is ready.
+            opts=self.child(
+                depends_on=after,
+                ignore_changes=["spec.replicas"],
+                ready_within_s=settings.start_timeout_s + NODE_WITHIN_S,
+            ),
         )
+
+    def _tolerations(self, gpu: str) -> list[k8s.core.v1.TolerationArgs]:
+        if not self.args.settings.gpus:
+            return leave_a_dead_node()
+        own = k8s.core.v1.TolerationArgs(key=gpu, operator="Exists", effect="NoSchedule")
+        further = [
+            k8s.core.v1.TolerationArgs(key=taint.key, operator="Exists", effect=taint.effect)
+            for taint in self.args.taints
+        ]
+        return [own, *further, *leave_a_dead_node()]
 
     def _fetch(self) -> k8s.core.v1.ContainerArgs:
         args = self.args
@@ -178,9 +215,9 @@ class ModelServer(Component):
         is_vllm = args.kind == "vllm"
         image = settings.vllm_image if is_vllm else settings.triton_image
         command = (
-            vllm.command(args.entry_model)
+            vllm.command(args.vllm_arguments, settings.drain_s)
             if is_vllm
-            else triton.command(settings, args.redis_host, host_code=args.engine_host_code)
+            else triton.command(settings, args.entry_model, args.redis_host, host_code=args.engine_host_code)
         )
         ready = vllm.READINESS_PATH if is_vllm else triton.readiness_path(args.entry_model)
         alive = vllm.READINESS_PATH if is_vllm else "/v2/health/live"
@@ -189,9 +226,9 @@ class ModelServer(Component):
             name=args.kind,
             image=args.mirror.image(image),
             command=command,
-            env=environment({"HOME": "/tmp", "SPILLWAY_PACKAGE_URI": args.package_uri}),
+            env=self._server_environment(),
             ports=_container_ports(is_vllm),
-            resources=resources(settings.cpu, settings.memory, **devices),
+            resources=resources(args.cpu, args.memory, self._disk(), **devices),
             security_context=container_security(),
             startup_probe=_probe(ready, period=5, failures=max(1, settings.start_timeout_s // 5)),
             readiness_probe=_probe(ready, period=2, failures=2),
@@ -202,6 +239,18 @@ class ModelServer(Component):
             ),
             volume_mounts=[mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp")],
         )
+
+    def _server_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
+        plain = {"HOME": "/tmp", "SPILLWAY_PACKAGE_URI": self.args.package_uri}
+        if self.args.kind == "vllm":
+            return environment({**plain, **vllm.environment(RUN_AS_USER)})
+        uid = k8s.core.v1.EnvVarSourceArgs(field_ref=k8s.core.v1.ObjectFieldSelectorArgs(field_path="metadata.uid"))
+        return [*environment(plain), k8s.core.v1.EnvVarArgs(name=triton.POD_UID, value_from=uid)]
+
+    def _disk(self) -> str | None:
+        """What the package takes of the node's own disk, so that no more servers come to it than that holds."""
+        cache = self.args.settings.cache
+        return cache.size if cache.storage_class is None else None
 
     def _cache_volume(self) -> k8s.core.v1.VolumeArgs:
         cache = self.args.settings.cache
@@ -221,15 +270,15 @@ class ModelServer(Component):
         )
 
     def _service(self, after: list[pulumi.Resource]) -> None:
-        names = ("http",) if self.args.kind == "vllm" else ("http", "grpc", "metrics")
-        ports = {"http": triton.HTTP_PORT, "grpc": triton.GRPC_PORT, "metrics": triton.METRICS_PORT}
+        names = ("http",) if self.args.kind == "vllm" else ("http", "metrics")
+        ports = {"http": triton.HTTP_PORT, "metrics": triton.METRICS_PORT}
         k8s.core.v1.Service(
-            f"{self.context.prefix}-{NAME}-service",
-            metadata=metadata(self.context, NAME, SERVING_NAMESPACE),
+            f"{self.context.prefix}-{MODEL_SERVER}-service",
+            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
             spec=k8s.core.v1.ServiceSpecArgs(
                 # Headless: the gateway resolves every pod and balances itself.
                 cluster_ip="None",
-                selector=selector(NAME),
+                selector=selector(MODEL_SERVER),
                 ports=[k8s.core.v1.ServicePortArgs(name=n, port=ports[n], target_port=n) for n in names],
             ),
             # There are no ready pods behind it yet when the cluster waits for nodes to grow.
@@ -238,25 +287,16 @@ class ModelServer(Component):
 
     def _autoscaler(self) -> None:
         scaling = self.args.settings.autoscaling
-        load = "DCGM_FI_PROF_GR_ENGINE_ACTIVE" if scaling.mig else "DCGM_FI_DEV_GPU_UTIL"
-        # The graphics engine's activity is a ratio, GPU utilisation a percentage.
-        load_target = (
-            f"{scaling.gpu_utilisation_percent * 10}m" if scaling.mig else str(scaling.gpu_utilisation_percent)
-        )
-        queue = "vllm_num_requests_waiting" if self.args.kind == "vllm" else "triton_queue_ms"
-        metrics = [(queue, str(scaling.queue_ms))]
-        if self.args.settings.gpus:
-            metrics.insert(0, (load, load_target))
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
-            f"{self.context.prefix}-{NAME}-hpa",
-            metadata=metadata(self.context, NAME, SERVING_NAMESPACE),
+            f"{self.context.prefix}-{MODEL_SERVER}-hpa",
+            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
             spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
                 scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
-                    api_version="apps/v1", kind="Deployment", name=NAME
+                    api_version="apps/v1", kind="Deployment", name=MODEL_SERVER
                 ),
                 min_replicas=scaling.min_replicas,
                 max_replicas=scaling.max_replicas,
-                metrics=[_pods_metric(name, target) for name, target in metrics],
+                metrics=self._metrics(),
                 behavior=k8s.autoscaling.v2.HorizontalPodAutoscalerBehaviorArgs(
                     scale_down=k8s.autoscaling.v2.HPAScalingRulesArgs(
                         stabilization_window_seconds=scaling.scale_down_after_s
@@ -266,6 +306,42 @@ class ModelServer(Component):
             ),
             opts=self.child(depends_on=[self.deployment]),
         )
+
+    def _metrics(self) -> list[k8s.autoscaling.v2.MetricSpecArgs]:
+        """The one that asks for most servers counts. Demand does not saturate: one step reaches what a surge needs."""
+        scaling = self.args.settings.autoscaling
+        if self.args.kind == "vllm":
+            # An engine's GPU is busy with its first request, so that says nothing.
+            own = [
+                _pods_metric("vllm_num_requests_waiting", str(scaling.queue_requests)),
+                _pods_metric("vllm_kv_cache_usage", f"{scaling.kv_cache_percent * 10}m"),
+            ]
+        else:
+            own = [_pods_metric("triton_queue_ms", str(scaling.queue_ms)), *self._gpu_load()]
+        busy = f"{self.args.slots * scaling.busy_percent * 10}m"
+        return [_demand(self.context.namespaces.gateway, busy), *own]
+
+    def _gpu_load(self) -> list[k8s.autoscaling.v2.MetricSpecArgs]:
+        scaling = self.args.settings.autoscaling
+        if not self.args.settings.gpus:
+            return []
+        if scaling.mig:
+            # The graphics engine's activity is a ratio, GPU utilisation a percentage.
+            return [_pods_metric("DCGM_FI_PROF_GR_ENGINE_ACTIVE", f"{scaling.gpu_utilisation_percent * 10}m")]
+        return [_pods_metric("DCGM_FI_DEV_GPU_UTIL", str(scaling.gpu_utilisation_percent))]
+
+
+def _demand(gateways: str, target: str) -> k8s.autoscaling.v2.MetricSpecArgs:
+    """Requests in flight at any site, seen by the gateways of that namespace, for each server."""
+    return k8s.autoscaling.v2.MetricSpecArgs(
+        type="External",
+        external=k8s.autoscaling.v2.ExternalMetricSourceArgs(
+            metric=k8s.autoscaling.v2.MetricIdentifierArgs(
+                name=DEMAND, selector=k8s.meta.v1.LabelSelectorArgs(match_labels={"namespace": gateways})
+            ),
+            target=k8s.autoscaling.v2.MetricTargetArgs(type="AverageValue", average_value=target),
+        ),
+    )
 
 
 def _pods_metric(name: str, target: str) -> k8s.autoscaling.v2.MetricSpecArgs:
@@ -293,6 +369,5 @@ def _container_ports(is_vllm: bool) -> list[k8s.core.v1.ContainerPortArgs]:
         return [http]
     return [
         http,
-        k8s.core.v1.ContainerPortArgs(name="grpc", container_port=triton.GRPC_PORT),
         k8s.core.v1.ContainerPortArgs(name="metrics", container_port=triton.METRICS_PORT),
     ]

@@ -7,21 +7,20 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.engines import ENGINE_NAME
-from spillway.contracts.settings import Settings
-
-Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-"""A Kubernetes quantity: ``500m``, ``16Gi``."""
+from spillway.contracts.frozen import Settings
+from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
+from spillway.contracts.trt_engines import ENGINE_NAME
 
 
 class CacheVolume(Settings):
     """Where the package lies on the node: local NVMe where there is some."""
 
-    size: Quantity = "50Gi"
+    size: MemoryQuantity = "50Gi"
     """Room for the package and compiled engines."""
 
     storage_class: str | None = None
-    """Storage class of local NVMe volumes; by default the node's ephemeral storage, which EKS and AKS put on NVMe."""
+    """Storage class of local NVMe volumes; by default the node's ephemeral storage: NVMe on EKS, the OS disk on
+    AKS (``gpu_pool.disk_gib``)."""
 
 
 class ServerAutoscaling(Settings):
@@ -34,10 +33,20 @@ class ServerAutoscaling(Settings):
     """Servers at most; more than the GPU pool holds would only wait."""
 
     gpu_utilisation_percent: Annotated[int, Field(ge=10, le=100)] = 80
-    """Target of DCGM's GPU utilisation, averaged over the pods."""
+    """Target of the GPUs' utilisation under Triton, averaged over the pods; a vLLM server's GPU is never idle."""
 
     queue_ms: Annotated[int, Field(ge=1)] = 100
-    """Target of the time a request waits in the server's queue, milliseconds (vLLM: requests waiting)."""
+    """Target of the time a request waits in Triton's queue, milliseconds."""
+
+    queue_requests: Annotated[int, Field(ge=1)] = 4
+    """Target of the requests that wait in one vLLM server."""
+
+    kv_cache_percent: Annotated[int, Field(ge=10, le=100)] = 80
+    """Target of the share of vLLM's KV cache in use, averaged over the pods."""
+
+    busy_percent: Annotated[int, Field(ge=10, le=100)] = 70
+    """Target of the requests in flight, at whatever site, as a share of the servers' slots. Those that spill count, so
+    a surge is seen whole."""
 
     mig: bool = False
     """GPUs are split by MIG: DCGM_FI_DEV_GPU_UTIL is not defined there, so the graphics engine's activity is used."""
@@ -65,7 +74,7 @@ class ModelServerSettings(Settings):
     """A compiled engine that the servers run instead of the portable model: ``<hardware key>/<precision>``, a folder
     below the package's ``engines/``. It fits one GPU and the image's TensorRT only."""
 
-    vllm_image: str = "docker.io/vllm/vllm-openai:v0.11.0"
+    vllm_image: str = "docker.io/vllm/vllm-openai:v0.30.0"
     """vLLM's image, used when the package is for vLLM."""
 
     fetch_image: str = "docker.io/rclone/rclone:1.71.2"
@@ -74,14 +83,17 @@ class ModelServerSettings(Settings):
     gpus: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs of one server; 0 serves on CPU."""
 
-    cpu: Quantity = "4"
-    """CPUs of one server."""
+    cpu: CpuQuantity | None = None
+    """CPUs of one server; by default 4, or its GPUs' share of the node where that is less."""
 
-    memory: Quantity = "16Gi"
-    """Memory of one server."""
+    memory: MemoryQuantity | None = None
+    """Memory of one server; by default 16Gi, or its GPUs' share of the node where that is less."""
 
-    shared_memory: Quantity = "2Gi"
-    """Size of /dev/shm, which Triton's Python models and vLLM's workers use."""
+    shared_memory: MemoryQuantity = "2Gi"
+    """Size of /dev/shm, which Triton's Python models and vLLM's workers use; part of ``memory``."""
+
+    gpu_device_gids: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Groups that own the GPUs' devices on the nodes, for ``accelerator: amd``: `getent group render`."""
 
     cache: CacheVolume = CacheVolume()
     """Where the package lies."""
@@ -89,8 +101,8 @@ class ModelServerSettings(Settings):
     autoscaling: ServerAutoscaling = ServerAutoscaling()
     """When servers are added and removed."""
 
-    min_available: Annotated[str, Field(pattern=r"^(\d+|\d{1,2}%|100%)$")] = "50%"
-    """Servers that stay up while nodes are drained."""
+    max_unavailable: Annotated[str, Field(pattern=r"^([1-9]\d*|[1-9]\d?%|100%)$")] = "50%"
+    """Servers that may be gone while nodes are drained; a share is rounded up, so one always may."""
 
     request_class: RequestClass = RequestClass.P0
     """Pod priority: the class of the most urgent requests served."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from components.model_server.settings import ModelServerSettings
+from spillway.contracts.server_routes import restriction
 
-HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+HTTP_PORT, METRICS_PORT = 8000, 8002
+POD_UID = "POD_UID"
+"""Variable with the pod's uid, which Kubernetes writes into the command line."""
 
 
-def command(settings: ModelServerSettings, redis_host: str | None, *, host_code: bool = False) -> list[str]:
+def command(settings: ModelServerSettings, model: str, redis_host: str | None, *, host_code: bool = False) -> list[str]:
     """Triton's command line. The response cache is Redis where there is one, so that it outlives a pod.
+
+    ``model`` and what it is made of are loaded, and nothing else. Whoever may read the pod knows the key of what is
+    closed, and no client does: it is the pod's uid. Clients come over HTTP only, so there is no gRPC.
 
     ``host_code``: engines may bring a runtime of their own, as version-compatible ones do; the TensorRT backend refuses
     them otherwise (its README, ``version-compatible``).
@@ -18,8 +24,11 @@ def command(settings: ModelServerSettings, redis_host: str | None, *, host_code:
     return [
         "tritonserver",
         "--model-repository=/cache/repository",
+        "--model-control-mode=explicit",
+        f"--load-model={model}",
+        restriction(f"$({POD_UID})"),
         f"--http-port={HTTP_PORT}",
-        f"--grpc-port={GRPC_PORT}",
+        "--allow-grpc=false",
         f"--metrics-port={METRICS_PORT}",
         "--strict-readiness=true",
         "--exit-on-error=true",

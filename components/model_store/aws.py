@@ -9,11 +9,12 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import key_policy, policy
+from components.aws_documents import key_policy
+from components.aws_parts import SecureBucket, own_key, secure_bucket
 from components.base import Component, StackContext
-from components.model_store.content import SiteContent
+from components.model_store.content import SiteContent, package_prefix
 from components.model_store.settings import ModelStoreSettings
-from spillway.contracts.classes import Site
+from spillway.contracts.classes import SiteName
 from spillway.contracts.manifest import MANIFEST_NAME, Manifest
 
 
@@ -27,7 +28,7 @@ class AwsModelStoreArgs:
     account_id: str
     package_dir: Path
     manifest: Manifest
-    contents: Mapping[Site, SiteContent]
+    contents: Mapping[SiteName, SiteContent]
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,15 @@ class AwsModelStore(Component):
         self.args = args
         self.name = f"{context.prefix}-models"
         manifest = args.manifest
-        self.package_prefix = f"packages/{manifest.name}/{manifest.version}/"
+        self.package_prefix = package_prefix(manifest.name, manifest.version)
         self.manifest_key = f"{self.package_prefix}{MANIFEST_NAME}"
 
         self.kms_key_arn = self._key()
-        self.bucket = self._bucket()
+        secure = self._bucket()
+        self.bucket = secure.bucket
         self.bucket_name, self.bucket_arn = self.bucket.bucket, self.bucket.arn
-        self._protect_bucket()
-        encryption = self._encrypt_bucket()
         versioning = self._keep_versions()
-        self.objects = self._upload([encryption, versioning]) if args.settings.upload_package else []
+        self.objects = self._upload([secure.encryption, versioning]) if args.settings.upload_package else []
         self.stored = {site: self._stored(content) for site, content in args.contents.items()}
         self.manifest_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.manifest_key)
 
@@ -78,7 +78,7 @@ class AwsModelStore(Component):
         self.register_outputs(
             {
                 "bucketName": self.bucket_name,
-                "contentUris": {site.value: stored.uri for site, stored in self.stored.items()},
+                "contentUris": {site: stored.uri for site, stored in self.stored.items()},
                 "manifestUri": self.manifest_uri,
                 "modelPackageGroupName": self.model_package_group_name,
             }
@@ -88,73 +88,28 @@ class AwsModelStore(Component):
         args = self.args
         if args.settings.aws.kms_key_arn:
             return args.settings.aws.kms_key_arn
-        key = aws.kms.Key(
-            f"{self.name}-key",
-            description=f"{self.name}: model packages",
-            enable_key_rotation=True,
-            deletion_window_in_days=30,
-            policy=key_policy(args.region, args.account_id),
-            tags=self.context.tags,
-            opts=self.child(holds_data=True),
-        )
-        aws.kms.Alias(f"{self.name}-key-alias", name=f"alias/{self.name}", target_key_id=key.key_id, opts=self.child())
-        return key.arn
+        return own_key(
+            self,
+            self.name,
+            f"{self.name}: model packages",
+            key_policy(args.region, args.account_id),
+            holds_data=True,
+        ).arn
 
-    def _bucket(self) -> aws.s3.Bucket:
+    def _bucket(self) -> SecureBucket:
+        """Logged, where a log bucket is given."""
         args = self.args
-        return aws.s3.Bucket(
-            f"{self.name}-bucket",
-            bucket=args.settings.aws.bucket_name or f"{self.name}-{args.account_id}-{args.region}",
-            force_destroy=not self.context.protect_data,
-            tags=self.context.tags,
-            opts=self.child(holds_data=True),
-        )
-
-    def _protect_bucket(self) -> None:
-        """Private, TLS only, the owner's objects, logged where a log bucket is given."""
-        bucket = self.bucket
-        block = aws.s3.BucketPublicAccessBlock(
-            f"{self.name}-private",
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self.child(),
-        )
-        aws.s3.BucketOwnershipControls(
-            f"{self.name}-ownership",
-            bucket=bucket.id,
-            rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership="BucketOwnerEnforced"),
-            opts=self.child(),
-        )
-        aws.s3.BucketPolicy(
-            f"{self.name}-policy",
-            bucket=bucket.id,
-            policy=bucket.arn.apply(_tls_only),
-            opts=self.child(depends_on=[block]),
-        )
-        if log_bucket := self.args.settings.aws.access_log_bucket:
+        name = args.settings.aws.bucket(self.context.prefix, args.account_id, args.region)
+        secure = secure_bucket(self, self.name, name, self.kms_key_arn, force_destroy=not self.context.protect_data)
+        if log_bucket := args.settings.aws.access_log_bucket:
             aws.s3.BucketLogging(
                 f"{self.name}-logging",
-                bucket=bucket.id,
+                bucket=secure.bucket.id,
                 target_bucket=log_bucket,
                 target_prefix=f"{self.name}/",
                 opts=self.child(),
             )
-
-    def _encrypt_bucket(self) -> aws.s3.BucketServerSideEncryptionConfiguration:
-        rule = aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
-            apply_server_side_encryption_by_default=(
-                aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
-                    sse_algorithm="aws:kms", kms_master_key_id=self.kms_key_arn
-                )
-            ),
-            bucket_key_enabled=True,
-        )
-        return aws.s3.BucketServerSideEncryptionConfiguration(
-            f"{self.name}-encryption", bucket=self.bucket.id, rules=[rule], opts=self.child()
-        )
+        return secure
 
     def _keep_versions(self) -> aws.s3.BucketVersioning:
         """Versioning, and an end to what was overwritten long ago; current packages never expire."""
@@ -208,18 +163,6 @@ class AwsModelStore(Component):
             checksum_algorithm="SHA256",
             metadata={**metadata, "package": self.args.manifest.name, "version": version},
             tags=self.context.tags,
-            opts=self.child(depends_on=list(after)),
+            # An endpoint that rolled back loads the old version: `spillway sweep` ends it another day.
+            opts=self.child(depends_on=list(after), retain_on_delete=True),
         )
-
-
-def _tls_only(bucket_arn: str) -> str:
-    return policy(
-        {
-            "Sid": "TlsOnly",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "s3:*",
-            "Resource": [bucket_arn, f"{bucket_arn}/*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -10,37 +11,27 @@ from pulumi_azure_native import storage
 
 from components.base import Component, StackContext
 from components.connectivity.azure_network import private_endpoint
-from components.model_store.content import SiteContent
 from components.model_store.settings import AzureStoreSettings
-from spillway.contracts.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class AzureModelStoreArgs:
-    """``content``: what Azure ML serves. ``deployer_cidrs``: public networks from which the deployer uploads."""
-
     settings: AzureStoreSettings
     resource_group_name: pulumi.Input[str]
     location: str
     subscription_id: str
     endpoints_subnet_id: pulumi.Input[str]
-    zone_ids: dict[str, pulumi.Output[str]]
-    manifest: Manifest
-    content: SiteContent
-    upload: bool = True
-    deployer_cidrs: tuple[str, ...] = ()
+    zone_ids: Mapping[str, pulumi.Input[str]]
 
 
 class AzureModelStore(Component):
-    """Outputs: ``account_name``, ``account_id``, ``container_name``, ``model_folder`` (in it), ``uploads``."""
+    """Outputs: ``account_name``, ``account_id``, ``container_name``, ``container_id``, ``endpoint`` (private)."""
 
     def __init__(
         self, context: StackContext, args: AzureModelStoreArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("model_store_azure", context, opts)
+        super().__init__("model-store-azure", context, opts)
         self.args = args
-        self._prefix = f"packages/{args.manifest.name}/{args.manifest.version}/"
-        self.model_folder = f"{self._prefix}{args.content.key}".rstrip("/")
         account = self._account()
         self.account_name = account.name
         self.account_id = account.id
@@ -67,7 +58,8 @@ class AzureModelStore(Component):
             opts=self.child(holds_data=True),
         )
         self.container_name = container.name
-        private_endpoint(
+        self.container_id = container.id
+        self.endpoint = private_endpoint(
             self,
             "models",
             resource_group_name=args.resource_group_name,
@@ -75,9 +67,8 @@ class AzureModelStore(Component):
             subnet_id=args.endpoints_subnet_id,
             target_id=account.id,
             group_id="blob",
-            zones={"blob": args.zone_ids["blob"]},
+            zones={zone: id_ for zone, id_ in args.zone_ids.items() if zone == "blob"},
         )
-        self.uploads: list[pulumi.Resource] = self._upload(container) if args.upload else []
         self.register_outputs({"account_name": self.account_name, "container_name": self.container_name})
 
     def _account(self) -> storage.StorageAccount:
@@ -95,14 +86,9 @@ class AzureModelStore(Component):
             default_to_o_auth_authentication=True,
             enable_https_traffic_only=True,
             minimum_tls_version=storage.MinimumTlsVersion.TLS1_2,
-            public_network_access="Enabled" if args.deployer_cidrs else "Disabled",
+            public_network_access="Disabled",
             network_rule_set=storage.NetworkRuleSetArgs(
-                default_action=storage.DefaultAction.DENY,
-                bypass="AzureServices",
-                ip_rules=[
-                    storage.IPRuleArgs(i_p_address_or_range=cidr, action=storage.Action.ALLOW)
-                    for cidr in args.deployer_cidrs
-                ],
+                default_action=storage.DefaultAction.DENY, bypass="AzureServices"
             ),
             encryption=storage.EncryptionArgs(
                 key_source=storage.KeySource.MICROSOFT_STORAGE,
@@ -115,24 +101,6 @@ class AzureModelStore(Component):
             tags=self.context.tags,
             opts=self.child(holds_data=True),
         )
-
-    def _upload(self, container: storage.BlobContainer) -> list[pulumi.Resource]:
-        """One blob a file: Azure ML wants a Triton model as a folder."""
-        args = self.args
-        return [
-            storage.Blob(
-                f"{self.context.prefix}-{upload.key}",
-                resource_group_name=args.resource_group_name,
-                account_name=self.account_name,
-                container_name=container.name,
-                blob_name=f"{self._prefix}{upload.key}",
-                type=storage.BlobType.BLOCK,
-                source=pulumi.FileAsset(str(upload.path)),
-                metadata={"sha256": upload.sha256},
-                opts=self.child(),
-            )
-            for upload in args.content.uploads
-        ]
 
 
 def storage_account_name(prefix: str, subscription_id: str, purpose: str) -> str:

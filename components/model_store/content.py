@@ -15,6 +15,11 @@ class Upload:
     sha256: str
 
 
+def package_prefix(name: str, version: str) -> str:
+    """What the keys of a package's objects begin with, in every store."""
+    return f"packages/{name}/{version}/"
+
+
 @dataclass(frozen=True)
 class SiteContent:
     """What one site serves. ``key``: of the archive, or of a folder, which ends in ``/``; below the package's prefix.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from components.retention import RetentionDays
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Settings
 
 
 class AwsStoreSettings(Settings):
@@ -22,6 +21,10 @@ class AwsStoreSettings(Settings):
     access_log_bucket: str | None = None
     """Bucket for access logs, with log delivery allowed; none when left out."""
 
+    def bucket(self, prefix: str, account_id: str, region: str) -> str:
+        """The bucket's name in a stack. ``prefix``: ``<name>-<stack>``."""
+        return self.bucket_name or f"{prefix}-models-{account_id}-{region}"
+
 
 class AzureStoreSettings(Settings):
     """The storage container on Azure."""
@@ -32,26 +35,20 @@ class AzureStoreSettings(Settings):
     """Days that a deleted blob or container can be brought back."""
 
 
-class RcloneSettings(Settings):
-    """The job that carries packages from S3 to the Azure container, compared by checksum."""
+class CourierSettings(Settings):
+    """The container in Azure that carries a package from S3 to the storage account, compared by checksum."""
 
-    schedule: str = "*/15 * * * *"
-    """Cron schedule, UTC."""
     image: str = "docker.io/rclone/rclone:1.71.2"
     """Image of rclone; give your mirror's address, best with a digest."""
     transfers: int = Field(default=4, ge=1, le=64)
     """Files copied at once."""
     bandwidth: str = Field(default="off", pattern=r"^(off|\d+(\.\d+)?[KMG]?)$")
     """Limit in bytes per second, e.g. 50M; off for none."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError(
-                f"{value!r} is not a cron schedule; write five fields: minute hour day month weekday, e.g. */15 * * * *"
-            )
-        return value
+    entra_provider_arn: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/sts\.windows\.net/[0-9a-f-]{36}/$"
+    )
+    """The AWS account's IAM OIDC provider for the Entra tenant; made when left out. An account has one of each issuer,
+    so a second stack names the first one's."""
 
 
 class RedisSettings(Settings):
@@ -70,11 +67,9 @@ class ModelStoreSettings(Settings):
     """The bucket."""
     azure: AzureStoreSettings = AzureStoreSettings()
     """The storage container, used when Azure is enabled."""
-    rclone: RcloneSettings = RcloneSettings()
-    """The synchronisation between the two."""
+    courier: CourierSettings = CourierSettings()
+    """What brings packages from the one to the other."""
     redis: RedisSettings | None = RedisSettings()
     """The cache; null for none."""
-    log_retention_days: RetentionDays = 90
-    """Days that the store's logs are kept."""
     upload_package: bool = True
     """Whether `up` uploads the package; off where a pipeline uploads it to the same keys."""

@@ -1,8 +1,8 @@
-"""Monitoring on AWS: a dashboard, and alarms for latency, queue and GPU saturation."""
+"""Monitoring on AWS: a dashboard, and alarms for the gateway and for what the burst sites bring."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,39 +12,59 @@ import pulumi_aws as aws
 from components.aws_documents import partition
 from components.base import Component, StackContext
 from components.monitoring.settings import MonitoringSettings
+from spillway.contracts import metrics
+from spillway.contracts.classes import Site
 
 WIDTH: Final = 12
 HEIGHT: Final = 6
-SAGEMAKER: Final = "AWS/SageMaker"
-INSTANCES: Final = "/aws/sagemaker/Endpoints"
 MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
-class AwsMonitoringArgs:
-    """What is watched; ``None`` for what the stack does not have.
+class Alarm:
+    """One alarm. ``condition``: the arguments of a CloudWatch alarm that say what is compared with what."""
 
-    ``gpus_per_instance``: SageMaker's GPUUtilization goes to 100 times that. ``queue_name``: the SQS queue of P2 work.
-    ``load_balancer``: ``arn_suffix`` of the standby gateway's load balancer. ``topic_arn``: who is told.
+    name: str
+    description: str
+    dimensions: Mapping[str, pulumi.Input[str]]
+    condition: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph of the dashboard. ``metrics``: rows as CloudWatch's dashboards have them; ``limit``: a line to mark."""
+
+    title: str
+    metrics: Sequence[Sequence[Any]]
+    statistic: str
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class AwsMonitoringArgs:
+    """What is watched. ``sites``: the burst sites by name; ``alarms`` and ``graphs``: what they bring.
+
+    ``load_balancer``, ``target_group``: ``arn_suffix`` of the standby gateway's, ``None`` where there is none;
+    ``standby_tasks``: how many tasks it has at least.
+    ``topic_arn``: who is told.
     """
 
     settings: MonitoringSettings
     region: str
     topic_arn: pulumi.Input[str]
-    endpoint_name: pulumi.Input[str] | None = None
-    async_endpoint_name: pulumi.Input[str] | None = None
-    variant: str = "primary"
-    gpus_per_instance: int = 1
-    queue_name: pulumi.Input[str] | None = None
+    sites: Sequence[str] = ()
+    alarms: Sequence[Alarm] = ()
+    graphs: Sequence[Graph] = ()
     load_balancer: pulumi.Input[str] | None = None
+    target_group: pulumi.Input[str] | None = None
+    standby_tasks: int = 1
 
 
 class AwsMonitoring(Component):
     """Dashboard and alarms.
 
     Outputs: ``dashboard_name`` and ``dashboard_url`` (``None`` when switched off), ``alarm_arns`` and ``alarm_names``
-    by short name (``latency-p99``, ``gateway-latency-p99``, ``queue-depth``, ``async-queue-depth``,
-    ``gpu-saturation``, ``service-busy``), as far as there is something to watch.
+    by short name (the sites', ``gateway-latency-p99``, ``service-busy``), as far as there is something to watch.
     """
 
     def __init__(
@@ -53,9 +73,8 @@ class AwsMonitoring(Component):
         super().__init__("monitoring-aws", context, opts)
         self.args = args
         self.alarms: dict[str, aws.cloudwatch.MetricAlarm] = {}
-        self._latency()
-        self._queue()
-        self._gpu()
+        for alarm in [*args.alarms, *self._gateway_alarms()]:
+            self._alarm(alarm)
         self.alarm_arns: dict[str, pulumi.Output[str]] = {name: alarm.arn for name, alarm in self.alarms.items()}
         self.alarm_names: dict[str, pulumi.Output[str]] = {name: alarm.name for name, alarm in self.alarms.items()}
         if self.alarms:
@@ -67,89 +86,71 @@ class AwsMonitoring(Component):
             self._dashboard()
         self.register_outputs({"dashboardUrl": self.dashboard_url, "alarmArns": self.alarm_arns})
 
-    def _latency(self) -> None:
+    def _gateway_alarms(self) -> Iterator[Alarm]:
         args = self.args
         limit = args.settings.max_latency_p99_s
-        if args.endpoint_name is not None:
-            self._alarm(
-                "latency-p99",
-                f"P99 latency of the SageMaker endpoint above {limit} s",
-                namespace=SAGEMAKER,
-                metric_name="ModelLatency",
-                extended_statistic="p99",
-                threshold=limit * MICROSECONDS,
-                dimensions={"EndpointName": args.endpoint_name, "VariantName": args.variant},
-            )
         if args.load_balancer is not None:
-            self._alarm(
+            yield Alarm(
                 "gateway-latency-p99",
                 f"P99 latency of the standby gateway above {limit} s",
-                namespace="AWS/ApplicationELB",
-                metric_name="TargetResponseTime",
-                extended_statistic="p99",
-                threshold=limit,
-                dimensions={"LoadBalancer": args.load_balancer},
+                {"LoadBalancer": args.load_balancer},
+                {
+                    "namespace": "AWS/ApplicationELB",
+                    "metric_name": "TargetResponseTime",
+                    "extended_statistic": "p99",
+                    "threshold": limit,
+                },
             )
+            yield from self._standby_alarms(args.load_balancer)
 
-    def _queue(self) -> None:
-        args = self.args
-        depth = args.settings.max_queue_depth
-        if args.queue_name is not None:
-            self._alarm(
-                "queue-depth",
-                f"More than {depth} requests wait in the batch queue",
-                namespace="AWS/SQS",
-                metric_name="ApproximateNumberOfMessagesVisible",
-                statistic="Maximum",
-                threshold=depth,
-                dimensions={"QueueName": args.queue_name},
-            )
-        if args.async_endpoint_name is not None:
-            self._alarm(
-                "async-queue-depth",
-                f"More than {depth} requests wait at the asynchronous endpoint",
-                namespace=SAGEMAKER,
-                metric_name="ApproximateBacklogSize",
-                statistic="Maximum",
-                threshold=depth,
-                dimensions={"EndpointName": args.async_endpoint_name},
-            )
-
-    def _gpu(self) -> None:
-        args = self.args
-        if args.endpoint_name is None:
-            return
-        share = args.settings.max_gpu_utilisation
-        self._alarm(
-            "gpu-saturation",
-            f"GPUs of the SageMaker endpoint are busy more than {share:.0%} of the time",
-            namespace=INSTANCES,
-            metric_name="GPUUtilization",
-            statistic="Average",
-            threshold=share * 100 * args.gpus_per_instance,
-            dimensions={"EndpointName": args.endpoint_name, "VariantName": args.variant},
+    def _standby_alarms(self, load_balancer: pulumi.Input[str]) -> Iterator[Alarm]:
+        """It answers nobody until the failover: nothing else would tell that it is dead."""
+        least = self.args.standby_tasks
+        yield Alarm(
+            "standby-tasks",
+            f"Fewer than {least} tasks of the standby gateway are healthy",
+            {"LoadBalancer": load_balancer, "TargetGroup": self.args.target_group or ""},
+            {
+                "namespace": "AWS/ApplicationELB",
+                "metric_name": "HealthyHostCount",
+                "statistic": "Minimum",
+                "comparison_operator": "LessThanThreshold",
+                "threshold": least,
+                "treat_missing_data": "breaching",
+            },
+        )
+        yield Alarm(
+            "standby-refuses",
+            "The standby's load balancer answers 5xx itself: it has nobody to ask",
+            {"LoadBalancer": load_balancer},
+            {
+                "namespace": "AWS/ApplicationELB",
+                "metric_name": "HTTPCode_ELB_5XX_Count",
+                "statistic": "Sum",
+                "threshold": 0,
+            },
         )
 
-    def _alarm(
-        self, name: str, description: str, dimensions: Mapping[str, pulumi.Input[str]], **condition: Any
-    ) -> None:
+    def _alarm(self, alarm: Alarm) -> None:
         """Quiet is healthy: no traffic means no data, and that is no alarm."""
         args = self.args
-        full = f"{self.context.prefix}-{name}"
-        self.alarms[name] = aws.cloudwatch.MetricAlarm(
+        full = f"{self.context.prefix}-{alarm.name}"
+        self.alarms[alarm.name] = aws.cloudwatch.MetricAlarm(
             full,
             name=full,
-            alarm_description=description,
-            comparison_operator="GreaterThanThreshold",
+            alarm_description=alarm.description,
             period=60,
             evaluation_periods=args.settings.alert_minutes,
-            treat_missing_data="notBreaching",
-            dimensions=dimensions,
+            dimensions=alarm.dimensions,
             alarm_actions=[args.topic_arn],
             ok_actions=[args.topic_arn] if args.settings.notify_when_healthy else [],
             tags=self.context.tags,
             opts=self.child(),
-            **condition,
+            **{
+                "comparison_operator": "GreaterThanThreshold",
+                "treat_missing_data": "notBreaching",
+                **alarm.condition,
+            },
         )
 
     def _service_busy(self) -> aws.cloudwatch.CompositeAlarm:
@@ -183,8 +184,8 @@ class AwsMonitoring(Component):
         )
 
     def _widgets(self) -> list[dict[str, Any]]:
-        """Two columns of graphs: gateway, SageMaker, queue, cost."""
-        graphs = [*self._gateway_graphs(), *self._sagemaker_graphs(), *self._cost_graphs()]
+        """Two columns of graphs: gateway, burst sites, cost."""
+        graphs = [*self._gateway_graphs(), *self.args.graphs, *self._cost_graphs()]
         widgets: list[dict[str, Any]] = [
             {
                 "type": "metric",
@@ -192,7 +193,7 @@ class AwsMonitoring(Component):
                 "y": HEIGHT * (index // 2),
                 "width": WIDTH,
                 "height": HEIGHT,
-                "properties": graph,
+                "properties": self._graph(graph),
             }
             for index, graph in enumerate(graphs)
         ]
@@ -210,93 +211,47 @@ class AwsMonitoring(Component):
             )
         return widgets
 
-    def _graph(
-        self, title: str, metrics: Sequence[Sequence[Any]], stat: str, limit: float | None = None
-    ) -> dict[str, Any]:
-        graph: dict[str, Any] = {
-            "title": title,
+    def _graph(self, graph: Graph) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "title": graph.title,
             "region": self.args.region,
             "view": "timeSeries",
             "period": 60,
-            "stat": stat,
-            "metrics": [list(metric) for metric in metrics],
+            "stat": graph.statistic,
+            "metrics": [list(metric) for metric in graph.metrics],
         }
-        if limit is not None:
-            graph["annotations"] = {"horizontal": [{"label": "threshold", "value": limit}]}
-        return graph
+        if graph.limit is not None:
+            shown["annotations"] = {"horizontal": [{"label": "threshold", "value": graph.limit}]}
+        return shown
 
-    def _gateway_graphs(self) -> list[dict[str, Any]]:
+    def _gateway_graphs(self) -> list[Graph]:
         args = self.args
-        graphs = [
-            self._graph(
-                "Private gateway alive",
-                [["Spillway", "GatewayHeartbeat", "Gateway", self.context.prefix]],
-                "SampleCount",
-            )
-        ]
-        if args.load_balancer is not None:
-            balancer = ["LoadBalancer", args.load_balancer]
-            graphs.append(
-                self._graph(
-                    "Standby gateway: latency P99, s",
-                    [["AWS/ApplicationELB", "TargetResponseTime", *balancer]],
-                    "p99",
-                    args.settings.max_latency_p99_s,
-                )
-            )
-            graphs.append(
-                self._graph(
-                    "Standby gateway: answers",
-                    [
-                        ["AWS/ApplicationELB", metric, *balancer]
-                        for metric in ("RequestCount", "HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count")
-                    ],
-                    "Sum",
-                )
-            )
-        return graphs
-
-    def _sagemaker_graphs(self) -> list[dict[str, Any]]:
-        args = self.args
-        graphs: list[dict[str, Any]] = []
-        if args.endpoint_name is not None:
-            where = ["EndpointName", args.endpoint_name, "VariantName", args.variant]
-            limit = args.settings.max_gpu_utilisation * 100 * args.gpus_per_instance
-            graphs += [
-                self._graph(
-                    "SageMaker: latency P99, µs",
-                    [[SAGEMAKER, metric, *where] for metric in ("ModelLatency", "OverheadLatency")],
-                    "p99",
-                    args.settings.max_latency_p99_s * MICROSECONDS,
-                ),
-                self._graph(
-                    "SageMaker: invocations and errors",
-                    [
-                        [SAGEMAKER, metric, *where]
-                        for metric in ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
-                    ],
-                    "Sum",
-                ),
-                self._graph("SageMaker: GPU utilisation, %", [[INSTANCES, "GPUUtilization", *where]], "Average", limit),
-            ]
-        waiting = []
-        if args.async_endpoint_name is not None:
-            waiting.append([SAGEMAKER, "ApproximateBacklogSize", "EndpointName", args.async_endpoint_name])
-        if args.queue_name is not None:
-            waiting.append(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", args.queue_name])
-        if waiting:
-            graphs.append(self._graph("Batch: waiting requests", waiting, "Maximum", args.settings.max_queue_depth))
-        return graphs
-
-    def _cost_graphs(self) -> list[dict[str, Any]]:
-        stack = ["Stack", self.context.stack]
-        sites = ("private", "sagemaker", "azure_ml", "blended")
+        alive = [[metrics.NAMESPACE, metrics.HEARTBEAT, metrics.GATEWAY, self.context.prefix]]
+        graphs = [Graph("Private gateway alive", alive, "SampleCount")]
+        if args.load_balancer is None:
+            return graphs
+        balancer = ["LoadBalancer", args.load_balancer]
+        counts = ("RequestCount", "HTTPCode_Target_4XX_Count", "HTTPCode_Target_5XX_Count")
         return [
-            self._graph("Burst, $/h", [["Spillway", "BurstDollarsPerHour", *stack]], "Maximum"),
-            self._graph("Burst, forecast of the month, $", [["Spillway", "ForecastMonthDollars", *stack]], "Maximum"),
-            self._graph(
-                "$/GPU-hour",
-                [["Spillway", "DollarsPerGpuHour", "Site", site, *stack] for site in sites],
-                "Maximum",
+            *graphs,
+            Graph(
+                "Standby gateway: latency P99, s",
+                [["AWS/ApplicationELB", "TargetResponseTime", *balancer]],
+                "p99",
+                args.settings.max_latency_p99_s,
             ),
+            Graph("Standby gateway: answers", [["AWS/ApplicationELB", name, *balancer] for name in counts], "Sum"),
+        ]
+
+    def _cost_graphs(self) -> list[Graph]:
+        stack = [metrics.STACK, self.context.prefix]
+        own = metrics.NAMESPACE
+        per_gpu = [
+            [own, metrics.USD_PER_GPU_HOUR, metrics.SITE, site, *stack]
+            for site in (Site.PRIVATE, *self.args.sites, metrics.BLENDED)
+        ]
+        return [
+            Graph("Burst, $/h", [[own, metrics.BURST_USD_PER_HOUR, *stack]], "Maximum"),
+            Graph("Burst, forecast of the month, $", [[own, metrics.FORECAST_USD_PER_MONTH, *stack]], "Maximum"),
+            Graph("$/GPU-hour", per_gpu, "Maximum"),
         ]

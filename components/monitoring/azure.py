@@ -6,6 +6,7 @@ workspaces/onlineEndpoints (latency in milliseconds) and workspaces/onlineEndpoi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,9 +26,9 @@ AVERAGE: Final = 4
 
 @dataclass(frozen=True)
 class AzureMonitoringArgs:
-    """``endpoint_id``, ``deployment_id``: of the online endpoint, resource ids. ``depends_on``: what makes them.
+    """``endpoint_id``, ``deployment_ids`` (by name): of the online endpoint, resource ids.
 
-    ``notify_emails``: who is told.
+    ``depends_on``: what makes them. ``notify_emails``: who is told.
     """
 
     settings: MonitoringSettings
@@ -35,14 +36,14 @@ class AzureMonitoringArgs:
     location: str
     tenant_id: str
     endpoint_id: pulumi.Input[str]
-    deployment_id: pulumi.Input[str]
+    deployment_ids: Mapping[str, pulumi.Input[str]]
     notify_emails: tuple[str, ...] = ()
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
 class AzureMonitoring(Component):
     """Outputs: ``action_group_id``, ``alarm_names`` by short name (``latency-p99``, ``failures``, ``refusals``,
-    ``gpu-saturation``), ``dashboard_url`` (``None`` when switched off)."""
+    ``gpu-saturation-<deployment>``), ``dashboard_url`` (``None`` when switched off)."""
 
     def __init__(
         self, context: StackContext, args: AzureMonitoringArgs, opts: pulumi.ResourceOptions | None = None
@@ -80,17 +81,24 @@ class AzureMonitoring(Component):
                 failures,
                 ("statusCode", "429"),
             ),
-            "gpu-saturation": self._alert(
-                "gpu-saturation",
-                f"GPUs of the Azure ML deployment are busy more than {settings.max_gpu_utilisation:.0%} of the time",
-                args.deployment_id,
-                DEPLOYMENTS,
-                "GpuUtilizationPercentage",
-                settings.max_gpu_utilisation * 100,
-            ),
+            **self._gpu_alerts(),
         }
         self.dashboard_url = self._dashboard() if settings.dashboard else None
         self.register_outputs({"action_group_id": self.action_group_id, "dashboard_url": self.dashboard_url})
+
+    def _gpu_alerts(self) -> dict[str, pulumi.Output[str]]:
+        most = self.args.settings.max_gpu_utilisation
+        return {
+            f"gpu-saturation-{name}": self._alert(
+                f"gpu-saturation-{name}",
+                f"GPUs of the Azure ML deployment {name} are busy more than {most:.0%} of the time",
+                id_,
+                DEPLOYMENTS,
+                "GpuUtilizationPercentage",
+                most * 100,
+            )
+            for name, id_ in self.args.deployment_ids.items()
+        }
 
     def _action_group(self) -> monitor.ActionGroup:
         return monitor.ActionGroup(
@@ -164,9 +172,12 @@ class AzureMonitoring(Component):
         charts = (
             ("Latency P99, ms", args.endpoint_id, ENDPOINTS, "RequestLatency_P99"),
             ("Requests a minute", args.endpoint_id, ENDPOINTS, "RequestsPerMinute"),
-            ("GPU utilisation, %", args.deployment_id, DEPLOYMENTS, "GpuUtilizationPercentage"),
-            ("Instances", args.deployment_id, DEPLOYMENTS, "DeploymentCapacity"),
         )
+        for name, id_ in args.deployment_ids.items():
+            charts += (
+                (f"GPU utilisation of {name}, %", id_, DEPLOYMENTS, "GpuUtilizationPercentage"),
+                (f"Instances of {name}", id_, DEPLOYMENTS, "DeploymentCapacity"),
+            )
         parts = [
             portal.DashboardPartsArgs(
                 position=portal.DashboardPartsPositionArgs(x=6 * (i % 2), y=4 * (i // 2), col_span=6, row_span=4),

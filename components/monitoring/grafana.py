@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
-from components.monitoring import queries
+from components.monitoring.queries import Queries
 from components.monitoring.settings import MonitoringSettings
-from components.private_cluster.settings import Accelerator
 
 WIDTH, HEIGHT = 12, 8
 """Of a panel, in Grafana's grid of 24 columns."""
 
 
-def dashboard(
-    stack: str, settings: MonitoringSettings, accelerator: Accelerator, kind: Literal["triton", "vllm"]
-) -> str:
+def dashboard(stack: str, settings: MonitoringSettings, queries: Queries) -> str:
     """JSON text: latency, queue, GPUs, requests and spill by site."""
     site = "{{envoy_cluster_name}}"
     panels = [
-        _panel("Latency P99", queries.LATENCY_P99_S, "all clients", "s", settings.max_latency_p99_s),
-        _panel("Latency P99 by site", queries.LATENCY_P99_BY_SITE_S, site, "s", settings.max_latency_p99_s),
-        _panel("Requests by site", queries.REQUESTS_BY_SITE, site, "reqps"),
-        _panel("Answers by code", queries.ANSWERS_BY_CODE, "{{envoy_response_code_class}}xx", "reqps"),
-        _panel("Waiting requests", queries.queue_depth(kind), "waiting", "short", settings.max_queue_depth),
-        _panel("GPU time used", queries.gpu_share(accelerator), "mean", "percentunit", settings.max_gpu_utilisation),
+        _panel("Latency P99", queries.latency_p99_s, "all clients", "s", settings.max_latency_p99_s),
+        _panel("Latency P99 by site", queries.latency_p99_by_site_s, site, "s", settings.max_latency_p99_s),
+        _panel("Requests by site", queries.requests_by_site, site, "reqps"),
+        _panel("Answers by code", queries.answers_by_code, "{{envoy_response_code_class}}xx", "reqps"),
+        _panel("Waiting requests", queries.queue_depth, "waiting", "short", settings.max_queue_depth),
+        _panel("GPU time used", queries.gpu_share, "mean", "percentunit", settings.max_gpu_utilisation),
         _panel(
-            "Share answered by burst sites", queries.SPILL_SHARE, "spilled", "percentunit", settings.max_spill_share
+            "Share answered by burst sites", queries.spill_share, "spilled", "percentunit", settings.max_spill_share
         ),
-        _panel("Sites open", "min by (site, class) (spillway_site_open)", "{{site}} {{class}}", "bool_yes_no"),
+        _panel("Sites open", queries.sites_open, "{{site}} {{class}}", "bool_yes_no"),
     ]
     for index, panel in enumerate(panels):
         panel["id"] = index + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -10,23 +9,17 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, StackContext
+from components.chart_values import at, merged
 from components.connectivity.settings import MirrorSettings
-from components.kubernetes_documents import (
-    GATEWAY_NAMESPACE,
-    GPU_OPERATOR_NAMESPACE,
-    MONITORING_NAMESPACE,
-    SERVING_NAMESPACE,
-    metadata,
-    selector,
-)
-from components.monitoring import queries
+from components.kubernetes_documents import metadata, selector
 from components.monitoring.grafana import dashboard
+from components.monitoring.queries import Queries, adapter_rules
 from components.monitoring.settings import MonitoringChart, MonitoringSettings
 from components.private_cluster.settings import Accelerator
+from spillway.contracts.names import GATEWAY, LABEL_PREFIX, MODEL_SERVER
 
 STACK: Final = "kube-prometheus-stack"
 ADAPTER: Final = "prometheus-adapter"
-PROMETHEUS_URL: Final = f"http://{STACK}-prometheus.{MONITORING_NAMESPACE}.svc"
 
 STACK_REGISTRIES: Final = {
     "prometheusOperator.image": "quay.io",
@@ -44,18 +37,17 @@ STACK_REGISTRIES: Final = {
 GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000}
 """DCGM exporter's and AMD device metrics exporter's: nothing else in the operators' namespace has this port."""
 
-CONTROL_PLANE: Final = ("kubeControllerManager", "kubeScheduler", "kubeEtcd", "kubeProxy")
-
 
 @dataclass(frozen=True)
 class KubernetesMonitoringArgs:
-    """``kind``: of the package, which decides what the model servers' metrics are called. ``depends_on``: the platform,
-    which makes the namespaces."""
+    """``kind``: of the package, which decides what the model servers' metrics are called. ``priority_class``: of the
+    pods that watch. ``depends_on``: the platform, which makes the namespaces."""
 
     settings: MonitoringSettings
     mirror: MirrorSettings
     accelerator: Accelerator
     kind: Literal["triton", "vllm"]
+    priority_class: pulumi.Input[str]
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -65,9 +57,10 @@ class KubernetesMonitoring(Component):
     def __init__(
         self, context: StackContext, args: KubernetesMonitoringArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("monitoring_kubernetes", context, opts)
+        super().__init__("monitoring-kubernetes", context, opts)
         self.args = args
-        self.prometheus_url = PROMETHEUS_URL
+        self.prometheus_url = f"http://{STACK}-prometheus.{context.namespaces.monitoring}.svc"
+        self.queries = Queries(context.namespaces, args.accelerator, args.kind)
         charts = args.settings.charts
         after: list[pulumi.Resource] = list(args.depends_on)
         # The custom resources' kinds come with the chart.
@@ -88,11 +81,11 @@ class KubernetesMonitoring(Component):
         is_oci = repository.startswith("oci://")
         return k8s.helm.v3.Release(
             f"{self.context.prefix}-{chart}",
-            name=chart,
+            name=f"{self.context.prefix}-{chart}",
             chart=f"{repository}/{chart}" if is_oci else chart,
             repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=repository),
             version=settings.version,
-            namespace=MONITORING_NAMESPACE,
+            namespace=self.context.namespaces.monitoring,
             values=merged(values, settings.values),
             atomic=True,
             timeout=900,
@@ -101,7 +94,10 @@ class KubernetesMonitoring(Component):
 
     def _stack_values(self) -> dict[str, Any]:
         settings, chart = self.args.settings, self.args.settings.charts.prometheus
+        # Without requests, and of no priority, what watches the site is the first to be evicted.
+        important = {"priorityClassName": self.args.priority_class}
         spec: dict[str, Any] = {
+            "resources": _requests("500m", "2Gi"),
             "scrapeInterval": f"{settings.scrape_interval_s}s",
             "retention": f"{chart.retention_days}d",
             "enableRemoteWriteReceiver": False,
@@ -120,13 +116,22 @@ class KubernetesMonitoring(Component):
             spec["storageSpec"] = {"volumeClaimTemplate": {"spec": claim}}
         values: dict[str, Any] = {
             "fullnameOverride": STACK,
-            "commonLabels": self.context.labels,
+            # The chart has its own app.kubernetes.io/managed-by.
+            "commonLabels": {k: v for k, v in self.context.labels.items() if k.startswith(LABEL_PREFIX)},
             # A managed control plane cannot be scraped; an existing one is watched by its owners.
             **{
                 part: {"enabled": False} for part in ("kubeControllerManager", "kubeScheduler", "kubeEtcd", "kubeProxy")
             },
-            "prometheus": {"prometheusSpec": spec},
+            "prometheus": {"prometheusSpec": {**spec, **important}},
+            "alertmanager": {"alertmanagerSpec": {**important, "resources": _requests("50m", "128Mi")}},
+            "prometheusOperator": {"resources": _requests("100m", "128Mi")},
+            "kube-state-metrics": {**important, "resources": _requests("50m", "128Mi")},
+            "prometheus-node-exporter": {**important, "resources": _requests("50m", "64Mi")},
             "grafana": {
+                **important,
+                "resources": _requests("100m", "256Mi"),
+                # The chart's time-out of 30 s is longer than our interval, which the operator refuses.
+                "serviceMonitor": {"interval": f"{settings.scrape_interval_s}s", "scrapeTimeout": ""},
                 # Empty: the chart draws a password of its own and keeps it in a Secret.
                 "adminPassword": "",
                 "sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard", "labelValue": "1"}},
@@ -139,21 +144,19 @@ class KubernetesMonitoring(Component):
     def _mirrored(self, path: str, upstream: str) -> dict[str, Any]:
         images = self.args.mirror.images
         mirror = images.get(upstream, images.get("*"))
-        if mirror is None:
-            return {}
-        nested: dict[str, Any] = {"registry": mirror.rstrip("/")}
-        for key in reversed(path.split(".")):
-            nested = {key: nested}
-        return nested
+        return {} if mirror is None else at(f"{path}.registry", mirror.rstrip("/"))
 
     def _adapter_values(self) -> dict[str, Any]:
         args = self.args
         return {
-            "prometheus": {"url": PROMETHEUS_URL, "port": 9090},
+            "prometheus": {"url": self.prometheus_url, "port": 9090},
             "replicas": 2,
-            "podDisruptionBudget": {"enabled": True, "minAvailable": 1},
+            # With the chart's own maxUnavailable of 1: a minAvailable beside it is refused.
+            "podDisruptionBudget": {"enabled": True},
+            "priorityClassName": args.priority_class,
+            "resources": _requests("100m", "256Mi"),
             "image": {"repository": args.mirror.image("registry.k8s.io/prometheus-adapter/prometheus-adapter")},
-            "rules": {"default": False, "custom": queries.adapter_rules(args.accelerator)},
+            "rules": adapter_rules(args.accelerator, args.settings.scrape_interval_s),
         }
 
     def _custom(
@@ -173,22 +176,22 @@ class KubernetesMonitoring(Component):
         # vLLM has its metrics on the port that serves.
         port = "http" if self.args.kind == "vllm" else "metrics"
         self._custom(
-            "model-server",
+            MODEL_SERVER,
             "ServiceMonitor",
-            SERVING_NAMESPACE,
+            self.context.namespaces.serving,
             {
-                "selector": {"matchLabels": selector("model-server")},
+                "selector": {"matchLabels": selector(MODEL_SERVER)},
                 "endpoints": [{"port": port, "path": "/metrics", "interval": interval}],
             },
             after,
         )
         # The gateway's Service is for clients only, so its pods are asked.
         self._custom(
-            "gateway",
+            GATEWAY,
             "PodMonitor",
-            GATEWAY_NAMESPACE,
+            self.context.namespaces.gateway,
             {
-                "selector": {"matchLabels": selector("gateway")},
+                "selector": {"matchLabels": selector(GATEWAY)},
                 "podMetricsEndpoints": [
                     {"port": "metrics", "path": path, "interval": interval} for path in ("/metrics", "/agent/metrics")
                 ],
@@ -200,7 +203,7 @@ class KubernetesMonitoring(Component):
         self._custom(
             "gpu-metrics",
             "PodMonitor",
-            GPU_OPERATOR_NAMESPACE,
+            self.context.namespaces.gpu_operator,
             {"selector": {}, "podMetricsEndpoints": [{**exporter, "path": "/metrics"}]},
             after,
         )
@@ -209,25 +212,26 @@ class KubernetesMonitoring(Component):
         settings, minutes = self.args.settings, f"{self.args.settings.alert_minutes}m"
         latency, depth = settings.max_latency_p99_s, settings.max_queue_depth
         busy, spilled = settings.max_gpu_utilisation, settings.max_spill_share
-        queue, gpu = queries.queue_depth(self.args.kind), queries.gpu_share(self.args.accelerator)
+        queries = self.queries
+        queue, gpu = queries.queue_depth, queries.gpu_share
         rules = [
-            _alert("SpillwayLatencyHigh", f"{queries.LATENCY_P99_S} > {latency}", minutes, f"P99 above {latency} s"),
+            _alert("SpillwayLatencyHigh", f"{queries.latency_p99_s} > {latency}", minutes, f"P99 above {latency} s"),
             _alert("SpillwayQueueDeep", f"{queue} > {depth}", minutes, f"More than {depth} requests wait"),
             _alert("SpillwayGpuSaturated", f"({gpu}) > {busy}", minutes, f"GPUs busy more than {busy:.0%} of the time"),
             _alert(
                 "SpillwaySpillHigh",
-                f"{queries.SPILL_SHARE} > {spilled}",
+                f"{queries.spill_share} > {spilled}",
                 minutes,
                 f"Burst sites answer more than {spilled:.0%} of the requests",
             ),
-            _alert("SpillwayPrivateSiteDown", queries.PRIVATE_DOWN, "1m", "No private model server is up", "critical"),
-            _alert("SpillwayBurstSiteDown", queries.BURST_DOWN, "2m", "Burst site {{ $labels.site }} takes nothing"),
-            _alert("SpillwayGatewayDown", queries.GATEWAY_DOWN, "1m", "No private gateway is alive", "critical"),
+            _alert("SpillwayPrivateSiteDown", queries.private_down, "1m", "No private model server is up", "critical"),
+            _alert("SpillwayBurstSiteDown", queries.burst_down, "2m", "Burst site {{ $labels.site }} takes nothing"),
+            _alert("SpillwayGatewayDown", queries.gateway_down, "1m", "No private gateway is alive", "critical"),
         ]
         self._custom(
             "spillway-alerts",
             "PrometheusRule",
-            MONITORING_NAMESPACE,
+            self.context.namespaces.monitoring,
             {"groups": [{"name": "spillway", "rules": rules}]},
             after,
         )
@@ -237,20 +241,18 @@ class KubernetesMonitoring(Component):
         k8s.core.v1.ConfigMap(
             f"{self.context.prefix}-grafana-dashboard",
             metadata=metadata(
-                self.context, "spillway-dashboard", MONITORING_NAMESPACE, labels={"grafana_dashboard": "1"}
+                self.context,
+                "spillway-dashboard",
+                self.context.namespaces.monitoring,
+                labels={"grafana_dashboard": "1"},
             ),
-            data={"spillway.json": dashboard(self.context.stack, args.settings, args.accelerator, args.kind)},
+            data={"spillway.json": dashboard(self.context.stack, args.settings, self.queries)},
             opts=self.child(depends_on=after),
         )
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Chart values as Helm merges them: maps by key, everything else replaced."""
-    result = dict(base)
-    for key, value in over.items():
-        mine = result.get(key)
-        result[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-    return result
+def _requests(cpu: str, memory: str) -> dict[str, Any]:
+    return {"requests": {"cpu": cpu, "memory": memory}}
 
 
 def _alert(name: str, query: str, duration: str, summary: str, severity: str = "warning") -> dict[str, Any]:

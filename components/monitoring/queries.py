@@ -1,83 +1,141 @@
 """What is asked of Prometheus: one place for alerts, dashboard and autoscaling.
 
 Metric names: Envoy 1.40's ``/stats/prometheus``, Triton's and vLLM's ``/metrics``, DCGM exporter's and AMD's default
-counters, and the agent's own. Envoy counts time in milliseconds.
+counters, and the agent's own. Envoy counts time in milliseconds. Each question is about one stack's namespaces, for one
+Prometheus may watch several.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from components.private_cluster.settings import Accelerator
+from spillway.contracts.names import Namespaces
 
 WINDOW: Final = "5m"
-BURST: Final = "(sagemaker|azure_ml)-open"
-FRONT: Final = 'envoy_http_conn_manager_prefix="front"'
-
-LATENCY_P99_S: Final = (
-    f"histogram_quantile(0.99, sum by (le) (rate(envoy_http_downstream_rq_time_bucket{{{FRONT}}}[{WINDOW}]))) / 1000"
-)
-"""P99 over all clients, seconds, at the gateway: spilled requests included."""
-
-LATENCY_P99_BY_SITE_S: Final = (
-    "histogram_quantile(0.99, sum by (le, envoy_cluster_name) "
-    f'(rate(envoy_cluster_upstream_rq_time_bucket{{envoy_cluster_name=~".+-open"}}[{WINDOW}]))) / 1000'
-)
-
-REQUESTS_BY_SITE: Final = (
-    "sum by (envoy_cluster_name) "
-    f'(rate(envoy_cluster_upstream_rq_completed{{envoy_cluster_name=~".+-open"}}[{WINDOW}]))'
-)
-"""Requests a second that each site answered."""
-
-SPILL_SHARE: Final = (
-    f'sum(rate(envoy_cluster_upstream_rq_completed{{envoy_cluster_name=~"{BURST}"}}[{WINDOW}])) '
-    f'/ sum(rate(envoy_cluster_upstream_rq_completed{{envoy_cluster_name=~".+-open"}}[{WINDOW}]))'
-)
-"""Share of the requests that burst sites answered, 0 to 1; nothing without requests."""
-
-ANSWERS_BY_CODE: Final = f"sum by (envoy_response_code_class) (rate(envoy_http_downstream_rq_xx{{{FRONT}}}[{WINDOW}]))"
-
-PRIVATE_DOWN: Final = 'max(envoy_cluster_membership_healthy{envoy_cluster_name="private-open"}) == 0'
-BURST_DOWN: Final = 'max by (site) (spillway_site_open{class="P0",site!="private"}) == 0'
-"""P0 is the last class that a cut-off closes, so a site that is closed for P0 is down or much too dear."""
-
-GATEWAY_DOWN: Final = 'absent(up{namespace="spillway-gateway"} == 1)'
+DEMAND: Final = "spillway_requests_in_flight"
+"""What prometheus-adapter calls :attr:`Queries.in_flight`."""
 
 
-def queue_depth(kind: Literal["triton", "vllm"]) -> str:
-    """Requests that wait in the model servers."""
-    return "sum(vllm:num_requests_waiting)" if kind == "vllm" else "sum(nv_inference_pending_request_count)"
+@dataclass(frozen=True)
+class Queries:
+    """``kind``: of the package, which decides what the model servers' metrics are called."""
+
+    namespaces: Namespaces
+    accelerator: Accelerator
+    kind: Literal["triton", "vllm"]
+
+    @property
+    def _front(self) -> str:
+        return f'namespace="{self.namespaces.gateway}",envoy_http_conn_manager_prefix="front"'
+
+    def _sites(self, names: str = ".+") -> str:
+        return f'namespace="{self.namespaces.gateway}",envoy_cluster_name=~"{names}-open"'
+
+    @property
+    def latency_p99_s(self) -> str:
+        """P99 over all clients, seconds, at the gateway: spilled requests included."""
+        rate = f"rate(envoy_http_downstream_rq_time_bucket{{{self._front}}}[{WINDOW}])"
+        return f"histogram_quantile(0.99, sum by (le) ({rate})) / 1000"
+
+    @property
+    def latency_p99_by_site_s(self) -> str:
+        rate = f"rate(envoy_cluster_upstream_rq_time_bucket{{{self._sites()}}}[{WINDOW}])"
+        return f"histogram_quantile(0.99, sum by (le, envoy_cluster_name) ({rate})) / 1000"
+
+    @property
+    def requests_by_site(self) -> str:
+        """Requests a second that each site answered."""
+        rate = f"rate(envoy_cluster_upstream_rq_completed{{{self._sites()}}}[{WINDOW}])"
+        return f"sum by (envoy_cluster_name) ({rate})"
+
+    @property
+    def spill_share(self) -> str:
+        """Share of the requests that burst sites answered, 0 to 1; nothing without requests."""
+        burst, all_ = (
+            f"sum(rate(envoy_cluster_upstream_rq_completed{{{self._sites(names)}}}[{WINDOW}]))"
+            for names in ("(sagemaker|azure_ml)", ".+")
+        )
+        return f"{burst} / {all_}"
+
+    @property
+    def answers_by_code(self) -> str:
+        rate = f"rate(envoy_http_downstream_rq_xx{{{self._front}}}[{WINDOW}])"
+        return f"sum by (envoy_response_code_class) ({rate})"
+
+    @property
+    def private_down(self) -> str:
+        healthy = 'envoy_cluster_membership_healthy{namespace="%s",envoy_cluster_name="private-open"}'
+        return f"max({healthy % self.namespaces.gateway}) == 0"
+
+    @property
+    def burst_down(self) -> str:
+        """P0 is the last class that a cut-off closes, so a site closed for P0 is down or much too dear."""
+        open_ = f'spillway_site_open{{namespace="{self.namespaces.gateway}",class="P0",site!="private"}}'
+        return f"max by (site) ({open_}) == 0"
+
+    @property
+    def sites_open(self) -> str:
+        return f'min by (site, class) (spillway_site_open{{namespace="{self.namespaces.gateway}"}})'
+
+    @property
+    def gateway_down(self) -> str:
+        return f'absent(up{{namespace="{self.namespaces.gateway}"}} == 1)'
+
+    @property
+    def queue_depth(self) -> str:
+        """Requests that wait in the model servers."""
+        name = "vllm:num_requests_waiting" if self.kind == "vllm" else "nv_inference_pending_request_count"
+        return f'sum({name}{{namespace="{self.namespaces.serving}"}})'
+
+    @property
+    def gpu_share(self) -> str:
+        """Mean share of the model servers' GPU time, 0 to 1. Under MIG only the graphics engine's activity is
+        defined."""
+        own = f'{{namespace="{self.namespaces.serving}"}}'
+        if self.accelerator == "amd":
+            return f"avg(gpu_gfx_activity{own}) / 100"
+        return f"avg(DCGM_FI_PROF_GR_ENGINE_ACTIVE{own}) or avg(DCGM_FI_DEV_GPU_UTIL{own}) / 100"
 
 
-def gpu_share(accelerator: Accelerator) -> str:
-    """Mean share of the GPUs' time, 0 to 1. Under MIG only the graphics engine's activity is defined."""
-    if accelerator == "amd":
-        return "avg(gpu_gfx_activity) / 100"
-    return "avg(DCGM_FI_PROF_GR_ENGINE_ACTIVE) or avg(DCGM_FI_DEV_GPU_UTIL) / 100"
-
-
-def adapter_rules(accelerator: Accelerator) -> list[dict[str, object]]:
-    """prometheus-adapter's custom metrics, per pod, under the names that the model servers' autoscaler asks for."""
+def adapter_rules(accelerator: Accelerator, scrape_interval_s: int) -> dict[str, object]:
+    """prometheus-adapter's rules: ``custom`` metrics, per pod, and the ``external`` one, under the names that the model
+    servers' autoscaler asks for."""
     # AMD's exporter has another name for the same percentage; the autoscaler knows one.
     load = "gpu_gfx_activity" if accelerator == "amd" else "DCGM_FI_DEV_GPU_UTIL"
-    waited = "rate(nv_inference_queue_duration_us{<<.LabelMatchers>>}[1m])"
+    # A rate needs two readings, and one may be late.
+    window = f"[{max(60, 4 * scrape_interval_s)}s]"
+    waited = f"rate(nv_inference_queue_duration_us{{<<.LabelMatchers>>}}{window})"
     # Per model, the slowest counts: an ensemble has no queue of its own and would thin the mean out.
     queue_ms = (
         f"max by (<<.GroupBy>>) ({waited} "
-        "/ clamp_min(rate(nv_inference_request_success{<<.LabelMatchers>>}[1m]), 0.001)) / 1000"
+        f"/ clamp_min(rate(nv_inference_request_success{{<<.LabelMatchers>>}}{window}), 0.001)) / 1000"
     )
-    average = "avg by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})"
-    return [
-        _rule(load, "DCGM_FI_DEV_GPU_UTIL", average),
-        _rule("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_GR_ENGINE_ACTIVE", average),
-        _rule("nv_inference_queue_duration_us", "triton_queue_ms", queue_ms),
-        _rule(
-            "vllm:num_requests_waiting",
-            "vllm_num_requests_waiting",
-            "sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})",
-        ),
-    ]
+    average, total = (f"{how} by (<<.GroupBy>>) (<<.Series>>{{<<.LabelMatchers>>}})" for how in ("avg", "sum"))
+    return {
+        "default": False,
+        "custom": [
+            _rule(load, "DCGM_FI_DEV_GPU_UTIL", average),
+            _rule("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_PROF_GR_ENGINE_ACTIVE", average),
+            _rule("nv_inference_queue_duration_us", "triton_queue_ms", queue_ms),
+            _rule("vllm:num_requests_waiting", "vllm_num_requests_waiting", total),
+            _rule("vllm:kv_cache_usage_perc", "vllm_kv_cache_usage", average),
+        ],
+        "external": [_in_flight()],
+    }
+
+
+def _in_flight() -> dict[str, object]:
+    """Requests that are being answered, at whatever site: those that spill are demand, too."""
+    series = "envoy_cluster_upstream_rq_active"
+    return {
+        "seriesQuery": f'{series}{{envoy_cluster_name=~".+-open"}}',
+        # The autoscaler's namespace is not the gateways', which it names itself.
+        "resources": {"namespaced": False},
+        "name": {"matches": f"^{series}$", "as": DEMAND},
+        "metricsQuery": 'sum(<<.Series>>{envoy_cluster_name=~".+-open",<<.LabelMatchers>>})',
+    }
 
 
 def _rule(series: str, name: str, query: str) -> dict[str, object]:

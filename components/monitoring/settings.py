@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from components.retention import RetentionDays
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Settings
 
 Version = Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+$")]
 Repository = Annotated[str, Field(pattern=r"^(https|oci)://")]
@@ -70,10 +69,8 @@ class MonitoringSettings(Settings):
     """Requests a minute that the Azure ML endpoint may fail or refuse before an alert fires, 5xx and 429 each."""
     alert_minutes: int = Field(default=5, ge=1, le=60)
     """Minutes in a row above a threshold before its alert fires."""
-    scrape_interval_s: int = Field(default=15, ge=5, le=300)
-    """Seconds between two readings of Prometheus."""
-    log_retention_days: RetentionDays = 30
-    """Days that logs are kept."""
+    scrape_interval_s: int = Field(default=15, ge=5, le=60)
+    """Seconds between two readings of Prometheus; the autoscaler's windows hold four of them."""
     dashboard: bool = True
     """Whether dashboards are made."""
     notify_when_healthy: bool = True

@@ -18,9 +18,7 @@ from pulumi_azure_native import authorization, containerservice, managedidentity
 
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
-
-NETWORK_CONTRIBUTOR: Final = "4d97b98b-1d4f-4787-a291-c67834d212e7"
-"""Built-in role id. Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
+from spillway.contracts.azure_roles import ROLES
 
 CONTROL_PLANE_LOGS: Final = (
     "kube-apiserver",
@@ -37,15 +35,16 @@ KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
 
 @dataclass(frozen=True)
 class AksArgs:
-    """``vnet_id``: for the outputs of others only; nodes and internal load balancers live in ``nodes_subnet_id``."""
+    """Nodes and internal load balancers live in ``nodes_subnet_id``. ``api_cidrs``: networks that reach the API server
+    over the Internet; without any it has a private address alone, which its public name gives out."""
 
     settings: AksSettings
     resource_group_name: pulumi.Input[str]
     location: str
     subscription_id: str
     tenant_id: str
-    vnet_id: pulumi.Input[str]
     nodes_subnet_id: pulumi.Input[str]
+    api_cidrs: tuple[str, ...] = ()
 
 
 class Aks(Component):
@@ -53,12 +52,13 @@ class Aks(Component):
     workloads are deployed)."""
 
     def __init__(self, context: StackContext, args: AksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("private_cluster", context, opts)
+        super().__init__("private-cluster", context, opts)
         self.args = args
         self.settings = args.settings
         self.identity = self._identity()
         self.logs = self._logs()
-        self.cluster = self._cluster(self._network_grant())
+        grant = self._grant("subnet", "Network Contributor", args.nodes_subnet_id, self.identity.principal_id)
+        self.cluster = self._cluster(grant)
         self.name = self.cluster.name
         self.oidc_issuer_url: pulumi.Output[str] = self.cluster.oidc_issuer_profile.apply(
             lambda profile: (profile.issuer_url if profile else None) or ""
@@ -68,6 +68,9 @@ class Aks(Component):
         self._maintenance()
         self.kubeconfig = self._kubeconfig()
         self.ready: list[pulumi.Resource] = [self.cluster, pool]
+        if deployer := self.settings.deployer_principal_id:
+            role = "Azure Kubernetes Service RBAC Cluster Admin"
+            self.ready.append(self._grant("deployer", role, self.cluster.id, deployer))
         self.register_outputs(
             {"name": self.name, "kubeconfig": self.kubeconfig, "oidc_issuer_url": self.oidc_issuer_url}
         )
@@ -82,15 +85,19 @@ class Aks(Component):
             opts=self.child(),
         )
 
-    def _network_grant(self) -> authorization.RoleAssignment:
-        """The control plane puts nodes and internal load balancers into this one subnet, and nowhere else."""
+    def _grant(
+        self, name: str, role: str, scope: pulumi.Input[str], principal_id: pulumi.Input[str]
+    ) -> authorization.RoleAssignment:
+        """The control plane puts nodes and internal load balancers into one subnet, and nowhere else. Of the deployer
+        nobody knows here whether it is a person or a program."""
+        own = principal_id is self.identity.principal_id
         roles = f"/subscriptions/{self.args.subscription_id}/providers/Microsoft.Authorization/roleDefinitions"
         return authorization.RoleAssignment(
-            f"{self.context.prefix}-aks-subnet",
-            scope=self.args.nodes_subnet_id,
-            principal_id=self.identity.principal_id,
-            principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL,
-            role_definition_id=f"{roles}/{NETWORK_CONTRIBUTOR}",
+            f"{self.context.prefix}-aks-{name}",
+            scope=scope,
+            principal_id=principal_id,
+            principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL if own else None,
+            role_definition_id=f"{roles}/{ROLES[role]}",
             opts=self.child(),
         )
 
@@ -115,7 +122,7 @@ class Aks(Component):
             resource_name_=prefix,
             dns_prefix=prefix,
             kubernetes_version=settings.kubernetes_version,
-            node_resource_group=f"{prefix}-nodes",
+            node_resource_group=node_group_name(prefix),
             sku=containerservice.ManagedClusterSKUArgs(name="Base", tier="Standard"),
             identity=containerservice.ManagedClusterIdentityArgs(
                 type=containerservice.ResourceIdentityType.USER_ASSIGNED, user_assigned_identities=[self.identity.id]
@@ -128,13 +135,8 @@ class Aks(Component):
                 admin_group_object_ids=list(settings.admin_group_ids) or None,
                 tenant_id=args.tenant_id,
             ),
-            api_server_access_profile=containerservice.ManagedClusterAPIServerAccessProfileArgs(
-                enable_private_cluster=True,
-                enable_private_cluster_public_fqdn=False,
-                private_dns_zone="system",
-                # It would run commands in the cluster for whoever may call Azure, from any network.
-                disable_run_command=True,
-            ),
+            api_server_access_profile=self._api_server(),
+            bootstrap_profile=self._bootstrap(),
             network_profile=containerservice.ContainerServiceNetworkProfileArgs(
                 network_plugin="azure",
                 network_plugin_mode="overlay",
@@ -156,6 +158,26 @@ class Aks(Component):
             tags=self.context.tags,
             # The autoscaler owns the number of nodes once the pool is there.
             opts=self.child(depends_on=[grant], ignore_changes=["agentPoolProfiles[0].count"]),
+        )
+
+    def _api_server(self) -> containerservice.ManagedClusterAPIServerAccessProfileArgs:
+        # Else it would run commands in the cluster for whoever may call Azure, from any network.
+        off: dict[str, Any] = {"disable_run_command": True}
+        if self.args.api_cidrs:
+            return containerservice.ManagedClusterAPIServerAccessProfileArgs(
+                enable_private_cluster=False, authorized_ip_ranges=list(self.args.api_cidrs), **off
+            )
+        # A public name for the private address: whoever is routed there needs no DNS of the cluster's network.
+        return containerservice.ManagedClusterAPIServerAccessProfileArgs(
+            enable_private_cluster=True, enable_private_cluster_public_fqdn=True, private_dns_zone="none", **off
+        )
+
+    def _bootstrap(self) -> containerservice.ManagedClusterBootstrapProfileArgs | None:
+        registry = self.settings.bootstrap_registry_id
+        if registry is None:
+            return None
+        return containerservice.ManagedClusterBootstrapProfileArgs(
+            artifact_source=containerservice.ArtifactSource.CACHE, container_registry_id=registry
         )
 
     def _security(self) -> containerservice.ManagedClusterSecurityProfileArgs:
@@ -191,21 +213,24 @@ class Aks(Component):
             resource_name_=self.cluster.name,
             agent_pool_name="gpu",
             mode=containerservice.AgentPoolMode.USER,
-            # Azure's images bring NVIDIA's driver; AMD's comes with its operator.
-            gpu_profile=containerservice.GPUProfileArgs(driver="Install" if is_nvidia else "None"),
-            **self._nodes(settings.gpu_pool, labels, (taint,)),
+            # Azure's driver and the GPU operator's exclude each other; AMD's is never Azure's.
+            # https://learn.microsoft.com/azure/aks/nvidia-gpu-operator, 2026-11-30
+            gpu_profile=containerservice.GPUProfileArgs(
+                driver="Install" if is_nvidia and not settings.nvidia_driver_by_operator else "None"
+            ),
+            **self._nodes(settings.gpu_pool, labels, (taint, *settings.gpu_pool.taints)),
             opts=self.child(ignore_changes=["count"]),
         )
 
     def _nodes(self, pool: AksSystemPool | AksGpuPool, labels: dict[str, str], taints: tuple[Taint, ...]) -> Any:
         """What both pools say in the same words."""
-        all_taints = [f"{taint.key}={taint.value}:{taint.effect}" for taint in (*taints, *pool.taints)]
+        all_taints = [f"{taint.key}={taint.value}:{taint.effect}" for taint in taints]
         return {
             "vm_size": pool.vm_size,
-            "count": pool.start_size,
+            "count": pool.start_nodes,
             "enable_auto_scaling": True,
-            "min_count": pool.min_size,
-            "max_count": pool.max_size,
+            "min_count": pool.min_nodes,
+            "max_count": pool.max_nodes,
             "availability_zones": list(self.settings.zones),
             "vnet_subnet_id": self.args.nodes_subnet_id,
             "type": containerservice.AgentPoolType.VIRTUAL_MACHINE_SCALE_SETS,
@@ -268,6 +293,11 @@ class Aks(Component):
         return pulumi.Output.secret(
             credentials.apply(lambda found: kubeconfig(found.kubeconfigs[0].value, self.settings.login))
         )
+
+
+def node_group_name(prefix: str) -> str:
+    """The resource group that AKS makes for nodes, disks and load balancers."""
+    return f"{prefix}-nodes"
 
 
 def kubeconfig(encoded: str, login: str) -> str:

@@ -19,9 +19,13 @@ from components.aws_documents import (
     partition,
     policy,
 )
+from components.aws_parts import own_key
 from components.base import Component, StackContext
 from components.connectivity.settings import is_private
+from components.private_cluster.balancer_controller import balancer_controller_statements
+from components.private_cluster.operators import GPU_NODES, NODES_FROM_ZERO
 from components.private_cluster.settings import GPU_TAINT_KEYS, EksGpuPool, EksSettings, EksSystemPool, Taint
+from spillway.contracts.names import LABEL_PREFIX
 
 CONTROL_PLANE_LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 
@@ -73,9 +77,11 @@ class Eks(Component):
     ``volumes_key_arn``, ``ready`` (resources to depend on before workloads are deployed)."""
 
     def __init__(self, context: StackContext, args: EksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("private_cluster", context, opts)
+        super().__init__("private-cluster", context, opts)
         self.args = args
         self.settings = args.settings
+        # By role: what acts with it waits for these, and is deleted before them.
+        self._rights: dict[str, list[pulumi.Resource]] = {}
         self.cluster = self._cluster()
         self.name = self.cluster.name
         self.endpoint = self.cluster.endpoint
@@ -84,7 +90,7 @@ class Eks(Component):
         )
         self.node_security_group_id = self.cluster.vpc_config.apply(lambda vpc: vpc.cluster_security_group_id)
         self._oidc_provider()
-        self._access()
+        access = self._access()
         self.kubeconfig = self._kubeconfig()
 
         self.volumes_key_arn = self._volumes_key()
@@ -92,9 +98,11 @@ class Eks(Component):
         self.node_role_arn = self.node_role.arn
         before_nodes = self._addons_before_nodes()
         node_groups = self._node_groups(before_nodes)
-        self.autoscaler_role_arn = self._autoscaler_role()
+        self.autoscaler_role_arn, autoscaler_rights = self._autoscaler_role()
+        balancer_rights = self._balancer_rights()
         after_nodes = self._addons_after_nodes(node_groups)
-        self.ready: list[pulumi.Resource] = [*node_groups, *after_nodes]
+        # Without its access entries nobody can take the cluster's objects away again.
+        self.ready: list[pulumi.Resource] = [*access, *node_groups, *after_nodes, *autoscaler_rights, *balancer_rights]
         self.register_outputs(
             {
                 "name": self.name,
@@ -108,22 +116,14 @@ class Eks(Component):
         )
 
     def _key(self, name: str, description: str, key_document: str) -> aws.kms.Key:
-        key = aws.kms.Key(
-            f"{self.context.prefix}-{name}-key",
-            description=description,
-            enable_key_rotation=True,
-            deletion_window_in_days=self.settings.key_deletion_days,
-            policy=key_document,
-            tags=self.context.tags,
-            opts=self.child(holds_data=True),
+        return own_key(
+            self,
+            f"{self.context.prefix}-{name}",
+            description,
+            key_document,
+            holds_data=True,
+            deletion_days=self.settings.key_deletion_days,
         )
-        aws.kms.Alias(
-            f"{self.context.prefix}-{name}-key-alias",
-            name=f"alias/{self.context.prefix}-{name}",
-            target_key_id=key.key_id,
-            opts=self.child(),
-        )
-        return key
 
     def _volumes_key(self) -> pulumi.Output[str]:
         region, account = self.args.region, self.args.account_id
@@ -140,13 +140,15 @@ class Eks(Component):
             tags=self.context.tags,
             opts=self.child(),
         )
-        for policy_path in managed:
+        self._rights[name] = [
             aws.iam.RolePolicyAttachment(
                 f"{self.context.prefix}-{name}-{policy_path.rsplit('/', 1)[-1]}",
                 role=role.name,
                 policy_arn=f"arn:{partition(self.args.region)}:iam::aws:policy/{policy_path}",
                 opts=self.child(),
             )
+            for policy_path in managed
+        ]
         return role
 
     def _cluster(self) -> aws.eks.Cluster:
@@ -190,7 +192,8 @@ class Eks(Component):
             bootstrap_self_managed_addons=False,
             access_config=aws.eks.ClusterAccessConfigArgs(
                 authentication_mode="API",
-                bootstrap_cluster_creator_admin_permissions=not self.settings.admin_role_arns,
+                # Who deploys makes the cluster's objects, whoever else administers it.
+                bootstrap_cluster_creator_admin_permissions=True,
             ),
             vpc_config=aws.eks.ClusterVpcConfigArgs(
                 subnet_ids=args.private_subnet_ids,
@@ -205,7 +208,11 @@ class Eks(Component):
             enabled_cluster_log_types=CONTROL_PLANE_LOGS,
             upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="STANDARD"),
             tags=self.context.tags,
-            opts=self.child(depends_on=[logs, key_use]),
+            opts=self.child(
+                depends_on=[logs, key_use, *self._rights["cluster"]],
+                # Counts at creation alone: of clusters that were made without it, it must not make new ones.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions"],
+            ),
         )
 
     def _api_networks(self) -> tuple[list[str], list[str]]:
@@ -245,13 +252,14 @@ class Eks(Component):
         )
         self.oidc_provider_arn = provider.arn
 
-    def _access(self) -> None:
-        for arn in self.settings.admin_role_arns:
-            self._access_entry(arn, "admin", "AmazonEKSClusterAdminPolicy")
-        for arn in self.settings.viewer_role_arns:
-            self._access_entry(arn, "viewer", "AmazonEKSViewPolicy")
+    def _access(self) -> list[pulumi.Resource]:
+        settings = self.settings
+        return [
+            *(self._access_entry(arn, "admin", "AmazonEKSClusterAdminPolicy") for arn in settings.admin_role_arns),
+            *(self._access_entry(arn, "viewer", "AmazonEKSViewPolicy") for arn in settings.viewer_role_arns),
+        ]
 
-    def _access_entry(self, principal_arn: str, kind: str, access_policy: str) -> None:
+    def _access_entry(self, principal_arn: str, kind: str, access_policy: str) -> pulumi.Resource:
         name = f"{self.context.prefix}-{kind}-{principal_arn.rsplit('/', 1)[-1]}"
         entry = aws.eks.AccessEntry(
             name,
@@ -261,7 +269,7 @@ class Eks(Component):
             tags=self.context.tags,
             opts=self.child(),
         )
-        aws.eks.AccessPolicyAssociation(
+        return aws.eks.AccessPolicyAssociation(
             name,
             cluster_name=self.cluster.name,
             principal_arn=principal_arn,
@@ -330,8 +338,8 @@ class Eks(Component):
             self._node_group(
                 "gpu",
                 gpu,
-                {"nvidia.com/gpu.present": "true"},
-                (Taint(key=resource, value="present"),),
+                {**GPU_NODES, NODES_FROM_ZERO: gpu.instance_type.partition(".")[0]},
+                (Taint(key=resource, value="present"), *gpu.taints),
                 depends_on,
                 capacity_type=gpu.capacity_type,
                 user_data=_NVME_FOR_PODS,
@@ -362,18 +370,20 @@ class Eks(Component):
                 id=template.id, version=template.latest_version.apply(str)
             ),
             scaling_config=aws.eks.NodeGroupScalingConfigArgs(
-                min_size=pool.min_size, max_size=pool.max_size, desired_size=pool.start_size
+                min_size=pool.min_nodes, max_size=pool.max_nodes, desired_size=pool.start_nodes
             ),
             update_config=aws.eks.NodeGroupUpdateConfigArgs(max_unavailable=1),
             node_repair_config=aws.eks.NodeGroupNodeRepairConfigArgs(enabled=True),
-            labels={**labels, "spillway.dev/pool": name, **pool.labels},
+            labels={**labels, f"{LABEL_PREFIX}pool": name, **pool.labels},
             taints=[
                 aws.eks.NodeGroupTaintArgs(key=taint.key, value=taint.value, effect=_TAINT_EFFECTS[taint.effect])
-                for taint in (*taints, *pool.taints)
+                for taint in taints
             ],
             tags=self.context.tags,
             # The autoscaler moves the size between its bounds; an `up` must not move it back.
-            opts=self.child(depends_on=depends_on, ignore_changes=["scalingConfig.desiredSize"]),
+            opts=self.child(
+                depends_on=[*depends_on, *self._rights["node"]], ignore_changes=["scalingConfig.desiredSize"]
+            ),
         )
 
     def _addon(
@@ -410,7 +420,7 @@ class Eks(Component):
         )
         return [
             # Network policies do nothing until the plugin enforces them.
-            self._addon("vpc-cni", [], {"enableNetworkPolicy": "true"}, role=network_role),
+            self._addon("vpc-cni", self._rights["vpc-cni"], {"enableNetworkPolicy": "true"}, role=network_role),
             self._addon("kube-proxy", []),
             self._addon("eks-pod-identity-agent", []),
         ]
@@ -422,7 +432,7 @@ class Eks(Component):
             assumed_by_pod(),
             "service-role/AmazonEBSCSIDriverPolicy",
         )
-        aws.iam.RolePolicy(
+        key_use = aws.iam.RolePolicy(
             f"{self.context.prefix}-ebs-csi-key-policy",
             role=storage_role.name,
             policy=self.volumes_key_arn.apply(_volume_key_use),
@@ -434,20 +444,17 @@ class Eks(Component):
             self._addon("metrics-server", nodes),
             self._addon(
                 "aws-ebs-csi-driver",
-                nodes,
+                [*nodes, *self._rights["ebs-csi"], key_use],
                 pod_identity=aws.eks.AddonPodIdentityAssociationArgs(
                     role_arn=storage_role.arn, service_account="ebs-csi-controller-sa"
                 ),
             ),
         ]
 
-    def _autoscaler_role(self) -> pulumi.Output[str]:
+    def _autoscaler_role(self) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
         """EKS tags the groups of managed nodes with ``k8s.io/cluster-autoscaler/<cluster>: owned``: only those are
         resized. Their labels and taints are read from EKS, so that the GPU group can grow from zero."""
         prefix = self.context.prefix
-        role = self._role(
-            "autoscaler", "Lets the cluster autoscaler resize this cluster's node groups", assumed_by_pod()
-        )
         region, account = self.args.region, self.args.account_id
         look = [
             "autoscaling:DescribeAutoScalingGroups",
@@ -460,10 +467,12 @@ class Eks(Component):
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:GetInstanceTypesFromInstanceRequirements",
         ]
-        aws.iam.RolePolicy(
-            f"{prefix}-autoscaler-policy",
-            role=role.name,
-            policy=policy(
+        chart = self.settings.autoscaler
+        return self._controller(
+            "autoscaler",
+            "Lets the cluster autoscaler resize this cluster's node groups",
+            (chart.namespace, chart.service_account),
+            policy(
                 # These have no resource-level permissions.
                 {"Effect": "Allow", "Action": look, "Resource": "*"},
                 {
@@ -481,18 +490,40 @@ class Eks(Component):
                     "Condition": {"StringEquals": {f"aws:ResourceTag/k8s.io/cluster-autoscaler/{prefix}": "owned"}},
                 },
             ),
-            opts=self.child(),
         )
-        aws.eks.PodIdentityAssociation(
-            f"{prefix}-autoscaler",
+
+    def _balancer_rights(self) -> list[pulumi.Resource]:
+        """What turns Services into load balancers; in-tree controllers make none of the kind that is asked for."""
+        chart = self.settings.load_balancer_controller
+        if not chart.enabled:
+            return []
+        _, rights = self._controller(
+            "balancer-controller",
+            "Lets the load balancer controller make this cluster's load balancers",
+            (chart.namespace, chart.service_account),
+            policy(*balancer_controller_statements(self.args.region)),
+        )
+        return rights
+
+    def _controller(
+        self, name: str, description: str, account: tuple[str, str], document: pulumi.Input[str]
+    ) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
+        """The role of a controller's pods, and what they wait for. ``account``: namespace and service account."""
+        role = self._role(name, description, assumed_by_pod())
+        rights = aws.iam.RolePolicy(
+            f"{self.context.prefix}-{name}-policy", role=role.name, policy=document, opts=self.child()
+        )
+        # Pods that start before it would have no credentials.
+        association = aws.eks.PodIdentityAssociation(
+            f"{self.context.prefix}-{name}",
             cluster_name=self.cluster.name,
-            namespace=self.settings.autoscaler.namespace,
-            service_account=self.settings.autoscaler.service_account,
+            namespace=account[0],
+            service_account=account[1],
             role_arn=role.arn,
             tags=self.context.tags,
             opts=self.child(),
         )
-        return role.arn
+        return role.arn, [rights, association]
 
 
 def kubeconfig(

@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, StackContext
+from components.chart_values import merged, mirrored
 from components.connectivity.settings import MirrorSettings
-from components.kubernetes_documents import (
-    COMPILE_JOB,
-    GATEWAY_NAMESPACE,
-    GPU_OPERATOR_NAMESPACE,
-    MONITORING_NAMESPACE,
-    SERVING_NAMESPACE,
-    SYSTEM_NAMESPACE,
-    metadata,
-)
+from components.kubernetes_documents import metadata
+from components.private_cluster import operators
 from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
     AksSettings,
+    ChartSettings,
     EksSettings,
     ExistingSettings,
-    NvidiaOperatorSettings,
     Quota,
 )
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
 
 PRIORITIES = {RequestClass.P0: 1_000_000, RequestClass.P1: 500_000, RequestClass.P2: 100_000}
 """Pod priority by request class; far below the system classes, which start at 2,000,000,000."""
 
-POD_SECURITY = {
-    SERVING_NAMESPACE: "restricted",
-    GATEWAY_NAMESPACE: "restricted",
-    SYSTEM_NAMESPACE: "restricted",
-    MONITORING_NAMESPACE: "privileged",
-    GPU_OPERATOR_NAMESPACE: "privileged",
-}
-"""Pod Security Standard by namespace. Node exporter and the GPU operator need the host."""
+
+def pod_security_levels(names: Namespaces) -> dict[str, str]:
+    """Pod Security Standard by namespace. Node exporter and the GPU operator need the host."""
+    return {
+        names.serving: "restricted",
+        names.gateway: "restricted",
+        names.system: "restricted",
+        names.monitoring: "privileged",
+        names.gpu_operator: "privileged",
+    }
 
 
 @dataclass(frozen=True)
 class KubernetesPlatformArgs:
-    """``gateway_clients``: networks that may call the gateway; ``cluster_name``, ``region``: for EKS nodes to grow."""
+    """``gateway_clients``: networks that may call the gateway, its load balancer's own included. ``cluster_name``,
+    ``region``, ``vpc_id``: of EKS, for its controllers.
+
+    ``model_port``: of the model servers, for gateways; ``metrics_port``: the same, for monitoring. ``surge_gpus``: what
+    an update of the model servers takes beyond the pool, which the quota leaves room for.
+    """
 
     settings: EksSettings | AksSettings | ExistingSettings
     mirror: MirrorSettings
     gateway_clients: tuple[str, ...]
+    model_port: int
+    metrics_port: int
+    surge_gpus: int = 0
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
+    vpc_id: pulumi.Input[str] | None = None
 
 
 class KubernetesPlatform(Component):
@@ -58,33 +66,31 @@ class KubernetesPlatform(Component):
     def __init__(
         self, context: StackContext, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("private_cluster_platform", context, opts)
+        super().__init__("private-cluster-platform", context, opts)
         self.args = args
-        self.namespaces = {name: self._namespace(name, level) for name, level in POD_SECURITY.items()}
+        levels = pod_security_levels(context.namespaces)
+        self.namespaces = {name: self._namespace(name, level) for name, level in levels.items()}
         self.priority_classes = {
             request_class: self._priority(request_class, value) for request_class, value in PRIORITIES.items()
         }
-        quotas = args.settings.quotas
-        self._quota(SERVING_NAMESPACE, quotas.serving, default_gpus=_gpus(args.settings))
-        self._quota(GATEWAY_NAMESPACE, quotas.gateway, default_gpus=0)
-        self._quota(SYSTEM_NAMESPACE, quotas.system, default_gpus=0)
+        quotas, names = args.settings.quotas, context.namespaces
+        self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) + args.surge_gpus)
+        self._quota(names.gateway, quotas.gateway, default_gpus=0)
+        self._quota(names.system, quotas.system, default_gpus=0)
         self._network_policies()
         self._operators()
         self.register_outputs({"namespaces": list(self.namespaces)})
 
     def _namespace(self, name: str, level: str) -> k8s.core.v1.Namespace:
         labels = {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "audit", "warn")}
-        return k8s.core.v1.Namespace(
-            f"{self.context.prefix}-{name}", metadata=metadata(self.context, name, labels=labels), opts=self.child()
-        )
+        return k8s.core.v1.Namespace(name, metadata=metadata(self.context, name, labels=labels), opts=self.child())
 
     def _priority(self, request_class: RequestClass, value: int) -> pulumi.Output[str]:
-        name = f"spillway-{request_class.lower()}"
+        name = f"{self.context.prefix}-{request_class.lower()}"
         created = k8s.scheduling.v1.PriorityClass(
-            f"{self.context.prefix}-{request_class.lower()}",
+            name,
             metadata=metadata(self.context, name),
             value=value,
-            global_default=False,
             preemption_policy="Never" if request_class is RequestClass.P2 else "PreemptLowerPriority",
             description=f"Pods that serve {request_class} requests.",
             opts=self.child(),
@@ -95,7 +101,7 @@ class KubernetesPlatform(Component):
         gpu = GPU_TAINT_KEYS[self.args.settings.accelerator]
         gpus = default_gpus if quota.gpus is None else quota.gpus
         k8s.core.v1.ResourceQuota(
-            f"{self.context.prefix}-{namespace}-quota",
+            f"{namespace}-quota",
             metadata=metadata(self.context, "spillway", namespace),
             spec=k8s.core.v1.ResourceQuotaSpecArgs(
                 hard={
@@ -110,35 +116,33 @@ class KubernetesPlatform(Component):
         )
 
     def _network_policies(self) -> None:
-        for namespace in (SERVING_NAMESPACE, GATEWAY_NAMESPACE, SYSTEM_NAMESPACE):
+        names = self.context.namespaces
+        for namespace in (names.serving, names.gateway, names.system):
             self._policy(namespace, "default-deny", pods={}, ingress=[], egress=[])
             self._policy(namespace, "allow-dns", pods={}, egress=[_to_dns()])
         self._policy(
-            SERVING_NAMESPACE,
-            "model-server",
-            pods={"app.kubernetes.io/name": "model-server"},
+            names.serving,
+            MODEL_SERVER,
+            pods={"app.kubernetes.io/name": MODEL_SERVER},
             ingress=[
-                _from_namespace(GATEWAY_NAMESPACE, 8000, 8001),
-                _from_namespace(MONITORING_NAMESPACE, 8000, 8002),
+                _from_namespace(names.gateway, self.args.model_port),
+                _from_namespace(names.monitoring, self.args.metrics_port),
             ],
-            egress=[_to_https(), _to_namespace(SYSTEM_NAMESPACE, 6379)],
+            egress=[_to_https(), _to_namespace(names.system, 6379)],
         )
-        self._policy(SERVING_NAMESPACE, COMPILE_JOB, pods={"app.kubernetes.io/name": COMPILE_JOB}, egress=[_to_https()])
+        self._policy(names.serving, COMPILE_JOB, pods={"app.kubernetes.io/name": COMPILE_JOB}, egress=[_to_https()])
         self._policy(
-            GATEWAY_NAMESPACE,
-            "gateway",
-            pods={"app.kubernetes.io/name": "gateway"},
-            ingress=[_from_networks(self.args.gateway_clients, 8080), _from_namespace(MONITORING_NAMESPACE, 9903)],
-            egress=[_to_https(), _to_namespace(SERVING_NAMESPACE, 8000, 8001)],
+            names.gateway,
+            GATEWAY,
+            pods={"app.kubernetes.io/name": GATEWAY},
+            ingress=[_from_networks(self.args.gateway_clients, 8080), _from_namespace(names.monitoring, 9903)],
+            egress=[_to_https(), _to_namespace(names.serving, self.args.model_port)],
         )
         self._policy(
-            SYSTEM_NAMESPACE,
+            names.system,
             "redis",
             pods={"app.kubernetes.io/name": "redis"},
-            ingress=[_from_namespace(SERVING_NAMESPACE, 6379)],
-        )
-        self._policy(
-            SYSTEM_NAMESPACE, "package-sync", pods={"app.kubernetes.io/name": "package-sync"}, egress=[_to_https()]
+            ingress=[_from_namespace(names.serving, 6379)],
         )
 
     def _policy(
@@ -151,10 +155,10 @@ class KubernetesPlatform(Component):
     ) -> None:
         kinds = [kind for kind, rules in (("Ingress", ingress), ("Egress", egress)) if rules is not None]
         k8s.networking.v1.NetworkPolicy(
-            f"{self.context.prefix}-{namespace}-{name}",
+            f"{namespace}-{name}",
             metadata=metadata(self.context, name, namespace),
             spec=k8s.networking.v1.NetworkPolicySpecArgs(
-                pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=pods),
+                pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=pods or None),
                 policy_types=kinds,
                 ingress=ingress or None,
                 egress=egress or None,
@@ -164,95 +168,66 @@ class KubernetesPlatform(Component):
 
     def _operators(self) -> None:
         settings = self.args.settings
-        if settings.accelerator == "amd":
-            if settings.amd_operator.enabled:
-                self._release(
-                    "gpu-operator-charts",
-                    settings.amd_operator.repository,
-                    settings.amd_operator.version,
-                    GPU_OPERATOR_NAMESPACE,
-                    {
-                        "deviceConfig": {
-                            "spec": {
-                                "driver": {"enable": settings.amd_operator.driver},
-                                "metricsExporter": {"enable": True},
-                            }
-                        }
-                    },
-                )
-        elif settings.nvidia_operator.enabled:
-            self._release(
-                "gpu-operator",
-                settings.nvidia_operator.repository,
-                settings.nvidia_operator.version,
-                GPU_OPERATOR_NAMESPACE,
-                self._nvidia_values(settings.nvidia_operator),
-            )
-        if settings.accelerator == "nvidia" and settings.dcgm.enabled and not settings.nvidia_operator.enabled:
-            self._release(
-                "dcgm-exporter",
-                settings.dcgm.repository,
-                settings.dcgm.version,
-                GPU_OPERATOR_NAMESPACE,
-                {"serviceMonitor": {"enabled": False}, "extraEnv": [_dcgm_interval(settings.dcgm.interval_s)]},
-            )
-        if isinstance(settings, EksSettings) and settings.autoscaler.enabled:
-            self._release(
-                "cluster-autoscaler",
-                settings.autoscaler.repository,
-                settings.autoscaler.version,
-                settings.autoscaler.namespace,
-                {
-                    "autoDiscovery": {"clusterName": self.args.cluster_name},
-                    "awsRegion": self.args.region,
-                    "rbac": {"serviceAccount": {"name": settings.autoscaler.service_account}},
-                },
-            )
+        if isinstance(settings, EksSettings):
+            self._eks_controllers(settings)
+        elif settings.accelerator == "amd":
+            self._amd_operator(settings)
+            return
+        namespace = self.context.namespaces.gpu_operator
+        if settings.nvidia_operator.enabled:
+            self._release("gpu-operator", settings.nvidia_operator, namespace, operators.nvidia_values(settings))
+        elif settings.dcgm.enabled:
+            self._release("dcgm-exporter", settings.dcgm, namespace, operators.dcgm_values(settings))
 
-    def _nvidia_values(self, operator: NvidiaOperatorSettings) -> dict[str, object]:
-        settings = self.args.settings
-        driver = isinstance(settings, ExistingSettings) if operator.driver is None else operator.driver
-        toolkit = driver if operator.toolkit is None else operator.toolkit
-        return {
-            "driver": {"enabled": driver},
-            "toolkit": {"enabled": toolkit},
-            "dcgmExporter": {
-                "enabled": settings.dcgm.enabled,
-                # The kind ServiceMonitor is not there yet: the monitoring component scrapes the exporter.
-                "serviceMonitor": {"enabled": False},
-                "env": [_dcgm_interval(settings.dcgm.interval_s)],
-            },
-            "operator": {"defaultRuntime": "containerd"},
-        }
-
-    def _release(
-        self, chart: str, repository: str, version: str, namespace: str, values: dict[str, object]
-    ) -> k8s.helm.v3.Release:
-        mirrored = self.args.mirror.chart_repository(repository)
-        is_oci = mirrored.startswith("oci://")
-        return k8s.helm.v3.Release(
-            f"{self.context.prefix}-{chart}",
-            name=chart,
-            chart=f"{mirrored}/{chart}" if is_oci else chart,
-            repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=mirrored),
-            version=version,
-            namespace=namespace,
-            values=values,
-            atomic=True,
-            timeout=900,
-            opts=self.child(depends_on=[self.namespaces[namespace]] if namespace in self.namespaces else None),
+    def _amd_operator(self, settings: AksSettings | ExistingSettings) -> None:
+        if not settings.amd_operator.enabled:
+            return
+        namespace, first = self.context.namespaces.gpu_operator, []
+        if settings.amd_operator.driver and settings.cert_manager.enabled:
+            first = [self._release("cert-manager", settings.cert_manager, namespace, {"crds": {"enabled": True}})]
+        self._release(
+            "gpu-operator-charts", settings.amd_operator, namespace, operators.amd_values(settings), after=first
         )
 
+    def _eks_controllers(self, settings: EksSettings) -> None:
+        args, scaler, balancer = self.args, settings.autoscaler, settings.load_balancer_controller
+        if scaler.enabled:
+            values = operators.autoscaler_values(settings, args.cluster_name, args.region)
+            self._release("cluster-autoscaler", scaler, scaler.namespace, values)
+        if balancer.enabled:
+            values = operators.balancer_values(settings, args.cluster_name, args.region, args.vpc_id)
+            self._release("aws-load-balancer-controller", balancer, balancer.namespace, values)
 
-def _dcgm_interval(seconds: int) -> dict[str, str]:
-    return {"name": "DCGM_EXPORTER_INTERVAL", "value": str(seconds * 1000)}
+    def _release(
+        self,
+        chart: str,
+        settings: ChartSettings,
+        namespace: str,
+        values: dict[str, Any],
+        after: Sequence[pulumi.Resource] = (),
+    ) -> k8s.helm.v3.Release:
+        repository = self.args.mirror.chart_repository(settings.repository)
+        is_oci = repository.startswith("oci://")
+        own = [resource for name, resource in self.namespaces.items() if name == namespace]
+        return k8s.helm.v3.Release(
+            f"{self.context.prefix}-{chart}",
+            name=f"{self.context.prefix}-{chart}",
+            chart=f"{repository}/{chart}" if is_oci else chart,
+            repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=repository),
+            version=settings.version,
+            namespace=namespace,
+            values=merged(values, mirrored(self.args.mirror, operators.IMAGES[chart])),
+            atomic=True,
+            timeout=900,
+            opts=self.child(depends_on=[*own, *after]),
+        )
 
 
 def _gpus(settings: EksSettings | AksSettings | ExistingSettings) -> int:
     """GPUs that the cluster can grow to."""
     if isinstance(settings, ExistingSettings):
         return settings.gpus
-    return settings.gpu_pool.max_size * settings.gpu_pool.gpus_per_node
+    return settings.gpu_pool.max_nodes * settings.gpu_pool.gpus_per_node
 
 
 def _ports(*numbers: int, protocol: str = "TCP") -> list[k8s.networking.v1.NetworkPolicyPortArgs]:

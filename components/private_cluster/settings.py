@@ -8,8 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from components.connectivity.settings import Cidr
 from components.retention import RetentionDays
+from spillway.contracts.frozen import Settings
 from spillway.contracts.prices import amortised_per_gpu_hour
-from spillway.contracts.settings import Settings
+from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
 
 Accelerator = Literal["nvidia", "amd"]
 
@@ -33,13 +34,13 @@ class Taint(Settings):
 class Pool(Settings):
     """A pool of nodes, bounded by a minimum and a maximum."""
 
-    min_size: Annotated[int, Field(ge=0)] = 1
+    min_nodes: Annotated[int, Field(ge=0)] = 1
     """Nodes that are always there."""
 
-    max_size: Annotated[int, Field(ge=1)] = 4
+    max_nodes: Annotated[int, Field(ge=1)] = 4
     """Nodes that the autoscaler may grow to."""
 
-    desired_size: Annotated[int, Field(ge=0)] | None = None
+    initial_nodes: Annotated[int, Field(ge=0)] | None = None
     """Nodes to start with, by default the minimum; afterwards the autoscaler decides."""
 
     disk_gib: Annotated[int, Field(ge=30, le=16384)] = 100
@@ -48,20 +49,17 @@ class Pool(Settings):
     labels: dict[str, str] = Field(default_factory=dict)
     """Further node labels."""
 
-    taints: tuple[Taint, ...] = ()
-    """Further node taints."""
-
     @property
-    def start_size(self) -> int:
+    def start_nodes(self) -> int:
         """Nodes at creation."""
-        return self.min_size if self.desired_size is None else self.desired_size
+        return self.min_nodes if self.initial_nodes is None else self.initial_nodes
 
     @model_validator(mode="after")
     def _sizes_are_ordered(self) -> Pool:
-        if not self.min_size <= self.start_size <= self.max_size:
+        if not self.min_nodes <= self.start_nodes <= self.max_nodes:
             raise ValueError(
-                f"min_size {self.min_size}, desired_size {self.start_size}, max_size {self.max_size} are out of order; "
-                "allowed: min_size <= desired_size <= max_size"
+                f"min_nodes {self.min_nodes}, initial_nodes {self.start_nodes}, max_nodes {self.max_nodes} are out of "
+                "order; allowed: min_nodes <= initial_nodes <= max_nodes"
             )
         return self
 
@@ -69,21 +67,24 @@ class Pool(Settings):
 class EksSystemPool(Pool):
     """EKS nodes for everything that needs no GPU."""
 
-    instance_type: str = "m7i.large"
+    instance_type: str = "m7i.xlarge"
     """EC2 instance type."""
 
     ami_type: Literal["AL2023_x86_64_STANDARD", "AL2023_ARM_64_STANDARD"] = "AL2023_x86_64_STANDARD"
     """Machine image; the ARM one for Graviton instance types."""
 
-    min_size: Annotated[int, Field(ge=0)] = 3
+    min_nodes: Annotated[int, Field(ge=0)] = 3
     """Nodes that are always there: one a zone."""
 
-    max_size: Annotated[int, Field(ge=1)] = 6
+    max_nodes: Annotated[int, Field(ge=1)] = 6
     """Nodes that the autoscaler may grow to."""
 
 
 class EksGpuPool(Pool):
     """EKS nodes with NVIDIA GPUs."""
+
+    taints: tuple[Taint, ...] = ()
+    """Further node taints; model servers and the GPU operator tolerate them."""
 
     instance_type: str = "g6.xlarge"
     """EC2 instance type."""
@@ -107,15 +108,18 @@ class AksSystemPool(Pool):
     vm_size: str = "Standard_D4s_v5"
     """Azure VM size."""
 
-    min_size: Annotated[int, Field(ge=1)] = 3
+    min_nodes: Annotated[int, Field(ge=1)] = 3
     """Nodes that are always there: one a zone. A system pool is never empty."""
 
-    max_size: Annotated[int, Field(ge=1, le=1000)] = 6
+    max_nodes: Annotated[int, Field(ge=1, le=1000)] = 6
     """Nodes that the autoscaler may grow to."""
 
 
 class AksGpuPool(Pool):
     """AKS nodes with GPUs."""
+
+    taints: tuple[Taint, ...] = ()
+    """Further node taints; model servers and the GPU operator tolerate them."""
 
     vm_size: str = "Standard_NC24ads_A100_v4"
     """Azure VM size; for ``accelerator: amd`` one of the ND MI300X sizes."""
@@ -123,7 +127,7 @@ class AksGpuPool(Pool):
     gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 1
     """GPUs of that VM size; capacity, quota and cost are counted with it."""
 
-    max_size: Annotated[int, Field(ge=1, le=1000)] = 4
+    max_nodes: Annotated[int, Field(ge=1, le=1000)] = 4
     """Nodes that the autoscaler may grow to."""
 
     disk_gib: Annotated[int, Field(ge=30, le=2048)] = 200
@@ -133,10 +137,10 @@ class AksGpuPool(Pool):
 class Quota(Settings):
     """What one namespace may ask for in all."""
 
-    cpu: str = "32"
+    cpu: CpuQuantity = "32"
     """CPU requests."""
 
-    memory: str = "128Gi"
+    memory: MemoryQuantity = "128Gi"
     """Memory requests."""
 
     pods: Annotated[int, Field(ge=1)] = 50
@@ -149,14 +153,14 @@ class Quota(Settings):
 class Quotas(Settings):
     """Resource quotas, one a namespace."""
 
-    serving: Quota = Quota(cpu="128", memory="1024Gi", pods=100)
-    """``spillway-serving``."""
+    serving: Quota = Quota(cpu="128", memory="1Ti", pods=100)
+    """``<name>-<stack>-serving``."""
 
     gateway: Quota = Quota(cpu="32", memory="64Gi", pods=50, gpus=0)
-    """``spillway-gateway``."""
+    """``<name>-<stack>-gateway``."""
 
     system: Quota = Quota(cpu="16", memory="64Gi", pods=50, gpus=0)
-    """``spillway-system``."""
+    """``<name>-<stack>-system``."""
 
 
 class ChartSettings(Settings):
@@ -182,7 +186,8 @@ class NvidiaOperatorSettings(ChartSettings):
     """Chart repository."""
 
     driver: bool | None = None
-    """Install the driver; by default off on EKS and AKS, whose images bring it, and on for an existing cluster."""
+    """Install the driver; by default off on EKS, whose image brings it, and on elsewhere: on AKS the operator and Azure
+    exclude each other, so the node pool leaves it out."""
 
     toolkit: bool | None = None
     """Install the container toolkit; by default as ``driver``."""
@@ -198,7 +203,36 @@ class AmdOperatorSettings(ChartSettings):
     """Chart repository."""
 
     driver: bool = False
-    """Install the driver; off where the node image brings it."""
+    """Build and load the driver; off where the node image brings it. It takes ``driver_image`` and cert-manager."""
+
+    driver_image: Annotated[str, Field(pattern=r"^[^\s:]+(:\d+)?/[^\s:]+$")] | None = None
+    """Repository, without a tag, where the operator keeps the driver images that it builds: nodes pull from it, and the
+    operator pushes to it."""
+
+    driver_image_secret: str | None = None
+    """Secret of type dockerconfigjson, in the operator's namespace, that opens that repository."""
+
+    driver_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] = "6.4"
+    """ROCm version of the driver."""
+
+    @model_validator(mode="after")
+    def _driver_has_an_image(self) -> AmdOperatorSettings:
+        if self.driver and self.driver_image is None:
+            raise ValueError(
+                "driver: true, and no driver_image: the operator builds the driver on the cluster and needs a "
+                "repository to keep it in, e.g. myregistry.azurecr.io/amdgpu-driver"
+            )
+        return self
+
+
+class CertManagerSettings(ChartSettings):
+    """cert-manager, which the webhooks of the AMD operator's driver builder need."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v1.21.1"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://charts.jetstack.io"
+    """Chart repository."""
 
 
 class DcgmSettings(ChartSettings):
@@ -217,8 +251,8 @@ class DcgmSettings(ChartSettings):
 class AutoscalerSettings(ChartSettings):
     """The cluster autoscaler on EKS; AKS brings its own."""
 
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "9.50.1"
-    """Exact chart version."""
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "9.53.0"
+    """Exact chart version: of the autoscaler for Kubernetes 1.34, and it follows ``kubernetes_version``."""
 
     repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://kubernetes.github.io/autoscaler"
     """Chart repository."""
@@ -227,6 +261,22 @@ class AutoscalerSettings(ChartSettings):
     """Namespace of the release; the role is bound to it."""
 
     service_account: str = "cluster-autoscaler"
+    """Service account of the release; the role is bound to it."""
+
+
+class BalancerControllerSettings(ChartSettings):
+    """The AWS Load Balancer Controller on EKS, which the gateway's Service needs; AKS brings its own."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "3.5.0"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://aws.github.io/eks-charts"
+    """Chart repository."""
+
+    namespace: str = "kube-system"
+    """Namespace of the release; the role is bound to it."""
+
+    service_account: str = "aws-load-balancer-controller"
     """Service account of the release; the role is bound to it."""
 
 
@@ -248,8 +298,23 @@ class _Cluster(Settings):
     amd_operator: AmdOperatorSettings = AmdOperatorSettings()
     """The GPU operator with ``accelerator: amd``."""
 
+    cert_manager: CertManagerSettings = CertManagerSettings()
+    """Installed with ``amd_operator.driver`` alone."""
+
     dcgm: DcgmSettings = DcgmSettings()
     """GPU metrics with ``accelerator: nvidia``."""
+
+    @property
+    def nvidia_driver_by_operator(self) -> bool:
+        """Whether the GPU operator installs NVIDIA's driver, so that nobody else may."""
+        if not self.nvidia_operator.enabled:
+            return False
+        return self.driver_by_default if self.nvidia_operator.driver is None else self.nvidia_operator.driver
+
+    @property
+    def driver_by_default(self) -> bool:
+        """What ``nvidia_operator.driver`` is where the stack file is silent."""
+        return True
 
 
 class EksSettings(_Cluster):
@@ -291,6 +356,14 @@ class EksSettings(_Cluster):
     autoscaler: AutoscalerSettings = AutoscalerSettings()
     """The cluster autoscaler."""
 
+    load_balancer_controller: BalancerControllerSettings = BalancerControllerSettings()
+    """What makes the gateway's load balancer; switch it off where the cluster gets it otherwise."""
+
+    @property
+    def driver_by_default(self) -> bool:
+        """EKS's GPU images bring the driver."""
+        return False
+
     @field_validator("accelerator")
     @classmethod
     def _no_rocm_on_aws(cls, accelerator: Accelerator) -> Accelerator:
@@ -324,8 +397,11 @@ class AksSettings(_Cluster):
     """Days that the Log Analytics workspace keeps logs."""
 
     admin_group_ids: tuple[str, ...] = ()
-    """Object ids of the Entra groups that administer the cluster; when empty, whoever has the Azure role
-    "Azure Kubernetes Service RBAC Cluster Admin" on it. There are no local accounts."""
+    """Object ids of the Entra groups that administer the cluster. There are no local accounts."""
+
+    deployer_principal_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
+    """Object id of who deploys, where that is in none of the groups: it gets the role "Azure Kubernetes Service RBAC
+    Cluster Admin" on the cluster."""
 
     login: Literal["azurecli", "workloadidentity", "spn", "msi"] = "azurecli"
     """How the deployer logs in to the API server: a mode of ``kubelogin``, which has to be on its PATH."""
@@ -337,7 +413,13 @@ class AksSettings(_Cluster):
     """Network of the services, seen inside the cluster only."""
 
     outbound: Literal["loadBalancer", "userDefinedRouting", "none"] = "loadBalancer"
-    """How nodes reach out: Azure's load balancer, a route of your own to a firewall, or not at all (mirrors only)."""
+    """How nodes reach out: Azure's load balancer, a route to the firewall of ``connectivity.azure_network``, or not at
+    all (mirrors only)."""
+
+    bootstrap_registry_id: Annotated[str, Field(pattern=r"/Microsoft\.ContainerRegistry/registries/[^/]+$")] | None = (
+        None
+    )
+    """Resource id of the private container registry from which isolated nodes start; needed with ``outbound: none``."""
 
     encryption_at_host: bool = True
     """Encrypt temporary disks and caches on the hosts; the subscription needs the feature EncryptionAtHost."""
@@ -355,11 +437,29 @@ class AksSettings(_Cluster):
     """Microsoft Defender for Containers on the nodes; it is billed by core."""
 
     @model_validator(mode="after")
+    def _somebody_may_deploy(self) -> AksSettings:
+        if not self.admin_group_ids and not self.deployer_principal_id:
+            raise ValueError(
+                "nobody may use the cluster's API, the deployer included; name Entra groups that it is in as "
+                "admin_group_ids, or its object id as deployer_principal_id"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _isolated_nodes_start_from_a_registry(self) -> AksSettings:
+        if (self.outbound == "none") != (self.bootstrap_registry_id is not None):
+            raise ValueError(
+                f"outbound is {self.outbound} and bootstrap_registry_id is {self.bootstrap_registry_id or 'missing'}; "
+                "isolated nodes (outbound: none), and only they, start from a private registry"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _no_authorised_networks(self) -> AksSettings:
         if self.authorised_cidrs:
             raise ValueError(
-                "authorised_cidrs is given, but a private AKS API server is reached inside its network only; "
-                "remove authorised_cidrs and deploy from the VNet or a network peered with it"
+                "authorised_cidrs is given, and AKS's API server takes the deployer's networks; give them as "
+                "connectivity.deployer_cidrs with connectivity.deployer: authorised_cidrs"
             )
         return self
 
@@ -412,7 +512,7 @@ class ExistingSettings(_Cluster):
     gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 8
     """GPUs a node, for capacity and cost."""
 
-    dollars_per_node_hour: Annotated[float, Field(ge=0)] | None = None
+    usd_per_node_hour: Annotated[float, Field(ge=0)] | None = None
     """What one GPU node costs an hour, US dollars, where that is known; or use ``owned``."""
 
     owned: OwnedNodeSettings | None = None
@@ -428,9 +528,9 @@ class ExistingSettings(_Cluster):
 
     @model_validator(mode="after")
     def _one_price(self) -> ExistingSettings:
-        if (self.dollars_per_node_hour is None) == (self.owned is None):
+        if (self.usd_per_node_hour is None) == (self.owned is None):
             raise ValueError(
-                "what does a GPU node cost? give exactly one of dollars_per_node_hour and owned (purchase_usd, years, "
+                "what does a GPU node cost? give exactly one of usd_per_node_hour and owned (purchase_usd, years, "
                 "power_kw, ...); no price list has it"
             )
         return self
@@ -444,8 +544,8 @@ class ExistingSettings(_Cluster):
     def usd_per_gpu_hour(self) -> float:
         """US dollars for one GPU and hour."""
         if self.owned is None:
-            assert self.dollars_per_node_hour is not None
-            return self.dollars_per_node_hour / self.gpus_per_node
+            assert self.usd_per_node_hour is not None
+            return self.usd_per_node_hour / self.gpus_per_node
         return amortised_per_gpu_hour(gpus=self.gpus_per_node, **self.owned.model_dump())
 
 

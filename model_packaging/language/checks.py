@@ -6,8 +6,11 @@ quantized where the scheme says so. Rounding of the server's own arithmetic (bf1
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import json
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 from model_packaging.errors import ModelConfigError
-from model_packaging.language.config import LanguageChecks, LanguageVariant
+from model_packaging.language.config import LanguageChecks
+from model_packaging.language.variants.settings import LanguageVariant
+from model_packaging.language.weights import open_weights
 from spillway.contracts.manifest import LanguageFigure, PackageError
 
 if TYPE_CHECKING:
@@ -60,20 +67,28 @@ def make_task(
     text: str,
     prompts: str,
     tokenizer: PreTrainedTokenizerBase,
-    module: PreTrainedModel,
+    folder: Path,
 ) -> Task:
-    """Tokenize once. Raises :class:`ModelConfigError` for a text too short for one window."""
+    """Tokenize once. ``folder``: of the model. Raises :class:`ModelConfigError` for a text too short for one window."""
     windows = text_windows(text, tokenizer, settings.window, settings.tokens, "checks.text")
     lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-    end = getattr(module.generation_config, "eos_token_id", None)
-    ends = end if isinstance(end, list) else [] if end is None else [end]
     return Task(
         windows,
         tuple(_prompt(line, tokenizer) for line in lines),
         hashlib.sha256(text.encode()).hexdigest(),
         settings,
-        frozenset(ends),
+        _end_tokens(folder),
     )
+
+
+def _end_tokens(folder: Path) -> frozenset[int]:
+    """As transformers finds them: in generation_config.json, else in config.json."""
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            end = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            if end is not None:
+                return frozenset(end if isinstance(end, list) else [end])
+    return frozenset()
 
 
 def text_windows(text: str, tokenizer: Any, window: int, tokens: int, key: str) -> torch.Tensor:
@@ -114,18 +129,86 @@ def read(module: PreTrainedModel, task: Task) -> Reading:
     return Reading(perplexity, torch.cat(top1), logits, tuple(answers), statistics.median(times), tuple(steps))
 
 
-def load_back(folder: Path) -> PreTrainedModel:
-    """What transformers makes of a written folder. Raises :class:`PackageError` when it does not load."""
+@contextmanager
+def loaded(folder: Path, work: Path, memory_gib: float | None, dequantize: bool = False) -> Iterator[PreTrainedModel]:
+    """What transformers makes of a folder, in fp32, as long as it is looked at.
+
+    What does not fit into ``memory_gib`` stays on disk, below ``work``, and is read layer by layer. ``dequantize``:
+    unpack the weights as they are loaded, experts included; inputs are not rounded then. Raises :class:`PackageError`
+    when it does not load.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
+    offload = work / f"{folder.name}-unpacked"
     try:
-        module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        module = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **_placement(folder, offload, memory_gib),
+            **_unpacking(folder, dequantize),
+        )
     except Exception as error:
         raise PackageError(
-            f"{folder.name}: transformers does not load what was written: {type(error).__name__}: {error}"
+            f"{folder}: transformers cannot load it as a causal language model: {type(error).__name__}: {error}"
         ) from error
-    return module.eval()
+    if dequantize and fits(folder, memory_gib):
+        # What DeepSeek's form leaves unquantized is loaded as it is stored.
+        module = module.float()
+    try:
+        yield module.eval()
+    finally:
+        del module
+        # compressed-tensors ties layers into cycles: without this the models would pile up in memory.
+        gc.collect()
+        shutil.rmtree(offload, ignore_errors=True)
+
+
+def _placement(folder: Path, offload: Path, memory_gib: float | None) -> dict[str, Any]:
+    """Where transformers and accelerate put the layers: nothing to say for a model that fits into memory."""
+    if fits(folder, memory_gib):
+        return {}
+    return {"device_map": "auto", "max_memory": {"cpu": _memory_budget(memory_gib)}, "offload_folder": offload}
+
+
+def fits(folder: Path, memory_gib: float | None) -> bool:
+    """Whether the model in fp32 may be in memory whole."""
+    return _unpacked_bytes(folder) <= _memory_budget(memory_gib)
+
+
+def _memory_budget(memory_gib: float | None) -> int:
+    """Bytes that the weights of a model may take: what is asked for, else half of what is free."""
+    return round(memory_gib * 2**30) if memory_gib else psutil.virtual_memory().available // 2
+
+
+def _unpacked_bytes(folder: Path) -> int:
+    """Bytes of the model in fp32, seen from its files: packed numbers count by the width that they say."""
+    weights = open_weights(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config") or {}
+    bits = {group["weights"]["num_bits"] for group in (config.get("config_groups") or {}).values()}
+    per_byte = 4 * 8 / min(bits, default=8)
+    wide = {"F64": 0.5, "F32": 1.0, "F16": 2.0, "BF16": 2.0}
+    return round(sum(t.size_bytes * wide.get(t.dtype, per_byte) for t in weights.tensors.values()))
+
+
+def _unpacking(folder: Path, dequantize: bool) -> dict[str, Any]:
+    if not dequantize:
+        return {}
+    from transformers import CompressedTensorsConfig, FineGrainedFP8Config
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    if config is None:
+        return {}
+    if config["quant_method"] == "fp8":
+        return {"quantization_config": FineGrainedFP8Config(**_without_method(config), dequantize=True)}
+    return {"quantization_config": CompressedTensorsConfig(**_without_method(config), dequantize=True)}
+
+
+def _without_method(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("quant_method", "fmt")}
 
 
 def reference_figure(reading: Reading, task: Task) -> LanguageFigure:

@@ -2,8 +2,9 @@
 
 Columns are rounded one after another; the error of each is spread over those still to come, weighed by the inverse of
 the inputs' second moments. Those are gathered from the fp32 model in one pass, so layers do not see the rounding of the
-ones before them. llm-compressor does the same and more, at the price of pyarrow, datasets and versions of its own; this
-is the part that is needed here, in the same file format.
+ones before them. Model and moments are in memory whole. llm-compressor does the same for models of any size and with
+experts; it asks for older versions of torch, transformers and compressed-tensors than are pinned here
+(docs/decisions/0047-llm-compressor-beside-not-inside.md), so what it writes is packaged with ``weights: as-is``.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from model_packaging.language.checkpoint import scales
 from model_packaging.language.checks import torch_threads
-from model_packaging.language.schemes import Plan
+from model_packaging.language.variants.plan import Recipe
 from spillway.contracts.manifest import PackageError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PreTrainedModel
-
-    from model_packaging.language.source import LanguageModel
 
 _DAMPING: Final = 0.1
 """Share of the mean second moment that is added to each. The paper's code adds 0.01, with 260 000 tokens; with the few
@@ -31,7 +30,9 @@ _BLOCK: Final = 128
 """Columns whose errors are spread at once."""
 
 
-def rounded_weights(model: LanguageModel, plan: Plan, windows: torch.Tensor, dtype: str) -> dict[str, torch.Tensor]:
+def rounded_weights(
+    module: PreTrainedModel, plan: Recipe, windows: torch.Tensor, dtype: str
+) -> dict[str, torch.Tensor]:
     """The weights of every quantized layer, fp32 [rows, columns], each a multiple of its scale.
 
     ``windows``: INT64 [windows, tokens] of calibration text. ``dtype``: of the stored scales.
@@ -39,8 +40,9 @@ def rounded_weights(model: LanguageModel, plan: Plan, windows: torch.Tensor, dty
     import torch
 
     with torch.no_grad():
-        moments = _second_moments(model.module, plan.quantized, windows)
-        weights = {name: model.module.get_submodule(name).get_parameter("weight") for name in plan.quantized}
+        names = tuple(sorted(plan.quantized))
+        moments = _second_moments(module, names, windows)
+        weights = {name: module.get_submodule(name).get_parameter("weight") for name in names}
         # The steps are small: threads would wait for each other longer than they work.
         with torch_threads(1):
             return {name: _round(weight, plan, moments[name], dtype) for name, weight in weights.items()}
@@ -79,13 +81,13 @@ def _second_moments(module: PreTrainedModel, names: tuple[str, ...], windows: to
     return sums
 
 
-def _round(weight: torch.Tensor, plan: Plan, moment: torch.Tensor, dtype: str) -> torch.Tensor:
+def _round(weight: torch.Tensor, plan: Recipe, moment: torch.Tensor, dtype: str) -> torch.Tensor:
     """One layer. Scales are fixed beforehand, so that what is stored rounds back to the same numbers."""
     import torch
 
-    assert plan.scheme is not None
-    assert plan.scheme.weights is not None
-    args = plan.scheme.weights
+    assert plan.quantization is not None
+    assert plan.quantization.weights is not None
+    args = plan.quantization.weights
     high = 2 ** (args.num_bits - 1) - 1
     size = args.group_size or weight.shape[1]
     scale = scales(weight, plan, dtype).float().repeat_interleave(size, dim=1)

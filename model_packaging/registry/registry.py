@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from model_packaging.registry import builds, signing
 from model_packaging.registry.objects import Objects, RegistryError, open_objects
 from model_packaging.registry.stages import STAGES, Stages
-from spillway.contracts.engines import engine_folders, verify_engine
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import (
     ENGINES,
     MANIFEST_NAME,
@@ -43,7 +43,7 @@ from spillway.contracts.manifest import (
     sha256_of_file,
     verify_package,
 )
-from spillway.contracts.settings import Settings
+from spillway.contracts.trt_engines import engine_folders, verify_engine
 
 Progress = Callable[[str], None]
 
@@ -53,7 +53,7 @@ _SHORTEST_REF: Final = 4
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-class EngineFiles(Settings):
+class EngineFiles(Frozen):
     """The files of one engine folder, by content."""
 
     files: tuple[PackageFile, ...]

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spillway.contracts.engines import engine_folders, verify_engine
 from spillway.contracts.manifest import ENGINES, SIGNATURE_NAME, PackageError, verify_package
 from spillway.contracts.signature import read_signature, signed_package
+from spillway.contracts.trt_engines import engine_folders, verify_engine
 
 if TYPE_CHECKING:
     from model_signing import hashing

@@ -14,19 +14,24 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 
 from model_packaging.registry.objects import Objects, RegistryError
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Frozen
 
 STAGES: Final = ("candidate", "canary", "production")
 
 
-class StageRecord(Settings):
-    """One change of a stage. ``at`` is the writer's clock, UTC, for people to read."""
+class StageRecord(Frozen):
+    """One change of a stage."""
 
     number: int = Field(ge=1)
+    """Counts the changes of this stage; the highest is the one that holds."""
     action: Literal["promote", "rollback"]
+    """``promote``: the version was given the stage; ``rollback``: it got it back from the one that came after it."""
     version: str
+    """The version that has the stage from here on."""
     at: str
+    """UTC by the writer's clock, RFC 3339, whole seconds: for people to read, not for ordering."""
     note: str = ""
+    """Why, in the writer's words."""
     token: str = ""
     """Unique to the writer, so that it can tell whether the record there is its own."""
 

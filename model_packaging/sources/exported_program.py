@@ -14,15 +14,15 @@ from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.samples import ARRAYS, read_arrays, read_whole_arrays
 from model_packaging.sources.signatures import in_order
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
-from spillway.contracts.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
 
-class ExportedProgramSource(Settings):
+class ExportedProgramSource(Frozen):
     """A ``.pt2`` file. Its own dynamic shapes decide: without a dynamic first axis it is served one by one."""
 
     kind: Literal["exported-program"]

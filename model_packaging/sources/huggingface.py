@@ -11,8 +11,8 @@ from pydantic import Field
 from model_packaging.errors import ModelConfigError
 from model_packaging.sources.model import LoadedModel, Place, TextCodec, files_sha256
 from model_packaging.sources.samples import read_sentences
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
-from spillway.contracts.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ _PICKLED: Final = ("pytorch_model*.bin",)
 _SENTENCES: Final = "a text file of real sentences, one a line"
 
 
-class HuggingFaceSource(Settings):
+class HuggingFaceSource(Frozen):
     """A Hugging Face folder: ``config.json``, ``tokenizer.json`` and safetensors weights."""
 
     kind: Literal["huggingface"]

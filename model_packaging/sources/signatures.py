@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from model_packaging.sources.model import Batch
 from spillway.contracts.manifest import PackageError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from model_packaging.sources.model import Batch
 
 
 def batch_first(

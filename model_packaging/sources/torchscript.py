@@ -13,14 +13,14 @@ from model_packaging.sources.model import LoadedModel, Place, dynamic_batch, fil
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.samples import ARRAYS, read_arrays
 from model_packaging.sources.signatures import batch_first, in_order
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
-from spillway.contracts.settings import Settings
 
 if TYPE_CHECKING:
     import torch
 
 
-class TorchScriptSource(Settings):
+class TorchScriptSource(Frozen):
     """A TorchScript archive. It is a program: it runs when the package is made, so point it at one you trust."""
 
     kind: Literal["torchscript"]

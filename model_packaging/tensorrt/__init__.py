@@ -7,6 +7,7 @@
 ``triton``      an engine as Triton serves it: the package's repository with the engine in it
 ``check``       parity with the fp32 model, and latency
 ``compile``     a package → its engines; also ``python -m model_packaging.tensorrt.compile``
+``job``         the Kubernetes Job, or the SageMaker request, that runs it inside the serving image
 
 Only ``libraries`` and ``runtime`` need what a plain machine lacks, and import it when they are called.
 """

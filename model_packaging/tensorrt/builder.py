@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from model_packaging.tensorrt.libraries import Library, Messages
 from model_packaging.tensorrt.settings import EngineSettings, Range
-from spillway.contracts.engines import ANY_GPU, Compiler, EngineProfile, HardwareKey
 from spillway.contracts.manifest import PackageError
+from spillway.contracts.trt_engines import ANY_GPU, Compiler, EngineProfile, HardwareKey
 
 Progress = Callable[[str], None]
 InputShapes = dict[str, tuple[int | str, ...]]

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from model_packaging.cosine import as_rows, row_cosines
 from model_packaging.tensorrt.precision import Feed
-from spillway.contracts.engines import EngineLatency, EngineParity
+from model_packaging.tensorrt.runtime import Engine
+from model_packaging.tensors.cosine import as_rows, row_cosines
 from spillway.contracts.manifest import PackageError
+from spillway.contracts.trt_engines import EngineLatency, EngineParity
 
 if TYPE_CHECKING:
     import torch
-
-    from model_packaging.tensorrt.runtime import Engine
 
 _WARM_UP: Final = 20
 

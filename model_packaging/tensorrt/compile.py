@@ -23,21 +23,10 @@ from pydantic import ValidationError
 
 from model_packaging.tensorrt import builder, check, libraries
 from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
+from model_packaging.tensorrt.runtime import Engine
 from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
 from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
 from model_packaging.tensorrt.triton import check_profiles, portable_model, read_serving, write_engine_archive
-from spillway.contracts.engines import (
-    ANY_GPU,
-    PLAN_NAME,
-    RECORD_NAME,
-    REPOSITORY_NAME,
-    Compiler,
-    EngineRecord,
-    EngineTensor,
-    HardwareKey,
-    engine_folder,
-    store_engine,
-)
 from spillway.contracts.manifest import (
     ENGINES,
     MANIFEST_NAME,
@@ -48,6 +37,18 @@ from spillway.contracts.manifest import (
     PackageError,
     read_manifest,
     sha256_of_file,
+)
+from spillway.contracts.trt_engines import (
+    ANY_GPU,
+    PLAN_NAME,
+    RECORD_NAME,
+    REPOSITORY_NAME,
+    Compiler,
+    EngineRecord,
+    EngineTensor,
+    HardwareKey,
+    engine_folder,
+    store_engine,
 )
 
 Progress = Callable[[str], None]
@@ -212,8 +213,6 @@ def _checked(
 ) -> dict[str, Any]:
     """What only a run shows. The engine is loaded from its serialized form, as a server will."""
     import torch
-
-    from model_packaging.tensorrt.runtime import Engine
 
     engine = Engine(library, plan, version_compatible=settings.version_compatible)
     name, answers = expected or (_CPU_REFERENCE, onnx_answers(source, feeds))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from spillway.contracts.engines import ANY_GPU, Compiler, HardwareKey
 from spillway.contracts.manifest import PackageError
+from spillway.contracts.trt_engines import ANY_GPU, Compiler, HardwareKey
 
 RTX_TARGETS: Final = ("8.0", "8.6", "8.9", "12.0")
 """Compute capabilities that TensorRT-RTX builds for with no GPU at hand. 9.0 (H100, H200) is not among them: the

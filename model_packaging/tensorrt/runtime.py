@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from model_packaging.tensorrt import libraries
 from model_packaging.tensorrt.libraries import Library, Messages
-from spillway.contracts.engines import PLAN_NAME, Compiler, EngineTensor, find_engine
 from spillway.contracts.manifest import PackageError
+from spillway.contracts.trt_engines import PLAN_NAME, Compiler, EngineTensor, find_engine
 
 if TYPE_CHECKING:
     import torch

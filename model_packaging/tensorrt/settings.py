@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, field_validator
 
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Frozen
 
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
 Range = tuple[int, int, int]
@@ -19,7 +19,7 @@ CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "fp8")
 """Precisions whose activation scales are measured on samples."""
 
 
-class EngineSettings(Settings):
+class EngineSettings(Frozen):
     """What the compiler is asked for.
 
     Each range of ``batches`` becomes an optimisation profile of its own: kernels that are best for one request are not

@@ -10,7 +10,6 @@ Keys: README of triton-inference-server/tensorrt_backend, and ``ModelInstanceGro
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from model_packaging.config import ServingConfig
-from model_packaging.layout import read_labels, write_archive, write_model
+from model_packaging.pbtxt import CONFIG_NAME, ModelConfig, message, read_pbtxt
 from model_packaging.sources.model import padded
 from model_packaging.tensorrt.settings import SEQUENCE, EngineSettings
-from model_packaging.triton_config import Backend, model_config, with_response_cache
-from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
+from model_packaging.tensors.layout import read_labels, write_archive, write_model
+from model_packaging.tensors.settings import ServingConfig
+from model_packaging.tensors.triton_config import Backend, longest_text, model_config
 from spillway.contracts.manifest import SERVING_FILE, TRITON_REPOSITORY, PackageError, TensorSpec, read_manifest
+from spillway.contracts.trt_engines import PLAN_NAME, RECORD_NAME, Compiler, EngineProfile, EngineRecord
 
-_TEMPLATE: Final = Path(__file__).parents[1] / "templates" / "tensorrt_rtx_model.py"
+_TEMPLATE: Final = Path(__file__).parent / "templates" / "tensorrt_rtx_model.py"
 _TYPES: Final = {
     "float32": "FP32",
     "float16": "FP16",
@@ -106,7 +106,7 @@ def write_engine_archive(package: Path, record: EngineRecord, plan: bytes, archi
     manifest = read_manifest(package)
     config = engine_config(portable.folder.name, record, serving, batched=portable.batched)
     if serving.response_cache and portable.folder.name == manifest.entry_model:
-        config = with_response_cache(config)
+        config.response_cache.enable = True
     parts = {PLAN_NAME: plan}
     if record.key.compiler is Compiler.TENSORRT_RTX:
         parts |= {RECORD_NAME: record.to_json().encode(), "model.py": _TEMPLATE.read_bytes()}
@@ -135,25 +135,16 @@ def portable_model(package: Path) -> Portable:
             f"{package}: has no {TRITON_REPOSITORY}/, which an engine is served from: name a Triton target such as "
             "ngc-triton-24.10 in model.yaml and package the model again."
         )
-    configs = {path.parent: path.read_text(encoding="utf-8") for path in sorted(repository.glob("*/config.pbtxt"))}
-    found = [folder for folder, text in configs.items() if 'backend: "onnxruntime"' in text]
+    configs = {path.parent: read_pbtxt(path) for path in sorted(repository.glob(f"*/{CONFIG_NAME}"))}
+    found = [folder for folder, config in configs.items() if config.backend == "onnxruntime"]
     if len(found) != 1:
         raise PackageError(f"{repository}: has {len(found)} models in ONNX; an engine takes the place of one.")
-    longest = next(filter(None, map(_longest_text, configs.values())), None)
-    return Portable(found[0], "max_batch_size: 0\n" not in configs[found[0]], longest)
+    longest = next(filter(None, map(longest_text, configs.values())), None)
+    return Portable(found[0], configs[found[0]].max_batch_size > 0, longest)
 
 
-def _longest_text(config: str) -> int | None:
-    """What a tokenizer's configuration cuts texts to, padding included; ``None`` of any other model."""
-    most, step = (
-        re.search(rf'key: "{key}"\s+value {{\s+string_value: "(\d+)"', config)
-        for key in ("max_length", "pad_to_multiple_of")
-    )
-    return padded(int(most[1]), int(step[1])) if most and step else None
-
-
-def engine_config(name: str, record: EngineRecord, serving: ServingConfig, *, batched: bool = True) -> dict[str, Any]:
-    """``config.pbtxt`` of the compiled model: the portable one's queue, priorities and warm-up, on the GPU."""
+def engine_config(name: str, record: EngineRecord, serving: ServingConfig, *, batched: bool = True) -> ModelConfig:
+    """Triton's configuration of the compiled model: the portable one's queue, priorities and warm-up, on the GPU."""
     specs = {
         mode: [
             TensorSpec(name=tensor.name, dtype=_TYPES[tensor.dtype], shape=tensor.shape)
@@ -167,12 +158,12 @@ def engine_config(name: str, record: EngineRecord, serving: ServingConfig, *, ba
     tuned = {spec: shape[1] for spec, shape in record.profiles[0].shapes.items()}
     config = model_config(name, backend, specs["input"], specs["output"], on_gpu, batched=batched, warm_up=tuned)
     if backend == "tensorrt":
-        (group,) = config["instance_group"]
-        group["profile"] = [str(index) for index in range(len(record.profiles))]
+        (group,) = config.instance_group
+        group.profile.extend(str(index) for index in range(len(record.profiles)))
         # The backend records each launch in the context of every profile, and logs an error where it does not fit.
         if len(record.profiles) == 1:
             graphs = _graphs(record.profiles[0], serving, batched)
-            config["optimization"] = {"cuda": {"graphs": True, "graph_spec": graphs}}
+            config.MergeFrom(message({"optimization": {"cuda": {"graphs": True, "graph_spec": graphs}}}))
     return config
 
 
@@ -198,7 +189,5 @@ def _single_texts(profile: EngineProfile, step: int) -> list[dict[str, tuple[int
 def _graph(shape: dict[str, tuple[int, ...]], batched: bool) -> dict[str, Any]:
     return {
         "batch_size": next(iter(shape.values()))[0] if batched else 0,
-        "input": [
-            {"key": name, "value": {"dim": list(sizes[1:] if batched else sizes)}} for name, sizes in shape.items()
-        ],
+        "input": {name: {"dim": list(sizes[1:] if batched else sizes)} for name, sizes in shape.items()},
     }

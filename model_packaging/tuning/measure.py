@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from model_packaging.checks import open_session
+from model_packaging.tensors.checks import open_session
 
 WINDOWS: Final = 4
 """Parts that a trial is measured in; after each it may be given up."""

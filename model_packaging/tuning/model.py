@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_packaging.build import Progress, package
-from model_packaging.checks import timing_feed
-from model_packaging.config import ModelConfig
+from model_packaging.build import package
+from model_packaging.config import load_config
 from model_packaging.errors import ModelConfigError
-from model_packaging.sources import load
+from model_packaging.packager import Progress
+from model_packaging.tensors.checks import timing_feed
+from model_packaging.tensors.config import TensorConfig
+from model_packaging.tensors.source import load
 from model_packaging.tuning.search import TuningResult, tune
 from model_packaging.tuning.settings import TuningConfig
 from spillway.contracts.manifest import VARIANTS
 from spillway.contracts.targets import Layout
 
 
-def tune_model(config: ModelConfig, folder: Path, progress: Progress) -> TuningResult:
+def read_model(path: Path, max_p99_ms: float | None, trials: int | None) -> TensorConfig:
+    """What model.yaml asks to be searched, with this bound and number of trials, where given, before its own.
+
+    Raises :class:`ModelConfigError` for a file that asks for no search.
+    """
+    config = load_config(path)
+    if not isinstance(config, TensorConfig):
+        raise ModelConfigError(f"{path}: tune searches models for Triton; a language model's server batches by itself.")
+    if config.tuning is None:
+        raise ModelConfigError(
+            f"{path}: tuning: no such block. Give `tuning: {{max_p99_ms: 50, machine: {{usd_per_hour: 1.0}}}}`; "
+            "docs/how-to/tune-a-model.md tells every key."
+        )
+    changes = {"max_p99_ms": max_p99_ms, "trials": trials}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return config.model_copy(update={"tuning": config.tuning.model_copy(update=given)})
+
+
+def tune_model(config: TensorConfig, folder: Path, progress: Progress) -> TuningResult:
     """Search as ``config.tuning`` says, which must be there. ``folder`` keeps the package with all variants, and the
     journals of searches. Raises what :func:`model_packaging.build.package` and :func:`tune` raise."""
     search = _of_the_layouts(config)
@@ -35,7 +55,7 @@ def tune_model(config: ModelConfig, folder: Path, progress: Progress) -> TuningR
     )
 
 
-def _of_the_layouts(config: ModelConfig) -> TuningConfig:
+def _of_the_layouts(config: TensorConfig) -> TuningConfig:
     """What is searched: nothing that the server of the tuned layouts would not do, which would be priced all the same.
     Raises :class:`ModelConfigError` where the file asks for that."""
     assert config.tuning

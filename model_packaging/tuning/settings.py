@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from model_packaging.errors import ModelConfigError
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.prices import PriceError, price_per_hour
-from spillway.contracts.settings import Settings
 from spillway.contracts.targets import Layout
 
 
-class Machine(Settings):
+class Machine(Frozen):
     """What an hour of the machine that tuning runs on costs: a row of the price catalogue, or a figure of your own."""
 
     cloud: Literal["sagemaker", "ec2", "azure"] | None = None
@@ -41,7 +41,7 @@ class Machine(Settings):
         return price_per_hour(self.cloud, self.instance_type, self.region)
 
 
-class TuningConfig(Settings):
+class TuningConfig(Frozen):
     """What is searched, and for what.
 
     The latency of a request is the time of its batch, plus the time that a batch may wait to fill

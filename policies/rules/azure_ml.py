@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
 from policies.resources import Stack, is_other_than
-from policies.rules.capacity import ONLINE_DEPLOYMENT, ONLINE_ENDPOINT
+from policies.rules.capacity import ONLINE_ENDPOINT
 
 
 def _workspace(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
@@ -26,9 +26,6 @@ def _egress(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
         mode = workspace.get("managedNetwork.isolationMode")
         if is_other_than(mode, "AllowOnlyApprovedOutbound", "AllowInternetOutbound"):
             yield Finding(workspace, "managedNetwork.isolationMode leaves the workspace without a managed network")
-    for deployment in stack.of(ONLINE_DEPLOYMENT):
-        if is_other_than(deployment.get("properties.egressPublicNetworkAccess"), "Disabled"):
-            yield Finding(deployment, "properties.egressPublicNetworkAccess has to be Disabled")
 
 
 POLICIES = (
@@ -49,7 +46,7 @@ POLICIES = (
     Policy(
         "azure-ml-egress",
         "What Azure ML runs leaves through the workspace's managed network only.",
-        "Set `managedNetwork.isolationMode` and `egressPublicNetworkAccess: Disabled`.",
+        "Set `managedNetwork.isolationMode`; `egressPublicNetworkAccess: Disabled` is the isolation that it replaces.",
         _egress,
     ),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack, at, document, entries, is_not_true, is_other_than, is_true, refers
+from policies.resources import Stack, entries, is_not_true, is_other_than, is_true, refers
 from policies.rules.identity import everybody
+from spillway.contracts.property_values import document
+from spillway.contracts.resources import Resource, at
 
 BUCKET = "aws:s3/bucket:Bucket"
 BUCKETS = (BUCKET, "aws:s3/bucketV2:BucketV2")

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from policies.resources import UNKNOWN, Resource, Stack, entries, number, refers, texts
+from policies.resources import Stack, entries, number, refers
 from spillway.contracts.prices import Cloud
+from spillway.contracts.property_values import texts
+from spillway.contracts.resources import UNKNOWN, Resource
 
 SAGEMAKER_ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 SAGEMAKER_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack, entries, is_missing, is_other_than, number
+from policies.resources import Stack, entries, is_missing, is_other_than, number
 from policies.rules.capacity import (
     BATCH_ENDPOINT,
     COMPUTE,
@@ -20,13 +20,15 @@ from policies.rules.capacity import (
     machines,
     scaling_target,
 )
+from spillway.contracts import metrics
 from spillway.contracts.prices import PriceError, price_per_hour
+from spillway.contracts.resources import Resource
 
 
 class CostAlarmSettings(PolicySettings):
     """Which metric carries the live cost of burst."""
 
-    metric: str = "BurstDollarsPerHour"
+    metric: str = metrics.BURST_USD_PER_HOUR
     """Metric whose alarm counts; it has to have an action."""
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack, at, entries, is_missing, is_not_true, is_other_than, refers
+from policies.resources import Stack, entries, is_missing, is_not_true, is_other_than, refers
 from policies.rules.buckets import BUCKETS
 from policies.rules.capacity import AGENT_POOL, INSTANCE, LAUNCH_TEMPLATE, MANAGED_CLUSTER
+from spillway.contracts.resources import Resource, at
 
 
 def _volumes(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:

@@ -6,19 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import (
-    Resource,
-    Stack,
-    at,
-    document,
-    entries,
-    is_missing,
-    is_not_true,
-    is_other_than,
-    is_true,
-    texts,
-)
+from policies.resources import Stack, entries, is_missing, is_not_true, is_other_than, is_true
 from policies.rules.capacity import COMPUTE, INSTANCE, LAUNCH_TEMPLATE, MANAGED_CLUSTER
+from spillway.contracts.azure_roles import ROLES
+from spillway.contracts.property_values import document, texts
+from spillway.contracts.resources import UNKNOWN, Resource, at
 
 
 def everybody(principal: Any) -> bool:
@@ -44,12 +36,7 @@ _POLICIES = (
     "aws:iam/groupPolicy:GroupPolicy",
 )
 _ADMINISTRATORS = ("policy/AdministratorAccess", "policy/PowerUserAccess", "policy/IAMFullAccess")
-_AZURE_OWNERS = (
-    "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",  # Owner
-    "b24988ac-6180-42a0-ab88-20f7382dd24c",  # Contributor
-    "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",  # User Access Administrator
-)
-"""https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
+_AZURE_OWNERS = tuple(ROLES[name] for name in ("Owner", "Contributor", "User Access Administrator"))
 
 
 def _wildcards(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
@@ -66,8 +53,10 @@ def _wildcards(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
         if isinstance(arn, str) and arn.endswith(_ADMINISTRATORS):
             yield Finding(attachment, "policyArn makes the role an administrator")
     for assignment in stack.of("azure-native:authorization:RoleAssignment"):
-        role = assignment.get("roleDefinitionId")
-        if isinstance(role, str) and role.lower().endswith(_AZURE_OWNERS):
+        role, scope = assignment.get("roleDefinitionId"), assignment.get("scope")
+        # What is below a provider is one resource: a workspace's identity has to contribute to each of its parts.
+        one_resource = scope is UNKNOWN or (isinstance(scope, str) and "/providers/" in scope)
+        if isinstance(role, str) and role.lower().endswith(_AZURE_OWNERS) and not one_resource:
             yield Finding(assignment, "roleDefinitionId makes it an owner or contributor of everything in its scope")
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import UNKNOWN, Stack, at, entries, is_missing, is_other_than, is_true, texts
+from policies.resources import Stack, entries, is_missing, is_other_than, is_true
 from policies.rules.capacity import AGENT_POOL, COMPUTE, INSTANCE, LAUNCH_TEMPLATE, MANAGED_CLUSTER
+from spillway.contracts.property_values import texts
+from spillway.contracts.resources import UNKNOWN, at
 
 _ANYWHERE = ("0.0.0.0/0", "::/0", "*", "internet", "any")
 

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
 from policies.resources import Stack
-from spillway.contracts.engines import read_record, verify_engine
-from spillway.contracts.manifest import ENGINES, Manifest, PackageError, read_manifest
+from spillway.contracts.manifest import AS_IS, ENGINES, Manifest, PackageError, read_manifest
 from spillway.contracts.signature import signed_engine, signed_package
+from spillway.contracts.targets import Layout
+from spillway.contracts.trt_engines import read_record, verify_engine
 
 
 class SignatureSettings(PolicySettings):
@@ -84,7 +85,9 @@ def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
     manifest = _manifest(stack)
     if manifest is None:
         return
-    if not manifest.parity:
+    if manifest.kind == "vllm":
+        yield from _language_parity(manifest)
+    elif not manifest.parity:
         yield Finding(None, f"the package {manifest.name} was never compared with its reference")
     for figure in manifest.parity:
         bound = figure.bound_min_cosine if settings.min_cosine is None else settings.min_cosine
@@ -93,6 +96,18 @@ def _parity(stack: Stack, settings: ParitySettings) -> Iterator[Finding]:
             yield Finding(None, f"the variant {figure.variant} of the package {manifest.name} fails its parity bound")
     for name, folder in _engines(stack):
         yield from _engine_parity(name, folder, settings)
+
+
+def _language_parity(manifest: Manifest) -> Iterator[Finding]:
+    """A language model is judged by its text; a checkpoint that is served as it came has no other reference."""
+    served = manifest.served[Layout.VLLM]
+    if served == AS_IS:
+        return
+    figures = [figure for figure in manifest.language_figures if figure.variant == served]
+    if not figures:
+        yield Finding(None, f"the package {manifest.name} was never compared with its reference")
+    elif not figures[0].passed:
+        yield Finding(None, f"the variant {served} of the package {manifest.name} fails its parity bound")
 
 
 def _engine_parity(name: str, folder: Path, settings: ParitySettings) -> Iterator[Finding]:

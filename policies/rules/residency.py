@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pydantic import Field, ValidationError
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack
+from policies.resources import Stack
 from spillway.contracts.classes import Site
+from spillway.contracts.resources import Resource
 from spillway.contracts.routing import MaySpill, RoutingTable
 
 

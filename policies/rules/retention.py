@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import UNKNOWN, Stack, number, refers
+from policies.resources import Stack, number, refers
 from policies.rules.buckets import BUCKETS
+from spillway.contracts.resources import UNKNOWN
 
 
 class RetentionSettings(PolicySettings):

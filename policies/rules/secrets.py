@@ -1,7 +1,7 @@
 """Secrets: none stands in clear in the plan or in a checkpoint.
 
-Runs where the engine tells what is marked secret: in the embedded engine and in `spillway check`. The Pulumi CLI hands
-secrets to policies unmarked, so this rule finds nothing there; `spillway check --checkpoint` reads what
+Runs where the deployer tells what is marked secret: in the embedded deployer and in `spillway check`. The Pulumi CLI
+hands secrets to policies unmarked, so this rule finds nothing there; `spillway check --checkpoint` reads what
 `pulumi stack export` wrote.
 """
 
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import Resource, Stack, paths_of_texts
+from policies.resources import Stack, paths_of_texts
+from spillway.contracts.resources import Resource
 
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"

@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import UNKNOWN, Stack
+from policies.resources import Stack
 from policies.rules.workloads import WORKLOADS
+from spillway.contracts.names import LABEL_PREFIX
+from spillway.contracts.resources import UNKNOWN
 
 
 class TagSettings(PolicySettings):
@@ -18,7 +20,7 @@ class TagSettings(PolicySettings):
     keys: Annotated[tuple[str, ...], Field(min_length=1)] = ("owner", "cost-centre", "stack")
     """Tags of cloud resources; the same with ``label_prefix`` before them are labels of Kubernetes workloads."""
 
-    label_prefix: str = "spillway.dev/"
+    label_prefix: str = LABEL_PREFIX
     """Starts the labels' names."""
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
-from policies.resources import UNKNOWN, Resource, Stack, at, document, entries, is_missing, is_not_true, is_true, number
+from policies.resources import Stack, entries, is_missing, is_not_true, is_true, number
+from spillway.contracts.property_values import document
+from spillway.contracts.resources import UNKNOWN, Resource, at
 
 _POD_SPECS = {
     "kubernetes:apps/v1:Deployment": "spec.template.spec",

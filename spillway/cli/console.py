@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.status import Status
 
-    from spillway.engine.api import Event
+    from spillway.twin.deployer.api import Event
 
 _WIDTH: Final = 132
 """Columns of a table that goes to a file or a pipe."""
@@ -55,7 +55,7 @@ class Reporter:
 
 
 class DeploymentProgress:
-    """Turns an engine's events into progress."""
+    """Turns a deployer's events into progress, between phases of the reporter's own."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -77,6 +77,9 @@ class DeploymentProgress:
             else:
                 self._done += event.kind == "done"
                 self._reporter.now(f"{self._phase}: {self._done} done, {event.op} {event.type} {event.name}")
+
+    def phase(self, text: str) -> AbstractContextManager[None]:
+        return self._reporter.phase(text)
 
     def close(self) -> None:
         with self._lock:

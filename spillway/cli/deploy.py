@@ -1,229 +1,199 @@
-"""``preview``, ``up``, ``status`` and ``down``: the program, an engine and the twin put together."""
+"""``deploy``: a stack into real accounts, in the stages that it needs."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from spillway.cli.console import DeploymentProgress, Reporter
-from spillway.cli.stack import Stack
-from spillway.engine.api import Deployer, PreviewResult, UpResult
-from spillway.engine.choose import EngineKind, choose_engine, owner_of
-from spillway.twin.handle import TwinHandle, find_twin, start_twin, stop_twin
-from spillway.twin.private_files import write_private
-from spillway.twin.standin import StandIn
-from spillway.twin.status import TwinStatus
+import click
 
-_READY_TIMEOUT_S: Final = 120.0
-_BOOT_IDS: Final = "boot-ids.json"
+from spillway.cli.command import command_of, tell
+from spillway.cli.errors import FAILED
+from spillway.cli.options import stack_option
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from policies.policy import Finding
+    from spillway.cli.console import Reporter
+    from spillway.cli.stack import Stack
+    from stacks.first_answer import Answer, Asker
+    from stacks.staged_deployment import Deployed, Dns, Done
+    from stacks.stages import Image, Question, Stage, Step
+
+
+@click.group()
+def _group() -> None: ...
+
+
+@command_of(_group)
+@stack_option(required=True)
+@click.option("--dry-run", is_flag=True, help="Say which steps there are, and do none.")
+@click.option("-y", "--yes", is_flag=True, help="Approve every stage.")
+@click.option("--resolver", metavar="ADDRESS[:PORT]", help="DNS server to ask. Default: this machine's.")
+@click.option(
+    "--image-base",
+    metavar="NAME@sha256:DIGEST",
+    help="Build the runtime image on this base, where neither its registry nor this machine has it.",
+)
+@click.option("--builder", default="", help="docker, podman or buildah. Default: the first that is here.")
+@click.option(
+    "--patience",
+    "patience_s",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds that the finished site is asked for its first answer.",
+)
+def deploy(
+    stack_name: str,
+    dry_run: bool,
+    yes: bool,
+    resolver: str | None,
+    image_base: str | None,
+    builder: str,
+    patience_s: float,
+    as_json: bool,
+) -> None:
+    """Deploy a stack into real accounts with the Pulumi CLI, in the stages that it needs.
+
+    Each stage is a plain `pulumi up` with `spillway:stage` set. What has to happen in between is waited for (a zone's
+    delegation) or done (the runtime image, the tunnel to a private API server). After each stage the policies judge
+    what stands, and at the end the site is asked for one answer. A run that was stopped goes on where it was.
+
+    Ends with 1 where a step does not end well, or a mandatory policy is violated by what stands.
+    """
+    from spillway.cli.console import Reporter
+    from spillway.cli.stack import find_stack
+    from stacks.stages import steps_of
+
+    stack, reporter = find_stack(stack_name), Reporter()
+    steps = steps_of(stack.settings)
+    if dry_run:
+        tell(as_json, {"stack": stack_name, "steps": [_step_json(step) for step in steps]}, lambda: _steps_text(steps))
+        return
+    from stacks.first_answer import Asker
+    from stacks.routing import probe_of
+    from stacks.staged_deployment import AutomatedStack, Deployment, Dns
+
+    names = Dns(resolver)
+    request, key = probe_of(stack.manifest()), _client_key(stack)
+    asker = Asker(request, key, names.addresses, patience_s=patience_s)
+    hands = StackHands(stack, reporter, names, asker, yes, builder, image_base)
+    automated = AutomatedStack(stack.project.root, stack_name, stack.project.stack_file(stack_name), reporter)
+    deployed = Deployment(automated, hands, reporter).run(steps)
+    told = {
+        "stack": stack_name,
+        "done": [_done_json(one) for one in deployed.done],
+        "dns_name": automated.outputs().get("dns_name"),
+        "answer": asdict(deployed.answer) if deployed.answer else None,
+    }
+    tell(as_json, told, lambda: _done_text(deployed))
+    if any(one.faults for one in deployed.done):
+        raise click.exceptions.Exit(FAILED)
+
+
+_SETTLED: Final = frozenset({"acm-delegated-zone"})
+"""Rules about what an `up` waits for: one that ended well has got it."""
 
 
 @dataclass(frozen=True)
-class Up:
-    """What an ``up`` came to. ``status``: ``None`` where only resources were deployed."""
+class StackHands:
+    """See :class:`stacks.staged_deployment.Hands`."""
 
-    result: UpResult
-    engine: EngineKind
-    status: TwinStatus | None
-    refreshed: bool
-    seconds: float
+    stack: Stack
+    reporter: Reporter
+    names: Dns
+    asker: Asker
+    yes: bool
+    builder: str
+    image_base: str | None
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Everything that keeps it from being whole: what cannot run here, and sites that are not ready."""
-        if self.status is None:
-            return ()
-        told = self.status.problems
-        waiting = [f"{s.name}: {s.state} {s.detail}".rstrip() for s in self.status.sites if _is_late(s.state, s.ready)]
-        nothing = [] if any(site.ready for site in self.status.sites) else ["no site is ready"]
-        return (*told, *waiting, *nothing)
+    def approve(self, stage: Stage, changes: Mapping[str, int]) -> bool:
+        self.reporter.say(f"{stage.name} ({stage.why}): {_counts(changes)}")
+        return self.yes or click.confirm(f"Deploy {stage.name}?", err=True)
 
+    def name_servers(self, zone: str) -> frozenset[str]:
+        return self.names.name_servers(zone)
 
-@dataclass(frozen=True)
-class Down:
-    """``stopped``: whether a twin ran. ``forced``: processes that had to be ended one by one."""
+    def publish(self, image: Image) -> bool:
+        from stacks.runtime_image import LocalBuilder, publish, registry_of
 
-    stopped: bool
-    forced: tuple[str, ...]
-    destroyed: UpResult | None
-    purged: bool
+        azure = self.stack.settings.azure
+        registry = registry_of(image.name, LocalBuilder(self.builder), azure.tenant_id if azure else "")
+        return publish(registry, self.image_base)
 
+    def faults(self, stage: Stage, checkpoint: Mapping[str, Any]) -> list[str]:
+        """Of a foundation alone, whatever can be said of each resource by itself."""
+        from policies.checkpoint import resources_of
 
-def preview(stack: Stack, engine: EngineKind | None, reporter: Reporter) -> tuple[PreviewResult, EngineKind]:
-    """Plan against what the stack's twin holds. Leaves no state behind where there was none."""
-    with preview_stack(stack) as used, reporter.phase(f"preview of {stack.name}"):
-        running = find_twin(stack.state_dir)
-        endpoints = running.endpoints if running else used.known_endpoints()
-        progress = DeploymentProgress(reporter)
-        deployer = _deployer(used, endpoints, engine, progress)
-        return deployer.preview(), deployer.kind
+        policies, resources = self.stack.policies(self.stack.config.secrets), resources_of(checkpoint)
+        if stage.name != "site":
+            alone = policies(resources, whole=False)
+            return [f"{one.policy}: {one.message} ({one.urn.rpartition('::')[2]})" for one in alone if one.mandatory]
+        found = [one for one in policies.verdict(resources).mandatory if one.finding.rule not in _SETTLED]
+        return [f"{one.finding.rule or one.policy.name}: {one.finding.message} ({_name(one.finding)})" for one in found]
 
-
-def plan_afresh(stack: Stack, reporter: Reporter, progress: DeploymentProgress) -> PreviewResult:
-    """What the program would make from nothing, whatever stands. Needs no twin and runs no policies."""
-    from spillway.engine.engine import Engine
-
-    endpoints = stack.known_endpoints()
-    secrets = stack.twin_secrets(endpoints["kubernetes"])
-    with tempfile.TemporaryDirectory(prefix="spillway-check-") as folder, reporter.phase(f"plan of {stack.name}"):
-        engine = Engine(
-            stack.project.root,
-            stack.name,
-            Path(folder),
-            _stand_ins(endpoints),
-            stack.passphrase,
-            on_event=progress,
-            secrets=secrets,
-        )
-        return engine.preview()
+    def ask(self, question: Question) -> Answer:
+        return self.asker.ask(question)
 
 
-def up(
-    stack: Stack, engine: EngineKind | None, reporter: Reporter, *, refresh: bool = False, resources_only: bool = False
-) -> Up:
-    """Deploy on the twin and, where it can run them, start the processes and wait until they serve."""
-    begun = time.monotonic()
-    deployed_before = _deployed_before(stack)
-    with_processes = stack.has_processes and not resources_only
-    if with_processes:
-        _need_tools()
-    with _twin(stack, reporter) as twin:
-        with reporter.phase(f"deployment of {stack.name}"):
-            progress = DeploymentProgress(reporter)
-            deployer = _deployer(stack, twin.endpoints, engine, progress)
-            boots = _boot_ids(twin)
-            forgotten = deployed_before and boots != _remembered(stack)
-            result = deployer.up(refresh=refresh or forgotten)
-            write_private(stack.state_dir / _BOOT_IDS, json.dumps(boots))
-            progress.close()
-        status = None
-        if with_processes:
-            with reporter.phase("model servers, gateways, cache and DNS"):
-                status = twin.reconcile(_READY_TIMEOUT_S)
-    return Up(result, deployer.kind, status, refresh or forgotten, time.monotonic() - begun)
+def _name(finding: Finding) -> str:
+    return finding.resource.name if finding.resource else "stack"
 
 
-def status(stack: Stack) -> TwinStatus | None:
-    """How the twin stands, ``None`` when none runs."""
-    twin = find_twin(stack.state_dir)
-    return twin.status() if twin else None
+def _client_key(stack: Stack) -> dict[str, str]:
+    """The header of the first client; none where callers need no key."""
+    from spillway.contracts.classes import CLIENT_KEY_HEADER
+
+    keys = (stack.secret(client.key_secret) for client in stack.settings.gateway.clients)
+    return next(({CLIENT_KEY_HEADER: key} for key in keys if key), {})
 
 
-def down(stack: Stack, reporter: Reporter, *, destroy: bool = False, purge: bool = False) -> Down:
-    """Stop every process of the twin; ``destroy`` its resources first, ``purge`` what it keeps on disk."""
-    destroyed = _destroy(stack, reporter) if destroy and _deployed_before(stack) else None
-    running = find_twin(stack.state_dir) is not None
-    forced = stop_twin(stack.state_dir) if stack.state_dir.is_dir() else []
-    if purge:
-        shutil.rmtree(stack.state_dir, ignore_errors=True)
-    return Down(running or destroyed is not None, tuple(forced), destroyed, purge)
+def _step_json(step: Step) -> dict[str, Any]:
+    kind = type(step).__name__.lower()
+    return {"kind": kind, **vars(step)}
 
 
-def _destroy(stack: Stack, reporter: Reporter) -> UpResult:
-    with _twin(stack, reporter) as twin, reporter.phase(f"removal of {stack.name}"):
-        progress = DeploymentProgress(reporter)
-        deployer = _deployer(stack, twin.endpoints, None, progress)
-        boots = _boot_ids(twin)
-        if boots != _remembered(stack):
-            deployer.refresh()
-            write_private(stack.state_dir / _BOOT_IDS, json.dumps(boots))
-        destroyed = deployer.destroy(keep_protected=True)
-        progress.close()
-        return destroyed
+def _steps_text(steps: Sequence[Step]) -> Iterator[RenderableType]:
+    from rich.table import Table
+
+    table = Table("Step", "What", "Why", title="Deployment in steps")
+    for number, step in enumerate(steps, 1):
+        told = _step_json(step)
+        about = " ".join(f"{key} {value}" for key, value in told.items() if key not in ("kind", "why", "name"))
+        table.add_row(str(number), f"{told['kind']} {told.get('name', about)}", told["why"])
+    yield table
 
 
-def _deployer(
-    stack: Stack, endpoints: Mapping[str, str], engine: EngineKind | None, progress: DeploymentProgress
-) -> Deployer:
-    from spillway.cli.check import policies_of
-
-    secrets = stack.twin_secrets(endpoints["kubernetes"])
-    return choose_engine(
-        stack.project.root,
-        stack.name,
-        stack.state_dir,
-        _stand_ins(endpoints),
-        stack.passphrase,
-        kind=engine,
-        on_event=progress,
-        policies=policies_of(stack, secrets),
-        secrets=secrets,
-    )
+def _done_json(done: Done) -> dict[str, Any]:
+    return {
+        "stage": done.step,
+        "seconds": round(done.seconds, 1),
+        "changes": dict(done.changes),
+        "left": dict(done.left),
+        "faults": list(done.faults),
+    }
 
 
-def _stand_ins(endpoints: Mapping[str, str]) -> tuple[StandIn, ...]:
-    from spillway.twin.aws.standin import AwsStandIn
-    from spillway.twin.azure.standin import AzureStandIn
-    from spillway.twin.kubernetes.standin import KubernetesStandIn
+def _done_text(deployed: Deployed) -> Iterator[RenderableType]:
+    from rich.table import Table
 
-    return (
-        AwsStandIn(endpoints["aws"]),
-        AzureStandIn(endpoints["azure"]),
-        KubernetesStandIn(endpoints["kubernetes"]),
-    )
-
-
-@contextmanager
-def preview_stack(stack: Stack) -> Iterator[Stack]:
-    """The stack to plan with: where it has no twin, one whose state goes away again."""
-    if owner_of(stack.state_dir) is not None:
-        yield stack
+    table = Table("Step", "Seconds", "Done", "A second plan would still", title="Deployed")
+    for one in deployed.done:
+        left = _counts(one.left) if one.left else "nothing"
+        table.add_row(one.step, f"{one.seconds:.0f}", _counts(one.changes), left)
+    yield table
+    for one in deployed.done:
+        yield from (f"Policies, after {one.step}: {fault}" for fault in one.faults)
+    if (answer := deployed.answer) is None:
         return
-    with tempfile.TemporaryDirectory(prefix="spillway-preview-") as folder:
-        yield replace(stack, state_dir=Path(folder))
+    if answer.problem:
+        yield f"The site was not asked: {answer.problem}"
+    else:
+        yield f"{answer.site or 'the site'} at {answer.address} answered in {answer.seconds:.2f} s: {answer.body}"
 
 
-@contextmanager
-def _twin(stack: Stack, reporter: Reporter) -> Iterator[TwinHandle]:
-    """The stack's twin. One that had to be started is stopped again when the block fails."""
-    running = find_twin(stack.state_dir)
-    if running:
-        yield running
-        return
-    with reporter.phase("emulated AWS, Azure and Kubernetes"):
-        started = start_twin(stack.state_dir)
-    try:
-        yield started
-    except BaseException:
-        started.stop()
-        raise
-
-
-def _need_tools() -> None:
-    from spillway.twin.tools import ToolMissingError, missing_tools
-
-    missing = missing_tools()
-    if missing:
-        raise ToolMissingError("\n".join(missing))
-
-
-def _deployed_before(stack: Stack) -> bool:
-    return owner_of(stack.state_dir) is not None
-
-
-def _boot_ids(twin: TwinHandle) -> dict[str, str]:
-    """A provider that was started anew has another one, and may have forgotten what it held."""
-    found = {}
-    for name, endpoint in twin.endpoints.items():
-        with urllib.request.urlopen(f"{endpoint}/_spillway/health", timeout=10) as answer:
-            found[name] = str(json.load(answer).get("boot_id", ""))
-    return found
-
-
-def _remembered(stack: Stack) -> dict[str, Any]:
-    try:
-        return json.loads((stack.state_dir / _BOOT_IDS).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _is_late(state: str, ready: bool) -> bool:
-    return not ready and state != "absent"
+def _counts(changes: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {operation}" for operation, count in changes.items()) or "nothing"

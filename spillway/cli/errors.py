@@ -13,8 +13,25 @@ import click
 FAILED: Final = 1
 WRONG_CONFIG: Final = 2
 INTERRUPTED: Final = 130
-_PACKAGING_CONFIG: Final = ("ModelConfigError", "RegistryConfigError")
-"""By name: the packager is not imported to tell what failed."""
+_EXIT_CODES: Final = {
+    "ConfigError": WRONG_CONFIG,
+    "DeployError": FAILED,
+    "DeployerError": FAILED,
+    "DrillError": WRONG_CONFIG,
+    "InterruptedUpError": INTERRUPTED,
+    "ModelConfigError": WRONG_CONFIG,
+    "NoPlanError": FAILED,
+    "PackageError": FAILED,
+    "PlannerError": WRONG_CONFIG,
+    "PriceError": WRONG_CONFIG,
+    "PriceListError": FAILED,
+    "RegistryConfigError": WRONG_CONFIG,
+    "StoreConfigError": WRONG_CONFIG,
+    "ToolMissingError": WRONG_CONFIG,
+    "TwinError": FAILED,
+}
+"""Of Spillway's own errors and what is derived from them. By name: no room is imported to tell what failed in it."""
+_ROOMS: Final = ("components", "model_packaging", "policies", "spillway", "stacks")
 
 
 class CommandError(click.ClickException):
@@ -39,26 +56,14 @@ def translate(error: BaseException, debug: bool) -> click.ClickException:
     if isinstance(error, ModuleNotFoundError):
         missing = f"{error.name} is not installed. The README's set-up installs everything; by hand: "
         return CommandError(f"{missing}pip install -e '.[package,twin]'", WRONG_CONFIG)
-    known = _known(error)
-    if known is not None:
-        return known
-    return CommandError(f"Unexpected {type(error).__name__}: {error} (--debug shows where)")
+    exit_code = _exit_code(error)
+    if exit_code is None:
+        return CommandError(f"Unexpected {type(error).__name__}: {error} (--debug shows where)")
+    hint = "\n(--debug shows the program's traceback)" if getattr(error, "details", "") else ""
+    return CommandError(f"{error}{hint}", exit_code)
 
 
-def _known(error: BaseException) -> CommandError | None:
-    from spillway.contracts.manifest import PackageError
-    from spillway.drill.target import DrillError
-    from spillway.engine.api import ConfigError, EngineError, InterruptedUpError
-    from spillway.twin.handle import TwinError
-    from spillway.twin.tools import ToolMissingError
-
-    if isinstance(error, InterruptedUpError):
-        return CommandError(str(error), INTERRUPTED)
-    if isinstance(error, EngineError):
-        hint = "\n(--debug shows the program's traceback)" if error.details else ""
-        return CommandError(f"{error}{hint}", WRONG_CONFIG if isinstance(error, ConfigError) else FAILED)
-    if isinstance(error, DrillError | ToolMissingError) or type(error).__name__ in _PACKAGING_CONFIG:
-        return CommandError(str(error), WRONG_CONFIG)
-    if isinstance(error, TwinError | PackageError):
-        return CommandError(str(error))
-    return None
+def _exit_code(error: BaseException) -> int | None:
+    """``None`` for an error that is none of Spillway's."""
+    own = (kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in _ROOMS)
+    return next((_EXIT_CODES[name] for name in own if name in _EXIT_CODES), None)

@@ -3,161 +3,265 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from spillway.cli.command import command_of, tell
-from spillway.cli.errors import FAILED
+from spillway.cli.completion import completion
+from spillway.cli.deploy import deploy
+from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+from spillway.cli.logs import logs
+from spillway.cli.options import stack_option
 from spillway.cli.packaging import package
 from spillway.cli.plan import plan, report
 from spillway.cli.prices import prices
+from spillway.cli.sweep import sweep
 
-Engine = Literal["embedded", "pulumi"]
+if TYPE_CHECKING:
+    from spillway.cli.stack import Stack
+    from spillway.contracts.resources import Resource
+
+Deployer = Literal["embedded", "pulumi"]
+
+
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from spillway.version import version
+
+        click.echo(f"spillway {version()}")
+        context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="spillway")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell_version, help="Show it.")
 def cli() -> None:
     """Hybrid GPU serving as code: a private cluster that spills to SageMaker and Azure ML.
 
-    These commands work on the local twin. Real accounts are driven by `pulumi up`.
+    These commands work on the local twin, all but `deploy`: real accounts are driven by it, or by plain `pulumi up`.
 
     Exit codes: 0 done, 1 what was asked for failed, 2 usage or configuration, 130 interrupted.
     """
 
 
+cli.add_command(completion)
+cli.add_command(deploy)
+cli.add_command(logs)
 cli.add_command(package)
 cli.add_command(plan)
 cli.add_command(prices)
 cli.add_command(report)
+cli.add_command(sweep)
 _command = command_of(cli)
 
 
-def _stack_option(function: Callable[..., None]) -> Callable[..., None]:
-    return click.option("-s", "--stack", "stack_name", default="local", show_default=True, help="The stack.")(function)
-
-
-def _engine_option(function: Callable[..., None]) -> Callable[..., None]:
+def _deployer_option(function: Callable[..., None]) -> Callable[..., None]:
+    choice = click.Choice(["embedded", "pulumi"])
+    # The option's former name, for one release.
+    with_engine = click.option("--engine", "deployer", type=choice, hidden=True)(function)
     return click.option(
-        "--engine",
-        type=click.Choice(["embedded", "pulumi"]),
-        help="Who drives the twin: the embedded engine, or the Pulumi CLI. Default: what the twin was made with, else "
-        "the CLI where it is on PATH.",
-    )(function)
+        "--deployer",
+        type=choice,
+        help="Who drives the twin: the embedded deployer, or the Pulumi CLI. Default: what the twin was made with, "
+        "else the CLI where it is on PATH.",
+    )(with_engine)
 
 
 @_command
-@_stack_option
-@_engine_option
+@stack_option()
+@_deployer_option
 @click.option("--diff", is_flag=True, help="Show old and new values of what changes.")
-def preview(stack_name: str, engine: Engine | None, diff: bool, as_json: bool) -> None:
+def preview(stack_name: str, deployer: Deployer | None, diff: bool, as_json: bool) -> None:
     """Plan a stack on the twin; changes nothing."""
-    from spillway.cli import deploy, views
-    from spillway.cli.console import Reporter
+    from spillway.cli import views
+    from spillway.cli.console import DeploymentProgress, Reporter
     from spillway.cli.stack import find_stack
+    from spillway.twin import deploy
 
-    result, kind = deploy.preview(find_stack(stack_name), engine, Reporter())
+    stack = find_stack(stack_name)
+    result, kind = deploy.preview(stack, stack.brief(), deployer, DeploymentProgress(Reporter()))
     tell(as_json, views.preview_json(result, stack_name, kind, diff), lambda: views.preview_text(result, diff))
 
 
 @_command
-@_stack_option
+@stack_option()
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Judge this checkpoint, too: what `pulumi stack export` wrote. Default: the twin's, where there is one.",
+    help="Look for plain-text secrets in this checkpoint, too: what `pulumi stack export` wrote. Default: the twin's.",
 )
 @click.option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Write a SARIF 2.1.0 report here.")
-def check(stack_name: str, checkpoint: Path | None, sarif: Path | None, as_json: bool) -> None:
-    """Run the policies over a stack's plan, and look for plain-text secrets; needs no credentials.
+@click.option("--flows", is_flag=True, help="Show each arrow of the architecture: open, or the first closed door.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Draw the arrows into this page.")
+@click.option("--quotas", is_flag=True, help="List the quotas that the plan needs: at rest, at peak, during a change.")
+@click.option(
+    "--deployer-policy",
+    "policy_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the IAM policies that deploying this plan into AWS takes, one file each, into this folder.",
+)
+@click.option("--live", is_flag=True, help="Ask AWS and Azure, with your own credentials, whether these are there.")
+def check(
+    stack_name: str,
+    checkpoint: Path | None,
+    sarif: Path | None,
+    flows: bool,
+    html: Path | None,
+    quotas: bool,
+    policy_folder: Path | None,
+    live: bool,
+    as_json: bool,
+) -> None:
+    """Run the policies over a stack's plan, and look for plain-text secrets; needs no credentials without --live.
 
-    Ends with 1 where a mandatory policy is violated.
+    Ends with 1 where a mandatory policy is violated, and where a live quota is too small for the plan at rest.
     """
-    from spillway.cli import check as checks
-    from spillway.cli.console import Reporter
+    from policies.catalogue import ALL
+    from spillway.cli.console import DeploymentProgress, Reporter
+    from spillway.cli.quotas import answers_of, quotas_json, quotas_text
     from spillway.cli.stack import find_stack
+    from spillway.cli.verdict import flows_text, verdict_json, verdict_text, write_sarif
+    from spillway.conformance.flows.picture import rows, write_page
+    from spillway.conformance.flows.walk import walk
+    from spillway.conformance.graph import Graph
+    from spillway.twin.deploy import rehearse
 
-    stack = find_stack(stack_name)
-    verdict = checks.check(stack, checkpoint, Reporter())
+    stack, reporter = find_stack(stack_name), Reporter()
+    rehearsed = rehearse(stack, stack.brief(), DeploymentProgress(reporter))
+    with reporter.phase(f"{len(ALL)} policies"):
+        deployed = _deployed(checkpoint or stack.checkpoint)
+        verdict = stack.policies(rehearsed.secrets).verdict(rehearsed.resources, deployed)
     if sarif is not None:
-        checks.write_sarif(verdict, stack, sarif)
-    tell(as_json, checks.verdict_json(verdict, stack), lambda: checks.verdict_text(verdict))
-    if verdict.mandatory:
+        write_sarif(verdict, stack.file, sarif)
+    walked = walk(Graph(rehearsed.resources)) if flows or html else ()
+    if html is not None:
+        write_page(walked, stack_name, html)
+    if policy_folder is not None:
+        _write_policies(stack, stack_name, rehearsed.resources, policy_folder)
+    answers = answers_of(rehearsed.resources, stack.azure_subscription, live=live) if quotas or live else []
+    shown = verdict_json(verdict, stack_name)
+    shown |= {"flows": rows(walked)} if flows else {}
+    shown |= {"quotas": quotas_json(answers)} if answers else {}
+    seen = flows_text(walked) if flows else ()
+    tell(as_json, shown, lambda: [*seen, *verdict_text(verdict), *quotas_text(answers)])
+    if verdict.mandatory or any(answer.verdict == "short" for answer in answers):
         raise click.exceptions.Exit(FAILED)
 
 
+def _write_policies(stack: Stack, name: str, resources: Sequence[Resource], folder: Path) -> None:
+    from spillway.twin.aws.deployer_rights import policies
+
+    settings = stack.settings
+    place = f"{settings.name}-{name}", settings.aws.account_id, settings.aws.region
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, document in enumerate(policies((one.type for one in resources), *place), 1):
+        (folder / f"deployer-{number}.json").write_text(document + "\n", encoding="utf-8")
+
+
+def _deployed(path: Path | None) -> list[Resource] | None:
+    """What stands, by a checkpoint."""
+    from policies.checkpoint import read_checkpoint
+
+    try:
+        return read_checkpoint(path) if path else None
+    except ValueError as error:
+        raise CommandError(f"--checkpoint {path}: {error}", WRONG_CONFIG) from None
+
+
 @_command
-@_stack_option
-@_engine_option
+@stack_option()
+@_deployer_option
 @click.option("--refresh", is_flag=True, help="Read the live state first (done by itself after a restart).")
 @click.option("--resources-only", is_flag=True, help="Deploy, and start no model server, gateway, cache or DNS.")
-def up(stack_name: str, engine: Engine | None, refresh: bool, resources_only: bool, as_json: bool) -> None:
+def up(stack_name: str, deployer: Deployer | None, refresh: bool, resources_only: bool, as_json: bool) -> None:
     """Deploy a stack on the local twin, and wait until its sites serve.
 
     Model servers and gateways are run for stacks whose private cluster is `existing`; of others, the resources only.
     """
-    from spillway.cli import deploy, views
-    from spillway.cli.console import Reporter
-    from spillway.cli.drill import deployed_manifest
+    from spillway.cli import views
+    from spillway.cli.console import DeploymentProgress, Reporter
     from spillway.cli.stack import find_stack
+    from spillway.twin import deploy
 
-    stack = find_stack(stack_name)
-    done = deploy.up(stack, engine, Reporter(), refresh=refresh, resources_only=resources_only)
-    manifest = deployed_manifest(stack)
-    tell(as_json, views.up_json(done, stack, manifest), lambda: views.up_text(done, stack, manifest))
+    stack, progress = find_stack(stack_name), DeploymentProgress(Reporter())
+    done = deploy.up(stack, stack.brief(), deployer, progress, refresh=refresh, resources_only=resources_only)
+    tell(as_json, views.up_json(done, stack), lambda: views.up_text(done, stack))
     if done.problems:
         raise click.exceptions.Exit(FAILED)
 
 
 @_command
-@_stack_option
+@stack_option()
 @click.option("--processes", is_flag=True, help="List every process, too.")
-def status(stack_name: str, processes: bool, as_json: bool) -> None:
-    """How the twin's sites, gateways and processes stand."""
-    from spillway.cli import deploy, views
-    from spillway.cli.stack import find_stack
+@click.option("--wait", "wait_s", type=click.IntRange(1), help="Wait up to so many seconds until all serve.")
+@click.option("--watch", is_flag=True, help="Show it anew each second, until Ctrl-C.")
+def status(stack_name: str, processes: bool, wait_s: int | None, watch: bool, as_json: bool) -> None:
+    """How the twin's sites, gateways and processes stand.
 
-    found = deploy.status(find_stack(stack_name))
+    Ends with 1 where no twin runs, and where something that was deployed does not serve.
+    """
+    from spillway.cli import views
+    from spillway.cli.stack import find_stack
+    from spillway.twin import deploy
+
+    if watch and (as_json or wait_s):
+        raise click.UsageError("--watch goes with neither --json nor --wait.")
+    stack = find_stack(stack_name)
+    if watch:
+        views.watch(lambda: views.status_text(deploy.status(stack), stack_name))
+    found = deploy.awaited_status(stack, wait_s or 0)
+    if found is None:
+        stack.need_file()
     listed = [views.processes_text(found)] if processes and found else []
     tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack_name), *listed])
+    if found is None or not found.whole:
+        raise click.exceptions.Exit(FAILED)
 
 
 @_command
-@_stack_option
+@stack_option()
 @click.option("--destroy", is_flag=True, help="Delete the stack's resources first; protected ones stay.")
 @click.option("--purge", is_flag=True, help="Remove what the twin keeps on disk: checkpoint, keys, logs.")
 def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
     """Stop every process of the twin. Its checkpoint stays: the next `up` goes on from there."""
-    from spillway.cli import deploy, views
-    from spillway.cli.console import Reporter
+    from spillway.cli import views
+    from spillway.cli.console import DeploymentProgress, Reporter
     from spillway.cli.stack import find_stack
+    from spillway.twin import deploy
 
-    done = deploy.down(find_stack(stack_name), Reporter(), destroy=destroy, purge=purge)
+    done = deploy.down(find_stack(stack_name), DeploymentProgress(Reporter()), destroy=destroy, purge=purge)
     tell(as_json, views.down_json(done, stack_name), lambda: views.down_text(done, stack_name))
 
 
 @_command
-@_stack_option
+@stack_option()
 @click.option("--short", "length", flag_value="short", help="About a minute: the private site dies (default).")
 @click.option("--full", "length", flag_value="full", help="About four minutes: every kind of fault, two sites at last.")
 @click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A plan of your own, YAML.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML page; default in .spillway/<stack>."
 )
-def drill(stack_name: str, length: str | None, plan: Path | None, report: Path | None, as_json: bool) -> None:
+@click.option(
+    "--chat", is_flag=True, help="Stream chats, to a package for vLLM: first tokens, further ones, cut streams."
+)
+def drill(
+    stack_name: str, length: str | None, plan: Path | None, report: Path | None, chat: bool, as_json: bool
+) -> None:
     """Break sites while load runs; availability, recovery and lost requests in a table."""
     if plan and length:
         raise click.UsageError("--plan goes with neither --short nor --full.")
     from spillway.cli import drill as drills
     from spillway.cli.console import Reporter
     from spillway.cli.stack import find_stack
+    from spillway.drill.plan import PLANS
+    from spillway.drill.plan_file import read_plan
     from spillway.drill.report import render_table, write_html
 
     stack = find_stack(stack_name)
-    result = drills.run(stack, drills.chosen_plan(plan, length == "full"), Reporter())
+    chosen = read_plan(plan) if plan else PLANS[length or "short"]()
+    result = drills.run(stack, chosen, Reporter(), chat=chat)
     page = report or stack.state_dir / "drill.html"
     write_html(result, page)
     failed = [f"Not held: {check.name} ({check.detail})" for check in result.checks if not check.passed]

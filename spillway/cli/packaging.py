@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
 
 from spillway.cli.command import command_of, tell
-from spillway.cli.errors import FAILED
+from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+
+_EXAMPLE: Final = Path("model_packaging", "examples", "minilm", "model.yaml")
 
 
 class _BuildByDefault(click.Group):
     """``spillway package [MODEL_YAML]`` is ``spillway package build [MODEL_YAML]``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A shell asks what may come here: the commands, as well as what `build` takes.
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)
         if not args or (args[0] not in {*self.commands, *ctx.help_option_names} and not _like_a_command(args[0])):
             args = ["build", *args]
         return super().parse_args(ctx, args)
@@ -45,14 +50,19 @@ def build(model_yaml: Path | None, out: Path | None, as_json: bool) -> None:
 
     MODEL_YAML says what to package; default is the MiniLM example. <out>/<name>/current leads to the newest package.
     """
+    from model_packaging.build import package
+    from model_packaging.config import load_config
+    from model_packaging.registry.builds import point_at
     from spillway.cli import views
     from spillway.cli.console import Reporter
-    from spillway.cli.package import EXAMPLE, make_package
     from spillway.cli.stack import project_root
 
-    root = project_root()
-    made = make_package(model_yaml or root / EXAMPLE, out or root / ".spillway" / "packages", Reporter())
-    tell(as_json, views.package_json(*made), lambda: views.package_text(*made))
+    root, reporter = project_root(), Reporter()
+    config = load_config(model_yaml or root / _EXAMPLE)
+    with reporter.phase(f"package of {config.name}"):
+        result = package(config, out or root / ".spillway" / "packages", reporter.say)
+    link = point_at(result.path)
+    tell(as_json, views.package_json(result, link), lambda: views.package_text(result, link))
 
 
 def _registry_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -100,21 +110,26 @@ def tune(model_yaml: Path, max_p99_ms: float | None, trials: int | None, write: 
     MODEL_YAML's `tuning` block says what is searched. A search that was interrupted goes on. Exit code 1: nothing
     holds the bound.
     """
+    from model_packaging.tuning import choice
+    from model_packaging.tuning.model import read_model, tune_model
     from spillway.cli import tuning
     from spillway.cli.console import Reporter
     from spillway.cli.stack import project_root
 
     if write:
-        tuning.check_target(model_yaml, write)
-    tuned = tuning.run(model_yaml, max_p99_ms, trials, project_root() / ".spillway" / "tuning", Reporter())
-    chosen = tuned.result.chosen
+        choice.check_target(model_yaml, write)
+    config, reporter = read_model(model_yaml, max_p99_ms, trials), Reporter()
+    with reporter.phase(f"tuning of {config.name}"):
+        result = tune_model(config, project_root() / ".spillway" / "tuning", reporter.say)
+    chosen = result.chosen
     written = None
     try:
         if write and chosen:
-            written = tuning.write_choice(model_yaml, tuned, write)
+            written = choice.write_choice(model_yaml, config, chosen, write)
     finally:
         # What a long search found is told even where it cannot be written.
-        tell(as_json, tuning.as_json(tuned, written), lambda: tuning.as_text(tuned, written))
+        told = tuning.as_json(config, result, written)
+        tell(as_json, told, lambda: tuning.as_text(config, result, written))
     if chosen is None:
         raise click.exceptions.Exit(FAILED)
 
@@ -178,8 +193,8 @@ def pull(
 
     Without a version or stage, the one in production. A pull that was interrupted goes on.
     """
+    from model_packaging.registry.builds import point_at
     from spillway.cli.console import Reporter
-    from spillway.cli.package import point_at
     from spillway.cli.registry import open_registry, split_reference
     from spillway.cli.stack import project_root
 
@@ -291,9 +306,9 @@ def sign(package_dir: Path, private_key: Path, ask_password: bool, as_json: bool
 def verify(package_dir: Path, public_key: Path | None, as_json: bool) -> None:
     """Check every file of a package and of its engines and, with --key, who signed them."""
     from model_packaging.registry import signing
-    from spillway.contracts.engines import verify_engines
     from spillway.contracts.manifest import verify_package
     from spillway.contracts.signature import signed_package
+    from spillway.contracts.trt_engines import verify_engines
 
     manifest = verify_package(package_dir)
     engines = verify_engines(package_dir)
@@ -368,7 +383,7 @@ def compile(
     from model_packaging.tensorrt.compile import compile_url, read_settings
     from spillway.cli import views
     from spillway.cli.console import Reporter
-    from spillway.contracts.engines import Compiler
+    from spillway.contracts.trt_engines import Compiler
 
     reporter = Reporter()
     asked = read_settings(settings, precisions)
@@ -394,7 +409,7 @@ def compile(
 @click.option("--region", default="", help="AWS region of the store.")
 @click.option("--instance-type", help="SageMaker: the type that serves, e.g. ml.g5.xlarge.")
 @click.option("--node-selector", multiple=True, metavar="LABEL=VALUE", help="Kubernetes: the nodes that serve.")
-@click.option("--namespace", help="Kubernetes. Default: the serving namespace.")
+@click.option("--namespace", help="Kubernetes: where the stack serves, e.g. spillway-prod-serving.")
 @click.option("--service-account", help="Kubernetes. Default: default.")
 @click.option("--memory", help="Kubernetes: memory of the job. Default: 12Gi.")
 @click.option("--max-minutes", type=click.IntRange(1, 12960), default=120, show_default=True, help="Then it is ended.")
@@ -423,9 +438,8 @@ def compile_job(
     PACKAGE_URL is a package in a store (s3://…); the job puts the engines beside it. On Kubernetes it is a Job for
     `kubectl apply`, on SageMaker the input of `aws sagemaker create-processing-job`. It holds no secret.
     """
-    from components.kubernetes_documents import SERVING_NAMESPACE
+    from model_packaging.tensorrt import job as jobs
     from model_packaging.tensorrt.compile import read_settings
-    from spillway.cli import compile_job as jobs
 
     elsewhere = {
         "sagemaker": {"--instance-type": instance_type},
@@ -436,32 +450,52 @@ def compile_job(
             "--memory": memory,
         },
     }
-    jobs.refuse_options_of_others(on, elsewhere)
-    job = jobs.make_job(
-        package_url,
-        read_settings(settings, precisions),
-        image,
-        max_minutes=max_minutes,
-        disk_gib=disk_gib,
-        region=region,
-    )
-    if on == "sagemaker":
-        made = jobs.sagemaker_request(job, instance_type=instance_type or "", role_arn=role_arn)
-    else:
-        made = jobs.kubernetes_job(
-            job,
-            namespace=namespace or SERVING_NAMESPACE,
-            service_account=service_account or "default",
-            memory=memory or "12Gi",
-            node_selector=node_selector,
-            role_arn=role_arn,
+    _refuse_options_of_others(on, elsewhere)
+    try:
+        job = jobs.make_job(
+            package_url,
+            read_settings(settings, precisions),
+            image,
+            max_minutes=max_minutes,
+            disk_gib=disk_gib,
+            region=region,
         )
+        if on == "sagemaker":
+            made = jobs.sagemaker_request(job, instance_type=instance_type or "", role_arn=role_arn)
+        else:
+            if namespace is None:
+                raise click.UsageError("--namespace: name the stack's serving namespace, e.g. spillway-prod-serving")
+            made = jobs.kubernetes_job(
+                job,
+                namespace=namespace,
+                service_account=service_account or "default",
+                memory=memory or "12Gi",
+                node_selector=node_selector,
+                role_arn=role_arn,
+            )
+    except jobs.JobError as error:
+        raise click.UsageError(str(error)) from None
     text = jobs.document(on, made)
     if out:
-        jobs.write(out, text)
+        _write(out, text)
     if as_json or out:
         start = jobs.start_command(on, out)
         told = {"name": job.name, "on": on, "job": made, "out": str(out) if out else None, "start": start}
         tell(as_json, told, lambda: [f"{job.name}: {out}", f"Start it with: {start}"])
     else:
         click.echo(text, nl=False)
+
+
+def _refuse_options_of_others(on: str, given: Mapping[str, Mapping[str, object]]) -> None:
+    """An option that does nothing here was meant for something."""
+    for place, options in given.items():
+        misplaced = [name for name, value in options.items() if value]
+        if place != on and misplaced:
+            raise click.UsageError(f"{misplaced[0]} is for --on {place}; leave it out with --on {on}.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--out {path}: cannot be written: {error.strerror}.", WRONG_CONFIG) from error

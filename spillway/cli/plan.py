@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +9,32 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+from spillway.cli.options import stack_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from spillway.cli.console import Reporter
-    from spillway.cli.plan_stack import PrivatePrice
     from spillway.cli.stack import Stack
     from spillway.contracts.classes import RequestClass
-    from spillway.planner.history import Sizes
+    from spillway.drill.plan import DrillPlan
     from spillway.planner.plan import Plan
     from spillway.planner.service import ServiceModel
     from spillway.planner.system import Failures, Objective
     from spillway.planner.trace import Trace
+    from stacks.planning import PrivatePrice
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _commands = click.Group()
 
 
 @command_of(_commands)
-@click.option("-s", "--stack", "stack_name", default="local", show_default=True, help="The stack.")
-@click.option("--trace", "trace_path", type=_FILE, help="CSV of requests. Needed, unless --validate is given.")
+@stack_option()
+@click.option("--trace", "trace_path", type=_FILE, help="Requests, as CSV or JSON lines, also in gzip.")
+@click.option(
+    "--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), help="Of the trace's numbers. Default: by size."
+)
+@click.option("--time-zone", help="Of dates without one, e.g. Europe/Berlin. Default: UTC.")
 @click.option("--measured", help="A committed measurement as service times, e.g. llama2-70b-h100-x4.")
 @click.option("--tokens-per-s", "rates", help="Service times as PROMPT,ANSWER tokens/s of one request on a server.")
 @click.option("--slots", default=32, show_default=True, help="With --tokens-per-s: requests at once on a server.")
@@ -71,34 +75,43 @@ def plan(stack_name: str, as_json: bool, **options: Any) -> None:
 
 
 def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Plan, list[str]]:
-    from spillway.cli.plan_stack import service_of, space_of
     from spillway.planner.charts import write_charts, write_page
-    from spillway.planner.errors import PlannerError
     from spillway.planner.plan import make_plan
-    from spillway.planner.search import NoPlanError
-    from spillway.planner.trace import read_trace, superpose
+    from spillway.planner.trace import superpose
+    from spillway.planner.trace_files import read_trace
+    from spillway.planner.trace_times import TimeUnit
+    from stacks.planning import space_of
 
-    try:
-        service = service_of(stack, options["measured"], _rates(options["rates"]), options["slots"])
-        price = _price(options)
-        space = space_of(stack, service, _objectives(options["wishes"]), _failures(options), price)
-        trace = read_trace(options["trace_path"], seed=options["seed"], max_gap_s=options["max_gap_h"] * 3600)
-        if options["scale"] != 1.0:
-            trace = superpose(trace, options["scale"], options["seed"])
-        sized, judge = _parts(trace, options["split"])
-        with reporter.phase(f"plan of {len(trace):,} requests"):
-            made = make_plan(
-                sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
-            )
-    except NoPlanError as error:
-        raise CommandError(str(error), FAILED) from None
-    except PlannerError as error:
-        raise CommandError(str(error), WRONG_CONFIG) from None
+    service, price = _service(stack, options), _price(options)
+    space = space_of(
+        stack.checked_settings, stack.sites, service, _objectives(options["wishes"]), _failures(options), price
+    )
+    trace = read_trace(
+        options["trace_path"],
+        seed=options["seed"],
+        max_gap_s=options["max_gap_h"] * 3600,
+        time_unit=TimeUnit(options["time_unit"]) if options["time_unit"] else None,
+        time_zone=options["time_zone"],
+    )
+    if options["scale"] != 1.0:
+        trace = superpose(trace, options["scale"], options["seed"])
+    sized, judge = _parts(trace, options["split"])
+    with reporter.phase(f"plan of {len(trace):,} requests"):
+        made = make_plan(
+            sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
+        )
     folder = options["out"] or stack.state_dir / "plan"
     charts = write_charts(made, folder)
     page = folder / "plan.html"
     write_page(made, page, charts, f"Plan of {stack.name}")
     return made, [str(page), *map(str, charts)]
+
+
+def _service(stack: Stack, options: dict[str, Any]) -> ServiceModel:
+    from stacks.planning import service_of
+
+    settings, root, rates = stack.checked_settings, stack.project.root, _rates(options["rates"])
+    return service_of(settings, stack.sites, root, options["measured"], rates, options["slots"])
 
 
 def _parts(trace: Trace, split: float | None) -> tuple[Trace, Trace | None]:
@@ -119,8 +132,8 @@ def _rates(text: str | None) -> tuple[float, float] | None:
 
 
 def _price(options: dict[str, Any]) -> PrivatePrice:
-    from spillway.cli.plan_stack import PrivatePrice
     from spillway.contracts.prices import owned_examples
+    from stacks.planning import PrivatePrice
 
     given, name = options["private_usd"], options["owned_name"]
     if given is not None and name:
@@ -167,13 +180,13 @@ def _failures(options: dict[str, Any]) -> Failures | None:
 
 
 def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
-    from spillway.cli.plan_stack import write_planned
     from spillway.cli.stack import find_stack
+    from stacks.planned_file import write_planned
 
-    find_stack(options["new_name"])
+    target = stack.project.stack_file(find_stack(options["new_name"]).name)
     said = [f"{made.requests:,} requests of {options['trace_path'].name}, seed {made.seed}.", *made.reasons]
-    path, notes = write_planned(stack, options["new_name"], made.hybrid.found.need(), said)
-    return [str(path), *notes]
+    notes = write_planned(stack.project.stack_file(stack.name), target, stack.sites, made.hybrid.found.need(), said)
+    return [str(target), *notes]
 
 
 def _plan_text(made: Plan) -> list[Any]:
@@ -182,7 +195,7 @@ def _plan_text(made: Plan) -> list[Any]:
     table = _table(list(HEADINGS))
     for name, row in named_rows(made):
         table.add_row(*cells(name, row))
-    return [table, *summary_lines(made), *made.reasons]
+    return [table, *summary_lines(made), *made.reasons, *[f"Note: {note}." for note in made.notes]]
 
 
 def _table(headings: list[str]) -> Table:
@@ -199,92 +212,57 @@ def _table(headings: list[str]) -> Table:
 
 def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     """What the planner predicts for the drill's own requests, beside what the drill measured."""
-    from spillway.cli.plan_stack import deployed_system, service_of
     from spillway.contracts.routing import RoutingTable
-    from spillway.planner.errors import PlannerError
-    from spillway.planner.validate import compare
+    from spillway.drill.load import schedule
+    from spillway.drill.result import read_totals
+    from spillway.planner.deployed import deployed_system
+    from spillway.planner.validate import compare, predict
 
-    measured = _drill_json(options["drill_path"])
+    name, measured = read_totals(options["drill_path"])
     routing = stack.state_dir / "gateway-private" / "routing.json"
     if not routing.is_file():
         raise CommandError(
             f"{routing} is not there: `spillway up -s {stack.name}` writes it, with the slots to predict with",
             WRONG_CONFIG,
         )
-    try:
-        service = service_of(stack, options["measured"], _rates(options["rates"]), options["slots"])
-        system = deployed_system(RoutingTable.model_validate_json(routing.read_bytes()))
-        rows = compare(_predicted(measured, options["drill_plan"], system, service), measured["totals"])
-    except PlannerError as error:
-        raise CommandError(str(error), WRONG_CONFIG) from None
-    table = _table(["class", "figure", "predicted", "measured", "error"])
+    service = _service(stack, options)
+    system = deployed_system(RoutingTable.model_validate_json(routing.read_bytes()))
+    ran = _drill_plan(name, options["drill_plan"])
+    arrivals = [(one.due_s, one.request_class) for one in schedule(ran.rates, ran.duration_s, ran.seed)]
+    outages = ran.outages([str(spec.site) for spec in system.sites])
+    rows = compare(predict(arrivals, ran.duration_s, outages, service, system), measured)
+    table = _table(["class", "figure", "predicted", "measured", "error", "holds"])
     for row in rows:
         error = f"{row.error:+.3f}" + (f" ({row.relative:+.1%})" if row.relative is not None else "")
-        table.add_row(row.request_class, row.figure, f"{row.predicted:.3f}", f"{row.measured:.3f}", error)
-    tell(as_json, {"service": service.name, "rows": [row.to_json() for row in rows]}, lambda: [table])
+        figures = f"{row.predicted:.3f}", f"{row.measured:.3f}", error
+        table.add_row(row.request_class, row.figure, *figures, "yes" if row.holds else "no")
+    off = [row for row in rows if not row.holds]
+    said = [f"{len(off)} of {len(rows)} predictions are off by more than {_bounds()}."] if off else []
+    tell(as_json, {"service": service.name, "rows": [row.to_json() for row in rows]}, lambda: [table, *said])
+    if off:
+        raise click.exceptions.Exit(FAILED)
 
 
-def _drill_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found["totals"], dict) or not isinstance(found["plan"], str):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CommandError(f"{path} is not what `spillway drill --json` writes", WRONG_CONFIG) from None
-    return found
+def _bounds() -> str:
+    from spillway.planner.validate import MOST_OFF
+
+    return ", ".join(f"{most:.0%} ({figure})" for figure, most in MOST_OFF.items())
 
 
-def _predicted(measured: dict[str, Any], drill_plan: Path | None, system: Any, service: ServiceModel) -> Any:
-    """The same arrivals as the drill sent, through the planner, with the sites out when the drill had them killed."""
-    import numpy as np
+def _drill_plan(name: str, path: Path | None) -> DrillPlan:
+    from spillway.drill.plan import PLANS
+    from spillway.drill.plan_file import read_plan
 
-    from spillway.cli.drill import read_plan
-    from spillway.contracts.classes import RequestClass
-    from spillway.drill.load import schedule
-    from spillway.drill.plan import full_plan, short_plan
-    from spillway.planner.simulate import run_trace
-    from spillway.planner.trace import Trace
-
-    known = {"short": short_plan, "full": full_plan}
-    if drill_plan is None and measured["plan"] not in known:
-        raise CommandError(f"the drill ran plan {measured['plan']!r}; give its file with --drill-plan", WRONG_CONFIG)
-    ran = read_plan(drill_plan) if drill_plan else known[measured["plan"]]()
-    arrivals = schedule(ran.rates, ran.duration_s, ran.seed)
-    classes = list(RequestClass)
-    trace = Trace(
-        np.array([arrival.due_s for arrival in arrivals]),
-        np.zeros(len(arrivals)),
-        np.zeros(len(arrivals)),
-        np.array([classes.index(arrival.request_class) for arrival in arrivals], dtype=np.int8),
-        ran.duration_s,
-    )
-    return run_trace(trace, service, system, outages=_kills(ran, system))
-
-
-def _kills(ran: Any, system: Any) -> Any:
-    """The drill's kills and starts as outages. Raises :class:`CommandError` for faults that the planner has not."""
-    import numpy as np
-
-    sites = [spec.site for spec in system.sites]
-    rows, at = [], 0.0
-    for phase in ran.phases:
-        for fault in phase.faults:
-            if fault.action not in ("kill", "start") or fault.group not in sites:
-                raise CommandError(
-                    f"the drill ordered {fault.action} {fault.group}; the planner knows sites that are killed and "
-                    "started, so compare with a drill of those alone",
-                    WRONG_CONFIG,
-                )
-            rows.append((at, sites.index(fault.group), -1.0, 1.0 if fault.action == "kill" else -1.0))
-        at += phase.duration_s
-    return np.array(sorted(rows), dtype=np.float64).reshape(-1, 4)
+    if path is None and name not in PLANS:
+        raise CommandError(f"the drill ran plan {name!r}; give its file with --drill-plan", WRONG_CONFIG)
+    return read_plan(path) if path else PLANS[name]()
 
 
 # The past
 
 
 @command_of(_commands)
-@click.option("-s", "--stack", "stack_name", default="local", show_default=True, help="The stack.")
+@stack_option()
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 455), help="How far back.")
 @click.option("--endpoint-url", help="CloudWatch's address. Default: the running twin's, else AWS.")
 def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) -> None:
@@ -292,16 +270,17 @@ def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) 
     from datetime import UTC, datetime
 
     from spillway.cli.stack import find_stack
-    from spillway.planner.errors import PlannerError
-    from spillway.planner.history import history_json, read_history, what_if
+    from spillway.planner.history import cloudwatch_client, history_json, read_history, what_if
+    from spillway.twin.handle import find_twin
+    from stacks.planning import sizes_of
 
     stack = find_stack(stack_name)
-    sizes, prefix = _sizes(stack)
-    try:
-        found = read_history(_cloudwatch(stack, endpoint_url), prefix, datetime.now(UTC), days)
-        choices = what_if(found, sizes)
-    except PlannerError as error:
-        raise CommandError(str(error), WRONG_CONFIG) from None
+    settings = stack.checked_settings
+    sizes = sizes_of(settings, stack.sites)
+    twin = None if endpoint_url else find_twin(stack.state_dir)
+    client = cloudwatch_client(settings.aws.region, twin.endpoints["aws"] if twin else endpoint_url)
+    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days)
+    choices = what_if(found, sizes)
     table = _table(["sizes", "$ a month", "hours short of burst"])
     for choice in choices:
         table.add_row(choice.name, f"{choice.month:,.0f}", f"{choice.short_hours:.1%}")
@@ -311,45 +290,3 @@ def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) 
         f"{found.mean_burst:.2f} $/h on the mean{blended}. A month is 730 hours of that mean."
     )
     tell(as_json, history_json(found, choices), lambda: [head, table])
-
-
-def _sizes(stack: Stack) -> tuple[Sizes, str]:
-    """What runs by the stack file, and the name that its metrics carry."""
-    from components.cost_guard.settings import instance_price
-    from spillway.cli.plan_stack import settings_of
-    from spillway.contracts.prices import PriceError
-    from spillway.planner.history import Sizes
-    from stacks.pricing import price_per_hour
-
-    settings = settings_of(stack)
-    sagemaker, azure = settings.burst.sagemaker, settings.burst.azure_ml
-    try:
-        hourly = price_per_hour(settings)
-        if sagemaker is not None:
-            usd, _ = instance_price(settings.cost_guard, "sagemaker", sagemaker.instance_type, settings.aws.region)
-            bounds = (sagemaker.min_instances, sagemaker.max_instances)
-        elif azure is not None and settings.azure is not None:
-            usd, _ = instance_price(settings.cost_guard, "azure", azure.vm_size, settings.azure.location)
-            bounds = (azure.min_instances, azure.max_instances)
-        else:
-            raise CommandError(f"stack {stack.name!r} has no burst site: nothing to size otherwise", WRONG_CONFIG)
-    except PriceError as error:
-        raise CommandError(str(error), WRONG_CONFIG) from None
-    others = hourly.get("azure_ml", 0.0) if sagemaker is not None else 0.0
-    least = bounds[0] + round(others / usd)
-    return Sizes(hourly["private"], usd, least, bounds[1] + round(others / usd)), f"{settings.name}-{stack.name}"
-
-
-def _cloudwatch(stack: Stack, endpoint_url: str | None) -> Any:
-    import boto3
-
-    from spillway.twin.handle import find_twin
-
-    twin = None if endpoint_url else find_twin(stack.state_dir)
-    address = endpoint_url or (twin.endpoints["aws"] if twin else None)
-    region = str(stack.setting("aws", "region") or "us-east-1")
-    if address is None:
-        return boto3.client("cloudwatch", region_name=region)
-    # Stand-ins take any credentials; the real account's are not sent to them.
-    keys = {"aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
-    return boto3.client("cloudwatch", region_name=region, endpoint_url=address, **keys)

@@ -11,7 +11,7 @@ from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from rich.table import Table
 
@@ -101,68 +101,17 @@ def refresh(
     spot). Nothing is written unless everything could be read.
     """
     from spillway.cli.console import Reporter
-    from spillway.contracts.prices import TABLE, with_prices
+    from spillway.contracts.prices import TABLE
+    from spillway.price_lists import refresh as lists
 
-    reporter = Reporter()
-    fresh = list(_read(cloud or ("aws", "azure"), _types(only), list(spot_region), aws_endpoint, azure_url, reporter))
-    changes = list(_changes(fresh))
+    types = lists.known_types(only)
+    clouds, phase = cloud or ("aws", "azure"), Reporter().phase
+    fresh = list(lists.read_prices(clouds, types, list(spot_region), phase, aws_endpoint, azure_url))
+    changes = list(lists.changes(fresh))
     if write:
-        target = table or TABLE
-        draft = target.with_suffix(".new")
-        draft.write_text(with_prices(fresh), encoding="utf-8")
-        draft.replace(target)
+        lists.write_catalogue(fresh, table or TABLE)
     shown = {"read": len(fresh), "changes": changes, "written": write}
     tell(as_json, shown, lambda: _refreshed(len(fresh), changes, write))
-
-
-def _types(only: tuple[str, ...]) -> dict[str, tuple[int, str]]:
-    """GPUs and GPU kind of the wanted types: refreshing keeps what is known up to date, and invents no type."""
-    from spillway.contracts.prices import catalogue
-
-    known = {price.instance_type: (price.gpus, price.gpu) for price in catalogue()}
-    if unknown := [name for name in only if name not in known]:
-        names = ", ".join(sorted(known))
-        raise CommandError(f"unknown instance type {unknown[0]!r}; the catalogue knows {names}", WRONG_CONFIG)
-    return {name: known[name] for name in only} if only else known
-
-
-def _read(
-    clouds: Sequence[str],
-    types: dict[str, tuple[int, str]],
-    spot_regions: list[str],
-    aws_endpoint: str | None,
-    azure_url: str | None,
-    reporter: Any,
-) -> Iterator[Price]:
-    from datetime import date
-
-    from spillway.price_lists import aws, azure
-    from spillway.price_lists.common import PriceListError, dearest
-
-    today = date.today()
-    azure_types = {name: row for name, row in types.items() if name.startswith("Standard_")}
-    aws_types = {name: row for name, row in types.items() if name not in azure_types}
-    try:
-        if "azure" in clouds and azure_types:
-            with reporter.phase(f"Azure Retail Prices, {len(azure_types)} sizes"):
-                yield from dearest(azure.read(azure_types, today, azure_url or azure.URL))
-        if "aws" in clouds and aws_types:
-            with reporter.phase(f"AWS Price List, {len(aws_types)} types"):
-                yield from dearest(aws.read(aws_types, today, aws_endpoint))
-                yield from aws.read_spot(aws_types, spot_regions, today, aws_endpoint)
-    except PriceListError as error:
-        raise CommandError(str(error)) from None
-
-
-def _changes(fresh: Iterable[Price]) -> Iterator[dict[str, Any]]:
-    """What differs from the catalogue; ``was``: ``None`` for a price that it lacks."""
-    from spillway.contracts.prices import catalogue
-
-    known = {price.key: price.usd_per_hour for price in catalogue()}
-    for price in fresh:
-        was = known.get(price.key)
-        if was != price.usd_per_hour:
-            yield {"price": " ".join(price.key), "was": was, "is": price.usd_per_hour}
 
 
 def _table(found: list[Price]) -> Table:

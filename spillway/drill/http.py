@@ -10,11 +10,14 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 _LIMIT: Final = 1 << 20
+
+Take = Callable[[bytes], None]
 
 
 class HttpError(Exception):
@@ -40,26 +43,28 @@ class _Connection:
     def open(self) -> bool:
         return not (self.writer.is_closing() or self.reader.at_eof())
 
-    async def exchange(self, message: bytes) -> tuple[Reply, bool]:
-        """The reply, and whether the connection can be used again."""
+    async def exchange(self, message: bytes, take: Take | None = None) -> tuple[Reply, bool]:
+        """The reply, and whether the connection can be used again. ``take``: gets the body's parts as they come."""
         self.writer.write(message)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         status = int(head[0].split(" ", 2)[1])
         fields = (line.partition(":") for line in head[1:] if line)
         headers = {name.lower(): value.strip() for name, _, value in fields}
-        body = await self._body(headers)
+        body = await self._body(headers, take)
         self.used = True
         return Reply(status, headers, body), headers.get("connection", "").lower() != "close"
 
-    async def _body(self, headers: dict[str, str]) -> bytes:
+    async def _body(self, headers: dict[str, str], take: Take | None) -> bytes:
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            return await self._chunks()
+            return await self._chunks(take)
         return await self.reader.readexactly(int(headers.get("content-length", "0")))
 
-    async def _chunks(self) -> bytes:
+    async def _chunks(self, take: Take | None) -> bytes:
         parts = []
         while size := int((await self.reader.readline()).split(b";")[0], 16):
             parts.append(await self.reader.readexactly(size))
+            if take:
+                take(parts[-1])
             await self.reader.readline()
         await self.reader.readline()
         return b"".join(parts)
@@ -78,15 +83,16 @@ class Client:
         self._authority = parts.netloc
         self._idle: deque[_Connection] = deque()
 
-    async def post(self, path: str, headers: dict[str, str], body: bytes) -> Reply:
-        """Raises :class:`HttpError`. A kept connection that the other side had closed meanwhile is replaced once."""
+    async def post(self, path: str, headers: dict[str, str], body: bytes, take: Take | None = None) -> Reply:
+        """``take``: gets the parts of a chunked answer as they come. A kept connection that the other side had closed
+        meanwhile is replaced once. Raises :class:`HttpError`."""
         lines = (f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\ncontent-length: {len(body)}\r\n{''.join(lines)}\r\n"
         message = head.encode("latin-1") + body
         while True:
             connection = await self._connection()
             try:
-                reply, reusable = await connection.exchange(message)
+                reply, reusable = await connection.exchange(message, take)
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
                 connection.writer.close()
                 stale = connection.used and isinstance(error, asyncio.IncompleteReadError) and not error.partial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from spillway.contracts.classes import PROMISES, SITE_HEADER, RequestClass
@@ -80,14 +80,21 @@ async def send(target: DrillTarget, client: Client, arrival: Arrival, started: f
     return Outcome(arrival.due_s, arrival.request_class, latency, status, site, problem)
 
 
+Sender = Callable[[DrillTarget, Client, Arrival, float], Awaitable[Outcome]]
+
+
 async def run_load(
-    target: DrillTarget, arrivals: Iterable[Arrival], started: float, report: Callable[[Outcome], None]
+    target: DrillTarget,
+    arrivals: Iterable[Arrival],
+    started: float,
+    report: Callable[[Outcome], None],
+    sender: Sender = send,
 ) -> None:
     """Send every request when it is due; returns when the last one is answered or lost."""
     client = Client(target.gateway_url)
 
     async def one(arrival: Arrival) -> None:
-        report(await send(target, client, arrival, started))
+        report(await sender(target, client, arrival, started))
 
     async with asyncio.TaskGroup() as tasks:
         for arrival in arrivals:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from spillway.contracts.classes import RequestClass, Site
+from spillway.drill.target import DrillError
 
 P0, P1, P2 = RequestClass
 
@@ -57,9 +59,22 @@ class DrillPlan:
     def duration_s(self) -> float:
         return sum(phase.duration_s for phase in self.phases)
 
-    def at_rates(self, factor: float) -> DrillPlan:
-        """The same drill with more or less load."""
-        return replace(self, rates={name: rate * factor for name, rate in self.rates.items()})
+    def outages(self, sites: Sequence[str]) -> list[tuple[float, str, bool]]:
+        """When which of ``sites`` is killed (true) or started again, as seconds from the start.
+
+        Raises :class:`DrillError` where the plan orders anything else.
+        """
+        found, at = [], 0.0
+        for phase in self.phases:
+            for fault in phase.faults:
+                if fault.action not in ("kill", "start") or fault.group not in sites:
+                    raise DrillError(
+                        f"the drill ordered {fault.action} {fault.group}; the planner knows sites that are killed and "
+                        "started, so compare with a drill of those alone"
+                    )
+                found.append((at, fault.group, fault.action == "kill"))
+            at += phase.duration_s
+        return found
 
 
 def short_plan() -> DrillPlan:
@@ -107,9 +122,8 @@ def full_plan() -> DrillPlan:
     )
 
 
-def load_plan(duration_s: float) -> DrillPlan:
-    """Load without faults: for a site whose faults nobody may inject."""
-    return DrillPlan("load", (Phase("baseline", duration_s, min_availability=ALL_GOOD),))
+PLANS: Final = {"short": short_plan, "full": full_plan}
+"""By the name that a drill's result carries."""
 
 
 def _killed(seconds: float) -> Phase:

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from spillway.contracts.classes import Site
+from spillway.contracts.colours import site_colours
 from spillway.drill.bill import Bill
-from spillway.drill.result import ClassResult, DrillResult, PhaseResult
+from spillway.drill.result import ChatResult, ClassResult, DrillResult, PhaseResult
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLOURS: Final = {Site.PRIVATE: "#2f6f9f", Site.SAGEMAKER: "#e08e2b", Site.AZURE_ML: "#7a5ea8"}
-"""Told apart by people who see no red and green, and in grey."""
 _OTHER: Final = "#8a8a8a"
 _LOST: Final = "#c0262d"
 
 _WIDTH, _HEIGHT = 960, 240
 _LEFT, _TOP, _BOTTOM = 44, 34, 28
-_COLUMNS: Final = ("phase", "class", "requests", "private", "sagemaker", "azure_ml", "lost", "P50 ms", "P99 ms")
+_COLUMNS: Final = ("phase", "class", "requests", *map(str, Site), "lost", "P50 ms", "P99 ms")
 _SHARES: Final = ("available", "on time")
+_CHAT: Final = ("TPOT P50 ms", "TPOT P99 ms", "cut", "tokens lost")
+"""Columns of a drill of chats, whose P50 and P99 are those of the first token."""
 
 
 def render_table(result: DrillResult) -> Table:
@@ -30,12 +31,19 @@ def render_table(result: DrillResult) -> Table:
     from rich.table import Table
 
     table = Table(title=f"Drill “{result.plan}”: {'passed' if result.passed else 'FAILED'}", caption=_recovery(result))
-    for column in (*_COLUMNS, *_SHARES):
+    for column in _columns(result):
         table.add_column(column, justify="left" if column in ("phase", "class") else "right")
     for phase in result.phases:
         _add_rows(table, phase.name, phase.classes)
     _add_rows(table, "whole drill", result.totals)
     return table
+
+
+def _columns(result: DrillResult) -> tuple[str, ...]:
+    if all(found.chat is None for found in result.totals.values()):
+        return (*_COLUMNS, *_SHARES)
+    timed = (f"TTFT {column}" if column.endswith("ms") else column for column in _COLUMNS)
+    return (*timed, *_SHARES, *_CHAT)
 
 
 def write_html(result: DrillResult, path: Path) -> None:
@@ -63,7 +71,13 @@ def _rows(title: str, classes: dict[str, ClassResult]) -> Iterator[tuple[str, ..
             _milliseconds(found.p99_ms),
             f"{found.availability:.2%}",
             f"{found.on_time:.1%}",
+            *(_chat_cells(found.chat) if found.chat else ()),
         )
+
+
+def _chat_cells(chat: ChatResult) -> tuple[str, ...]:
+    lost = str(chat.tokens_lost)
+    return (_milliseconds(chat.tpot_p50_ms), _milliseconds(chat.tpot_p99_ms), str(chat.cut), lost)
 
 
 def _milliseconds(value: float | None) -> str:
@@ -101,7 +115,7 @@ def _page(result: DrillResult) -> str:
     totals = _html_rows(_rows("whole drill", result.totals))
     recovery = "".join(f"<li>{html.escape(line)}</li>" for p in result.phases for line in recovery_lines(p))
     lost = _html_rows((reason, str(count)) for reason, count in result.reasons.items())
-    heads = "".join(f"<th>{name}</th>" for name in (*_COLUMNS, *_SHARES))
+    heads = "".join(f"<th>{name}</th>" for name in _columns(result))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Spillway drill: {verdict}</title><style>{_STYLE}</style></head><body>
 <h1>Drill “{html.escape(result.plan)}”: <span class="{verdict}">{verdict}</span></h1>
@@ -137,18 +151,19 @@ def _timeline(result: DrillResult) -> str:
     up = (_HEIGHT - _TOP - _BOTTOM) / tallest
     floor = _HEIGHT - _BOTTOM
     parts = [_band(phase, across) for phase in result.phases]
+    colours = site_colours()
     for second in seconds:
         top = float(floor)
-        layers = [(COLOURS.get(Site(s)) if s in list(Site) else _OTHER, n) for s, n in second.answered.items()]
+        layers = [(colours.get(s, _OTHER), n) for s, n in second.answered.items()]
         for colour, count in (*layers, (_LOST, second.lost)):
             top -= count * up
             if count:
-                parts.append(_rect(_LEFT + second.at_s * across, top, max(across - 0.6, 0.4), count * up, str(colour)))
+                parts.append(_rect(_LEFT + second.at_s * across, top, max(across - 0.6, 0.4), count * up, colour))
     axis = f'<line x1="{_LEFT}" y1="{floor}" x2="{_WIDTH}" y2="{floor}" stroke="#444"/>'
     marks = "".join(_text(_LEFT + at * across, floor + 16, f"{at} s") for at in range(0, len(seconds), _step(seconds)))
     scale = _text(4, _TOP + 10, f"{tallest}/s") + _text(4, floor, "0")
-    names = [(site.value, colour) for site, colour in COLOURS.items()] + [("lost", _LOST)]
-    legend = "".join(f'<span class="key" style="background:{colour}"></span>{name} ' for name, colour in names)
+    names = {**colours, "lost": _LOST}
+    legend = "".join(f'<span class="key" style="background:{colour}"></span>{name} ' for name, colour in names.items())
     title = "Requests per second by the site that answered"
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}{axis}'

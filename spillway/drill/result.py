@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 from spillway.contracts.classes import PROMISES, RequestClass, Site
 from spillway.drill.bill import Bill
+from spillway.drill.chat import ChatOutcome
 from spillway.drill.load import Outcome
 from spillway.drill.plan import DrillPlan, Phase
+from spillway.drill.target import DrillError
 
 BACK_SHARE: Final = 0.5
 """Share of the last answers of a phase that the returned site has to give."""
 BACK_WINDOW_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class ChatResult:
+    """Of streamed answers. ``ttft_*``: milliseconds from the time a chat was due to its first token, ``tpot_*`` for
+    each further token, over the chats that were not lost. ``cut``: streams that began and did not end; ``tokens_lost``:
+    what had come of those, generated for nobody."""
+
+    ttft_p50_ms: float | None
+    ttft_p99_ms: float | None
+    tpot_p50_ms: float | None
+    tpot_p99_ms: float | None
+    cut: int
+    tokens: int
+    tokens_lost: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class ClassResult:
     p99_ms: float | None
     availability: float
     on_time: float
+    chat: ChatResult | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,21 @@ class DrillResult:
         return {**asdict(self), "passed": self.passed}
 
 
+def read_totals(path: Path) -> tuple[str, dict[str, Any]]:
+    """The plan's name and the totals by class, of what ``spillway drill --json`` wrote.
+
+    Raises :class:`DrillError` where it is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        plan, totals = found["plan"], found["totals"]
+        if not isinstance(totals, dict) or not isinstance(plan, str):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DrillError(f"{path} is not what `spillway drill --json` writes") from None
+    return plan, totals
+
+
 def summarise(
     plan: DrillPlan,
     gateway: str,
@@ -140,6 +175,7 @@ def by_class(outcomes: Iterable[Outcome]) -> dict[str, ClassResult]:
 def _class(outcomes: list[Outcome]) -> ClassResult:
     good = [outcome for outcome in outcomes if not outcome.lost]
     latencies = sorted(outcome.latency_s * 1000 for outcome in good)
+    chats = [outcome for outcome in outcomes if isinstance(outcome, ChatOutcome)]
     return ClassResult(
         requests=len(outcomes),
         answered=_by_site(good),
@@ -148,6 +184,23 @@ def _class(outcomes: list[Outcome]) -> ClassResult:
         p99_ms=percentile(latencies, 99),
         availability=len(good) / len(outcomes),
         on_time=sum(outcome.on_time for outcome in outcomes) / len(outcomes),
+        chat=_chat(chats) if chats else None,
+    )
+
+
+def _chat(outcomes: list[ChatOutcome]) -> ChatResult:
+    good = [outcome for outcome in outcomes if not outcome.lost]
+    first = sorted(outcome.latency_s * 1000 for outcome in good)
+    further = sorted(outcome.token_s * 1000 for outcome in good if outcome.token_s is not None)
+    cut = [outcome for outcome in outcomes if outcome.cut]
+    return ChatResult(
+        ttft_p50_ms=percentile(first, 50),
+        ttft_p99_ms=percentile(first, 99),
+        tpot_p50_ms=percentile(further, 50),
+        tpot_p99_ms=percentile(further, 99),
+        cut=len(cut),
+        tokens=sum(len(outcome.times) for outcome in outcomes),
+        tokens_lost=sum(len(outcome.times) for outcome in cut),
     )
 
 

@@ -11,8 +11,9 @@ from typing import Final
 
 from spillway.contracts.classes import RequestClass
 from spillway.drill.bill import Meter
+from spillway.drill.chat import ChatWorkload, send_chat
 from spillway.drill.http import Client, HttpError
-from spillway.drill.load import Outcome, run_load, schedule
+from spillway.drill.load import Outcome, run_load, schedule, send
 from spillway.drill.plan import DrillPlan, Fault
 from spillway.drill.result import DrillResult, summarise
 from spillway.drill.target import DrillError, DrillTarget
@@ -33,7 +34,7 @@ class Drill:
 
     def __init__(self, target: DrillTarget, plan: DrillPlan, progress: Progress) -> None:
         if target.faults is None and any(phase.faults for phase in plan.phases):
-            raise DrillError(f"plan {plan.name!r} breaks sites, and nothing here can break them: use the load plan")
+            raise DrillError(f"plan {plan.name!r} breaks sites, which nothing here can do: give a plan without faults")
         self._target = target
         self._plan = plan
         self._progress = progress
@@ -47,7 +48,8 @@ class Drill:
         if meter:
             meter.start()
         arrivals = schedule(self._plan.rates, self._plan.duration_s, self._plan.seed)
-        load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append))
+        sender = send_chat if isinstance(self._target.workload, ChatWorkload) else send
+        load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append, sender))
         try:
             starts = await self._phases(started)
             await load

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
+from spillway.contracts.capacity import Running
 from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, RequestClass
-from spillway.drill.bill import Running
 from spillway.drill.workload import Workload
+
+CHAT_PATH: Final = "/v1/chat/completions"
 
 
 class DrillError(Exception):
@@ -23,13 +25,14 @@ class FaultInjector(Protocol):
 
 @dataclass(frozen=True)
 class DrillTarget:
-    """``gateway_url``: base address clients use. ``model``: the package's entry model. ``faults``: ``None`` where only
-    load may be run. ``capacity``: the machines that are paid now, for the bill. ``client_key``: of a client that may
-    send P0. ``operator_key``: lets a request choose its site."""
+    """``gateway_url``: base address clients use. ``model``: the package's entry model. ``route``: KServe's inference
+    when left out. ``faults``: ``None`` where only load may be run. ``capacity``: the machines that are paid now, for
+    the bill. ``client_key``: of a client that may send P0. ``operator_key``: lets a request choose its site."""
 
     gateway_url: str
     model: str
     workload: Workload
+    route: str = ""
     faults: FaultInjector | None = None
     capacity: Callable[[], tuple[Running, ...]] | None = None
     client_key: str = field(default="", repr=False)
@@ -37,7 +40,7 @@ class DrillTarget:
 
     @property
     def path(self) -> str:
-        return f"/v2/models/{self.model}/infer"
+        return self.route or f"/v2/models/{self.model}/infer"
 
     def headers(self, request_class: RequestClass, site: str = "") -> dict[str, str]:
         """``site``: ask that one alone, which needs the operator's key."""

@@ -33,20 +33,6 @@ class Workload(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class EchoWorkload:
-    """For the fixed-time model: it answers its input."""
-
-    text_input: str = "TEXT"
-
-    def body(self, index: int) -> bytes:
-        return infer_body(self.text_input, f"request {index}")
-
-    def problem(self, index: int, body: bytes) -> str:
-        answered = first_output(body)
-        return "" if answered == [f"request {index}"] else f"echo is {str(answered)[:60]}"
-
-
 @dataclass
 class EmbeddingWorkload:
     """For a sentence encoder. ``expected``: vectors by sentence; what is missing is learnt with :meth:`learn`."""

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from spillway.contracts.classes import Site
+from spillway.contracts.colours import site_colours
 from spillway.planner import kernel
 from spillway.planner.plan import Plan, Row
 
 CHARTS: Final = ("cost", "waiting", "capacity", "front")
-_COLOURS: Final = {Site.PRIVATE: "#2f6f4f", Site.SAGEMAKER: "#e08e2b", Site.AZURE_ML: "#3a78b5"}
 
 
 def write_charts(plan: Plan, folder: Path) -> list[Path]:
@@ -38,10 +37,10 @@ def write_charts(plan: Plan, folder: Path) -> list[Path]:
 def _cost(axes: Any, plan: Plan) -> None:
     rows = [(name, row.judged) for name, row in named_rows(plan) if row.judged]
     bottom = np.zeros(len(rows))
-    for site in Site:
+    for site, colour in site_colours(site for _, found in rows for site in found.bill.usd_per_hour).items():
         values = np.array([found.bill.usd_per_hour.get(site, 0.0) * 730 for _, found in rows])
         if values.any():
-            axes.bar([name for name, _ in rows], values, bottom=bottom, label=site, color=_COLOURS[site])
+            axes.bar([name for name, _ in rows], values, bottom=bottom, label=site, color=colour)
             bottom += values
     axes.set(ylabel="$ a month", title="What each alternative costs")
     axes.legend()
@@ -64,11 +63,10 @@ def _capacity(axes: Any, plan: Plan) -> None:
     timeline = found.outcome.timeline
     minutes = (np.arange(len(timeline)) + 0.5) * found.outcome.bin_s / 60
     floor = np.zeros(len(timeline))
+    colours = site_colours(spec.site for spec in found.system.sites)
     for s, spec in enumerate(found.system.sites):
         used = timeline[:, kernel.PER_SITE + 2 * s]
-        axes.fill_between(
-            minutes, floor, floor + used, step="mid", color=_COLOURS[spec.site], label=f"{spec.site} busy"
-        )
+        axes.fill_between(minutes, floor, floor + used, step="mid", color=colours[spec.site], label=f"{spec.site} busy")
         floor = floor + used
     axes.fill_between(
         minutes, floor, floor + timeline[:, kernel.WAITING], step="mid", color="#b03030", alpha=0.6, label="waiting"

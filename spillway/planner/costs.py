@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spillway.contracts.classes import Site
+from spillway.contracts.classes import SiteName
 from spillway.contracts.prices import HOURS_PER_MONTH, HOURS_PER_YEAR, Owned
 from spillway.planner.errors import PlannerError
 from spillway.planner.simulate import Outcome
@@ -16,7 +16,7 @@ from spillway.planner.system import System
 class Bill:
     """US dollars. A month is the trace's mean hour times 730. ``gpu_hours``: paid for, in the trace."""
 
-    usd_per_hour: Mapping[Site, float]
+    usd_per_hour: Mapping[SiteName, float]
     gpu_hours: float
     hours: float
     tokens: float

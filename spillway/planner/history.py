@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from spillway.contracts import metrics
 from spillway.contracts.prices import HOURS_PER_MONTH
 from spillway.planner.errors import PlannerError
 
-NAMESPACE: Final = "Spillway"
-BURST: Final = "BurstDollarsPerHour"
-PER_GPU: Final = "DollarsPerGpuHour"
 PERIOD_S: Final = 3600
 _MONTH_DAYS: Final = 30
 
@@ -78,6 +76,16 @@ class WhatIf:
         return {"name": self.name, "usd_per_month": round(self.month, 2), "short_hours": round(self.short_hours, 4)}
 
 
+def cloudwatch_client(region: str, endpoint_url: str | None = None) -> Any:
+    """A boto3 client. ``endpoint_url``: of a stand-in, which takes any credentials: the real account's stay here."""
+    import boto3
+
+    if endpoint_url is None:
+        return boto3.client("cloudwatch", region_name=region)
+    keys = {"aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
+    return boto3.client("cloudwatch", region_name=region, endpoint_url=endpoint_url, **keys)
+
+
 def read_history(cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_DAYS) -> History:
     """``cloudwatch``: a boto3 client. ``stack``: the value of the dimension ``Stack``.
 
@@ -88,13 +96,15 @@ def read_history(cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_
     if days < 1:
         raise PlannerError(f"{days} days: a report needs one or more")
     begin = (now - timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
-    burst = _series(cloudwatch, BURST, {"Stack": stack}, begin, now)
+    burst = _series(cloudwatch, metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}, begin, now)
     if not burst:
         raise PlannerError(
-            f"CloudWatch has no {NAMESPACE}/{BURST} of stack {stack!r} in the last {days} days; the cost function "
-            "publishes it each minute: is the name right, and does the function run?"
+            f"CloudWatch has no {metrics.NAMESPACE}/{metrics.BURST_USD_PER_HOUR} of stack {stack!r} in the last {days} "
+            "days; the cost function publishes it each minute: is the name right, and does the function run?"
         )
-    blended = _series(cloudwatch, PER_GPU, {"Stack": stack, "Site": "blended"}, begin, now)
+    blended = _series(
+        cloudwatch, metrics.USD_PER_GPU_HOUR, {metrics.STACK: stack, metrics.SITE: metrics.BLENDED}, begin, now
+    )
     hours = tuple(Hour(at, value, blended.get(at)) for at, value in sorted(burst.items()))
     return History(stack, hours, int((now - begin).total_seconds() // 3600))
 
@@ -105,7 +115,7 @@ def _series(
     """Hourly means."""
     named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
     stat = {
-        "Metric": {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": named},
+        "Metric": {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": named},
         "Period": PERIOD_S,
         "Stat": "Average",
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ class Row:
 @dataclass(frozen=True)
 class Plan:
     """``foresight``: the hybrid sized on the very trace it is judged on. ``front``: cost against P0's availability, of
-    everything that was tried. ``break_even_usd_per_gpu_hour``: of the private site, at which the hybrid's bill is the
+    everything that was tried. ``notes``: what was odd in the trace, and what it is too short to show.
+    ``break_even_usd_per_gpu_hour``: of the private site, at which the hybrid's bill is the
     public one's."""
 
     service: ServiceModel
@@ -39,6 +41,7 @@ class Plan:
     foresight: Row | None
     front: tuple[Candidate, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
     break_even_usd_per_gpu_hour: float | None
     break_even_years: float | None
     requests: int
@@ -81,6 +84,7 @@ class Plan:
                 for c in self.front
             ],
             "reasons": list(self.reasons),
+            "notes": list(self.notes),
             "service": self.service.model_dump(mode="json"),
             "requests": self.requests,
             "seed": self.seed,
@@ -131,6 +135,7 @@ def make_plan(
         foresight=foresight,
         front=tuple(pareto(tried)),
         reasons=tuple(_reasons(search, rows, hybrid)),
+        notes=(*trace.notes, *_too_few(judge if judge is not None else trace, space)),
         break_even_usd_per_gpu_hour=even,
         break_even_years=years_at(owned, even) if owned is not None and even is not None else None,
         requests=len(judge if judge is not None else trace),
@@ -141,6 +146,15 @@ def make_plan(
 def _judged(search: Search, kind: Kind, system: System, judge: Trace | None) -> Candidate:
     trace = judge if judge is not None else search.trace
     return search.with_outages(search.run(kind, system, trace), trace)
+
+
+def _too_few(trace: Trace, space: Space) -> Iterator[str]:
+    """Promises that so few requests cannot show: ten should be allowed to miss for their share to mean something."""
+    for number, name in enumerate(RequestClass):
+        objective, there = space.objectives[name], int((trace.klass == number).sum())
+        needed = math.ceil(10 / (1 - objective.share)) if objective.share < 1 else 0
+        if there < needed:
+            yield f"{there:,} requests of {name} say little of {objective.share:.2%} in time: it takes {needed:,}"
 
 
 def _break_even(hybrid: Candidate, public: Candidate) -> float | None:
@@ -173,7 +187,7 @@ def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[s
 
 
 def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
-    sites = tuple(s.sized(count) if s.site is Site.PRIVATE else s for s in sized.system.sites)
+    sites = tuple(s.sized(count) if s.site == Site.PRIVATE else s for s in sized.system.sites)
     tried = search.run("hybrid", sized.system.model_copy(update={"sites": sites}), search.trace)
     change = tried.bill.month - sized.bill.month
     if tried.misses:
@@ -182,7 +196,7 @@ def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
 
 
 def _burst_reason(search: Search, spec: SiteSpec) -> str:
-    fewest = min((b.min_instances for b in search.space.burst if b.site is spec.site), default=0)
+    fewest = min((b.min_instances for b in search.space.burst if b.site == spec.site), default=0)
     text = f"{spec.site} keeps {spec.min_instances} × {spec.instance_type}"
     text += ", the fewest a real-time endpoint has" if spec.min_instances == fewest else ""
     if spec.max_instances > spec.min_instances:
@@ -208,7 +222,7 @@ def _against(hybrid: Candidate, row: Row, kind: Kind) -> str:
 
 def at_burst_price(plan_row: Candidate, factor: float) -> float:
     """The month's bill when burst costs ``factor`` times as much: for discounts and savings plans."""
-    hourly = sum(usd * (1.0 if site is Site.PRIVATE else factor) for site, usd in plan_row.bill.usd_per_hour.items())
+    hourly = sum(usd * (1.0 if site == Site.PRIVATE else factor) for site, usd in plan_row.bill.usd_per_hour.items())
     return plan_row.bill.month / plan_row.bill.total_per_hour * hourly if plan_row.bill.total_per_hour else 0.0
 
 

@@ -16,8 +16,8 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.settings import Settings
+from spillway.contracts.classes import RequestClass, Site, SiteName, spill_rank
+from spillway.contracts.frozen import Frozen
 from spillway.planner.costs import Bill, bill_of
 from spillway.planner.errors import PlannerError
 from spillway.planner.service import ServiceModel
@@ -40,7 +40,7 @@ _TARGETS: Final = (0.75, 0.4)
 """Shares of an instance's slots that the autoscaler may hold."""
 
 
-class Space(Settings):
+class Space(Frozen):
     """What may be chosen. Instances are those of one site."""
 
     private: SiteSpec | None = None
@@ -78,14 +78,14 @@ class Candidate:
     def p0(self) -> float:
         return self.outcome.classes[P0].available
 
-    def instances(self, site: Site) -> tuple[int, int]:
+    def instances(self, site: SiteName) -> tuple[int, int]:
         """``(fewest, most)`` of a site; ``(0, 0)`` where there is none."""
         spec = self.system.site(site)
         return (spec.min_instances, spec.max_instances) if spec else (0, 0)
 
     @property
     def bursts(self) -> tuple[SiteSpec, ...]:
-        return tuple(spec for spec in self.system.sites if spec.site is not Site.PRIVATE)
+        return tuple(spec for spec in self.system.sites if spec.site != Site.PRIVATE)
 
     @property
     def private(self) -> SiteSpec | None:
@@ -101,7 +101,7 @@ class Candidate:
             count = str(spec.min_instances)
             if spec.max_instances > spec.min_instances:
                 count += f" to {spec.max_instances}"
-            parts.append(f"{count} × {spec.instance_type}" + (" (private)" if spec.site is Site.PRIVATE else ""))
+            parts.append(f"{count} × {spec.instance_type}" + (" (private)" if spec.site == Site.PRIVATE else ""))
         return " + ".join(parts) or "nothing"
 
 
@@ -296,9 +296,9 @@ class Search:
         return burst.model_copy(update=update)
 
     def _system(self, private: SiteSpec | None, burst: SiteSpec | None) -> System:
-        others = (self._kept(k, private) for k in self.space.kept if burst is not None and k.site is not burst.site)
+        others = (self._kept(k, private) for k in self.space.kept if burst is not None and k.site != burst.site)
         sites = (spec for spec in (private, burst, *others) if spec is not None and spec.max_instances > 0)
-        in_order = tuple(sorted(sites, key=lambda spec: list(Site).index(spec.site)))
+        in_order = tuple(sorted(sites, key=lambda spec: spill_rank(spec.site)))
         return System(sites=in_order, objectives=self.space.objectives)
 
     def _kept(self, kept: SiteSpec, private: SiteSpec | None) -> SiteSpec:

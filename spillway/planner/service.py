@@ -7,7 +7,7 @@ answer, which shares the server with those in the other slots and is ``stretch``
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import LatencyFigure, Manifest
-from spillway.contracts.settings import Settings
 from spillway.planner.errors import PlannerError
 
 MEASURED: Final = Path(__file__).with_name("measured.json")
@@ -44,7 +44,7 @@ GPU_SPEED: Final[dict[str, Speed]] = {
 another: prompts go with the arithmetic, answers with the bandwidth. An estimate, and said to be one."""
 
 
-class ServiceModel(Settings):
+class ServiceModel(Frozen):
     """Seconds of a request on one server. Tokens: of the prompt in, of the answer out."""
 
     name: str
@@ -67,6 +67,8 @@ class ServiceModel(Settings):
     """Seconds that every request takes besides, in its slot."""
     stretch: float = Field(default=0.0, ge=0)
     """How much longer an answer takes when every slot is taken: 0.25 is a quarter."""
+    elsewhere: Mapping[str, float] = Field(default_factory=dict)
+    """How much longer a request takes at a site that serves another variant than the private one, by site."""
 
     @model_validator(mode="after")
     def _rising(self) -> ServiceModel:
@@ -84,6 +86,12 @@ class ServiceModel(Settings):
         serial = np.interp(tokens_in, xs, ys)
         beyond = np.maximum(tokens_in - xs[-1], 0.0) * (ys[-1] - ys[-2]) / (xs[-1] - xs[-2])
         return serial + beyond, tokens_out * self.token_s + self.request_s
+
+    def at(self, site: str, gpu: str | None) -> tuple[float, float]:
+        """How much longer prompts and answers take at a site, on its GPU kind where that is known."""
+        prompt, answer = self.factors(gpu) if gpu else (1.0, 1.0)
+        longer = self.elsewhere.get(site, 1.0)
+        return prompt * longer, answer * longer
 
     def factors(self, gpu: str) -> tuple[float, float]:
         """How much longer prompts and answers take on another GPU kind, by :data:`GPU_SPEED`.
@@ -127,8 +135,8 @@ def from_rates(
     )
 
 
-def from_manifest(manifest: Manifest, variant: str | None = None, gpus_per_server: int = 1) -> ServiceModel:
-    """From the latencies that were measured when the package was made: of the variant it carries, on that machine.
+def from_manifest(manifest: Manifest, variant: str, gpus_per_server: int = 1) -> ServiceModel:
+    """From the latencies that were measured when the package was made: of the variant that is served, on that machine.
 
     Such a model's answer has no tokens of its own: a request is one inference. A server that runs batches of ``b`` in
     ``t(b)`` answers ``b`` requests side by side in ``t(b)`` each, so ``stretch`` is ``t(largest) ÷ t(1) − 1``, and the
@@ -149,16 +157,12 @@ def from_manifest(manifest: Manifest, variant: str | None = None, gpus_per_serve
     )
 
 
-def _figures(manifest: Manifest, variant: str | None) -> Sequence[LatencyFigure]:
-    ranked = [v.name for v in sorted(manifest.variants, key=lambda v: v.rank or 1 << 30) if v.rank is not None]
-    names = [variant] if variant else [*ranked, *(f.variant for f in manifest.latency)]
-    for name in names:
-        found = [f for f in manifest.latency if f.variant == name]
-        if found:
-            return found
-    there = ", ".join(sorted({f.variant for f in manifest.latency})) or "none"
+def _figures(manifest: Manifest, variant: str) -> Sequence[LatencyFigure]:
+    if found := [figure for figure in manifest.latency if figure.variant == variant]:
+        return found
+    there = ", ".join(sorted({figure.variant for figure in manifest.latency})) or "none"
     raise PlannerError(
-        f"package {manifest.name} has no latencies of {variant or 'any variant'}; measured variants: {there}. "
+        f"package {manifest.name} has no latencies of {variant}, which it serves; measured variants: {there}. "
         "Package it again, or give --tokens-per-s"
     )
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.classes import RequestClass, SiteName
 from spillway.planner import kernel
 from spillway.planner.errors import PlannerError
 from spillway.planner.service import ServiceModel
@@ -67,9 +67,9 @@ class Outcome:
 
     hours: float
     classes: Mapping[RequestClass, ClassOutcome]
-    by_site: Mapping[Site, int]
-    instance_hours: Mapping[Site, float]
-    busy: Mapping[Site, float]
+    by_site: Mapping[SiteName, int]
+    instance_hours: Mapping[SiteName, float]
+    busy: Mapping[SiteName, float]
     timeline: NDArray[np.float64]
     bin_s: float
     waits: tuple[tuple[int, float], ...]
@@ -246,7 +246,7 @@ def _rule(objective: Objective) -> list[float]:
 
 
 def draw_outages(
-    system: System, failures: Mapping[Site, Failures], duration_s: float, seed: int = 1
+    system: System, failures: Mapping[SiteName, Failures], duration_s: float, seed: int = 1
 ) -> NDArray[np.float64]:
     """Outages over the whole time: ``[n, 4]`` rows of time, site, instance (-1 for all) and +1 or -1, in order.
 

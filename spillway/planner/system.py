@@ -7,37 +7,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from spillway.contracts.classes import PROMISES, RequestClass, Site
-from spillway.contracts.settings import Settings
+from spillway.contracts.classes import PROMISES, RequestClass, SiteName, spill_order_problem
+from spillway.contracts.frozen import Frozen
+from spillway.contracts.scaling import Scaling
 
 P0, P1, P2 = RequestClass
 
 
-class Scaling(Settings):
-    """Target tracking on requests in flight, as SageMaker's with high-resolution metrics: looks every ten seconds."""
-
-    target: float = Field(default=8.0, gt=0)
-    """Requests in flight for each instance that are held."""
-    out_after_s: float = Field(default=30.0, ge=0)
-    """Seconds above the target before it grows: three data points of ten seconds."""
-    out_cooldown_s: float = Field(default=30.0, ge=0)
-    """Seconds between two growths."""
-    in_after_s: float = Field(default=900.0, ge=0)
-    """Seconds below the target before it shrinks: fifteen data points of a minute, as target tracking's low alarm."""
-    cold_start_s: float = Field(default=420.0, ge=0)
-    """Seconds from the order of an instance to its first request: machine, container, model."""
-    jitter: float = Field(default=0.2, ge=0, lt=1)
-    """How far a cold start may be off, as a share of it."""
-    failure: float = Field(default=0.02, ge=0, lt=1)
-    """Share of orders that fail for want of capacity, and are made again after ``retry_s``."""
-    retry_s: float = Field(default=120.0, ge=0)
-    """Seconds after which a failed order is made again."""
-
-
-class SiteSpec(Settings):
+class SiteSpec(Frozen):
     """One site. Sites stand in spill order, the private one first."""
 
-    site: Site
+    site: SiteName
     cloud: str
     """Price list, or ``owned``."""
     instance_type: str
@@ -80,7 +60,7 @@ class SiteSpec(Settings):
         return self.model_copy(update={"min_instances": least, "max_instances": least if most is None else most})
 
 
-class Objective(Settings):
+class Objective(Frozen):
     """What one class is promised: ``share`` of its requests within ``within_s``.
 
     ``measure``: ``wait`` is from arrival until a server begins with it, ``latency`` until the answer is complete. A
@@ -111,7 +91,7 @@ def default_objectives() -> dict[RequestClass, Objective]:
     }
 
 
-class Failures(Settings):
+class Failures(Frozen):
     """How often a site, or one of its instances, is out: exponential times with these means, in hours."""
 
     site_mtbf_h: float | None = Field(default=None, gt=0)
@@ -122,7 +102,7 @@ class Failures(Settings):
     instance_mttr_h: float = Field(default=12.0, gt=0)
 
 
-class System(Settings):
+class System(Frozen):
     """Sites in spill order, and the promises."""
 
     sites: tuple[SiteSpec, ...] = Field(min_length=1)
@@ -131,11 +111,11 @@ class System(Settings):
     @model_validator(mode="after")
     def _complete(self) -> System:
         names = [spec.site for spec in self.sites]
-        if names != [site for site in Site if site in names]:
-            raise ValueError("sites have to stand once each in spill order: private, sagemaker, azure_ml")
+        if problem := spill_order_problem(names):
+            raise ValueError(problem)
         if set(self.objectives) != set(RequestClass):
             raise ValueError("every class needs an objective: P0, P1 and P2")
         return self
 
-    def site(self, site: Site) -> SiteSpec | None:
-        return next((spec for spec in self.sites if spec.site is site), None)
+    def site(self, site: SiteName) -> SiteSpec | None:
+        return next((spec for spec in self.sites if spec.site == site), None)

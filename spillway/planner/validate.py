@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from spillway.contracts.classes import RequestClass
 from spillway.planner.errors import PlannerError
-from spillway.planner.simulate import Outcome
+from spillway.planner.service import ServiceModel
+from spillway.planner.simulate import Outcome, run_trace
+from spillway.planner.system import System
+from spillway.planner.trace import Trace
+
+MOST_OFF: Final = {"p50 ms": 0.05, "p99 ms": 0.25, "in time": 0.03, "spilled": 0.03}
+"""How far a prediction may be off: latencies as a share of what was measured, shares of requests as they are."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,38 @@ class Comparison:
     error: float
     relative: float | None
 
+    @property
+    def holds(self) -> bool:
+        """Within :data:`MOST_OFF`."""
+        return abs(self.error if self.relative is None else self.relative) <= MOST_OFF[self.figure]
+
     def to_json(self) -> dict[str, Any]:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        shown = asdict(self) | {"holds": self.holds}
+        return {key: round(value, 4) if isinstance(value, float) else value for key, value in shown.items()}
+
+
+def predict(
+    arrivals: Sequence[tuple[float, RequestClass]],
+    duration_s: float,
+    outages: Sequence[tuple[float, str, bool]],
+    service: ServiceModel,
+    system: System,
+) -> Outcome:
+    """The same requests as a drill sent, through the planner. ``arrivals``: when each was due, and its class.
+
+    ``outages``: when which site of ``system`` is killed (true) or started again.
+    """
+    classes, sites = list(RequestClass), [str(spec.site) for spec in system.sites]
+    nothing = np.zeros(len(arrivals))
+    trace = Trace(
+        np.array([due_s for due_s, _ in arrivals]),
+        nothing,
+        nothing,
+        np.array([classes.index(name) for _, name in arrivals], dtype=np.int8),
+        duration_s,
+    )
+    rows = sorted((at, sites.index(site), -1.0, 1.0 if killed else -1.0) for at, site, killed in outages)
+    return run_trace(trace, service, system, outages=np.array(rows, dtype=np.float64).reshape(-1, 4))
 
 
 def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:

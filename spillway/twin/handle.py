@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import psutil
 
-from spillway.twin.processes.child import MARK, end_leftovers
+from spillway.twin.data_plane.processes.child import MARK, end_leftovers
 from spillway.twin.status import TwinStatus
 
 TWIN_FILE: Final = "twin.json"

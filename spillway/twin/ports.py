@@ -6,7 +6,7 @@ import json
 import threading
 from pathlib import Path
 
-from spillway.twin.processes.child import free_port
+from spillway.twin.data_plane.processes.child import free_port
 
 
 class Ports:

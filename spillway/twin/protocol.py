@@ -15,12 +15,12 @@ import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from spillway.twin.protocol_values import from_struct, has_unknown, to_struct, unwrap
-from spillway.twin.standin import Properties, ResourceState, StandIn, StandInError
+from spillway.twin.provider import Properties, ResourceState, StandIn, StandInError
+from spillway.twin.provider_values import from_struct, has_unknown, to_struct, unwrap
 
 _MESSAGE_BYTES: Final = 400 * 1024 * 1024
 _WORKERS: Final = 32
-_OPTIONS: Final = [
+GRPC_OPTIONS: Final = [
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
 ]
@@ -37,7 +37,8 @@ def _sdk_version(package: str) -> str:
 class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
     """One stand-in as a resource provider.
 
-    It accepts no secrets, so the CLI unwraps them and marks the outputs of the same name, as the embedded engine does.
+    It accepts no secrets, so the CLI unwraps them and marks the outputs of the same name, as the embedded deployer
+    does.
     """
 
     def __init__(self, stand_in: StandIn, base: Path) -> None:
@@ -146,7 +147,7 @@ def serve(stand_ins: Iterable[StandIn], base: Path) -> Iterator[dict[str, int]]:
     ports: dict[str, int] = {}
     try:
         for stand_in in stand_ins:
-            server = grpc.server(ThreadPoolExecutor(max_workers=_WORKERS), options=_OPTIONS)
+            server = grpc.server(ThreadPoolExecutor(max_workers=_WORKERS), options=GRPC_OPTIONS)
             provider_pb2_grpc.add_ResourceProviderServicer_to_server(ProviderServer(stand_in, base), server)
             ports[stand_in.package] = server.add_insecure_port("127.0.0.1:0")
             server.start()

@@ -28,6 +28,11 @@ class SiteStatus:
     state: str
     detail: str = ""
 
+    @property
+    def late(self) -> bool:
+        """It was deployed, and does not serve."""
+        return not self.ready and self.state != "absent"
+
 
 @dataclass(frozen=True)
 class TwinStatus:
@@ -40,6 +45,11 @@ class TwinStatus:
     sites: tuple[SiteStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     problems: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything serves that was deployed."""
+        return not self.problems and not any(site.late for site in self.sites)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

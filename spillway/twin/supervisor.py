@@ -26,13 +26,13 @@ import aiohttp
 from aiohttp import web
 
 from spillway.contracts.classes import Site
-from spillway.twin.data_plane import DataPlane, Layout
-from spillway.twin.gateway_view import GatewayView, wait_seen
+from spillway.twin.data_plane.data_plane import DataPlane, Layout
+from spillway.twin.data_plane.gateway_view import GatewayView, wait_seen
+from spillway.twin.data_plane.processes.child import ProcessSpec, end_leftovers
+from spillway.twin.data_plane.processes.group import ProcessGroup
 from spillway.twin.handle import LOCK_EXIT_CODE, TWIN_FILE
 from spillway.twin.ports import Ports
 from spillway.twin.private_files import write_private
-from spillway.twin.processes.child import ProcessSpec, end_leftovers
-from spillway.twin.processes.group import ProcessGroup
 from spillway.twin.status import SiteStatus, TwinStatus
 
 PROVIDERS: Final = ("aws", "azure", "kubernetes")

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from spillway.cli.main import cli
-from tests.packaging.keys import write_key
-from tests.packaging.packages import L4, add_engine, make_version, version_of
+from tests.model_packaging.keys import write_key
+from tests.model_packaging.packages import L4, add_engine, make_version, version_of
 
 
 @pytest.fixture

@@ -8,23 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from spillway.cli.errors import CommandError
-from spillway.cli.package import point_at
-from spillway.cli.stack import EXAMPLE_PASSPHRASE, find_stack
+from spillway.cli.stack import Stack, find_stack
+from spillway.contracts.classes import RequestClass
+from spillway.twin.stack import EXAMPLE_PASSPHRASE
 
 CLUSTER = "http://127.0.0.1:1234"
 
 
+def made_by(stack: Stack) -> dict[str, str]:
+    names = stack.brief().secrets
+    return stack.make_secrets(names, CLUSTER) if names else {}
+
+
 def test_the_local_stack_gets_secrets_that_stay_and_are_private(project: Path) -> None:
-    made = find_stack("local").twin_secrets(CLUSTER)
+    made = made_by(find_stack("local"))
     assert set(made) == {
         f"spillway-secrets:{name}" for name in ("kubeconfig", "gateway_operator_key", "drill_key", "azure_reader")
     }
     assert CLUSTER in made["spillway-secrets:kubeconfig"]
     assert json.loads(made["spillway-secrets:azure_reader"])["client_secret"]
     again = find_stack("local")
-    assert again.twin_secrets(CLUSTER) == made
-    assert again.client_key("P0") == made["spillway-secrets:drill_key"]
+    assert made_by(again) == made
+    assert again.client_key(RequestClass.P0) == made["spillway-secrets:drill_key"]
     files = list(again.secrets_dir.iterdir())
     assert len(files) == 3
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -34,9 +39,9 @@ def test_the_local_stack_gets_secrets_that_stay_and_are_private(project: Path) -
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_stacks_with_secrets_of_their_own_are_left_alone(project: Path, name: str) -> None:
     stack = find_stack(name)
-    assert stack.twin_secrets(CLUSTER) == {}
+    assert made_by(stack) == {}
     assert stack.passphrase == EXAMPLE_PASSPHRASE
-    assert not stack.has_processes
+    assert not stack.brief().has_processes
     assert not stack.state_dir.exists()
 
 
@@ -44,10 +49,25 @@ def test_a_secret_in_the_file_wins_and_a_real_kubeconfig_ends_the_making(project
     path = project / "config" / "Pulumi.local.yaml"
     path.write_text(path.read_text() + "\n  spillway-secrets:drill_key: mine\n")
     stack = find_stack("local")
-    assert "spillway-secrets:drill_key" not in stack.twin_secrets(CLUSTER)
-    assert stack.client_key("P0") == "mine"
+    assert "spillway-secrets:drill_key" not in made_by(stack)
+    assert stack.client_key(RequestClass.P0) == "mine"
     path.write_text(path.read_text() + "\n  spillway-secrets:kubeconfig: 'apiVersion: v1'\n")
-    assert find_stack("local").twin_secrets(CLUSTER) == {}
+    assert made_by(find_stack("local")) == {}
+
+
+def test_reading_a_file_without_secrets_leaves_nothing_behind(project: Path) -> None:
+    stack = find_stack("local")
+    assert stack.settings.aws.region == "us-east-1"
+    assert stack.brief().has_processes
+    assert not stack.state_dir.exists()
+
+
+def test_a_stack_whose_kubeconfig_is_a_file_brings_its_secrets(project: Path) -> None:
+    path = project / "config" / "Pulumi.local.yaml"
+    path.write_text(path.read_text().replace("kubeconfig_secret: kubeconfig", "kubeconfig_path: mine.yaml"))
+    stack = find_stack("local")
+    assert stack.brief().has_processes
+    assert stack.brief().secrets is None
 
 
 def test_the_passphrase_is_the_users_where_there_is_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,22 +75,3 @@ def test_the_passphrase_is_the_users_where_there_is_one(project: Path, monkeypat
     assert made == find_stack("local").passphrase
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "my own")
     assert find_stack("local").passphrase == "my own"
-
-
-def test_current_leads_to_the_newest_package_and_moves_with_the_store(tmp_path: Path) -> None:
-    first, second = tmp_path / "store" / "one", tmp_path / "store" / "two"
-    first.mkdir(parents=True)
-    second.mkdir()
-    assert point_at(first).resolve() == first
-    link = point_at(second)
-    assert link.resolve() == second
-    assert sorted(path.name for path in link.parent.iterdir()) == ["current", "one", "two"]
-    moved = (tmp_path / "store").rename(tmp_path / "elsewhere")
-    assert (moved / "current").resolve() == moved / "two"
-
-
-def test_a_folder_named_current_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "current").mkdir()
-    (tmp_path / "one").mkdir()
-    with pytest.raises(CommandError, match="no link"):
-        point_at(tmp_path / "one")

@@ -10,8 +10,8 @@ import yaml
 from click.testing import CliRunner
 
 from spillway.cli.main import cli
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 VISION = ROOT / "model_packaging" / "examples" / "vision"
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from spillway.twin.processes.child import free_port
+from spillway.twin.data_plane.processes.child import free_port
 
 
 class FakeGateway:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.drill.bill import Meter, Running, Sample, bill
+from spillway.contracts.capacity import Running
+from spillway.drill.bill import Meter, Sample, bill
 
 A, B = Running("sagemaker", 1.408, 2), Running("private", 0.9, 1)
 

@@ -8,21 +8,23 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site
 from spillway.contracts.routing import RoutingTable, SiteRoute
 from spillway.drill.workload import first_output, infer_body
-from spillway.twin.handle import TwinHandle, find_twin
-from tests.twin.test_processes import marked
+from spillway.twin.handle import TwinHandle, find_twin, stop_twin
+from tests.support.paths import ROOT
+from tests.twin.data_plane.test_processes import marked
 
-ROOT = Path(__file__).resolve().parents[2]
 INFER = "/v2/models/minilm/infer"
 
 
@@ -37,6 +39,20 @@ class Answer:
     @property
     def vector(self) -> list[float]:
         return first_output(self.body) or []
+
+
+@contextmanager
+def standing(project: Path) -> Iterator[LocalSite]:
+    """One ``up`` of a project, under the example's passphrase; no process of its twin is left."""
+    local = LocalSite(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+        try:
+            local.deploy()
+            yield local
+        finally:
+            stop_twin(local.state_dir)
+    assert marked(local.state_dir) == []
 
 
 @dataclass
@@ -89,15 +105,7 @@ class LocalSite:
         return (self.state_dir / "secrets" / name).read_text()
 
     def aws(self, service: str) -> Any:
-        import boto3
-
-        return boto3.client(
-            service,
-            endpoint_url=self.up["endpoints"]["aws"],
-            region_name="us-east-1",
-            aws_access_key_id="any",
-            aws_secret_access_key="any",
-        )
+        return aws_client(service, self.up["endpoints"]["aws"])
 
     def route(self, site: Site) -> SiteRoute:
         """How the private gateway reaches the site."""
@@ -126,6 +134,19 @@ class LocalSite:
         ours = set(self.processes())
         found = psutil.net_connections("inet")
         return {(c.laddr.ip, c.laddr.port) for c in found if c.pid in ours and c.status == psutil.CONN_LISTEN}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@cache
+def aws_client(service: str, endpoint: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+    )
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

@@ -1,27 +1,29 @@
 """Burst gets too dear: alarm, cut-off by the real gateway, an update in the middle, and open again. One twin, in order.
 
-The twin's minute is shortened: schedules and alarm periods wait less, and everything else takes the time it takes.
+The twin's minute is shortened: schedules and alarm periods wait less, and everything else takes the time it takes. Its
+small package holds another model for each site, and first each has to serve its own.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import yaml
 
-from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, Site
-from spillway.drill.workload import infer_body
-from spillway.runtime import azure_api
+from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site
+from spillway.contracts.function_config import CostConfig, CutoffConfig
+from spillway.drill.workload import first_output, infer_body
+from spillway.runtime.functions import azure as azure_api
 from spillway.twin.clock import VARIABLE, real_seconds
-from spillway.twin.handle import stop_twin
-from spillway.twin.live_capacity import running
-from tests.end_to_end.site import Answer, LocalSite, make_project, post
-from tests.support.packages import small_package
+from spillway.twin.data_plane.live_capacity import running
+from tests.end_to_end.signed_package import package_of_three
+from tests.end_to_end.site import Answer, LocalSite, make_project, post, standing
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
@@ -32,10 +34,9 @@ CEILING, REOPEN_AFTER_S = 6.0, 8
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
-    folder = tmp_path_factory.mktemp("cost")
-    package = small_package(folder / "echo")
-    local = LocalSite(make_project(tmp_path_factory.mktemp("site")))
-    path = local.project / "config" / "Pulumi.local.yaml"
+    package = package_of_three(tmp_path_factory.mktemp("package"))
+    project = make_project(tmp_path_factory.mktemp("site"))
+    path = project / "config" / "Pulumi.local.yaml"
     stack = yaml.safe_load(path.read_text())
     stack["config"]["spillway:gateway"]["cutoff_poll_s"] = 0.2
     stack["config"]["spillway:cost_guard"] |= {
@@ -47,21 +48,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
     stack["config"]["spillway:package"] = {"path": str(package)}
     path.write_text(yaml.safe_dump(stack))
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
         patch.setenv(VARIABLE, str(MINUTE_S))
-        try:
-            local.deploy()
+        with standing(project) as local:
             yield local
-        finally:
-            stop_twin(local.state_dir)
-
-
-def eventually(check: Callable[[], bool], within_s: float, pause_s: float = 0.1) -> float:
-    started = time.monotonic()
-    while not check():
-        assert time.monotonic() - started < within_s, f"not within {within_s} s"
-        time.sleep(pause_s)
-    return time.monotonic() - started
 
 
 def ask(site: LocalSite, class_: str) -> Answer:
@@ -71,7 +60,7 @@ def ask(site: LocalSite, class_: str) -> Answer:
 
 def signal(site: LocalSite, metric: str, **dimensions: str) -> float | None:
     """The newest value, as CloudWatch has it."""
-    listed = [{"Name": n, "Value": v} for n, v in {"Stack": "local", **dimensions}.items()]
+    listed = [{"Name": n, "Value": v} for n, v in {"Stack": "spillway-local", **dimensions}.items()]
     named = {"Namespace": "Spillway", "MetricName": metric, "Dimensions": listed}
     query = {"Id": "v", "MetricStat": {"Metric": named, "Period": 1, "Stat": "Maximum"}}
     now = datetime.now(UTC).timestamp()
@@ -111,14 +100,22 @@ def instances(site: LocalSite) -> int:
     return site.aws("sagemaker").describe_endpoint(EndpointName=name)["ProductionVariants"][0]["CurrentInstanceCount"]
 
 
+def test_each_site_answers_with_its_own_model(site: LocalSite) -> None:
+    for place in Site:
+        headers = {OPERATOR_KEY_HEADER: site.operator_key, SITE_HEADER: place, "content-type": "application/json"}
+        answer = post(f"{site.gateway}/v2/models/echo/infer", infer_body("TEXT", "Hello"), headers)
+        assert (answer.status, answer.site) == (200, place)
+        assert first_output(answer.body) == [f"Hello by {place}"]
+
+
 def test_the_functions_run_and_publish_the_live_cost(site: LocalSite) -> None:
-    eventually(lambda: signal(site, "BurstDollarsPerHour") is not None, within_s=60, pause_s=0.5)
+    eventually(lambda: signal(site, "BurstDollarsPerHour") is not None, within_s=60)
     # One ml.g5.xlarge for each SageMaker endpoint and one Standard_NC4as_T4_v3, at their list prices.
     burst = 2 * 1.408 + 0.526
     assert signal(site, "BurstDollarsPerHour") == pytest.approx(burst)
     # The private GPU counts once its model server is up, and the gateway says that with its next heartbeat.
     blended = pytest.approx((0.9 + burst) / 4)
-    eventually(lambda: signal(site, "DollarsPerGpuHour", Site="blended") == blended, within_s=60, pause_s=0.5)
+    eventually(lambda: signal(site, "DollarsPerGpuHour", Site="blended") == blended, within_s=60)
     assert signal(site, "DollarsPerMillionTokens", Site="private") is None
     eventually(lambda: alarm(site, "burst-ceiling")["StateValue"] == "OK", within_s=20)
     assert closed(site) == []
@@ -147,18 +144,19 @@ def azure(site: LocalSite, path: str, body: dict[str, Any] | None = None) -> Any
 
 
 def deployment_path(site: LocalSite) -> str:
-    (target,) = configuration(site, "signal", "SPILLWAY_COST")["azure"]
-    return target["url"]
+    (machines,) = CostConfig.from_environment(environment(site, "signal")).sites["azure_ml"].asked["machines"]
+    return machines["url"]
 
 
 def autoscale_path(site: LocalSite) -> str:
-    (target,) = configuration(site, "cutoff", "SPILLWAY_CUTOFF")["azure"]
-    return target["autoscale_url"]
+    targets = CutoffConfig.from_environment(environment(site, "cutoff")).targets
+    (address,) = [one.asked["autoscale_url"] for one in targets if "autoscale_url" in one.asked]
+    return address
 
 
-def configuration(site: LocalSite, function: str, variable: str) -> Any:
+def environment(site: LocalSite, function: str) -> dict[str, str]:
     found = site.aws("lambda").get_function_configuration(FunctionName=f"spillway-local-cost-{function}")
-    return json.loads(found["Environment"]["Variables"][variable])
+    return found["Environment"]["Variables"]
 
 
 def parameter(site: LocalSite) -> str:
@@ -225,7 +223,7 @@ def test_it_opens_again_class_by_class_once_it_is_calm(site: LocalSite) -> None:
             seen.append(closed(site))
         return seen[-1] == []
 
-    eventually(is_open, within_s=90, pause_s=0.2)
+    eventually(is_open, within_s=90)
     assert seen == [["P2", "P1"], ["P2"], []]
     assert alarm(site, "burst-calm")["StateValue"] == "OK"
     eventually(lambda: ask(site, "P1").site == Site.SAGEMAKER, within_s=5)

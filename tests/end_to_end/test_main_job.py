@@ -1,12 +1,14 @@
-"""The main job on one twin, in order: what is deployed, who answers, what is refused, a dead site, a cut-off, down."""
+"""The main job on one twin, with the words a user types, in order: up, what is deployed, who answers, what is refused,
+a dead site, a cut-off, down, and up again.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import socket
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +24,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from spillway.contracts.classes import Site
-from spillway.drill.capacity import check_capacity
 from spillway.drill.target import DrillTarget
-from spillway.drill.workload import EchoWorkload, infer_body
+from spillway.drill.workload import first_output, infer_body
 from tests.end_to_end.site import INFER, ROOT, LocalSite
+from tests.support.overflow import EchoWorkload, check_capacity
+from tests.support.server_routes import ADMINISTRATION
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
@@ -34,13 +38,25 @@ NAME = "inference.spillway.test"
 PARAMETER = "/spillway-local/spill-cutoff"
 
 
-def eventually(check: Callable[[], bool], within_s: float, pause_s: float = 0.1) -> float:
-    """Seconds until ``check`` held. Fails when it does not in time."""
-    started = time.monotonic()
-    while not check():
-        assert time.monotonic() - started < within_s, f"not within {within_s} s"
-        time.sleep(pause_s)
-    return time.monotonic() - started
+# Up
+
+
+def test_up_makes_everything_and_every_site_is_ready(site: LocalSite) -> None:
+    assert site.up["changes"]["create"] > 120
+    status = site.spillway("status")
+    assert {found["name"]: found["ready"] for found in status["sites"]} == dict.fromkeys(Site, True)
+
+
+def test_the_requests_that_up_prints_are_answered(site: LocalSite) -> None:
+    for line in site.up["curl"]:
+        said = subprocess.run(line, shell=True, cwd=site.project, capture_output=True, check=True)
+        assert first_output(said.stdout)
+
+
+def test_a_second_up_changes_nothing_and_restarts_nothing(site: LocalSite) -> None:
+    again = site.spillway("up")
+    assert set(again["changes"]) == {"same"}
+    assert [process["pid"] for process in again["processes"]] == [process["pid"] for process in site.up["processes"]]
 
 
 # What is deployed
@@ -86,7 +102,7 @@ def expected() -> dict[str, list[float]]:
     import torch
 
     from model_packaging.config import load_config
-    from model_packaging.sources import load
+    from model_packaging.tensors.source import load
 
     model = load(load_config(ROOT / "model_packaging" / "examples" / "minilm" / "model.yaml"))
     assert model.text is not None
@@ -104,10 +120,27 @@ def test_an_operator_gets_torchs_embedding_from_each_site(
         assert cosine(answer.vector, vector) > 0.999
 
 
+def test_every_site_gives_the_same_embedding(site: LocalSite) -> None:
+    vectors = {place: site.ask(SENTENCES[0], site=place, key=site.operator_key).vector for place in Site}
+    assert all(len(vector) == 384 for vector in vectors.values())
+    assert vectors[Site.SAGEMAKER] == pytest.approx(vectors[Site.PRIVATE], abs=1e-4)
+    assert vectors[Site.AZURE_ML] == pytest.approx(vectors[Site.PRIVATE], abs=1e-4)
+
+
 def test_without_the_operators_key_the_choice_is_ignored(site: LocalSite) -> None:
     for key in (None, "", "no-such-key", site.client_key):
         answer = site.ask(site=Site.AZURE_ML, key=key)
         assert (answer.status, answer.site) == (200, Site.PRIVATE), key
+
+
+@pytest.mark.parametrize("gateway", ["private", "standby"])
+def test_nobody_administers_a_model_server_through_a_gateway(site: LocalSite, gateway: str) -> None:
+    url = site.up["gateways"][gateway]
+    operator = {"x-spillway-operator-key": site.operator_key}
+    for headers in ({}, operator, *({**operator, "x-spillway-site": place.value} for place in Site)):
+        for method, path in ADMINISTRATION:
+            answer = urllib3.request(method, f"{url}{path}", body=b"{}", headers=headers, retries=False)
+            assert answer.status == 403, f"{method} {path}"
 
 
 def cosine(left: list[float], right: list[float]) -> float:
@@ -218,10 +251,10 @@ def test_a_closed_class_stops_spilling_and_p0_goes_on(site: LocalSite) -> None:
         eventually(lambda: site.ask(class_="P1").site == Site.SAGEMAKER, within_s=10)
         close_spill(site, "P2", "P1")
         # Read once a second; what is left is for the read itself on a busy machine.
-        closed_s = eventually(lambda: site.ask(class_="P1").status == 503, within_s=2.5, pause_s=0.05)
+        closed_s = eventually(lambda: site.ask(class_="P1").status == 503, within_s=2.5)
         p0, p2 = site.ask(class_="P0"), site.ask(class_="P2")
         close_spill(site)
-        opened_s = eventually(lambda: site.ask(class_="P1").status == 200, within_s=2.5, pause_s=0.05)
+        opened_s = eventually(lambda: site.ask(class_="P1").status == 200, within_s=2.5)
     assert (p0.status, p0.site) == (200, Site.SAGEMAKER)
     assert p2.status == 503
     print(f"closed after {closed_s:.2f} s, open after {opened_s:.2f} s")
@@ -232,17 +265,17 @@ def test_a_closed_class_stops_spilling_and_p0_goes_on(site: LocalSite) -> None:
 
 def test_dns_moves_to_the_standby_gateway_and_back(site: LocalSite) -> None:
     private, standby = (address_of(site.up["gateways"][role]) for role in ("private", "standby"))
-    eventually(lambda: looked_up(site) == private, within_s=90, pause_s=1)
+    eventually(lambda: looked_up(site) == private, within_s=90, pause_s=0.25)
     site.twin.fault("gateway-private", "kill")
     try:
-        moved_s = eventually(lambda: looked_up(site) == standby, within_s=240, pause_s=1)
+        moved_s = eventually(lambda: looked_up(site) == standby, within_s=240, pause_s=0.25)
         for class_ in ("P0", "P1"):
             answer = site.ask(class_=class_, gateway=site.up["gateways"]["standby"])
             assert (answer.status, answer.site) == (200, Site.SAGEMAKER)
             assert len(answer.vector) == 384
     finally:
         site.twin.fault("gateway-private", "start")
-    back_s = eventually(lambda: looked_up(site) == private, within_s=240, pause_s=1)
+    back_s = eventually(lambda: looked_up(site) == private, within_s=240, pause_s=0.25)
     assert site.ask().site == Site.PRIVATE
     print(f"standby after {moved_s:.0f} s, private again after {back_s:.0f} s")
 
@@ -257,21 +290,57 @@ def address_of(url: str) -> str:
     return url.removeprefix("http://").partition(":")[0]
 
 
-# Overflow
+# Down
+
+
+def test_down_leaves_no_process_and_no_open_port(site: LocalSite) -> None:
+    listening = site.listening()
+    assert len(listening) > 15
+    ports = json.loads((site.state_dir / "ports.json").read_text())
+    exposed = {port for address, port in listening if not address.removeprefix("::ffff:").startswith("127.")}
+    # Triton 2.51 has no address option for its SageMaker front end.
+    assert exposed == {ports["sagemaker/sagemaker"]}
+    assert site.spillway("down")["stopped"]
+    assert site.processes() == []
+    assert [place for place in listening if is_open(*place)] == []
+    regions = [f"spillway_triton_{ports[f'{place}/http']}_*" for place in Site]
+    assert [found for region in regions for found in Path("/dev/shm").glob(region)] == []
+    assert site.spillway("status", code=1)["running"] is False
+
+
+def is_open(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+# Up again, with fewer slots by the stack file, and overflow of a model that takes 0.8 s in each of them
+
+SLOTS = {Site.PRIVATE: 4, Site.SAGEMAKER: 2, Site.AZURE_ML: 2}
 
 
 @pytest.fixture(scope="module")
-def slow_models(site: LocalSite) -> DrillTarget:
-    """Fewer slots, by the stack file, and a model that takes 0.8 s in each of them."""
+def fewer_slots(site: LocalSite) -> LocalSite:
     path = site.project / "config" / "Pulumi.local.yaml"
     stack = yaml.safe_load(path.read_text())
-    slots = {Site.PRIVATE: 4, Site.SAGEMAKER: 2, Site.AZURE_ML: 2}
-    stack["config"]["spillway:gateway"]["slots"] = {str(place): {"slots": count} for place, count in slots.items()}
+    stack["config"]["spillway:gateway"]["slots"] = {str(place): {"slots": count} for place, count in SLOTS.items()}
+    # By default it follows the package's slots, which so few would never reach.
+    stack["config"]["spillway:burst"]["sagemaker"].setdefault("autoscaling", {})["target"] = 1
     path.write_text(yaml.safe_dump(stack))
     site.deploy()
-    assert {place: site.route(place).slots for place in Site} == slots
-    assert site.twin.reconcile(drill_models=True).problems == ()
-    return DrillTarget(site.gateway, "minilm", EchoWorkload(), client_key=site.client_key)
+    return site
+
+
+def test_up_after_down_makes_again_what_the_emulated_cloud_forgot(fewer_slots: LocalSite) -> None:
+    assert fewer_slots.up["refreshed"]
+    assert fewer_slots.up["changes"]["create"] > 50
+    assert {place: fewer_slots.route(place).slots for place in Site} == SLOTS
+
+
+@pytest.fixture(scope="module")
+def slow_models(fewer_slots: LocalSite) -> DrillTarget:
+    assert fewer_slots.twin.reconcile(drill_models=True).problems == ()
+    return DrillTarget(fewer_slots.gateway, "minilm", EchoWorkload(), client_key=fewer_slots.client_key)
 
 
 @pytest.mark.parametrize(
@@ -288,26 +357,8 @@ def test_what_does_not_fit_spills_in_order(slow_models: DrillTarget, at_once: in
     assert found.slowest_s < 1.6, "nobody waited for a slot"
 
 
-# The end
-
-
-def test_down_leaves_no_process_and_no_open_port(site: LocalSite) -> None:
-    site.twin.reconcile(drill_models=False)
-    listening = site.listening()
-    assert len(listening) > 15
-    ports = json.loads((site.state_dir / "ports.json").read_text())
-    exposed = {port for address, port in listening if not address.removeprefix("::ffff:").startswith("127.")}
-    # Triton 2.51 has no address option for its SageMaker front end.
-    assert exposed == {ports["sagemaker/sagemaker"]}
-    assert site.spillway("down")["stopped"]
+def test_destroy_and_purge_leave_nothing(site: LocalSite) -> None:
+    gone = site.spillway("down", "--destroy", "--purge")
+    assert gone["destroyed"]["kept"] == []
     assert site.processes() == []
-    assert [place for place in listening if is_open(*place)] == []
-    regions = [f"spillway_triton_{ports[f'{place}/http']}_*" for place in Site]
-    assert [found for region in regions for found in Path("/dev/shm").glob(region)] == []
-    assert site.spillway("status")["running"] is False
-
-
-def is_open(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((address, port)) == 0
+    assert not site.state_dir.exists()

@@ -18,7 +18,7 @@ from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
 from tests.planner.test_history import cloudwatch  # noqa: F401
-from tests.stacks.files import changed, engine, example, project, secrets_for
+from tests.stacks.files import changed, deployer, example, project, secrets_for
 from tests.support.packages import small_package
 
 RATES = ("--tokens-per-s", "10000,60", "--slots", "16")
@@ -64,7 +64,7 @@ def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
         part = written["spillway:burst"][site]
         assert part["min_instances"] == sizes[site]["min_instances"]
         assert part["max_instances"] == sizes[site]["max_instances"]
-    plan = engine(project(stack, {**written, **secrets_for(written)}), stand_ins()).preview()
+    plan = deployer(project(stack, {**written, **secrets_for(written)}), stand_ins()).preview()
     assert len(plan.steps) > 100
     again = spillway("plan", "-s", "test", "--trace", str(trace), *RATES, "--write", "planned")
     assert again.exit_code == 2
@@ -105,7 +105,7 @@ def test_bad_input_ends_with_2_and_says_why(trace: Path, name: str) -> None:
 @pytest.mark.usefixtures("stack")
 def test_a_bad_trace_ends_with_2(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
-    path.write_text("time,input_tokens,output_tokens\n2,1,1\n1,1,1\n")
+    path.write_text("time,input_tokens,output_tokens\n5000,1,1\n1,1,1\n")
     done = spillway("plan", "-s", "test", "--trace", str(path), *RATES)
     assert done.exit_code == 2
     assert "line 3" in done.output

@@ -10,8 +10,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from spillway.contracts import metrics
 from spillway.planner.errors import PlannerError
-from spillway.planner.history import BURST, NAMESPACE, PER_GPU, Sizes, read_history, what_if
+from spillway.planner.history import Sizes, read_history, what_if
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 
@@ -28,8 +29,8 @@ def cloudwatch() -> Iterator[Any]:
         instances = 3 if 10 <= hour % 24 < 15 else 1
         for minute in (5, 35):
             at = NOW - timedelta(hours=hour) + timedelta(minutes=minute - 30)
-            put(client, at, BURST, 1.408 * instances)
-            put(client, at, PER_GPU, 1.0, "blended")
+            put(client, at, metrics.BURST_USD_PER_HOUR, 1.408 * instances)
+            put(client, at, metrics.USD_PER_GPU_HOUR, 1.0, metrics.BLENDED)
     yield client
     server.stop()
 
@@ -37,7 +38,7 @@ def cloudwatch() -> Iterator[Any]:
 def put(client: Any, at: datetime, metric: str, value: float, site: str = "") -> None:
     dimensions = [{"Name": "Stack", "Value": "spillway-prod"}] + ([{"Name": "Site", "Value": site}] if site else [])
     data = {"MetricName": metric, "Timestamp": at, "Value": value, "Dimensions": dimensions}
-    client.put_metric_data(Namespace=NAMESPACE, MetricData=[data])
+    client.put_metric_data(Namespace=metrics.NAMESPACE, MetricData=[data])
 
 
 def test_the_past_is_read_and_priced_with_other_sizes(cloudwatch: Any) -> None:

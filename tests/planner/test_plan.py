@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.manifest import LatencyFigure, read_manifest
+from spillway.contracts.manifest import MANIFEST_NAME, LatencyFigure, Manifest, read_manifest
 from spillway.contracts.prices import owned_examples
 from spillway.planner.charts import CHARTS, write_charts, write_page
 from spillway.planner.costs import saving, years_at
@@ -22,12 +22,16 @@ from spillway.planner.search import NoPlanError, Search, Space, pareto
 from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured, measured_model
 from spillway.planner.system import Failures, Objective, SiteSpec, default_objectives
 from spillway.planner.trace import synthetic
-from tests.planner.test_trace import REAL
+from stacks.planning import service_of
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
+from tests.planner.test_trace_files import REAL
+from tests.stacks.files import changed, example, flat
 from tests.support.packages import small_package
+from tests.support.paths import ROOT
 
 P0, P1, P2 = RequestClass
 SERVICE = from_rates(10_000, 30, slots=8)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def spec(site: Site, usd: float, **more: object) -> SiteSpec:
@@ -94,21 +98,42 @@ def test_another_gpu_is_slower_by_its_data_sheet_and_an_unknown_one_is_refused()
 def test_a_packages_latencies_become_a_service_model(tmp_path: Path) -> None:
     manifest = read_manifest(small_package(tmp_path / "package"))
     with pytest.raises(PlannerError, match="no latencies"):
-        from_manifest(manifest.model_copy(update={"latency": ()}))
+        from_manifest(manifest.model_copy(update={"latency": ()}), "fp32")
     figures = [(1, 128, 10.0), (8, 128, 25.0), (1, 64, 8.0)]
     latency = tuple(
         LatencyFigure(variant="fp32", batch_size=b, sequence_length=n, p50_ms=ms, p99_ms=ms, threads=1)
         for b, n, ms in figures
     )
-    model = from_manifest(manifest.model_copy(update={"latency": latency, "variants": ()}))
+    model = from_manifest(manifest.model_copy(update={"latency": latency}), "fp32")
     assert model.request_s == pytest.approx(0.009)
     assert model.stretch == pytest.approx(1.5)
     assert model.slots == min(8, manifest.serving.slots)
 
 
+def test_a_plan_is_sized_with_what_is_served(tmp_path: Path) -> None:
+    """Not with the fastest variant that was measured, which only one kind of container can take."""
+    config = changed(example("local"), {"spillway:package.path": "package"})
+    settings = read_settings(flat(config))
+    manifest = read_manifest(small_package(tmp_path / "package"))
+    measured_ms = {"int8-static": 5.0, "fp32": 15.0, "fp16": 12.0}
+    latency = [
+        LatencyFigure(variant=name, batch_size=1, sequence_length=64, p50_ms=ms, p99_ms=ms, threads=1)
+        for name, ms in measured_ms.items()
+    ]
+    served = {"triton": "fp32", "sagemaker": "fp16", "azureml": "fp32"}
+    changes = {"latency": [figure.model_dump() for figure in latency], "served": served}
+    sealed = Manifest.model_validate({**manifest.model_dump(), **changes}).sealed()
+    (tmp_path / "package" / MANIFEST_NAME).write_text(sealed.to_json())
+    model = service_of(settings, burst_sites(settings), tmp_path, None, None, 1)
+    assert model.request_s == pytest.approx(0.015)
+    assert model.at(Site.SAGEMAKER, None)[1] == pytest.approx(0.8)
+    assert model.at(Site.AZURE_ML, None) == (1.0, 1.0)
+
+
 # The search
 
 
+@pytest.mark.heavy
 def test_the_plan_holds_where_it_was_not_sized_and_every_row_is_judged_alike(plan: Plan) -> None:
     assert plan.chosen.holds, plan.chosen.misses
     assert plan.public.judged is not None

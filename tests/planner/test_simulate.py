@@ -33,6 +33,7 @@ def run(system: System, chunk: Demand, duration_s: float = 100.0, **more: object
 # Theory
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (4, 0.8), (16, 0.7)])
 def test_mmc_lies_in_the_interval(servers: int, load: float) -> None:
     outcome = run_queue(servers, load, 400_000, seed=3, chunk=20_000)
@@ -41,6 +42,7 @@ def test_mmc_lies_in_the_interval(servers: int, load: float) -> None:
     assert high - low < 0.25 * mmc_wait(servers, load), "an interval as wide as that would show nothing"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("load", [0.3, 0.8])
 def test_md1_lies_in_the_interval(load: float) -> None:
     outcome = run_queue(1, load, 400_000, seed=5, fixed=True, chunk=20_000)
@@ -50,6 +52,7 @@ def test_md1_lies_in_the_interval(load: float) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.soak
 @pytest.mark.parametrize(("servers", "fixed"), [(8, False), (1, True)])
 def test_ten_million_are_within_one_percent_and_need_no_more_memory(servers: int, fixed: bool) -> None:
     run_queue(servers, 0.8, 500_000, fixed=fixed)
@@ -62,6 +65,7 @@ def test_ten_million_are_within_one_percent_and_need_no_more_memory(servers: int
     assert grown_kib < 20 * 1024, "ten million arrivals alone are 80 MB"
 
 
+@pytest.mark.heavy
 def test_a_million_requests_take_less_than_ten_seconds_of_a_core() -> None:
     run_queue(8, 0.8, 100)
     begun = time.process_time()

@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from spillway.cli.plan_stack import deployed_system
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import RoutingTable
 from spillway.drill.load import Outcome, run_load, schedule
+from spillway.drill.plan import DrillPlan, Fault, Phase
 from spillway.drill.result import by_class
-from spillway.drill.target import DrillTarget
-from spillway.drill.workload import EchoWorkload
+from spillway.drill.target import DrillError, DrillTarget
+from spillway.planner.deployed import deployed_system
 from spillway.planner.errors import PlannerError
 from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import Outcome as Predicted
-from spillway.planner.simulate import run_trace
-from spillway.planner.trace import Trace
-from spillway.planner.validate import Comparison, compare
+from spillway.planner.validate import Comparison, compare, predict
 from spillway.twin.handle import TwinHandle, start_twin
-from tests.twin.test_processes import marked
-from tests.twin.test_twin_running import deploy
+from tests.support.overflow import EchoWorkload
+from tests.twin.data_plane.test_processes import marked
+from tests.twin.data_plane.test_twin_running import deploy
 
 P0, P1, P2 = RequestClass
 SERVICE_S = 0.2
@@ -35,17 +33,10 @@ RATES = {P0: 6.0, P1: 4.0, P2: 1.0}
 SECONDS = 40.0
 
 
-def trace_of(rates: dict[RequestClass, float], duration_s: float, seed: int) -> Trace:
-    arrivals = schedule(rates, duration_s, seed)
-    classes = list(RequestClass)
-    klass = np.array([classes.index(a.request_class) for a in arrivals], dtype=np.int8)
-    due = np.array([a.due_s for a in arrivals])
-    return Trace(due, np.zeros(len(due)), np.zeros(len(due)), klass, duration_s)
-
-
-def predicted(table: RoutingTable, request_s: float) -> Predicted:
+def predicted(table: RoutingTable, request_s: float, outages: Sequence[tuple[float, str, bool]] = ()) -> Predicted:
     service = ServiceModel(name="fixed", source="the drill's model", request_s=request_s)
-    return run_trace(trace_of(RATES, SECONDS, 1), service, deployed_system(table))
+    arrivals = [(arrival.due_s, arrival.request_class) for arrival in schedule(RATES, SECONDS, 1)]
+    return predict(arrivals, SECONDS, outages, service, deployed_system(table))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +91,28 @@ def test_a_gateways_table_becomes_a_system() -> None:
     assert [(spec.slots, spec.shares[P2]) for spec in system.sites] == [(2, 0.5), (2, 0.5)]
     assert system.objectives[P0].most_waiting == 4
     assert system.objectives[P1].most_waiting == 0
+
+
+def test_a_site_that_the_drill_kills_is_out_in_the_prediction() -> None:
+    """Its requests go to the other one, from the kill to the start and no longer."""
+    plan = DrillPlan("mine", (Phase("good", 10.0), _phase("kill", 20.0), _phase("start", 10.0)))
+    outages = plan.outages(["private", "sagemaker"])
+    assert outages == [(10.0, "private", True), (30.0, "private", False)]
+    whole, broken = predicted(table(), SERVICE_S), predicted(table(), SERVICE_S, outages)
+    spilled = [found.classes[P0].spilled / found.classes[P0].offered for found in (whole, broken)]
+    assert spilled[0] < 0.4
+    assert spilled[1] == pytest.approx(0.5 + spilled[0] / 2, abs=0.15)
+
+
+def _phase(action: str, duration_s: float) -> Phase:
+    return Phase(action, duration_s, (Fault("private", action),))
+
+
+@pytest.mark.parametrize("fault", [Fault("private", "hang"), Fault("gateway-private", "kill")])
+def test_a_drill_with_other_faults_cannot_be_predicted(fault: Fault) -> None:
+    plan = DrillPlan("mine", (Phase("bad", 5.0, (fault,)),))
+    with pytest.raises(DrillError, match=f"ordered {fault.action} {fault.group}"):
+        plan.outages(["private", "sagemaker"])
 
 
 def test_figures_are_compared_and_another_drill_is_refused() -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from policies.resources import Resource
+from spillway.contracts.resources import Resource
 
 Fault = Callable[[list[Resource]], list[Resource]]
 
@@ -93,10 +93,6 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "an endpoint has no scaling target": (
         "burst-maximum",
         removed("aws:appautoscaling/target:Target", "burst-real-time-scaling"),
-    ),
-    "a batch cluster without a maximum": (
-        "burst-maximum",
-        changed(f"{_ML}:Compute", "properties.properties.scaleSettings.maxNodeCount", None),
     ),
     "the Azure deployment has no autoscaling": ("burst-maximum", removed("azure-native:monitor:AutoscaleSetting")),
     "a budget is gone": ("burst-budget", removed("aws:budgets/budget:Budget")),
@@ -206,10 +202,6 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "a public workspace": (
         "azure-ml-private-workspace",
         changed(f"{_ML}:Workspace", "publicNetworkAccess", "Enabled"),
-    ),
-    "a public Azure ML endpoint": (
-        "azure-ml-private-endpoint",
-        changed(f"{_ML}:OnlineEndpoint", "properties.publicNetworkAccess", "Enabled"),
     ),
     "logs for ever": ("log-retention", changed("aws:cloudwatch/logGroup:LogGroup", "retentionInDays", 0)),
     "a bucket that a slip deletes": ("protected-data", unprotected("aws:s3/bucket:Bucket")),

@@ -9,8 +9,9 @@ from typing import Any
 
 from policies.catalogue import ALL
 from policies.judge import Verdict, Violation, judge
-from policies.resources import Context, Resource, paths_of_texts
+from policies.resources import Context, paths_of_texts
 from policies.settings import PoliciesSettings
+from spillway.contracts.resources import Resource
 
 BY_NAME = {policy.name: policy for policy in ALL}
 _COUNT = itertools.count()

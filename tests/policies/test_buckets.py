@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.resources import Resource
+from spillway.contracts.resources import Resource
 from tests.policies.support import Case, check_case, resource
 
 BUCKET = resource("aws:s3/bucket:Bucket", bucket="models-bucket")

@@ -14,8 +14,9 @@ import jsonschema
 import pytest
 import yaml
 
-from spillway.engine.crypto import new_salt
 from spillway.twin.aws.standin import AwsStandIn
+from spillway.twin.deployer.crypto import new_salt
+from spillway.twin.deployer.language_host import language_host
 from spillway.twin.protocol import debug_providers, serve
 from tests.stacks.files import PASSPHRASE, ROOT, changed, example, project, secrets_for
 from tests.support.packages import small_package
@@ -52,14 +53,22 @@ def test_a_sound_stack_passes_but_for_a_secret_in_its_checkpoint(tmp_path: Path)
     }
     leaking = tmp_path / "exported.json"
     leaking.write_text(json.dumps({"version": 3, "deployment": {"resources": [state]}}))
-    done = check(folder, "--checkpoint", str(leaking), "--sarif", str(tmp_path / "report.sarif"))
+    page, report_file = tmp_path / "flows.html", tmp_path / "report.sarif"
+    asked = ("--checkpoint", str(leaking), "--sarif", str(report_file), "--flows", "--html", str(page), "--quotas")
+    done = check(folder, *asked)
     told = json.loads(done.stdout)
+    assert {"flow-clients", "flow-pods", "flow-apis"} <= {flow["family"] for flow in told["flows"] if flow["open"]}
+    assert page.read_text(encoding="utf-8").count("<svg") == len({flow["family"] for flow in told["flows"]})
     plan = [v for v in told["violations"] if v["level"] == "mandatory" and v["resource"] != "leak"]
     assert plan == [], done.stderr
     assert ("no-plain-secrets", "leak") in {(v["policy"], v["resource"]) for v in told["violations"]}
     assert done.returncode == 1
+    needed = {quota["quota"]: quota for quota in told["quotas"]}
+    assert needed["EC2-VPC Elastic IPs"]["code"] == "L-0263D0A3"
+    assert needed["ml.g5.xlarge for endpoint usage"]["during_a_change"] == 4
+    assert {quota["verdict"] for quota in told["quotas"]} == {"unknown"}
     assert "drill_key-of" not in done.stdout + done.stderr
-    report = json.loads((tmp_path / "report.sarif").read_text())
+    report = json.loads(report_file.read_text())
     jsonschema.Draft4Validator(SCHEMA).validate(report)
     located = report["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert located == "config/Pulumi.test.yaml"
@@ -74,7 +83,7 @@ def test_a_faulty_stack_ends_with_one_and_is_not_deployed_either(tmp_path: Path)
     named = {violation["policy"]: violation for violation in told["violations"] if violation["level"] == "mandatory"}
     assert named.keys() == {"dns-ttl"}
     assert named["dns-ttl"]["remediation"] == "Lower `dns.ttl_s` in the stack file."
-    command = [sys.executable, "-m", "spillway.cli.main", "preview", "-s", "test", "--engine", "embedded"]
+    command = [sys.executable, "-m", "spillway.cli.main", "preview", "-s", "test", "--deployer", "embedded"]
     refused = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
     assert refused.returncode == 1
     assert "Policies refuse this stack; nothing was created." in refused.stderr
@@ -97,14 +106,13 @@ aws.route53.Record("slow", zone_id=zone.id, name="a", type="CNAME", ttl={ttl}, r
 """
 
 
-@pytest.mark.real_engine
+@pytest.mark.pulumi_cli
 @pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH")
 def test_the_pulumi_cli_runs_the_same_pack(tmp_path: Path) -> None:
     """The pack's own settings come from the stack, and from --policy-pack-config over it."""
     program = tmp_path / "program"
     program.mkdir()
-    virtualenv = {"name": "python", "options": {"virtualenv": sys.prefix}}
-    (tmp_path / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "demo", "main": "program/", "runtime": virtualenv}))
+    (tmp_path / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "demo", "main": "program/", "runtime": "python"}))
     config = {"spillway:policies": {"dns_ttl": {"max_ttl_s": 90}}}
     salt = new_salt(PASSPHRASE)
     (tmp_path / "Pulumi.test.yaml").write_text(yaml.safe_dump({"config": config, "encryptionsalt": salt}))
@@ -123,9 +131,11 @@ def test_the_pulumi_cli_runs_the_same_pack(tmp_path: Path) -> None:
 
         def pulumi(*arguments: str) -> subprocess.CompletedProcess[str]:
             command = ["pulumi", "--non-interactive", "--color", "never", *arguments]
-            return subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
-            )
+            with language_host(program, environment) as languages:
+                attached = {**environment, "PULUMI_DEBUG_LANGUAGES": languages}
+                return subprocess.run(
+                    command, cwd=tmp_path, env=attached, capture_output=True, text=True, timeout=280, check=False
+                )
 
         def preview(ttl: int, *more: str) -> subprocess.CompletedProcess[str]:
             (program / "__main__.py").write_text(_PROGRAM.format(ttl=ttl))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from policies.resources import Context, Resource
+from policies.resources import Context
+from spillway.contracts.resources import Resource
 from tests.policies.support import Case, check_case, resource
 
 ENDPOINT = resource("aws:sagemaker/endpoint:Endpoint", name="burst-endpoint", endpointConfigName="burst-config")

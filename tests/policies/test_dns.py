@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.resources import Resource
+from spillway.contracts.resources import Resource
 from tests.policies.support import Case, check_case, resource
 
 

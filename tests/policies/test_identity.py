@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.resources import UNKNOWN, Resource
+from spillway.contracts.resources import UNKNOWN, Resource
 from tests.policies.support import Case, check_case, found, resource
 
 
@@ -54,6 +54,7 @@ def test_policy(policy: str) -> None:
         resource(
             "azure-native:authorization:RoleAssignment",
             roleDefinitionId="/subscriptions/s/providers/x/roleDefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+            scope="/subscriptions/s/resourceGroups/g",
         ),
     ],
 )
@@ -69,6 +70,11 @@ def test_wide_rights(fault: Resource) -> None:
         rights("s3:PutObject", "*", Condition={"StringEquals": {"aws:ResourceTag/stack": "prod"}}),
         rights("s3:*", Effect="Deny"),
         resource("aws:iam/rolePolicy:RolePolicy", policy=UNKNOWN),
+        resource(
+            "azure-native:authorization:RoleAssignment",
+            roleDefinitionId="/subscriptions/s/providers/x/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c",
+            scope="/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
+        ),
     ],
 )
 def test_rights_that_are_needed(sound: Resource) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.resources import UNKNOWN, Resource
+from spillway.contracts.resources import UNKNOWN, Resource
 from tests.policies.support import Case, check_case, found, resource
 
 

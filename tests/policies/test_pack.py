@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import jsonschema
 import pytest
+from google.protobuf.empty_pb2 import Empty
+from pulumi.runtime.proto import analyzer_pb2
+from pulumi.runtime.proto.analyzer_pb2 import AnalyzerStackConfigureRequest
+from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from pydantic import ValidationError
 
-from policies import docs
 from policies.catalogue import ALL, CONCERNS
 from policies.judge import judge
-from policies.pack import pulumi_policies
+from policies.pack import Pack
 from policies.resources import Context
 from policies.sarif import sarif
-from policies.settings import PoliciesSettings, read_config
+from policies.settings import PoliciesSettings
 from tests.policies.support import BY_NAME, found, resource
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 OPEN = resource("aws:ec2/securityGroup:SecurityGroup", ingress=[{"cidrBlocks": ["0.0.0.0/0"]}])
@@ -38,10 +48,6 @@ def test_every_policy_has_a_spec(policy) -> None:  # pyright: ignore[reportMissi
     assert policy.name in constants
 
 
-def test_the_reference_page_is_current() -> None:
-    assert docs.PAGE.read_text(encoding="utf-8") == docs.page(), "run `python -m policies.docs`"
-
-
 def test_a_level_of_the_stack_wins() -> None:
     assert [v.level for v in found(NAME, [OPEN]).violations] == ["mandatory"]
     assert [v.level for v in found(NAME, [OPEN], {"level": "advisory"}).violations] == ["advisory"]
@@ -55,24 +61,6 @@ def test_an_exemption_has_a_reason_and_covers_what_it_names() -> None:
     assert found(NAME, [OPEN], {"exempt": [{**exempt, "resource": "other-*"}]}).violations
     with pytest.raises(ValidationError):
         found(NAME, [OPEN], {"exempt": [{"resource": "*"}]})
-
-
-def test_settings_come_from_the_stacks_config() -> None:
-    config = {
-        "spillway:policies": json.dumps({"dns_ttl": {"max_ttl_s": 5}}),
-        "spillway:package": json.dumps({"path": "packages/a"}),
-        "spillway:cost_guard": json.dumps({"prices": {"ec2/g5.xlarge/eu-west-1": 2.0}}),
-        "spillway:model_server": json.dumps({"engine": "l4/fp16"}),
-        "spillway:burst": json.dumps({"sagemaker": {"engine": "a10g/fp16"}}),
-    }
-    settings, context = read_config(config, Path("/project"))
-    record = resource("aws:route53/record:Record", ttl=10)
-    assert [v.policy.name for v in judge([record], settings, context).violations if v.policy.name == "dns-ttl"]
-    assert context.package == Path("/project/packages/a")
-    assert context.engines == ("l4/fp16", "a10g/fp16")
-    assert context.prices == {"ec2/g5.xlarge/eu-west-1": 2.0}
-    with pytest.raises(ValidationError, match="max_tl_s"):
-        read_config({"spillway:policies": '{"dns_ttl": {"max_tl_s": 5}}'}, Path())
 
 
 def test_the_sarif_report_is_valid() -> None:
@@ -94,8 +82,8 @@ def test_the_sarif_report_is_valid() -> None:
 
 
 def test_every_policy_becomes_one_of_pulumis() -> None:
-    config = {"spillway:policies": json.dumps({"dns_ttl": {"level": "advisory"}})}
-    made = {policy.name: policy for policy in pulumi_policies(config)}
+    settings = PoliciesSettings.model_validate({"dns_ttl": {"level": "advisory"}})
+    made = {policy.name: policy for policy in Pack(settings, Context()).policies}
     assert made.keys() == BY_NAME.keys()
     assert made["dns-ttl"].enforcement_level is not None
     assert made["dns-ttl"].enforcement_level.value == "advisory"
@@ -104,3 +92,52 @@ def test_every_policy_becomes_one_of_pulumis() -> None:
     assert schema.properties["max_ttl_s"]["type"] == "integer"
     # The CLI would hand a default over as if somebody had asked for it.
     assert all("default" not in described for described in schema.properties.values())
+
+
+def start_pack(config: dict[str, str]) -> subprocess.Popen[str]:
+    """The pack as the Pulumi CLI starts it: the folder is run, with the stack's config in the environment."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PULUMI_CONFIG": json.dumps(config)}
+    command = [sys.executable, str(ROOT / "policies"), "127.0.0.1:1"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_pack_serves_under_the_pulumi_cli() -> None:
+    """It tells the port that it listens on; the stack need not be Spillway's."""
+    with start_pack({"spillway:policies": json.dumps({"dns_ttl": {"max_ttl_s": 5}})}) as pack:
+        assert pack.stdout is not None
+        assert pack.stdout.readline().strip().isdigit()
+        pack.terminate()
+
+
+def test_the_pack_does_not_start_on_a_misspelt_policy() -> None:
+    with start_pack({"spillway:policies": json.dumps({"dns_tll": {}})}) as pack:
+        _, said = pack.communicate(timeout=60)
+    assert pack.returncode == 1
+    assert "spillway:policies.dns_tll: given an unknown key; did you mean dns_ttl?" in said
+    assert "Traceback" not in said
+
+
+@contextmanager
+def asked(config: dict[str, str]) -> Iterator[AnalyzerStub]:
+    """A pack that was started without configuration, as Pulumi's CLI does it today."""
+    with start_pack(config) as pack:
+        assert pack.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{pack.stdout.readline().strip()}") as channel:
+            yield AnalyzerStub(channel)
+        pack.terminate()
+
+
+def test_the_cli_tells_the_configuration_after_the_start() -> None:
+    """pulumi/pulumi v3.274.1, pkg/resource/plugin/analyzer_plugin.go: by ConfigureStack, not by the environment."""
+    with asked({}) as pack:
+        config = {"spillway:policies": json.dumps({"dns_ttl": {"level": "advisory"}})}
+        pack.ConfigureStack(AnalyzerStackConfigureRequest(stack="test", project="demo", config=config))
+        levels = {policy.name: policy.enforcementLevel for policy in pack.GetAnalyzerInfo(Empty()).policies}
+    assert (levels["dns-ttl"], levels["imdsv2"]) == (analyzer_pb2.ADVISORY, analyzer_pb2.MANDATORY)
+
+
+def test_a_misspelt_policy_is_refused_after_the_start_too() -> None:
+    config = {"spillway:policies": json.dumps({"dns_tll": {}})}
+    with asked({}) as pack, pytest.raises(grpc.RpcError) as refused:
+        pack.ConfigureStack(AnalyzerStackConfigureRequest(stack="test", project="demo", config=config))
+    assert "spillway:policies.dns_tll: given an unknown key; did you mean dns_ttl?" in str(refused.value)

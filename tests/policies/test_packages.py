@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from policies.resources import Context
-from spillway.contracts.engines import RECORD_NAME, REPOSITORY_NAME, EngineParity, read_record
-from spillway.contracts.manifest import MANIFEST_NAME, Manifest, read_manifest
-from tests.packaging.packages import L4, add_engine
+from spillway.contracts.manifest import AS_IS, MANIFEST_NAME, Manifest, read_manifest
+from spillway.contracts.trt_engines import RECORD_NAME, REPOSITORY_NAME, EngineParity, read_record
+from tests.model_packaging.packages import L4, add_engine
 from tests.policies.support import Case, check_case, found
 from tests.support.packages import small_package
 
@@ -48,6 +48,19 @@ def test_a_package_was_compared_and_passed(package: Path, tmp_path: Path) -> Non
     figure = read_manifest(failed).parity[0].model_copy(update={"passed": False, "min_cosine": 0.2})
     rewritten(failed, parity=(figure.model_dump(),))
     check_case("package-parity", case(package, failed))
+
+
+def test_a_language_model_is_judged_by_its_text(tmp_path: Path) -> None:
+    good = small_package(tmp_path / "good", "vllm")
+    never = small_package(tmp_path / "never", "vllm")
+    rewritten(never, language_figures=())
+    check_case("package-parity", case(good, never))
+    failed = small_package(tmp_path / "failed", "vllm")
+    figure = read_manifest(failed).language_figures[0].model_copy(update={"passed": False})
+    rewritten(failed, language_figures=(figure.model_dump(),))
+    check_case("package-parity", case(good, failed))
+    rewritten(never, served={"vllm": AS_IS})
+    check_case("package-parity", case(never, failed))
 
 
 def served(package: Path) -> Context:

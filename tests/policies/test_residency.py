@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from policies.resources import Resource
 from spillway.contracts.classes import Site
+from spillway.contracts.resources import Resource
 from spillway.contracts.routing import (
     ActiveCheck,
     AgentCheck,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from policies.checkpoint import resources_of
-from policies.resources import UNKNOWN, Context, Resource
+from policies.resources import Context
+from spillway.contracts.resources import UNKNOWN, Resource
 from tests.policies.support import Case, check_case, found, resource
 
 HELD = "the-stack's-own-secret"

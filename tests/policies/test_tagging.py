@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from policies.resources import UNKNOWN
+from spillway.contracts.resources import UNKNOWN
 from tests.policies.support import Case, check_case, found, resource
 
 TAGS = {"owner": "team", "cost-centre": "cc-1", "stack": "test"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.resources import UNKNOWN, Resource
+from spillway.contracts.resources import UNKNOWN, Resource
 from tests.policies.support import Case, check_case, found, resource
 
 PINNED = "registry.example/server@sha256:" + "a" * 64

@@ -11,7 +11,7 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from spillway.engine.api import Resource
+from spillway.twin.deployer.api import Resource
 
 _PREFIX: Final = "spillway-test"
 _IDENTITY: Final = {
@@ -20,7 +20,7 @@ _IDENTITY: Final = {
     "aws_secret_access_key": "test",
     "config": Config(retries={"max_attempts": 1}),
 }
-_OURS: Final = [{"Name": "tag:stack", "Values": ["test"]}]
+_OURS: Final = [{"Name": "tag:stack", "Values": [_PREFIX]}]
 
 
 def _ec2(call: str, key: str) -> Callable[[Any], list[Any]]:
@@ -47,7 +47,7 @@ def _keys(aws: Any) -> list[Any]:
     return [
         key
         for key in keys
-        if {"TagKey": "stack", "TagValue": "test"} in client.list_resource_tags(KeyId=key)["Tags"]
+        if {"TagKey": "stack", "TagValue": _PREFIX} in client.list_resource_tags(KeyId=key)["Tags"]
         and client.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
     ]
 
@@ -79,7 +79,12 @@ _AWS: Final[dict[str, Callable[[Any], list[Any]]]] = {
     ),
     "aws:secretsmanager/secret:Secret": _named("secretsmanager", "list_secrets", "SecretList", "Name"),
     "aws:lb/loadBalancer:LoadBalancer": _named("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
-    "aws:route53/zone:Zone": lambda aws: aws("route53").list_hosted_zones()["HostedZones"],
+    "aws:route53/zone:Zone": lambda aws: [
+        # One that the stack only names is taken for there, and is no work of its own.
+        zone
+        for zone in aws("route53").list_hosted_zones()["HostedZones"]
+        if zone["Name"] != "."
+    ],
     "aws:route53/healthCheck:HealthCheck": lambda aws: aws("route53").list_health_checks()["HealthChecks"],
 }
 
@@ -91,9 +96,6 @@ _AZURE: Final = {
     "azure-native:network:VirtualNetwork": "Microsoft.Network/virtualNetworks",
     "azure-native:containerregistry:Registry": "Microsoft.ContainerRegistry/registries",
     "azure-native:machinelearningservices:Workspace": "Microsoft.MachineLearningServices/workspaces",
-    "azure-native:machinelearningservices:OnlineEndpoint": (
-        f"Microsoft.MachineLearningServices/workspaces/{_PREFIX}-azureml/onlineEndpoints"
-    ),
 }
 _KUBERNETES: Final = {
     "kubernetes:core/v1:Namespace": "api/v1/namespaces",
@@ -103,7 +105,9 @@ _KUBERNETES: Final = {
     "kubernetes:networking.k8s.io/v1:NetworkPolicy": "apis/networking.k8s.io/v1/networkpolicies",
     "kubernetes:policy/v1:PodDisruptionBudget": "apis/policy/v1/poddisruptionbudgets",
 }
-COUNTED: Final = frozenset({*_AWS, *_AZURE, *_KUBERNETES})
+_ONLINE: Final = "azure-native:machinelearningservices:OnlineEndpoint"
+"""Below a workspace, whose name ends differently in each subscription."""
+COUNTED: Final = frozenset({*_AWS, *_AZURE, _ONLINE, *_KUBERNETES})
 
 
 def in_the_clouds(endpoints: dict[str, str]) -> dict[str, int]:
@@ -114,7 +118,10 @@ def in_the_clouds(endpoints: dict[str, str]) -> dict[str, int]:
 
     counts = {type_: len(ask(aws)) for type_, ask in _AWS.items()}
     for type_, path in _AZURE.items():
-        counts[type_] = len(_get(f"{endpoints['azure']}{_GROUP}/providers/{path}?api-version=2024-01-01")["value"])
+        counts[type_] = len(_arm(endpoints, path))
+    workspaces = _AZURE["azure-native:machinelearningservices:Workspace"]
+    names = [each["name"] for each in _arm(endpoints, workspaces)]
+    counts[_ONLINE] = sum(len(_arm(endpoints, f"{workspaces}/{name}/onlineEndpoints")) for name in names)
     for type_, path in _KUBERNETES.items():
         items = _get(f"{endpoints['kubernetes']}/{path}")["items"]
         counts[type_] = sum("spillway.dev/stack" in (item["metadata"].get("labels") or {}) for item in items)
@@ -122,8 +129,12 @@ def in_the_clouds(endpoints: dict[str, str]) -> dict[str, int]:
 
 
 def in_the_checkpoint(resources: Iterable[Resource]) -> dict[str, int]:
-    """The same, as the engine believes."""
+    """The same, as the deployer believes."""
     return dict(Counter(resource.type for resource in resources if resource.type in COUNTED))
+
+
+def _arm(endpoints: dict[str, str], path: str) -> list[Any]:
+    return _get(f"{endpoints['azure']}{_GROUP}/providers/{path}?api-version=2024-01-01")["value"]
 
 
 def _get(url: str) -> dict[str, Any]:

@@ -54,9 +54,7 @@ NAMED: Final[dict[str, frozenset[str]]] = {
         "appautoscaling/Policy",
         "cloudwatch/MetricAlarm",
     ),
-    "burst, Azure ML": _types(
-        _ML, "Workspace", "OnlineEndpoint", "OnlineDeployment", "BatchEndpoint", "BatchDeployment", "ModelVersion"
-    )
+    "burst, Azure ML": _types(_ML, "Workspace", "OnlineEndpoint", "OnlineDeployment", "ModelVersion")
     | _types(
         "azure-native",
         "storage:StorageAccount",
@@ -74,7 +72,6 @@ NAMED: Final[dict[str, frozenset[str]]] = {
         "azure-native",
         "network:VirtualNetwork",
         "privatedns:PrivateZone",
-        "managedidentity:FederatedIdentityCredential",
     ),
     "gateway": _aws(
         "ecs/Cluster",
@@ -97,8 +94,7 @@ NAMED: Final[dict[str, frozenset[str]]] = {
     )
     | _types("azure-native", "consumption:Budget"),
     "model_store": _aws("s3/Bucket", "s3/BucketVersioning", "s3/BucketPolicy", "sagemaker/ModelPackageGroup")
-    | _types("azure-native", "storage:BlobContainer")
-    | _types("kubernetes", "batch/v1:CronJob"),
+    | _types("azure-native", "storage:BlobContainer", "containerinstance:ContainerGroup"),
     "monitoring": _aws("cloudwatch/Dashboard", "cloudwatch/CompositeAlarm")
     | _types("azure-native", "portal:Dashboard", "monitor:MetricAlert")
     | _types("kubernetes", "monitoring.coreos.com/v1:PrometheusRule"),

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
+from spillway.twin.data_plane.processes.child import free_port
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from spillway.twin.processes.child import free_port
-from spillway.twin.standin import StandIn
+from spillway.twin.provider import StandIn
 from tests.stacks.files import ROOT
-from tests.twin.conftest import wait_for
+from tests.support.waiting import await_server
 
-STAND_INS = {"aws": AwsStandIn, "azure": AzureStandIn, "kubernetes": KubernetesStandIn}
+STAND_INS = ("aws", "azure", "kubernetes")
 
 
 def stand_ins(endpoints: dict[str, str]) -> list[StandIn]:
-    return [kind(endpoints[name]) for name, kind in STAND_INS.items()]
+    aws, azure, kubernetes = (endpoints[name] for name in STAND_INS)
+    return [AwsStandIn(aws), AzureStandIn(azure, aws), KubernetesStandIn(kubernetes)]
 
 
 class Servers:
@@ -41,7 +42,7 @@ class Servers:
                     [*command, "--state-dir", str(state)], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
                 )
         for name in names or self._ports:
-            wait_for(f"{self.endpoints[name]}/_spillway/health")
+            await_server(self._processes[name], f"{self.endpoints[name]}/_spillway/health")
 
     def stop(self, *names: str) -> None:
         for name in names or tuple(self._processes):

@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from spillway.engine.api import Resource
-from spillway.engine.engine import Engine
-from spillway.twin.standin import Secret
+from spillway.conformance.graph import Graph
+from spillway.twin.deployer.api import Resource
+from spillway.twin.deployer.embedded import EmbeddedDeployer
+from spillway.twin.deployer.policy import plain_resources
+from spillway.twin.provider import Secret
 from tests.program.servers import Servers
-from tests.stacks.files import changed, engine, example, project, secrets_for
+from tests.stacks.files import changed, deployer, example, project, secrets_for
 from tests.support.packages import small_package
 
 PREFIX = "spillway-test-"
@@ -28,26 +30,36 @@ class Site:
     config: dict[str, Any]
 
     @cached_property
-    def engine(self) -> Engine:
+    def deployer(self) -> EmbeddedDeployer:
         return self.changed_to({})
 
-    def changed_to(self, changes: dict[str, Any]) -> Engine:
-        """An engine on the same state, after the stack file was edited."""
-        return engine(project(self.folder, changed(self.config, changes)), self.servers.stand_ins())
+    def changed_to(self, changes: dict[str, Any]) -> EmbeddedDeployer:
+        """A deployer on the same state, after the stack file was edited."""
+        return deployer(project(self.folder, changed(self.config, changes)), self.servers.stand_ins())
 
     @property
     def secrets(self) -> dict[str, str]:
         return {key: value for key, value in self.config.items() if key.startswith("spillway-secrets:")}
 
 
-def site(folder: Path, stack: str) -> Site:
+def site(folder: Path, stack: str, changes: dict[str, Any] | None = None) -> Site:
     """With servers that run; the caller stops them."""
-    config = changed(example(stack), {"spillway:package.path": str(small_package(folder / "package"))})
+    own = {"spillway:package.path": str(small_package(folder / "package")), **(changes or {})}
+    config = changed(example(stack), own)
     config.update(secrets_for(config))
     project(folder, config)
     servers = Servers(folder / "servers")
     servers.start()
     return Site(folder, servers, config)
+
+
+def stood_up(folder: Path, stack: str) -> Graph:
+    """What stands after an ``up`` from nothing, as rules see it; the servers are ended again."""
+    made = site(folder, stack)
+    try:
+        return Graph(plain_resources(made.deployer.rehearse().resources))
+    finally:
+        made.servers.stop()
 
 
 class Found:

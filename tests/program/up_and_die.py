@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spillway.engine.checkpoint import Checkpoint
+from spillway.twin.deployer.checkpoint import Checkpoint
 from tests.program.servers import stand_ins
-from tests.stacks.files import engine
+from tests.stacks.files import deployer
 
 
 def die() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
         count = itertools.count(1)
         for stand_in in made:
             die_around_create(stand_in, when, int(number), count)
-    engine(folder, made).up()
+    deployer(folder, made).up()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from typing import Any
 
 import yaml
 
-from spillway.engine.api import OnEvent
-from spillway.engine.engine import Engine
-from stacks.settings import read_settings, required_secrets
+from spillway.twin.deployer.api import OnEvent
+from spillway.twin.deployer.embedded import EmbeddedDeployer
+from stacks.rules.secrets import required_secrets
+from stacks.stack_file import read_settings
+from tests.support.paths import ROOT
+from tests.support.salts import shared_salt
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG_DIR = ROOT / "stacks" / "config"
 PASSPHRASE = "spillway-example"
 REMOVE = object()
@@ -77,10 +79,12 @@ def project(folder: Path, config: dict[str, Any]) -> Path:
     (folder / "config").mkdir(parents=True, exist_ok=True)
     described = {"name": "spillway", "main": str(ROOT / "stacks"), "stackConfigDir": "config", "runtime": "python"}
     (folder / "Pulumi.yaml").write_text(yaml.safe_dump(described))
-    (folder / "config" / "Pulumi.test.yaml").write_text(yaml.safe_dump({"config": config}))
+    (folder / "config" / "Pulumi.test.yaml").write_text(
+        yaml.safe_dump({"encryptionsalt": shared_salt(PASSPHRASE), "config": config})
+    )
     return folder
 
 
-def engine(folder: Path, stand_ins: Sequence[Any], on_event: OnEvent | None = None) -> Engine:
-    """The embedded engine on a folder that :func:`project` made."""
-    return Engine(folder, "test", folder / "state", stand_ins, PASSPHRASE, on_event=on_event)
+def deployer(folder: Path, stand_ins: Sequence[Any], on_event: OnEvent | None = None) -> EmbeddedDeployer:
+    """The embedded deployer on a folder that :func:`project` made."""
+    return EmbeddedDeployer(folder, "test", folder / "state", stand_ins, PASSPHRASE, on_event=on_event)

@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spillway.contracts.engines import PLAN_NAME, RECORD_NAME, Compiler, HardwareKey, read_record
 from spillway.contracts.targets import Layout
-from spillway.engine.api import EngineError
-from spillway.twin.standin import Properties
+from spillway.contracts.trt_engines import PLAN_NAME, RECORD_NAME, Compiler, HardwareKey, read_record
+from spillway.twin.deployer.api import DeployerError
+from spillway.twin.provider import Properties
 from stacks.errors import StackConfigError
-from stacks.settings import read_settings
-from tests.packaging.packages import L4, add_engine
-from tests.stacks.files import REMOVE, changed, engine, example, flat, project, secrets_for
+from stacks.stack_file import read_settings
+from tests.model_packaging.packages import L4, add_engine
+from tests.stacks.files import REMOVE, changed, deployer, example, flat, project, secrets_for
 from tests.support.packages import small_package
 
 S = "spillway:"
@@ -59,11 +59,28 @@ OF_RTX = L4.model_copy(update={"compiler": Compiler.TENSORRT_RTX})
 ENGINE, NEWER, RTX = (f"{key.folder}/fp16" for key in (OF_THE_IMAGE, L4, OF_RTX))
 ON_L4 = {f"{S}burst.sagemaker.{part}instance_type": "ml.g6.xlarge" for part in ("", "asynchronous.")}
 
-AKS = {"kind": "aks", "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}}
+NAMED = {f"{S}connectivity.deployer": "authorised_cidrs", f"{S}connectivity.deployer_cidrs": ["198.51.100.0/24"]}
+ROAD = {"deployer": "authorised_cidrs", "deployer_cidrs": ["198.51.100.0/24"]}
+LANDING_ZONE = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/hub/providers/Microsoft.Network/virtualNetworks/v"
+LANDED = {
+    "zones": "policy",
+    "existing_subnets": {"endpoints": f"{LANDING_ZONE}/subnets/e", "courier": f"{LANDING_ZONE}/subnets/c"},
+}
+AKS = {"kind": "aks", "admin_group_ids": ["g"], "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}}
 EKS = {"kind": "eks", "gpu_pool": {"instance_type": "g5.xlarge"}}
+VPN = {
+    f"{S}connectivity.burst_egress": "vpn",
+    f"{S}connectivity.vpn": {"peer_address": "192.0.2.1", "peer_cidrs": ["10.100.0.0/16"]},
+    "spillway-secrets:vpn_pre_shared_key": "a key",
+}
 TRAFFIC_MANAGER = {
     f"{S}dns": {"provider": "traffic_manager", "zone_name": "spillway.test"},
     "spillway-secrets:azure_traffic": "a principal",
+}
+AMD = {
+    f"{S}private_cluster.accelerator": "amd",
+    f"{S}model_server.gpu_device_gids": [109],
+    f"{S}model_server.triton_image": "registry.example.com/triton-rocm:1",
 }
 ISSUER = f"{S}connectivity.federation.oidc_issuer"
 
@@ -75,14 +92,19 @@ BAD = [
     Bad("not a boolean", {f"{S}protect_data": "perhaps"}, "protect_data", "'perhaps'", "true or false"),
     Bad("a fraction of a node", {f"{S}private_cluster.nodes": 1.5}, "private_cluster.nodes", "1.5", "whole number"),
     Bad("a text for a list", {f"{S}client_cidrs": "10.0.0.0/8"}, "client_cidrs", "'10.0.0.0/8'", "a list"),
-    # Unknown and missing keys
+    # Former, unknown and missing keys
+    Bad("a former key with another place", {f"{S}burst.azure_ml.vnet_cidr": "10.60.0.0/20"}, "burst.azure_ml.vnet_cidr", "a former key", "set connectivity.vnet_cidr"),
+    Bad("a former key in a list", {f"{S}gateway.clients.0.burst": 40}, "gateway.clients[0].burst", "a former key", "it is called gateway.clients[].requests_at_once now"),
+    Bad("a former key of one kind of cluster", {f"{S}private_cluster.dollars_per_node_hour": 1.0}, "private_cluster.dollars_per_node_hour", "a former key", "it is called private_cluster.usd_per_node_hour now"),
+    Bad("a former key without another", {f"{S}model_store.log_retention_days": 90}, "model_store.log_retention_days", "a former key", "remove the key"),
+    Bad("a former key with several places", {f"{S}monitoring.log_retention_days": 30}, "monitoring.log_retention_days", "a former key", "burst.sagemaker, burst.azure_ml"),
     Bad("a misspelt key", {f"{S}protect_dat": True}, "protect_dat", "an unknown key", "did you mean protect_data?"),
     Bad("a misspelt inner key", {f"{S}burst.sagemaker.instance_typ": "ml.g5.xlarge"}, "burst.sagemaker.instance_typ", "an unknown key", "did you mean instance_type?"),
     Bad("a key of another kind", {f"{S}private_cluster.gpu_pool": {}}, "private_cluster.gpu_pool", "an unknown key", "kubeconfig_secret"),
     Bad("a misspelt key in a list", {f"{S}gateway.clients.0.max_clas": "P0"}, "gateway.clients[0].max_clas", "an unknown key", "did you mean max_class?"),
     Bad("a misspelt namespace", {"spilway:tags": {"a": "b"}}, "spilway:tags", "an unknown namespace", "did you mean spillway?"),
     Bad("no owner", {f"{S}owner": REMOVE}, "owner", "nothing", "Team that answers for the stack"),
-    Bad("no price of an owned node", {f"{S}private_cluster.dollars_per_node_hour": REMOVE}, "private_cluster", "kind", "exactly one of dollars_per_node_hour and owned"),
+    Bad("no price of an owned node", {f"{S}private_cluster.usd_per_node_hour": REMOVE}, "private_cluster", "kind", "exactly one of usd_per_node_hour and owned"),
     Bad("no kind", {f"{S}private_cluster.kind": REMOVE}, "private_cluster.kind", "nothing", "allowed: eks, aks, existing"),
     # Values that do not exist
     Bad("an unknown kind", {f"{S}private_cluster.kind": "gke"}, "private_cluster.kind", "'gke'", "allowed: eks, aks, existing"),
@@ -96,9 +118,20 @@ BAD = [
     Bad("a region without a price", {f"{S}aws.region": "sa-east-1"}, "burst.sagemaker.instance_type", "'ml.g5.xlarge'", "cost_guard.prices"),
     Bad("an instance type without a price", {f"{S}burst.azure_ml.vm_size": "Standard_NC99"}, "burst.azure_ml.vm_size", "'Standard_NC99'", "Standard_NC4as_T4_v3"),
     Bad("an EC2 name on SageMaker", {f"{S}burst.sagemaker.instance_type": "g5.xlarge"}, "burst.sagemaker.instance_type", "'g5.xlarge'", "start with 'ml.'"),
-    Bad("a region without the container", {f"{S}aws.region": "us-gov-west-1", f"{S}cost_guard.prices": {"sagemaker/ml.g5.xlarge/us-gov-west-1": 1.7}}, "burst.sagemaker.container_version", "None", "container_image"),
+    Bad("a region of another partition", {f"{S}aws.region": "us-gov-west-1", f"{S}cost_guard.prices": {"sagemaker/ml.g5.xlarge/us-gov-west-1": 1.7}}, "aws.region", "us-gov-west-1", "aws-us-gov are not supported"),
     Bad("a container that is not in the table", {f"{S}burst.sagemaker.container_version": "19.01"}, "burst.sagemaker.container_version", "'19.01'", "allowed for triton"),
     Bad("a container without its driver", {f"{S}burst.sagemaker.container_version": "26.05", f"{S}burst.sagemaker.inference_ami_version": "al2-ami-sagemaker-inference-gpu-2"}, "burst.sagemaker.container_version", "'26.05'", "al2023-ami-sagemaker-inference-gpu-4-1"),
+    # What does not fit the private cluster
+    Bad("a surge beyond the GPUs", {f"{S}model_server.autoscaling.max_replicas": 3}, "model_server.autoscaling.max_replicas", "3", "has room for 1 servers of 1 GPU"),
+    Bad("a server larger than its node", {f"{S}private_cluster": EKS, ISSUER: REMOVE, f"{S}model_server.memory": "16Gi"}, "model_server.memory", "16Gi", "1 on a g5.xlarge have 14 GiB each"),
+    Bad("more gateways than nodes hold", {f"{S}private_cluster": {**EKS, "system_pool": {"instance_type": "m7i.large"}}, ISSUER: REMOVE, f"{S}gateway.autoscaler.max_replicas": 6}, "gateway.autoscaler.max_replicas", "6", "6 of m7i.large hold 6 gateways"),
+    Bad("more shared memory than memory", {f"{S}model_server.shared_memory": "20Gi"}, "model_server.shared_memory", "20Gi", "a server has 16384 MiB"),
+    Bad("a quota below the servers", {f"{S}private_cluster.quotas": {"serving": {"cpu": "4"}}}, "private_cluster.quotas.serving.cpu", "4", "2 servers, an update's included, ask for 8"),
+    Bad("CPUs in words", {f"{S}private_cluster.quotas": {"gateway": {"cpu": "lots"}}}, "private_cluster.quotas.gateway.cpu", "'lots'", "a text that fits"),
+    Bad("thousandths of a byte", {f"{S}gateway.resources": {"memory": "16m"}}, "gateway.resources.memory", "'16m'", "a text that fits"),
+    Bad("devices that nobody may open", {**AMD, f"{S}model_server.gpu_device_gids": []}, "model_server.gpu_device_gids", "nothing", "getent group render"),
+    Bad("an image for other GPUs", {f"{S}private_cluster.accelerator": "amd", f"{S}model_server.gpu_device_gids": [109]}, "model_server.triton_image", "nvcr.io", "has AMD GPUs"),
+    Bad("a former key of drains", {f"{S}model_server.min_available": "50%"}, "model_server.min_available", "a former key", "max_unavailable"),
     # Bounds
     Bad("a TTL that outlasts an outage", {f"{S}dns.ttl_s": 3600}, "dns.ttl_s", "3600", "less than or equal to 300"),
     Bad("minimum above maximum", {f"{S}burst.sagemaker.min_instances": 5}, "burst.sagemaker", "a mapping of", "min_instances 5 is above max_instances 2"),
@@ -111,6 +144,8 @@ BAD = [
     Bad("the Internet is internal", {f"{S}exposure": "internal", f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}, f"{S}client_cidrs": ["0.0.0.0/0"]}, "client_cidrs[0]", "'0.0.0.0/0'", "list the networks"),
     Bad("networks that overlap", {f"{S}connectivity.vnet_cidr": "10.40.0.0/16"}, "connectivity", "a mapping of", "overlaps vpc_cidr 10.40.0.0/16"),
     Bad("a peer that overlaps", {f"{S}connectivity.burst_egress": "vpn", f"{S}connectivity.vpn": {"peer_address": "192.0.2.1", "peer_cidrs": ["10.41.8.0/24"]}}, "connectivity", "a mapping of", "vpn.peer_cidrs 10.41.8.0/24 overlaps vnet_cidr"),
+    Bad("a VPN from EKS to Azure ML", {f"{S}private_cluster": EKS, f"{S}connectivity.federation": {}, **VPN}, "connectivity.burst_egress", "kind: eks and burst.azure_ml", "use public_with_key"),
+    Bad("a VPN and nothing for the standby", {f"{S}burst.sagemaker": REMOVE, **VPN}, "connectivity.burst_egress", "burst.azure_ml alone", "add a site in AWS"),
     Bad("a VPN without its far end", {f"{S}connectivity.burst_egress": "vpn"}, "connectivity", "a mapping of", "add vpn.peer_address"),
     Bad("zones of another region", {f"{S}connectivity.zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"]}, "connectivity.zones", "eu-west-1a", "us-east-1a"),
     Bad("a mirror with a scheme", {f"{S}connectivity.mirror": {"images": {"nvcr.io": "https://mirror.example.com"}}}, "connectivity.mirror.images.nvcr.io", "'https://mirror.example.com'", "without a scheme"),
@@ -121,15 +156,25 @@ BAD = [
     Bad("Traffic Manager with SageMaker alone", {**TRAFFIC_MANAGER, f"{S}burst.azure_ml": REMOVE, f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}}, "dns.provider", "dns traffic_manager", "add burst.azure_ml"),
     Bad("Traffic Manager inside", {**TRAFFIC_MANAGER, f"{S}exposure": "internal", f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}}, "dns.provider", "exposure: internal", "use dns.provider: route53"),
     Bad("nothing to fail over to", {f"{S}gateway.standby": {"enabled": False}}, "gateway.standby.enabled", "false", "nothing to fail over to"),
-    Bad("a name that nobody can prove", {f"{S}exposure": "internal"}, "gateway.standby.certificate_arn", "nothing", "dns.certificate_zone_id"),
+    Bad("a name that nobody can prove", {f"{S}exposure": "internal", f"{S}dns.certificate_zone_id": None}, "gateway.standby.certificate_arn", "nothing", "dns.certificate_zone_id"),
+    Bad("ACM's certificate elsewhere than on EKS", {f"{S}gateway.tls": {"acm": True}}, "gateway.tls.acm", "true", "certificate_secret and key_secret"),
+    Bad("a Secret that nothing makes", {f"{S}private_cluster": EKS, f"{S}connectivity.federation": {}, f"{S}gateway.tls": {"kubernetes_secret": "gateway-tls"}}, "gateway.tls.kubernetes_secret", "gateway-tls", "give acm: true"),
+    Bad("half a certificate", {f"{S}gateway.tls": {"certificate_secret": "chain"}}, "gateway.tls", "certificate_secret", "give both"),
     Bad("a certificate of another region", {f"{S}gateway.standby": {"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}}, "gateway.standby.certificate_arn", "eu-west-1", "aws.region, us-east-1"),
     Bad("a cluster without AWS credentials", {ISSUER: REMOVE}, "connectivity.federation", "nothing", "oidc_issuer.url"),
-    Bad("an issuer for AKS", {f"{S}private_cluster": AKS}, "connectivity.federation.oidc_issuer", "a value", "remove it"),
+    Bad("an issuer for AKS", {f"{S}private_cluster": AKS, **NAMED}, "connectivity.federation.oidc_issuer", "a value", "remove it"),
+    Bad("a tunnel to AKS", {f"{S}private_cluster": AKS, f"{S}connectivity": {}}, "connectivity.deployer", "tunnel", "authorised_cidrs"),
+    Bad("nothing that leads to AKS", {f"{S}private_cluster": AKS, f"{S}connectivity": {"deployer": "own_network"}}, "connectivity.deployer", "own_network", "hub_vnet_id"),
+    Bad("a route to nowhere", {f"{S}private_cluster": {**AKS, "outbound": "userDefinedRouting"}, f"{S}connectivity": ROAD}, "connectivity.azure_network.firewall_address", "nothing", "existing_subnets"),
+    Bad("a subnet for nodes is missing", {f"{S}private_cluster": AKS, f"{S}connectivity": {**ROAD, "azure_network": LANDED}}, "connectivity.azure_network.existing_subnets.nodes", "nothing", "need a subnet"),
     Bad("GPUs that the machine does not have", {f"{S}private_cluster": {"kind": "eks", "gpu_pool": {"instance_type": "g6.12xlarge", "gpus_per_node": 8}}, ISSUER: REMOVE}, "private_cluster.gpu_pool.gpus_per_node", "8", "g6.12xlarge has 4"),
     Bad("a server larger than a node", {f"{S}model_server.gpus": 4}, "model_server.gpus", "4", "has 1"),
     Bad("more servers than GPUs", {f"{S}model_server.autoscaling": {"min_replicas": 3}}, "model_server.autoscaling.min_replicas", "3", "room for 1"),
     Bad("data to a region without a site", {f"{S}gateway.clients.0.may_spill": ["eu-west-1"]}, "gateway.clients[0].may_spill", "'eu-west-1'", "sagemaker, us-east-1, azure_ml, eastus"),
-    Bad("live instances of a site that is off", {f"{S}burst.azure_ml": REMOVE, f"{S}live": {"azure_ml_instances": 2}}, "live.azure_ml_instances", "2", "burst.azure_ml is off"),
+    Bad("live instances by hand, as older files have them", {f"{S}live": {"sagemaker_instances": 2}}, "live", "a former key", "asked of SageMaker before each change"),
+    Bad("a class that spills to a misspelt site", {f"{S}gateway.classes": {"p1": {"try_timeout_s": 1, "timeout_s": 3, "spill_to": ["sagemakr"]}}}, "gateway.classes.p1.spill_to[0]", "sagemakr", "did you mean sagemaker? allowed: sagemaker, azure_ml"),
+    Bad("slots of a misspelt site", {f"{S}gateway.slots": {"azureml": {"slots": 2}}}, "gateway.slots.azureml", "an unknown site", "did you mean azure_ml?"),
+    Bad("a price of a list that nothing is bought from", {f"{S}cost_guard.prices": {"gcp/a2-highgpu-1g/us-central1": 3.0}}, "cost_guard.prices.gcp/a2-highgpu-1g/us-central1", "gcp", "clouds: azure, ec2, sagemaker"),
     Bad("two kubeconfigs", {f"{S}private_cluster.kubeconfig_path": "kubeconfig"}, "private_cluster", "a mapping of", "exactly one of kubeconfig_path"),
     Bad("a kubeconfig that is not there", {f"{S}private_cluster.kubeconfig_path": "no/such/file", f"{S}private_cluster.kubeconfig_secret": REMOVE}, "private_cluster.kubeconfig_path", "'no/such/file'", "there is no such file"),
     # Secrets
@@ -155,12 +200,12 @@ BAD = [
     Bad("an engine of TensorRT-RTX", {f"{S}model_server.engine": RTX}, "model_server.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
     Bad("an engine for no GPU", {f"{S}model_server.engine": ENGINE, f"{S}model_server.gpus": 0}, "model_server.engine", ENGINE, "model_server.gpus is 0", with_engine(OF_THE_IMAGE)),
     Bad("an engine for another GPU", {f"{S}burst.sagemaker.engine": ENGINE, f"{S}burst.sagemaker.instance_type": "ml.g5.xlarge"}, "burst.sagemaker.engine", ENGINE, "is ml.g5.xlarge, which has A10G", with_engine(OF_THE_IMAGE)),
-    Bad("an engine for another accelerator", {f"{S}model_server.engine": ENGINE, f"{S}private_cluster.accelerator": "amd"}, "model_server.engine", ENGINE, "private_cluster.accelerator is amd", with_engine(OF_THE_IMAGE)),
+    Bad("an engine for another accelerator", {f"{S}model_server.engine": ENGINE, **AMD}, "model_server.engine", ENGINE, "private_cluster.accelerator is amd", with_engine(OF_THE_IMAGE)),
     Bad("an engine of another package", {f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "compiled from another package (1111111111111111)", with_engine(OF_THE_IMAGE, of="1" * 64)),
     Bad("an engine that SageMaker's default container lacks the library for", {f"{S}burst.sagemaker.engine": RTX, **ON_L4}, "burst.sagemaker.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
     Bad("an engine whose runtime SageMaker does not allow", {f"{S}burst.sagemaker.engine": ENGINE, **ON_L4}, "burst.sagemaker.engine", ENGINE, "version_compatible: false", with_engine(OF_THE_IMAGE, version_compatible=True)),
     Bad("an engine for vLLM", {f"{S}package.path": "vllm", f"{S}burst.azure_ml": REMOVE, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "remove the key"),
-    Bad("a package that Azure ML does not serve", {f"{S}package.path": "vllm"}, "burst.azure_ml", "kind vllm", "remove burst.azure_ml"),
+    Bad("vLLM on Azure ML without an image", {f"{S}package.path": "vllm"}, "burst.azure_ml.container_image", "kind vllm", "build components/burst/azure_ml/vllm_image"),
 ]  # fmt: skip
 
 
@@ -172,6 +217,8 @@ OTHER_PACKAGES: dict[str, Callable[[Path], Path]] = {
 
 class Witness:
     """A stand-in that takes note of every resource that reaches it."""
+
+    environment: Mapping[str, str] = {}
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -197,17 +244,15 @@ def local_stack(tmp_path: Path) -> dict[str, Any]:
 
 
 def refused(tmp_path: Path, config: dict[str, Any]) -> str:
-    """The error of the one engine that tests always have, after proof that nothing was created."""
+    """The error of the one deployer that tests always have, after proof that nothing was created."""
     witnesses = [Witness(package) for package in ("aws", "azure-native", "kubernetes")]
     events: list[str] = []
-    deployer = engine(
-        project(tmp_path / "project", config), witnesses, on_event=lambda event: events.append(event.kind)
-    )
-    with pytest.raises(EngineError) as caught:
-        deployer.up()
+    used = deployer(project(tmp_path / "project", config), witnesses, on_event=lambda event: events.append(event.kind))
+    with pytest.raises(DeployerError) as caught:
+        used.up()
     assert [witness.seen for witness in witnesses] == [[], [], []]
     assert not {"started", "done"} & set(events)
-    assert not deployer.resources()
+    assert not used.resources()
     assert not caught.value.details, "a stack file's error comes without a traceback"
     return str(caught.value)
 
@@ -257,5 +302,5 @@ def test_a_value_that_is_a_secret_is_never_in_an_error(tmp_path: Path) -> None:
 def test_yaml_that_is_none(tmp_path: Path) -> None:
     folder = project(tmp_path, {})
     (folder / "config" / "Pulumi.test.yaml").write_text("config: [")
-    with pytest.raises(EngineError, match="not valid YAML"):
-        engine(folder, []).up()
+    with pytest.raises(DeployerError, match="not valid YAML"):
+        deployer(folder, []).up()

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from spillway.contracts.prices import find_price
-from spillway.engine.project import read_project, read_stack_config
+from spillway.twin.deployer.project import read_project, read_stack_config
 from stacks.pricing import price_per_hour, private_capacity, stale_prices
-from stacks.settings import StackSettings, read_settings
+from stacks.settings import StackSettings
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
 from tests.stacks.files import PASSPHRASE, ROOT
 
 
@@ -30,7 +32,8 @@ def test_a_pool_costs_its_list_price(stack: str, gpus: int, cloud: Any, instance
     here = chosen.azure.location if cloud == "azure" and chosen.azure else chosen.aws.region
     listed = find_price(cloud, instance_type, here)
     assert private_capacity(chosen) == (gpus, pytest.approx(listed.usd_per_gpu_hour)), region
-    assert price_per_hour(chosen)["private"] == pytest.approx(gpus * listed.usd_per_gpu_hour, abs=1e-4)
+    hourly = price_per_hour(chosen, burst_sites(chosen))
+    assert hourly["private"] == pytest.approx(gpus * listed.usd_per_gpu_hour, abs=1e-4)
 
 
 def with_cluster(**changes: Any) -> StackSettings:
@@ -42,24 +45,28 @@ def with_cluster(**changes: Any) -> StackSettings:
 
 def test_machines_of_ones_own_are_written_off() -> None:
     owned = {"purchase_usd": 310_000, "years": 4, "power_kw": 10.2, "usd_per_kwh": 0.12, "overhead": 1.4}
-    chosen = with_cluster(dollars_per_node_hour=None, owned=owned, nodes=2, gpus_per_node=8)
+    chosen = with_cluster(usd_per_node_hour=None, owned=owned, nodes=2, gpus_per_node=8)
     gpus, usd = private_capacity(chosen)
     assert gpus == 16
     assert usd == pytest.approx(310_000 / 4 / 8 / 8760 + 10.2 * 0.12 * 1.4 / 8)
 
 
 def test_a_node_has_one_price() -> None:
-    for changes in ({"owned": {"purchase_usd": 1000}}, {"dollars_per_node_hour": None}):
-        with pytest.raises(ValueError, match="exactly one of dollars_per_node_hour and owned"):
+    for changes in ({"owned": {"purchase_usd": 1000}}, {"usd_per_node_hour": None}):
+        with pytest.raises(ValueError, match="exactly one of usd_per_node_hour and owned"):
             with_cluster(**changes)
 
 
 def test_old_prices_are_told_unless_they_are_ones_own() -> None:
     chosen = settings("local")
-    assert stale_prices(chosen, date.today()) == []
+    sites = burst_sites(chosen)
+    assert stale_prices(chosen, sites, date.today()) == []
     later = date.today() + timedelta(days=2000)
-    assert [price.instance_type for price in stale_prices(chosen, later)] == ["Standard_NC4as_T4_v3", "ml.g5.xlarge"]
+    assert [price.instance_type for price in stale_prices(chosen, sites, later)] == [
+        "Standard_NC4as_T4_v3",
+        "ml.g5.xlarge",
+    ]
     given = chosen.model_dump(mode="json", exclude_none=True)
     given["cost_guard"]["prices"] = {"sagemaker/ml.g5.xlarge/us-east-1": 1.4}
     own = StackSettings.model_validate(given)
-    assert [price.instance_type for price in stale_prices(own, later)] == ["Standard_NC4as_T4_v3"]
+    assert [price.instance_type for price in stale_prices(own, burst_sites(own), later)] == ["Standard_NC4as_T4_v3"]

@@ -12,19 +12,18 @@ from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.errors import StackConfigError
-from stacks.settings import read_settings
+from stacks.stack_file import read_settings
 from stacks.support import Cell, table
-from tests.stacks.files import ROOT, changed, engine, example, flat, project, secrets_for
+from tests.stacks.files import ROOT, changed, deployer, example, flat, project, secrets_for
 from tests.support.packages import small_package
 
 S = "spillway:"
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-4000-8000-000000000003"
 CLUSTERS = {
     "eks": {"kind": "eks", "gpu_pool": {"instance_type": "g6.xlarge"}},
-    "aks": {"kind": "aks", "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}},
-    "existing": {"kind": "existing", "kubeconfig_secret": "kubeconfig", "dollars_per_node_hour": 1.0},
+    "aks": {"kind": "aks", "admin_group_ids": ["g"], "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}},
+    "existing": {"kind": "existing", "kubeconfig_secret": "kubeconfig", "usd_per_node_hour": 1.0},
 }
-SITES = {"none": (), "sagemaker": ("sagemaker",), "azure_ml": ("azure_ml",), "both": ("sagemaker", "azure_ml")}
 NOWHERE = "http://127.0.0.1:1"
 """A preview asks no server."""
 CELLS = table()
@@ -33,19 +32,22 @@ REFUSED = [cell for cell in CELLS if cell.refused is not None]
 
 
 def name(cell: Cell) -> str:
-    return f"{cell.cluster}-{cell.burst}-{cell.dns}"
+    return f"{cell.cluster}-{'+'.join(cell.burst) or 'none'}-{cell.dns}"
 
 
 def stack_of(cell: Cell, package: Path) -> dict[str, Any]:
     config = example("local")
-    burst = {site: config[f"{S}burst"][site] for site in SITES[cell.burst]}
-    federation = config[f"{S}connectivity"] if cell.cluster == "existing" else {}
+    burst = {site: config[f"{S}burst"][site] for site in cell.burst}
+    connectivity: dict[str, Any] = {
+        "existing": config[f"{S}connectivity"],
+        "aks": {"deployer": "authorised_cidrs", "deployer_cidrs": ["198.51.100.0/24"]},
+    }
     return changed(
         config,
         {
             f"{S}package.path": str(package),
             f"{S}private_cluster": CLUSTERS[cell.cluster],
-            f"{S}connectivity": federation,
+            f"{S}connectivity": connectivity.get(cell.cluster, {}),
             f"{S}burst": burst,
             f"{S}dns": {"provider": cell.dns, "zone_name": "spillway.test"},
             f"{S}gateway.standby": {"certificate_arn": CERTIFICATE},
@@ -66,7 +68,7 @@ def test_a_refused_cell_says_why(tmp_path: Path, cell: Cell) -> None:
         read_settings(flat(config))
     (problem,) = caught.value.problems
     assert problem.advice == cell.refused
-    assert problem.given == f"private_cluster {cell.cluster}, burst {cell.burst}, dns {cell.dns}"
+    assert problem.given == f"private_cluster {cell.cluster}, burst {cell.burst_said}, dns {cell.dns}"
 
 
 @pytest.mark.heavy
@@ -76,13 +78,13 @@ def test_a_supported_cell_is_planned(tmp_path: Path, cell: Cell) -> None:
     config.update(secrets_for(config))
     stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
 
-    plan = engine(project(tmp_path / "project", config), stand_ins).preview()
+    plan = deployer(project(tmp_path / "project", config), stand_ins).preview()
 
     types = {resource.type for resource in plan.resources if resource.custom}
     assert set(plan.changes) == {"create"}
-    assert ("aws:sagemaker/endpoint:Endpoint" in types) == ("sagemaker" in SITES[cell.burst])
+    assert ("aws:sagemaker/endpoint:Endpoint" in types) == ("sagemaker" in cell.burst)
     online = "azure-native:machinelearningservices:OnlineEndpoint"
-    assert (online in types) == ("azure_ml" in SITES[cell.burst])
+    assert (online in types) == ("azure_ml" in cell.burst)
     assert ("aws:eks/cluster:Cluster" in types) == (cell.cluster == "eks")
     assert ("azure-native:containerservice:ManagedCluster" in types) == (cell.cluster == "aks")
     assert ("aws:route53/record:Record" in types) == (cell.dns == "route53")

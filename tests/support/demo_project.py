@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
+from tests.support.salts import shared_salt
+
+PASSPHRASE = "correct horse"
 _HEAD = """
 import pulumi
 
@@ -40,15 +44,20 @@ Opts = pulumi.ResourceOptions
 class DemoProject:
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._versions = 0
         (root / "stacks" / "config").mkdir(parents=True, exist_ok=True)
         lines = ["name: demo", "main: stacks/", "stackConfigDir: stacks/config", "runtime:", "  name: python"]
         (root / "Pulumi.yaml").write_text("\n".join(lines) + "\n")
         self.config({})
 
     def program(self, body: str) -> None:
-        (self.root / "stacks" / "__main__.py").write_text(_HEAD + textwrap.dedent(body))
+        path = self.root / "stacks" / "__main__.py"
+        path.write_text(_HEAD + textwrap.dedent(body))
+        # Python tells the byte code of a changed program by size and whole seconds: here each has seconds of its own.
+        self._versions += 1
+        os.utime(path, (self._versions, self._versions))
 
     def config(self, values: dict[str, str], salt: str | None = None, stack: str = "test") -> None:
-        lines = [f"encryptionsalt: {salt}"] if salt else []
+        lines = [f"encryptionsalt: {salt or shared_salt(PASSPHRASE)}"]
         lines += ["config:", *(f"  {key}: {value}" for key, value in values.items())] if values else ["config: {}"]
         (self.root / "stacks" / "config" / f"Pulumi.{stack}.yaml").write_text("\n".join(lines) + "\n")

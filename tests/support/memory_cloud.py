@@ -1,4 +1,4 @@
-"""A small cloud for the engines' tests: package ``demo``, kept in one file so that it outlives a killed engine.
+"""A small cloud for the deployers' tests: package ``demo``, kept in one file so that it outlives a killed deployer.
 
 Types: ``Thing`` (``zone`` replaces; a name is made up), ``Stubborn`` (as Thing, deleted before it is replaced) and
 ``Key`` (has a secret output). ``log`` holds every change, in order, as ``create thing-1a2b``.
@@ -10,12 +10,12 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spillway.twin.standin import (
+from spillway.twin.provider import (
     UNKNOWN,
     Checked,
     CheckFailure,
@@ -79,6 +79,7 @@ class DemoStandIn:
     """The stand-in. ``DEMO_KILL`` kills this process at a point, e.g. ``before:create:3`` or ``after:delete:1``."""
 
     package = "demo"
+    environment: Mapping[str, str] = {"DEMO_ENDPOINT_URL": "file:///demo"}
 
     def __init__(self, cloud: MemoryCloud) -> None:
         self._cloud = cloud

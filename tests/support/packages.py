@@ -15,6 +15,8 @@ from spillway.contracts.manifest import (
     TRITON_REPOSITORY,
     VLLM_CHECKSUMS,
     VLLM_FOLDER,
+    LanguageFigure,
+    LanguageServing,
     Manifest,
     PackageSource,
     ParityFigure,
@@ -53,13 +55,43 @@ _EXACT = ParityFigure(
 )
 
 
+_LANGUAGE = LanguageServing(
+    max_model_len=512,
+    max_num_seqs=4,
+    tensor_parallel_size=1,
+    dtype="bfloat16",
+    quantization="none",
+    scheme="none",
+    tokenizer="PreTrainedTokenizerFast",
+    vocabulary=100,
+    chat_template=True,
+)
+_SAME_TEXT = LanguageFigure(
+    variant="echo",
+    perplexity=20.0,
+    perplexity_ratio=1.0,
+    tokens=512,
+    text_sha256="0" * 64,
+    top1=1.0,
+    min_cosine=1.0,
+    mean_cosine=1.0,
+    greedy_match=1.0,
+    greedy_tokens=8,
+    prefill_ms=1.0,
+    token_ms=1.0,
+    token_p99_ms=1.0,
+)
 LAYOUTS = (Layout.TRITON, Layout.SAGEMAKER, Layout.AZURE_ML)
+
+SLOTS = 4
+"""Requests at once of one server of the small package."""
 
 
 def small_package(
-    folder: Path, kind: Literal["triton", "vllm"] = "triton", layouts: tuple[Layout, ...] = LAYOUTS
+    folder: Path, kind: Literal["triton", "vllm"] = "triton", layouts: tuple[Layout, ...] = LAYOUTS, slots: int = SLOTS
 ) -> Path:
-    """Write the package into ``folder``, sealed, and return it. ``layouts``: of a Triton package."""
+    """Write the package into ``folder``, sealed, and return it. ``layouts``: of a Triton package. With other ``slots``
+    it is another version."""
     if kind == "vllm":
         _write_language_model(folder)
     else:
@@ -75,9 +107,11 @@ def small_package(
         inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
         outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
         source=PackageSource(name="echo", origin="tests/support/packages.py", licence="Apache-2.0"),
-        serving=Serving(slots=4),
+        serving=Serving(slots=slots),
+        language=_LANGUAGE if kind == "vllm" else None,
         variants=(VariantFigure(name="echo", precision="none", rank=1),),
-        parity=(_EXACT,),
+        parity=() if kind == "vllm" else (_EXACT,),
+        language_figures=(_SAME_TEXT,) if kind == "vllm" else (),
     )
     _write(folder / MANIFEST_NAME, manifest.sealed().to_json())
     return folder

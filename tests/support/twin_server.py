@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from spillway.twin.standin import ResourceState, StandIn
+from spillway.twin.data_plane.processes.child import free_port
+from spillway.twin.provider import ResourceState, StandIn
+from tests.support.waiting import await_server
 
 URN = "urn:pulumi:test::spillway::{type}::{name}"
 
 
 @contextlib.contextmanager
-def serve(kind: Literal["azure", "kubernetes"], state: Path) -> Iterator[str]:
+def serve(kind: Literal["aws", "azure", "kubernetes"], state: Path) -> Iterator[str]:
     """Run ``spillway.twin.<kind>.server`` and yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = ["--port", str(port), "--state-dir", str(state)]
     server = subprocess.Popen([sys.executable, "-m", f"spillway.twin.{kind}.server", *arguments])
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
-            try:
-                with urllib.request.urlopen(f"{url}/_spillway/health") as answer:
-                    assert json.load(answer)["boot_id"]
-                break
-            except OSError:
-                time.sleep(0.05)
+        await_server(server, f"{url}/_spillway/health")
         yield url
     finally:
-        server.terminate()
+        server.kill()
         server.wait(10)
 
 

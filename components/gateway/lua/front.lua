@@ -1,24 +1,44 @@
 -- The gateway's front: who asks, how urgently, which sites may serve it, and with what priority.
 -- CONFIG (rendered above): callers by key hash, anonymous, operator, sites, priorities, and names of headers.
 
-local function refuse(handle, status, why)
-  handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, '{"error":"' .. why .. '"}')
+local function refuse(handle, status, why, challenge)
+  handle:respond({ [":status"] = status, ["www-authenticate"] = challenge }, why)
+end
+
+-- Headers that mean something to the gateway, or to the servers behind it (vLLM takes a priority and a rank), and so
+-- are not a client's to set.
+local RESERVED = { "^x%-spillway%-", "^x%-envoy%-", "^x%-vllm%-", "^x%-data%-parallel%-" }
+
+local function is_reserved(name)
+  for _, pattern in ipairs(RESERVED) do
+    if name:find(pattern) then return true end
+  end
+  return false
 end
 
 local function clear(headers)
   local names = {}
   for name in pairs(headers) do
-    if name:find("^x%-spillway%-") or name:find("^x%-envoy%-") then names[#names + 1] = name end
+    if is_reserved(name) then names[#names + 1] = name end
   end
   for _, name in ipairs(names) do headers:remove(name) end
   headers:remove("authorization")
 end
 
-local function caller_of(headers)
+-- The key that a request brings: "" where its credentials hold none, nil where it has no credentials at all. A scheme
+-- is written in any letter case (RFC 9110, section 11.1).
+local function offered_key(headers)
   local key = headers:get(CONFIG.key_header)
-  if not key then key = (headers:get("authorization") or ""):match("^[Bb]earer%s+(%S+)$") end
-  if not key then return CONFIG.anonymous end
-  return #key <= 256 and CONFIG.callers[sha256(key)] or CONFIG.anonymous
+  if key then return key end
+  local credentials = headers:get("authorization")
+  return credentials and (credentials:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(%S+)$") or "")
+end
+
+-- Who asks, or nil. Whoever brings a key means to be somebody: one that nobody has is never taken for no key, unless
+-- there is nobody to be.
+local function caller_of(key)
+  if not key or not next(CONFIG.callers) then return CONFIG.anonymous end
+  return #key <= 256 and CONFIG.callers[sha256(key)] or nil
 end
 
 local function is_operator(headers)
@@ -41,6 +61,21 @@ local function with_priority(json, path, level)
   end)
 end
 
+-- True when a body that came as gzip is all that was packed; otherwise the request has been answered.
+local function is_whole(handle, text)
+  local packed = handle:streamInfo():dynamicMetadata():get(CONFIG.gzip)
+  if not packed then return true end
+  if #text > CONFIG.gzip_ratio * packed.bytes then
+    refuse(handle, "413", "the gzip body unpacks to more than " .. CONFIG.gzip_ratio .. " times its size")
+    return false
+  end
+  if packed.members ~= 1 or packed.unpacked ~= #text or packed.crc32 ~= crc32(text) then
+    refuse(handle, "400", "the gzip body is damaged, cut off or more than one member")
+    return false
+  end
+  return true
+end
+
 -- True when the body is as it should be; otherwise the request has been answered.
 local function write_priority(handle, path, level)
   if handle:headers():get("content-encoding") then
@@ -51,6 +86,7 @@ local function write_priority(handle, path, level)
   -- Waiting for the body ends the life of every object that was taken before.
   local headers = handle:headers()
   local text = body:getBytes(0, body:length())
+  if not is_whole(handle, text) then return false end
   local head, tail = text, ""
   local head_length = headers:get("inference-header-content-length")
   if head_length then
@@ -66,6 +102,11 @@ local function write_priority(handle, path, level)
     refuse(handle, "400", "the body must be a JSON object")
     return false
   end
+  -- vLLM's header goes before its body's member, whatever a parser makes of that; clouds hand no headers on.
+  if path:find("^/v1/") then headers:replace(CONFIG.vllm_header, tostring(level - 1)) end
+  if path:find("/generate_stream$") or (path:find("^/v1/") and value_of(members(head, 1), "stream") == "true") then
+    headers:replace(CONFIG.stream_header, "true")
+  end
   if head_length then headers:replace("inference-header-content-length", tostring(#edited)) end
   headers:replace("content-length", tostring(body:setBytes(edited .. tail)))
   return true
@@ -76,12 +117,15 @@ function envoy_on_request(handle)
   local wanted = headers:get(CONFIG.class_header) or CONFIG.default_class
   local site = headers:get(CONFIG.site_header)
   local operator = is_operator(headers)
-  local known_key = headers:get(CONFIG.key_header) or headers:get("authorization")
-  local caller = caller_of(headers)
-  if operator and not known_key then caller = CONFIG.operator_caller end
+  local key = offered_key(headers)
+  local caller = caller_of(key)
+  if operator and not key then caller = CONFIG.operator_caller end
   clear(headers)
 
-  if not caller then return refuse(handle, "401", "no known key in " .. CONFIG.key_header) end
+  if not caller then
+    local challenge = 'Bearer realm="spillway"' .. (key and ', error="invalid_token"' or "")
+    return refuse(handle, "401", "no known key in " .. CONFIG.key_header .. " or authorization", challenge)
+  end
   if not CONFIG.priorities[wanted] then return refuse(handle, "400", CONFIG.class_header .. " must be P0, P1 or P2") end
   local class = capped(wanted, caller.max_class)
   local group = caller.groups[class]
@@ -95,9 +139,20 @@ function envoy_on_request(handle)
   headers:replace(CONFIG.class_header, class)
   headers:replace(CONFIG.client_header, caller.name)
   local path = headers:get(":path")
-  if headers:get(":method") == "POST" and (path:find("^/v2/models/") or path:find("^/v1/")) then
+  -- Admission lets a body in for inference alone.
+  if headers:get(":method") == "POST" then
     if not write_priority(handle, path, CONFIG.priorities[class]) then return end
   end
   -- Last, because a request has no route without it: whatever goes wrong above lets nothing through.
   handle:headers():replace(CONFIG.group_header, group)
+end
+
+-- OpenAI's client libraries wait as long as they are told before they ask again.
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get(":status")
+  headers:remove(CONFIG.own_header)
+  if (status == "503" or status == "429") and not headers:get("retry-after") then
+    headers:replace("retry-after", CONFIG.retry_after)
+  end
 end

@@ -1,8 +1,10 @@
 -- One site's dialect: its host and paths on the way in, and what its status codes mean on the way out.
--- CONFIG (rendered above): site, authority, paths or nil, max_body or nil, dialect, keep (headers that go to a cloud).
+-- CONFIG (rendered above): site, authority, paths or nil, max_body or nil, dialect, keep (headers that go to a cloud),
+-- openai (errors have OpenAI's form), own_header (on what no server said), failed_header (on a stream that begins
+-- with an error).
 
 local function refuse(handle, why)
-  handle:respond({ [":status"] = "503", ["content-type"] = "application/json" }, '{"error":"' .. why .. '"}')
+  handle:respond({ [":status"] = "503" }, why)
 end
 
 -- A cloud gets what it needs and nothing else: no client identity, no cookies, and nothing unforeseen in a signature.
@@ -26,6 +28,7 @@ function envoy_on_request(handle)
   local size = tonumber(headers:get("content-length") or "0")
   if CONFIG.max_body and size > CONFIG.max_body then return refuse(handle, "the body is too large for this site") end
 
+  headers:remove("x-envoy-attempt-count")
   headers:replace(":path", path .. query)
   headers:replace(":authority", CONFIG.authority)
   if CONFIG.dialect == "sagemaker" then
@@ -49,10 +52,40 @@ local function client_at_fault(status)
   return status and status >= 400 and status < 500 and status ~= 408 and status ~= 429
 end
 
+-- What a container said of a request that it did not begin: full, or too slow to take it.
+local REFUSED = { [408] = true, [429] = true, [503] = true }
+
+-- 503: another site may still answer. Above: the container had the request, and failed over it.
+local function failed(handle, status)
+  local headers = handle:headers()
+  headers:replace(":status", status)
+  if not CONFIG.openai then return end
+  local body = handle:body(true)
+  local why = CONFIG.site .. (status == "503" and " does not take the request" or " failed while it worked on the request")
+  local text = '{"error":{"message":"' .. why .. '","type":"gateway_error","param":null,"code":' .. status .. "}}"
+  headers = handle:headers()
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(body:setBytes(text)))
+end
+
+-- A stream whose first event is an error is no stream: it becomes the answer that would have been given before one.
+local function failed_stream(handle)
+  local body = handle:body(true)
+  local event = body:getBytes(0, body:length()):match("^data: ([^\n]*)")
+  local code = tonumber(value_of(members(value_of(members(event, 1), "error") or "", 1), "code") or "")
+  local headers = handle:headers()
+  headers:remove(CONFIG.failed_header)
+  headers:remove("transfer-encoding")
+  headers:replace(":status", tostring(code and code >= 400 and code < 600 and code or 500))
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(body:setBytes(event)))
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   headers:replace(CONFIG.site_header, CONFIG.site)
-  if CONFIG.dialect == "private" then return end
+  if headers:get(CONFIG.failed_header) then return failed_stream(handle) end
+  if CONFIG.dialect == "private" or headers:get(CONFIG.own_header) then return end
 
   local head_length = (headers:get("content-type") or ""):match("json%-header%-size=(%d+)")
   if head_length then
@@ -69,7 +102,9 @@ function envoy_on_response(handle)
       if message then headers:replace("content-length", tostring(body:setBytes(message))) end
       return
     end
+    return failed(handle, (original and REFUSED[original]) and "503" or "502")
   end
   -- Any other 4xx is between the gateway and the cloud (signature, key, quota, endpoint): another site may still answer.
-  if status >= 400 and status < 500 then headers:replace(":status", "503") end
+  if status >= 400 and status < 500 then return failed(handle, "503") end
+  if status >= 500 then failed(handle, tostring(status)) end
 end

@@ -17,6 +17,7 @@ from typing import Any
 
 from spillway.twin.aws.alarm_rules import RuleError, parse_rule
 from spillway.twin.aws.metric_math import MathError, Series, evaluate
+from spillway.twin.aws.service import ACCOUNT, QueueCall
 from spillway.twin.clock import real_seconds
 
 _LOG = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _COMPARE: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "LessThanOrEqualToThreshold": ("less than or equal to", lambda v, t: v <= t),
 }
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
-LambdaQueue = Callable[[str, Any, str], None]
 
 
 def _aware(moment: Any) -> datetime:
@@ -64,9 +64,7 @@ def statistic(name: str, data: list[Any]) -> float | None:
 class Evaluator:
     """Evaluates every alarm of every region once a second, until stopped."""
 
-    def __init__(self, account: str, invoke_lambda: LambdaQueue) -> None:
-        self._account = account
-        self._invoke_lambda = invoke_lambda
+    def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarm-evaluation", daemon=True)
 
@@ -88,7 +86,7 @@ class Evaluator:
         """One evaluation of everything."""
         from moto.cloudwatch.models import cloudwatch_backends
 
-        for region, backend in list(cloudwatch_backends[self._account].items()):
+        for region, backend in list(cloudwatch_backends[ACCOUNT].items()):
             self._prune(backend, now)
             if backend.alarms:
                 self._region(region, backend, now)
@@ -195,7 +193,7 @@ def judge(alarm: Any, values: Series) -> tuple[str | None, str]:
     return "OK", f"Threshold Crossed: fewer than {needed} datapoints [{shown}] {against}"
 
 
-def patch_alarms(account: str, invoke_lambda: LambdaQueue) -> None:
+def patch_alarms(queue_call: QueueCall) -> None:
     """Teach moto's alarms what CloudWatch does: start without data, keep state over an update, act on a change."""
     from moto.cloudwatch.models import Alarm, CloudWatchBackend
 
@@ -218,7 +216,7 @@ def patch_alarms(account: str, invoke_lambda: LambdaQueue) -> None:
         update(alarm, reason, reason_data, state_value)
         alarm.transitions = [*getattr(alarm, "transitions", []), (datetime.now(UTC), old, state_value, reason)]
         if old != state_value and alarm.actions_enabled:
-            act(account, alarm, old, invoke_lambda)
+            act(alarm, old, queue_call)
 
     backends: Any = CloudWatchBackend
     alarms: Any = Alarm
@@ -226,7 +224,7 @@ def patch_alarms(account: str, invoke_lambda: LambdaQueue) -> None:
     alarms.update_state = update_state
 
 
-def act(account: str, alarm: Any, old: str, invoke_lambda: LambdaQueue) -> None:
+def act(alarm: Any, old: str, queue_call: QueueCall) -> None:
     """Run the actions of the state that an alarm has come to."""
     actions = {
         "ALARM": alarm.alarm_actions,
@@ -235,24 +233,24 @@ def act(account: str, alarm: Any, old: str, invoke_lambda: LambdaQueue) -> None:
     }[alarm.state_value]
     for action in actions or []:
         try:
-            _run_action(account, alarm, old, action, invoke_lambda)
+            _run_action(alarm, old, action, queue_call)
         except Exception:
             _LOG.exception("action %s of alarm %s failed", action, alarm.name)
 
 
-def _run_action(account: str, alarm: Any, old: str, action: str, invoke_lambda: LambdaQueue) -> None:
+def _run_action(alarm: Any, old: str, action: str, queue_call: QueueCall) -> None:
     if ":sns:" in action:
         from moto.sns.models import sns_backends
 
         subject = f'{alarm.state_value}: "{alarm.name}" in {alarm.region_name}'
-        sns_backends[account][action.split(":")[3]].publish(
-            message=json.dumps(_message(account, alarm, old)), arn=action, subject=subject[:100]
+        sns_backends[ACCOUNT][action.split(":")[3]].publish(
+            message=json.dumps(_message(alarm, old)), arn=action, subject=subject[:100]
         )
     elif ":lambda:" in action:
-        invoke_lambda(action, _lambda_event(account, alarm, old), "alarm")
+        queue_call(action, _lambda_event(alarm, old), "alarm")
 
 
-def _message(account: str, alarm: Any, old: str) -> dict[str, Any]:
+def _message(alarm: Any, old: str) -> dict[str, Any]:
     """The text that CloudWatch sends to a topic."""
     trigger = {
         "MetricName": alarm.metric_name,
@@ -268,7 +266,7 @@ def _message(account: str, alarm: Any, old: str) -> dict[str, Any]:
     return {
         "AlarmName": alarm.name,
         "AlarmDescription": alarm.description,
-        "AWSAccountId": account,
+        "AWSAccountId": ACCOUNT,
         "NewStateValue": alarm.state_value,
         "NewStateReason": alarm.state_reason,
         "StateChangeTime": datetime.now(UTC).isoformat(),
@@ -279,12 +277,12 @@ def _message(account: str, alarm: Any, old: str) -> dict[str, Any]:
     }
 
 
-def _lambda_event(account: str, alarm: Any, old: str) -> dict[str, Any]:
+def _lambda_event(alarm: Any, old: str) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {
         "source": "aws.cloudwatch",
         "alarmArn": alarm.alarm_arn,
-        "accountId": account,
+        "accountId": ACCOUNT,
         "time": now,
         "region": alarm.region_name,
         "alarmData": {

@@ -8,15 +8,15 @@ import json
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import botocore.session
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ParamValidationError
 from botocore.model import OperationModel
 
-from spillway.twin.standin import StandInError
+from spillway.twin.provider import StandInError
 
 URN_HEADER = "x-spillway-urn"
 KEY_HEADER = "x-spillway-key"
@@ -35,6 +35,10 @@ _GONE_MESSAGE = re.compile(
 
 class GoneError(StandInError):
     """The thing that a call names does not exist."""
+
+
+class UnreachableError(StandInError):
+    """No server is there: a plan is made without one."""
 
 
 @functools.cache
@@ -62,13 +66,20 @@ def fingerprint(operation: str, params: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+ACCESS_KEY: Final = "AKIASPILLWAYTWIN0000"
+SECRET_KEY: Final = "twin"
+"""The emulated account takes any key pair; this one is the deployer's."""
+
+
 class Clients:
     """Calls AWS operations by name against one endpoint."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self._session = botocore.session.Session()
-        self._session.set_credentials("AKIASPILLWAYTWIN0000", "twin")
+        # Models are megabytes of JSON: what tells the shapes has read most of them already.
+        self._session.register_component("data_loader", _loader_session().get_component("data_loader"))
+        self._session.set_credentials(ACCESS_KEY, SECRET_KEY)
         self._clients: dict[tuple[str, str], BaseClient] = {}
         self._lock = threading.Lock()
         self._headers = threading.local()
@@ -108,7 +119,8 @@ class Clients:
         params: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """One call. :class:`GoneError` when what it names is not there, :class:`StandInError` for any other refusal."""
+        """One call. :class:`GoneError` when what it names is not there, :class:`UnreachableError` when nobody answers,
+        :class:`StandInError` for any other refusal."""
         client = self.client(service, region)
         method = getattr(client, _method_name(service, operation))
         self._headers.current = dict(headers or {})
@@ -120,6 +132,8 @@ class Clients:
             code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
             kind = GoneError if _GONE_CODE.search(str(code)) or _GONE_MESSAGE.search(message) else StandInError
             raise kind(f"{service} {operation}: {code}: {message}") from error
+        except EndpointConnectionError as error:
+            raise UnreachableError(f"{service} {operation}: {error}") from error
         except BotoCoreError as error:
             raise StandInError(f"{service} {operation}: {error}") from error
         finally:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from spillway.twin.standin import Properties, Secret, UnknownTypeError
+from spillway.twin.aws.client import Clients, UnreachableError
+from spillway.twin.provider import Properties, Secret, UnknownTypeError
 
-if TYPE_CHECKING:
-    from spillway.twin.aws.standin import AwsStandIn
+Function = Callable[[Clients, str, Properties], Properties]
+"""Takes the clients, the region that is meant, and the arguments."""
 
 
-def _identity(stand_in: AwsStandIn, _: Properties) -> Properties:
-    answer = stand_in.clients.call("sts", stand_in.region, "GetCallerIdentity", {})
+def _identity(clients: Clients, region: str, _: Properties) -> Properties:
+    answer = clients.call("sts", region, "GetCallerIdentity", {})
     return {
         "id": answer["Account"],
         "accountId": answer["Account"],
@@ -21,26 +22,55 @@ def _identity(stand_in: AwsStandIn, _: Properties) -> Properties:
     }
 
 
-def _region(stand_in: AwsStandIn, args: Properties) -> Properties:
-    name = args.get("region") or args.get("name") or stand_in.region
+def _region(_: Clients, region: str, args: Properties) -> Properties:
+    name = args.get("region") or args.get("name") or region
     return {"id": name, "name": name, "region": name, "description": name, "endpoint": f"ec2.{name}.amazonaws.com"}
 
 
-def _partition(_: AwsStandIn, __: Properties) -> Properties:
+def _partition(_: Clients, __: str, ___: Properties) -> Properties:
     return {"id": "aws", "partition": "aws", "dnsSuffix": "amazonaws.com", "reverseDnsPrefix": "com.amazonaws"}
 
 
-def _zones(stand_in: AwsStandIn, args: Properties) -> Properties:
-    region = args.get("region") or stand_in.region
-    zones = stand_in.clients.call("ec2", region, "DescribeAvailabilityZones", {})["AvailabilityZones"]
-    names = [z["ZoneName"] for z in zones if not args.get("state") or z["State"] == args["state"]]
-    return {"id": region, "names": names, "zoneIds": [z["ZoneId"] for z in zones if z["ZoneName"] in names]}
+def _zones(clients: Clients, region: str, args: Properties) -> Properties:
+    try:
+        zones = clients.call("ec2", region, "DescribeAvailabilityZones", {})["AvailabilityZones"]
+    except UnreachableError:
+        # A plan asks no server; most regions have these.
+        zones = [{"ZoneName": f"{region}{letter}", "ZoneId": letter, "State": "available"} for letter in "abc"]
+    left_out = {*args.get("excludeZoneIds", ()), *args.get("excludeNames", ())}
+    zones = [
+        zone
+        for zone in zones
+        if args.get("state") in (None, zone["State"]) and not left_out & {zone["ZoneId"], zone["ZoneName"]}
+    ]
+    return {"id": region, "names": [z["ZoneName"] for z in zones], "zoneIds": [z["ZoneId"] for z in zones]}
 
 
-def _parameter(stand_in: AwsStandIn, args: Properties) -> Properties:
-    region = args.get("region") or stand_in.region
+def _offerings(clients: Clients, region: str, args: Properties) -> Properties:
+    params = {
+        "LocationType": args.get("locationType", "region"),
+        "Filters": [{"Name": one["name"], "Values": one["values"]} for one in args.get("filters", ())],
+    }
+    try:
+        found = clients.call("ec2", region, "DescribeInstanceTypeOfferings", params)["InstanceTypeOfferings"]
+    except UnreachableError:
+        types = [value for one in args.get("filters", ()) for value in one["values"]]
+        found = [
+            {"InstanceType": type_, "Location": f"{region}{letter}", "LocationType": params["LocationType"]}
+            for type_ in types
+            for letter in "abc"
+        ]
+    return {
+        "id": region,
+        "instanceTypes": [one["InstanceType"] for one in found],
+        "locations": [one["Location"] for one in found],
+        "locationTypes": [one["LocationType"] for one in found],
+    }
+
+
+def _parameter(clients: Clients, region: str, args: Properties) -> Properties:
     params = {"Name": args["name"], "WithDecryption": args.get("withDecryption", True)}
-    found = stand_in.clients.call("ssm", region, "GetParameter", params)["Parameter"]
+    found = clients.call("ssm", region, "GetParameter", params)["Parameter"]
     return {
         "id": found["Name"],
         "name": found["Name"],
@@ -51,13 +81,13 @@ def _parameter(stand_in: AwsStandIn, args: Properties) -> Properties:
     }
 
 
-def _zone(stand_in: AwsStandIn, args: Properties) -> Properties:
+def _zone(clients: Clients, region: str, args: Properties) -> Properties:
     if args.get("zoneId"):
         params: dict[str, Any] = {"Id": args["zoneId"]}
-        zone = stand_in.clients.call("route53", stand_in.region, "GetHostedZone", params)["HostedZone"]
+        zone = clients.call("route53", region, "GetHostedZone", params)["HostedZone"]
     else:
         wanted = args["name"].rstrip(".")
-        zones = stand_in.clients.call("route53", stand_in.region, "ListHostedZones", {})["HostedZones"]
+        zones = clients.call("route53", region, "ListHostedZones", {})["HostedZones"]
         zone = next((z for z in zones if z["Name"].rstrip(".") == wanted), None)
         if zone is None:
             raise UnknownTypeError(f"no hosted zone {wanted}")
@@ -65,18 +95,22 @@ def _zone(stand_in: AwsStandIn, args: Properties) -> Properties:
     return {"id": id_, "zoneId": id_, "name": zone["Name"].rstrip("."), "arn": f"arn:aws:route53:::hostedzone/{id_}"}
 
 
-_FUNCTIONS: dict[str, Callable[[AwsStandIn, Properties], Properties]] = {
+_FUNCTIONS: dict[str, Function] = {
     "aws:index/getCallerIdentity:getCallerIdentity": _identity,
     "aws:index/getRegion:getRegion": _region,
     "aws:index/getPartition:getPartition": _partition,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
+    "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": _offerings,
     "aws:ssm/getParameter:getParameter": _parameter,
     "aws:route53/getZone:getZone": _zone,
 }
 
 
-def invoke(stand_in: AwsStandIn, token: str, args: Properties) -> Properties:
-    """Answer one provider function. :class:`UnknownTypeError` for one that is not in the table."""
+def invoke(clients: Clients, region: str, token: str, args: Properties) -> Properties:
+    """Answer one provider function; ``region`` where the arguments name none.
+
+    :class:`UnknownTypeError` for one that is not in the table.
+    """
     if token not in _FUNCTIONS:
         raise UnknownTypeError(f"{token} is no function of the AWS stand-in; it has {', '.join(sorted(_FUNCTIONS))}")
-    return _FUNCTIONS[token](stand_in, args)
+    return _FUNCTIONS[token](clients, args.get("region") or region, args)

@@ -35,6 +35,7 @@ class Call:
     account: str
     operation: OperationModel
     params: dict[str, Any]
+    recorder: Recorder
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Recorder:
 
     def _register(self, kind: Kind) -> None:
         for operation, handler in (
-            (kind.create, self._create),
+            (kind.create, self.create),
             (kind.describe, self._describe),
             (kind.update, self._update),
             (kind.delete, self._delete),
@@ -90,7 +91,8 @@ class Recorder:
     def _store(self, kind: Kind, region: str) -> dict[tuple[str, ...], dict[str, Any]]:
         return self._things.setdefault((f"{kind.service}.{kind.create}", region), {})
 
-    def _create(self, kind: Kind, call: Call) -> dict[str, Any]:
+    def create(self, kind: Kind, call: Call) -> dict[str, Any]:
+        """Answer a create call."""
         params = dict(call.params)
         thing = {**params, **params.pop(kind.within)} if kind.within else params
         names = {**thing, "account": call.account, "region": call.region, "uuid": str(uuid.uuid4())}
@@ -146,6 +148,11 @@ class Recorder:
         element = shape.members[kind.many].member
         items = [fill(element, t) if element.type_name == "structure" else str(t[kind.key[-1]]) for t in found]
         return {**{k: v for k, v in call.params.items() if k in shape.members}, kind.many: items}
+
+
+def nothing(_: Call) -> dict[str, Any]:
+    """The answer to a call that changes nothing here, such as a tag on a thing that holds no tags."""
+    return {}
 
 
 def _bind(handler: Callable[[Kind, Call], dict[str, Any]], kind: Kind) -> Handler:

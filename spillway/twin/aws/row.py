@@ -1,4 +1,4 @@
-"""What one resource type is: a row of the table. The rows are in ``rows/``; ``standin.py`` acts on them.
+"""What one resource type is: a row of the table. The rows are in ``services/``; ``standin.py`` acts on them.
 
 Templates: ``"{name}"`` is the input or output of that name, with its own type when it is the whole string;
 ``"@Vpc.VpcId"`` is a JMESPath expression on what AWS answered (the create call's response and
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jmespath
+
+from spillway.twin.aws.sample import Sample
 
 Coverage = Literal["moto", "filled", "recorded"]
 """Who does the work: moto, our server in moto's place, or nobody (checked and remembered, without any effect)."""
@@ -64,6 +66,7 @@ class Row:
     create: str
     id: Template
     key: Mapping[str, Template]
+    samples: tuple[Sample, ...]
     read: str = ""
     delete: str = ""
     live: Template = ""

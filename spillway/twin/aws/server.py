@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import gc
 import json
 import logging
 import os
@@ -26,16 +28,15 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
-from spillway.twin.aws.alarms import Evaluator, patch_alarms
-from spillway.twin.aws.client import FORGET_HEADER, FRESH_HEADER, KEY_HEADER, REPLAYED_HEADER, URN_HEADER
-from spillway.twin.aws.filled import Filled
+from spillway.twin.aws.alarms import Evaluator
+from spillway.twin.aws.client import REPLAYED_HEADER
 from spillway.twin.aws.health import judge_health_checks
-from spillway.twin.aws.moto_patches import patch_certificates, patch_policies
-from spillway.twin.aws.recorder import Call, RefusedError
+from spillway.twin.aws.recorder import Call, Handler, Recorder, RefusedError
+from spillway.twin.aws.service import ACCOUNT
+from spillway.twin.aws.services import SERVICES, lambda_, route53
 
-ACCOUNT = "123456789012"
 _SERVICES = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2"}
-_GLOBAL = {"route53", "budgets", "ce"}
+_GLOBAL = {service.name for service in SERVICES if not service.regional}
 
 
 class Invocations:
@@ -99,18 +100,18 @@ class Application:
 
         self.boot_id = str(uuid.uuid4())
         self.invocations = Invocations()
-        self.filled = Filled()
+        self.recorder = Recorder(tuple(kind for service in SERVICES for kind in service.recorded))
+        self._handlers: dict[tuple[str, str], Handler] = self.recorder.handlers | {
+            (service.name, operation): answer for service in SERVICES for operation, answer in service.answers.items()
+        }
+        self._refuses = {(s.name, operation): check for s in SERVICES for operation, check in s.refuses.items()}
         self.memory = Memory()
         self._known_health: dict[str, bool] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)
-        _patch_lambda(self.invocations)
-        _patch_sagemaker()
-        _patch_queues()
-        _patch_scheduler()
-        patch_alarms(ACCOUNT, self.invocations.add)
-        patch_policies()
-        patch_certificates()
-        self.evaluator = Evaluator(ACCOUNT, self.invocations.add)
+        for service in SERVICES:
+            if service.patch:
+                service.patch(self.invocations.add)
+        self.evaluator = Evaluator()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith("/_spillway/"):
@@ -128,7 +129,7 @@ class Application:
         if route == "health":
             return _json({"boot_id": self.boot_id})
         if route == "route53/health":
-            return _json(judge_health_checks(ACCOUNT, self.filled.health_checks(), self._known_health))
+            return _json(judge_health_checks(ACCOUNT, route53.health_checks(self.recorder), self._known_health))
         if route == "invocations":
             query = dict(pair.partition("=")[::2] for pair in environ.get("QUERY_STRING", "").split("&"))
             after, wait = query.get("after", "0"), query.get("wait", "0")
@@ -137,7 +138,8 @@ class Application:
                     return _json({"error": f"{name} must be a number, not {given!r}"}, 400)
             return _json({"invocations": self.invocations.after(int(after), min(int(wait), 20))})
         if route.startswith("code/"):
-            return _function_code(route)
+            _, region, name = route.split("/", 2)
+            return Response(lambda_.code_of(region, name), content_type="application/zip")
         return _json({"error": f"no such route: {route}"}, 404)
 
     def _once(self, key: tuple[str, str], environ: dict[str, Any]) -> Response:
@@ -153,8 +155,7 @@ class Application:
             return response
 
     def _answer(self, environ: dict[str, Any]) -> Response:
-        filled = self._fill(environ)
-        return filled or Response.from_app(self._moto, environ, buffered=True)
+        return self._fill(environ) or Response.from_app(self._moto, environ, buffered=True)
 
     def _fill(self, environ: dict[str, Any]) -> Response | None:
         """Answer here when moto cannot. ``None``: moto's turn."""
@@ -169,14 +170,13 @@ class Application:
         if scope is None:
             return None
         region, service = scope
-        if service not in {name for name, _ in self.filled.handlers}:
+        if service not in {name for name, _ in (*self._handlers, *self._refuses)}:
             return None
         request = BackendRequest(environ)
         # Reading the form or the body once keeps both for moto: werkzeug caches them in the request, not in the stream.
         body = request.get_data(cache=True, parse_form_data=False)
         _rewind(environ, body)
         request = BackendRequest(environ)
-        model = get_service_model(service)
         uri: dict[str, Any] = {}
         name = request.headers.get("X-Amz-Target", "").rpartition(".")[2] or request.values.get("Action", "")
         if not name:
@@ -185,13 +185,13 @@ class Application:
                 name = str(operation.name)
             except (NotFound, NotImplementedError):
                 name = ""
-        handler = self.filled.handlers.get((service, name))
+        handler, refuses = self._handlers.get((service, name)), self._refuses.get((service, name))
         _rewind(environ, body)
-        if handler is None:
+        if handler is None and refuses is None:
             return None
         request = BackendRequest(environ)
-        operation = model.operation_model(name)
-        protocol = determine_request_protocol(model, request.content_type)
+        operation = get_service_model(service).operation_model(name)
+        protocol = determine_request_protocol(operation.service_model, request.content_type)
         params = PROTOCOL_PARSERS[protocol](operation, map_type=dict).parse(
             {
                 "method": request.method,
@@ -202,18 +202,26 @@ class Application:
                 "url_params": uri,
             }
         )
-        call = Call(service, "global" if service in _GLOBAL else region, ACCOUNT, operation, dict(params))
-        return _serialise(handler, call, protocol)
+        place = "global" if service in _GLOBAL else region
+        call = Call(service, place, ACCOUNT, operation, dict(params), self.recorder)
+        result = _judged(call, refuses, handler)
+        _rewind(environ, body)
+        return None if result is None else _serialise(result, call, protocol)
 
 
-def _serialise(handler: Callable[[Call], dict[str, Any]], call: Call, protocol: str) -> Response:
+def _judged(call: Call, refuses: Callable[[Call], None] | None, handler: Handler | None) -> Any:
+    """The answer or the refusal; ``None``: neither is ours to give."""
+    try:
+        if refuses:
+            refuses(call)
+        return handler(call) if handler else None
+    except RefusedError as error:
+        return error
+
+
+def _serialise(result: Any, call: Call, protocol: str) -> Response:
     from moto.core.serialize import XFormedAttributePicker, get_serializer_class
 
-    result: Any
-    try:
-        result = handler(call)
-    except RefusedError as error:
-        result = error
     operation: Any = call.operation
     serialiser = get_serializer_class(call.service, protocol)(
         operation_model=operation,
@@ -247,98 +255,6 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, content_type="application/json")
 
 
-def _function_code(route: str) -> Response:
-    from moto.awslambda.models import lambda_backends
-
-    _, region, name = route.split("/", 2)
-    function = lambda_backends[ACCOUNT][region].get_function(name)
-    return Response(function.code_bytes, content_type="application/zip")
-
-
-def _patch_lambda(invocations: Invocations) -> None:
-    """Calls of functions are queued: the twin runs them, no container does."""
-    from moto.awslambda.models import LambdaBackend, LambdaFunction
-
-    def invoke(function: Any, body: Any, request_headers: Any, response_headers: Any) -> str | bytes:
-        payload = json.loads(body) if body else {}
-        invocations.add(function.function_arn, payload, "invoke")
-        return b"{}"
-
-    def send_sns_message(
-        _: Any, function_name: str, message: str, subject: str | None = None, qualifier: str | None = None
-    ) -> None:
-        sns = {
-            "Type": "Notification",
-            "Message": message,
-            "Subject": subject,
-            "Timestamp": datetime.now(UTC).isoformat(),
-        }
-        record = {"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns}
-        invocations.add(function_name, {"Records": [record]}, "sns")
-
-    def send_sqs_batch(_: Any, function_arn: str, messages: Any, queue_arn: str) -> bool:
-        records = [
-            {"messageId": m.id, "body": m.body, "eventSourceARN": queue_arn, "eventSource": "aws:sqs"} for m in messages
-        ]
-        invocations.add(function_arn, {"Records": records}, "sqs")
-        return True
-
-    functions: Any = LambdaFunction
-    backends: Any = LambdaBackend
-    functions.invoke = invoke
-    backends.send_sns_message = send_sns_message
-    backends.send_sqs_batch = send_sqs_batch
-
-
-def _patch_sagemaker() -> None:
-    """Moto's list of instance types is years old: take AWS's own."""
-    from moto.core.utils import get_service_model
-    from moto.sagemaker.exceptions import ValidationError
-    from moto.sagemaker.models import FakeEndpointConfig
-
-    shape: Any = get_service_model("sagemaker").shape_for("ProductionVariantInstanceType")
-    known: frozenset[Any] = frozenset(shape.enum)
-
-    def validate_instance_type(_: Any, instance_type: str) -> None:
-        if instance_type not in known:
-            raise ValidationError(message=f"Value '{instance_type}' at 'instanceType' is no SageMaker instance type")
-
-    configurations: Any = FakeEndpointConfig
-    configurations.validate_instance_type = validate_instance_type
-
-
-def _patch_queues() -> None:
-    """Moto drops a queue's policy whenever another attribute is set."""
-    from moto.sqs.models import Queue
-
-    set_attributes = Queue._set_attributes
-
-    def keep_policy(queue: Any, attributes: dict[str, Any], now: float | None = None) -> None:
-        held = getattr(queue, "_policy_json", None)
-        set_attributes(queue, attributes, now)
-        if "Policy" not in attributes and held is not None:
-            queue._policy_json = held
-
-    queues: Any = Queue
-    queues._set_attributes = keep_policy
-
-
-def _patch_scheduler() -> None:
-    """Moto fails on deleting a schedule group that is not there."""
-    from moto.scheduler.exceptions import ScheduleGroupNotFound
-    from moto.scheduler.models import EventBridgeSchedulerBackend
-
-    delete = EventBridgeSchedulerBackend.delete_schedule_group
-
-    def delete_schedule_group(backend: Any, name: str | None) -> None:
-        if (name or "default") not in backend.schedule_groups:
-            raise ScheduleGroupNotFound(name or "default")
-        delete(backend, name)
-
-    backends: Any = EventBridgeSchedulerBackend
-    backends.delete_schedule_group = delete_schedule_group
-
-
 def make(port: int) -> tuple[Application, BaseWSGIServer]:
     """The application and a server for it, not yet serving. Port 0 takes a free one."""
     from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -352,6 +268,14 @@ def make(port: int) -> tuple[Application, BaseWSGIServer]:
     return application, make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler)
 
 
+def _read_models_once() -> None:
+    """moto opens a session of its own for many a region and service, and each would read the same megabytes of JSON."""
+    from botocore.loaders import JSONFileLoader
+
+    read = functools.cache(JSONFileLoader().load_file)
+    JSONFileLoader.load_file = lambda self, file_path: read(file_path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The AWS server of the local twin.")
     parser.add_argument("--port", type=int, required=True)
@@ -359,7 +283,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.state_dir.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=arguments.state_dir / "aws-server.log", level=logging.WARNING)
+    _read_models_once()
+    # Collections of a heap this large, most of it modules, took a quarter of the time.
+    gc.set_threshold(50_000, 20, 20)
     os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    # What an account has once it is a few months old; new ones start with 10.
+    os.environ.setdefault("MOTO_LAMBDA_CONCURRENCY_QUOTA", "1000")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIASPILLWAYTWIN0000")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "twin")
     application, server = make(arguments.port)
@@ -369,6 +298,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-__all__ = ["FORGET_HEADER", "FRESH_HEADER", "KEY_HEADER", "URN_HEADER", "Application", "main", "make"]

@@ -15,13 +15,13 @@ from typing import Any
 
 from spillway.twin.aws.archives import archive_bytes, is_asset
 from spillway.twin.aws.schema import ObjectSchema, object_schema
-from spillway.twin.standin import UNKNOWN, CheckFailure
+from spillway.twin.provider import UNKNOWN, CheckFailure
 
-_ALSO_KNOWN = {"BucketCannedACL": ("log-delivery-write",)}
+ALSO_KNOWN = {"BucketCannedACL": ("log-delivery-write",)}
 """Values that the cloud takes and its published model leaves out."""
 
-_KEY_NAMES = ("Key", "Name", "key", "name", "TagKey")
-_VALUE_NAMES = ("Value", "value", "TagValue")
+KEY_NAMES = ("Key", "Name", "key", "name", "TagKey")
+VALUE_NAMES = ("Value", "value", "TagValue")
 
 
 def normalise(name: str) -> str:
@@ -167,8 +167,8 @@ class Converter:
     def _pairs(value: dict[str, Any], member: Any) -> list[Any]:
         """A map as a list of key and value pairs, where the API wants that (tags, dimensions, environments)."""
         names = list(member.members) if member.type_name == "structure" else []
-        key = next((n for n in _KEY_NAMES if n in names), None)
-        of = next((n for n in _VALUE_NAMES if n in names), None)
+        key = next((n for n in KEY_NAMES if n in names), None)
+        of = next((n for n in VALUE_NAMES if n in names), None)
         looks_like_member = all(normalise(k) in {normalise(n) for n in names} for k in value)
         if key and of and not (looks_like_member and value):
             return [{camel(key): k, camel(of): v} for k, v in sorted(value.items())]
@@ -196,7 +196,7 @@ class Converter:
             return value
         sensitive = bool(shape.metadata.get("sensitive"))
         shown = "the value" if sensitive else repr(value if len(value) <= 120 else value[:117] + "...")
-        if shape.enum and value not in shape.enum and value not in _ALSO_KNOWN.get(shape.name, ()):
+        if shape.enum and value not in shape.enum and value not in ALSO_KNOWN.get(shape.name, ()):
             self._fail(path, f"{shown} is not one of {', '.join(shape.enum)}")
             return value
         self._bounds(len(value), shape, path, "is {} characters long")

@@ -11,10 +11,12 @@ from typing import Any
 import jmespath
 
 from spillway.twin.aws.client import (
+    ACCESS_KEY,
     FORGET_HEADER,
     FRESH_HEADER,
     KEY_HEADER,
     REPLAYED_HEADER,
+    SECRET_KEY,
     URN_HEADER,
     Clients,
     GoneError,
@@ -23,10 +25,11 @@ from spillway.twin.aws.client import (
 )
 from spillway.twin.aws.functions import invoke
 from spillway.twin.aws.row import Part, Row, Scope, resolve
-from spillway.twin.aws.rows import ROWS
 from spillway.twin.aws.schema import type_schema
+from spillway.twin.aws.service import ACCOUNT
+from spillway.twin.aws.services import ROWS
 from spillway.twin.aws.shapes import Converter, camel, check_properties, find_member, has_unknown, normalise
-from spillway.twin.standin import (
+from spillway.twin.provider import (
     UNKNOWN,
     Checked,
     CheckFailure,
@@ -88,11 +91,17 @@ class AwsStandIn:
 
     package = "aws"
 
-    def __init__(self, endpoint: str, region: str = "eu-west-1", account_id: str = "123456789012") -> None:
+    def __init__(self, endpoint: str, region: str = "eu-west-1", account_id: str = ACCOUNT) -> None:
         self.account_id = account_id
         self.region = region
         self.default_tags: dict[str, str] = {}
         self.clients = Clients(endpoint)
+        self.environment: Mapping[str, str] = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
 
     def types(self) -> frozenset[str]:
         return frozenset(ROWS)
@@ -300,7 +309,7 @@ class AwsStandIn:
             return
 
     def invoke(self, token: str, args: Properties) -> Properties:
-        return invoke(self, token, args)
+        return invoke(self.clients, self.region, token, args)
 
     # --- calls -----------------------------------------------------------------------------------------------------
 

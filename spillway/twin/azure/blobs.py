@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pulumi
 
-from spillway.twin.azure.client import ArmClient
-from spillway.twin.standin import Diff, Properties, ResourceState, StandInError
+from spillway.twin.azure.client import ArmClient, ArmRefusalError
+from spillway.twin.provider import Diff, Properties, ResourceState, StandInError
 
 ARGUMENTS: Final = frozenset(
     [
@@ -31,6 +31,7 @@ ARGUMENTS: Final = frozenset(
 )
 REQUIRED: Final = ("accountName", "containerName", "resourceGroupName")
 _REPLACES: Final = frozenset({"accountName", "blobName", "containerName", "resourceGroupName", "type"})
+_API: Final = "2024-01-01"
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -61,9 +62,24 @@ def _zip(folder: Path) -> bytes:
 
 def write(client: ArmClient, subscription: str, inputs: Properties) -> ResourceState:
     account, container, name = _where(inputs)
+    _refuse_keys(client, subscription, inputs)
     content_type = inputs.get("contentType") or mimetypes.guess_type(name)[0] or "application/octet-stream"
     info = client.put_blob(account, container, name, content(inputs.get("source")), content_type)
     return _state(subscription, inputs, info)
+
+
+def _refuse_keys(client: ArmClient, subscription: str, inputs: Properties) -> None:
+    """The provider uploads with the account's key, over its public address
+    (https://github.com/pulumi/pulumi-azure-native/issues/2015)."""
+    home = f"/subscriptions/{subscription}/resourceGroups/{inputs['resourceGroupName']}/providers/Microsoft.Storage"
+    live = client.get(f"{home}/storageAccounts/{inputs['accountName']}", _API) or {}
+    properties = live.get("properties", {})
+    if properties.get("allowSharedKeyAccess") is False:
+        message = "Key based authentication is not permitted on this storage account."
+        raise ArmRefusalError(403, "KeyBasedAuthenticationNotPermitted", message)
+    if properties.get("publicNetworkAccess") == "Disabled":
+        message = "This request is not authorized to perform this operation."
+        raise ArmRefusalError(403, "AuthorizationFailure", message)
 
 
 def read(client: ArmClient, subscription: str, id_: str, state: ResourceState | None) -> ResourceState | None:

@@ -7,7 +7,7 @@ import time
 from typing import Any, Final
 from urllib.parse import quote
 
-from spillway.twin.standin import StandInError
+from spillway.twin.provider import StandInError
 
 _TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02

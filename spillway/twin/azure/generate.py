@@ -1,4 +1,4 @@
-"""Make ``catalogue.json`` from the installed SDKs: ``python -m spillway.twin.azure.generate``.
+"""Make ``catalogue.json`` from the installed SDKs; ``make docs`` does.
 
 From ``pulumi_azure_native``: each row's default API version, the others that it knows, and its arguments. From the
 ``azure-mgmt-*`` packages: the wire shape of each row's body, with what is required, read-only, or one of a few values.
@@ -12,12 +12,18 @@ import json
 import re
 import typing
 from enum import Enum
-from pathlib import Path
 from typing import Any, Final
 
-from spillway.twin.azure.rows import BLOB, ROWS, Row
+from spillway.twin.azure.row import BLOB, Row
+from spillway.twin.azure.services import ROWS
 
-CATALOGUE: Final = Path(__file__).parent / "catalogue.json"
+LIMITS: Final = ("pattern", "min_length", "max_length", "min_items", "max_items", "minimum", "maximum")
+"""What a model demands of a value besides its type, as msrest calls it."""
+
+NOT_DEMANDED: Final = {("machinelearningservices.Route", "path"): ("pattern",)}
+"""What a model demands and the service does not. Microsoft's own example gives ``/`` as a scoring route, in which the
+model wants a letter (the repository of examples at 04d31980,
+``cli/endpoints/online/custom-container/triton/single-model/triton-cc-deployment.yml``)."""
 
 _MSREST: Final = {
     "str": "string", "bool": "boolean", "int": "integer", "long": "integer", "float": "number", "decimal": "number",
@@ -54,6 +60,9 @@ class Shapes:
             type_ = self._msrest_type(package, models, attribute["type"], _enum(models, hints.get(name)))
             entry = {"type": type_}
             entry |= {flag: True for flag in ("required", "readonly") if rules.get(flag)}
+            entry |= {limit: rules[limit] for limit in LIMITS if limit in rules}
+            for limit in NOT_DEMANDED.get((f"{package}.{model.__name__}", name), ()):
+                entry.pop(limit, None)
             path = [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", attribute["key"])]
             place = shape
             for part in path[:-1]:
@@ -192,7 +201,3 @@ def text() -> str:
         lines = [f"{json.dumps(name)}:{json.dumps(entry, separators=(',', ':'))}" for name, entry in entries.items()]
         parts.append(f'"{part}":{{\n' + ",\n".join(lines) + "\n}")
     return "{" + ",\n".join(parts) + "}\n"
-
-
-if __name__ == "__main__":
-    CATALOGUE.write_text(text())

@@ -10,59 +10,22 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from spillway.twin.azure import wire
-from spillway.twin.azure.rows import ROWS, Row
-
-SUBSCRIPTION_ID: Final = "00000000-0000-0000-0000-000000000000"
-TENANT_ID: Final = "11111111-1111-1111-1111-111111111111"
+from spillway.twin.azure.account import TENANT_ID
+from spillway.twin.azure.refusals import SOFT_DELETED, ArmError, Asked, check
+from spillway.twin.azure.row import Row
+from spillway.twin.azure.services import BY_TOKEN, ROWS
 
 Body = dict[str, Any]
 
 _GROUP: Final = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+", re.IGNORECASE)
 _ID: Final = re.compile(r"/subscriptions/([^/]+)/resourceGroups/[^/]+/providers/.+", re.IGNORECASE)
-_INLINE: Final = {
-    "network:VirtualNetwork": ("subnets", "subnets", "network:Subnet"),
-    "network:NetworkSecurityGroup": ("securityRules", "securityRules", "network:SecurityRule"),
-    "containerservice:ManagedCluster": ("agentPoolProfiles", "agentPools", "containerservice:AgentPool"),
-}
-"""Type -> (property, path segment, type) of the children that it brings in its own body."""
-
-_KEPT_WHILE_USED: Final = frozenset(
-    f"network:{name}" for name in ("Subnet", "NetworkSecurityGroup", "PublicIPAddress", "RouteTable", "NatGateway")
-)
-_SETTINGS_OF_PARENT: Final = frozenset({"storage:BlobServiceProperties"})
-"""Deleting these puts defaults back; what lies under their path stays."""
-
-_ENDPOINT_NAME: Final = (r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]", "3 to 32 letters, digits and '-', a letter first")
-_NAMES: Final = {
-    "storage:StorageAccount": (r"[a-z0-9]{3,24}", "3 to 24 lower-case letters and digits"),
-    "storage:BlobContainer": (r"[a-z0-9$](-?[a-z0-9]){2,62}", "3 to 63 lower-case letters, digits and '-'"),
-    "keyvault:Vault": (r"[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]", "3 to 24 letters, digits and '-', a letter first"),
-    "containerregistry:Registry": (r"[a-zA-Z0-9]{5,50}", "5 to 50 letters and digits"),
-    "containerservice:AgentPool": (r"[a-z][a-z0-9]{0,11}", "1 to 12 lower-case letters and digits, a letter first"),
-    "machinelearningservices:Workspace": (r"[a-zA-Z0-9][\w-]{2,32}", "3 to 33 letters, digits, '-' and '_'"),
-    "machinelearningservices:OnlineEndpoint": _ENDPOINT_NAME,
-    "machinelearningservices:BatchEndpoint": _ENDPOINT_NAME,
-    "machinelearningservices:OnlineDeployment": _ENDPOINT_NAME,
-}
-
-
-class ArmError(Exception):
-    """A refusal with ARM's code. ``body()`` is the JSON that ARM answers."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-    def body(self) -> Body:
-        return {"error": {"code": self.code, "message": self.message}}
 
 
 def name_problem(row: Row, name: str) -> str | None:
     """What is wrong with a resource's name, for the types whose rule is known."""
-    rule = _NAMES.get(row.type)
-    if rule is None or re.fullmatch(rule[0], name):
+    if row.name_rule is None or re.fullmatch(row.name_rule[0], name):
         return None
-    return f"{name!r} must be {rule[1]}"
+    return f"{name!r} must be {row.name_rule[1]}"
 
 
 def _pattern(row: Row) -> re.Pattern[str]:
@@ -83,12 +46,22 @@ def row_at(path: str) -> tuple[Row, dict[str, str]] | None:
     return None
 
 
-class ResourceManager:
-    """Used from one thread only."""
+def is_long_running(path: str) -> bool:
+    """Whether a change of the resource there is accepted first, and made later."""
+    found = row_at(path)
+    return found is not None and found[0].long_running
 
-    def __init__(self) -> None:
+
+class ResourceManager:
+    """Used from one thread only. ``role_delay``: looks at a scope's role assignments that miss one that was just made,
+    as Azure's own caches do."""
+
+    def __init__(self, role_delay: int = 0) -> None:
+        self._role_delay = role_delay
+        self._unseen: dict[str, int] = {}
         self._resources: dict[str, Body] = {}
         self._keys: dict[str, list[str]] = {}
+        self._deleted: set[tuple[str, str]] = set()
 
     def put(self, path: str, version: str, body: Body) -> tuple[Body, bool]:
         """Create or replace. Returns the resource, and whether it is new."""
@@ -109,6 +82,7 @@ class ResourceManager:
         self._check_references(path, body)
         self._check_traffic(row, path, body)
         old = self._resources.get(path.lower())
+        check(row.type, Asked(path, body, old, self._resources, frozenset(self._deleted)))
         if old is not None and "location" in old and _place(body.get("location")) != _place(old["location"]):
             message = f"The resource '{name}' already exists in location '{old['location']}'."
             raise ArmError(409, "InvalidResourceLocation", message)
@@ -117,6 +91,8 @@ class ResourceManager:
         resource = self._complete(row, path, parameters, body, old)
         self._resources[path.lower()] = resource
         self._put_children(row, path, resource)
+        if row.type == "authorization:RoleAssignment" and old is None and self._role_delay:
+            self._unseen[path.lower()] = self._role_delay
         return resource, old is None
 
     def get(self, path: str) -> Body:
@@ -139,7 +115,10 @@ class ResourceManager:
         kept = {key: value for key, value in old.items() if key not in ("id", "name", "type")}
         # Said by the stand-in for every type; some have no such property to be written.
         properties = {key: value for key, value in kept.get("properties", {}).items() if key != "provisioningState"}
-        return self.put(path, version, _merge({**kept, "properties": properties}, body))[0]
+        made = self.put(path, version, _merge({**kept, "properties": properties}, body))[0]
+        if "sku" in body and is_long_running(path):
+            self._resources[path.lower()]["properties"]["provisioningState"] = "Scaling"
+        return made
 
     def delete(self, path: str) -> bool:
         """Delete with everything below. False when there was nothing."""
@@ -147,27 +126,52 @@ class ResourceManager:
         if key not in self._resources:
             return False
         found = row_at(path)
-        if found is not None and found[0].type in _SETTINGS_OF_PARENT:
+        if found is not None and found[0].settings_of_parent:
             del self._resources[key]
             return True
+        self._refuse_with_traffic(path)
         below = [other for other in self._resources if other == key or other.startswith(f"{key}/")]
-        if found is not None and found[0].type in _KEPT_WHILE_USED:
+        if found is not None and found[0].kept_while_used:
             users = [other for other in self._resources if other not in below and self._uses(other, key)]
             if users:
                 message = f"{found[0].type.split(':')[1]} {path} is in use by {self._resources[users[0]]['id']}"
                 raise ArmError(400, f"InUse{found[0].type.split(':')[1]}CannotBeDeleted", message)
         for other in below:
+            self._keep_name(self._resources[other]["id"])
             del self._resources[other]
             self._keys.pop(other, None)
         self._forget_traffic(path)
         return True
 
+    def purge(self, type_: str, name: str) -> bool:
+        """Give the name of a soft-deleted resource free. False when there is none."""
+        known = (type_, name.lower()) in self._deleted
+        self._deleted.discard((type_, name.lower()))
+        return known
+
+    def _keep_name(self, path: str) -> None:
+        """A soft-deleted resource's name stays taken."""
+        found = row_at(path)
+        if found is not None and found[0].type in SOFT_DELETED:
+            taken = path if SOFT_DELETED[found[0].type] == "path" else path.rpartition("/")[2]
+            self._deleted.add((found[0].type, taken.lower()))
+
     def list(self, path: str) -> list[Body]:
         """The resources of a collection, e.g. all deployments of an endpoint."""
         prefix = f"{path.lower()}/"
-        return [
-            r for key, r in sorted(self._resources.items()) if key.startswith(prefix) and "/" not in key[len(prefix) :]
-        ]
+        below = [key for key in sorted(self._resources) if key.startswith(prefix) and "/" not in key[len(prefix) :]]
+        return [self._resources[key] for key in below if not self._still_unseen(key)]
+
+    def _still_unseen(self, key: str) -> bool:
+        left = self._unseen.pop(key, 0)
+        if left > 1:
+            self._unseen[key] = left - 1
+        return left > 0
+
+    def of_type(self, type_: str, subscription: str) -> list[Body]:
+        """The resources of an ARM type in a subscription."""
+        start = f"/subscriptions/{subscription}/".lower()
+        return [r for key, r in self._resources.items() if key.startswith(start) and _type_of(r["id"]) == type_]
 
     def subscriptions(self) -> list[str]:
         """The ids of the subscriptions that hold resources."""
@@ -253,6 +257,13 @@ class ResourceManager:
                     400, "UserError", f"{key} adds up to {sum(split.values())} %, at most {most} % is allowed"
                 )
 
+    def _refuse_with_traffic(self, path: str) -> None:
+        """An online deployment is deleted by itself only without traffic."""
+        endpoint, _, name = path.rpartition("/deployments/")
+        properties = self._resources.get(endpoint.lower(), {}).get("properties", {})
+        if (properties.get("traffic") or {}).get(name):
+            raise ArmError(400, "UserError", f"Can't delete deployment [{name}] with non-zero traffic weight")
+
     def _forget_traffic(self, path: str) -> None:
         endpoint, _, name = path.rpartition("/deployments/")
         properties = self._resources.get(endpoint.lower(), {}).get("properties", {})
@@ -279,13 +290,12 @@ class ResourceManager:
             self.put(f"{group}/providers/{namespace}/{pairs}", entry["apiVersion"], own)
 
     def _put_children(self, row: Row, path: str, resource: Body) -> None:
-        if row.type not in _INLINE:
+        if row.inline is None:
             return
-        key, segment, type_ = _INLINE[row.type]
-        child_row = next(other for other in ROWS if other.type == type_)
-        for child in resource["properties"].get(key) or []:
+        child_row = BY_TOKEN[f"azure-native:{row.inline.type}"]
+        for child in resource["properties"].get(row.inline.property) or []:
             inner = child.get("properties") or {k: v for k, v in child.items() if k not in ("name", "id")}
-            child_path = f"{path}/{segment}/{child['name']}"
+            child_path = f"{path}/{row.inline.segment}/{child['name']}"
             child["id"] = child_path
             made = self._complete(child_row, child_path, {}, {"properties": copy.deepcopy(inner)}, None)
             self._resources[child_path.lower()] = made
@@ -306,26 +316,28 @@ class ResourceManager:
         for key, template in row.computed.items():
             made = _fill(template, {**values, "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, path + key))})
             properties[key] = _merge(made, properties[key]) if isinstance(properties.get(key), dict) else made
+        for key in row.drawn:
+            properties[key] = old["properties"][key] if old else str(uuid.uuid4())
         properties["provisioningState"] = "Creating" if old is None else "Updating"
-        _give_identity(body, path)
+        self._give_identity(body, path)
         arm_type = _type_of(path)
         return {"id": path, "name": name, "type": arm_type, **body}
+
+    def _give_identity(self, body: Body, path: str) -> None:
+        identity = body.get("identity")
+        if not isinstance(identity, dict):
+            return
+        if "systemassigned" in str(identity.get("type", "")).lower():
+            identity |= {"principalId": str(uuid.uuid5(uuid.NAMESPACE_OID, path)), "tenantId": TENANT_ID}
+        assigned = identity.get("userAssignedIdentities")
+        for id_, entry in (assigned if isinstance(assigned, dict) else {}).items():
+            # The same ids as the identity resource itself shows.
+            own = self._resources.get(id_.lower(), {}).get("properties", {})
+            entry |= {key: own[key] for key in ("principalId", "clientId") if key in own}
 
     def _group_location(self, path: str) -> str:
         match = _GROUP.match(path)
         return self._resources.get(match.group(0).lower(), {}).get("location", "") if match else ""
-
-
-def _give_identity(body: Body, path: str) -> None:
-    identity = body.get("identity")
-    if not isinstance(identity, dict):
-        return
-    if "systemassigned" in str(identity.get("type", "")).lower():
-        identity |= {"principalId": str(uuid.uuid5(uuid.NAMESPACE_OID, path)), "tenantId": TENANT_ID}
-    for id_, entry in (identity.get("userAssignedIdentities") or {}).items():
-        # The same ids as the identity resource itself shows.
-        for key in ("principalId", "clientId"):
-            entry[key] = str(uuid.uuid5(uuid.NAMESPACE_URL, id_ + key))
 
 
 def _place(location: Any) -> str:

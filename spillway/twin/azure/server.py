@@ -18,7 +18,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from spillway.twin.azure.manager import ArmError, ResourceManager, row_at
+from spillway.twin.azure.manager import ResourceManager, is_long_running, row_at
+from spillway.twin.azure.refusals import UNFINISHED, ArmError
+from spillway.twin.azure.usages import usages
 
 _MAX_BODY: Final = 4 * 1024**3
 
@@ -28,6 +30,7 @@ class Api:
         self.manager, self.blobs = manager, blobs
         self.boot_id = str(uuid.uuid4())
         self._blob_info: dict[str, dict[str, str]] = {}
+        self._operations: dict[str, str] = {}
         shutil.rmtree(blobs, ignore_errors=True)
         blobs.mkdir(parents=True)
 
@@ -36,6 +39,10 @@ class Api:
         app.router.add_get("/_spillway/health", self.health)
         app.router.add_get("/subscriptions", self.subscriptions)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self.token)
+        app.router.add_get("/subscriptions/{id}/providers/{provider}/locations/{location}/usages", self.usages)
+        place = "/subscriptions/{id}/providers/{provider}/locations/{location}"
+        app.router.add_get(f"{place}/operationStatuses/{{operation}}", self.operation)
+        app.router.add_post(f"{place}/deletedVaults/{{name}}/purge", self.purge_vault)
         app.router.add_get("/_blob/{account}/{container}", self.blob_names)
         app.router.add_route("*", "/_blob/{account}/{container}/{name:.+}", self.blob)
         app.router.add_route("*", "/{path:.+}", self.resource)
@@ -56,6 +63,13 @@ class Api:
         found = self.manager.subscriptions()
         return web.json_response({"value": [{"id": f"/subscriptions/{s}", "subscriptionId": s} for s in found]})
 
+    async def usages(self, request: web.Request) -> web.Response:
+        """What a location's quotas allow, and what is in use of them."""
+        if not request.query.get("api-version"):
+            raise ArmError(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        at = request.match_info
+        return web.json_response({"value": usages(self.manager, at["provider"], at["id"], at["location"])})
+
     async def blob_names(self, request: web.Request) -> web.Response:
         """The names of a container's blobs that begin with ``?prefix=``."""
         at = request.match_info
@@ -69,40 +83,54 @@ class Api:
             resource, new = self.manager.put(path, version, await _body(request))
             return web.json_response(resource, status=201 if new else 200)
         if request.method == "PATCH":
-            return web.json_response(self.manager.patch(path, version, await _body(request)))
+            patched = self.manager.patch(path, version, await _body(request))
+            return self._accepted(path) if is_long_running(path) else web.json_response(patched)
         if request.method == "GET":
             if row_at(path) is None:
                 return web.json_response({"value": self.manager.list(path)})
             return web.json_response(self.manager.get(path))
         if request.method == "DELETE":
-            return web.Response(status=200 if self.manager.delete(path) else 204)
+            gone = self.manager.delete(path)
+            if request.query.get("forceToPurge") == "true":
+                gone = self.manager.purge("machinelearningservices:Workspace", path) or gone
+            return web.Response(status=200 if gone else 204)
         if request.method == "POST":
             target, _, action = path.rpartition("/")
             return web.json_response(self._act(target, action.lower(), await _body(request)))
         raise ArmError(405, "MethodNotAllowed", f"{request.method} is not allowed")
 
+    def _accepted(self, path: str) -> web.Response:
+        """202 without a body: how it goes is asked at the operation."""
+        parts = path.split("/")
+        operation = f"/subscriptions/{parts[2]}/providers/{parts[6]}/locations/any/operationStatuses/{uuid.uuid4()}"
+        self._operations[operation] = path
+        return web.Response(status=202, headers={"Azure-AsyncOperation": operation, "Location": operation})
+
+    async def operation(self, request: web.Request) -> web.Response:
+        """The state of an accepted change, by the resource's own."""
+        path = self._operations.get(request.path)
+        if path is None:
+            raise ArmError(404, "NotFound", f"There is no operation {request.path.rpartition('/')[2]}.")
+        state = self.manager.get(path)["properties"].get("provisioningState")
+        return web.json_response({"status": "InProgress" if state in UNFINISHED else state})
+
+    async def purge_vault(self, request: web.Request) -> web.Response:
+        if not self.manager.purge("keyvault:Vault", request.match_info["name"]):
+            raise ArmError(404, "DeletedVaultNotFound", f"There is no deleted vault {request.match_info['name']}.")
+        return web.Response(status=202)
+
     def _act(self, path: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
         found = row_at(path)
-        type_ = found[0].type if found else ""
+        offered = {one.name.lower(): one for one in found[0].actions} if found else {}
         if action in ("regeneratekey", "regeneratekeys"):
             asked = str(body.get("keyType") or body.get("keyName") or "")
             self.manager.regenerate(path, secondary=asked.lower() in ("secondary", "key2"))
             action = "listkeys"
-        if action not in _ACTIONS.get(type_, ()):
-            raise ArmError(404, "InvalidAction", f"{type_ or path} has no action {action!r} in the stand-in")
+        if action not in offered:
+            what = found[0].type if found else path
+            raise ArmError(404, "InvalidAction", f"{what} has no action {action!r} in the stand-in")
         keys = self.manager.keys(path)
-        resource = self.manager.get(path)
-        if type_ == "storage:StorageAccount":
-            pairs = zip(("key1", "key2"), keys, strict=True)
-            return {"keys": [{"keyName": n, "value": _encoded(k), "permissions": "FULL"} for n, k in pairs]}
-        if type_ == "containerregistry:Registry":
-            passwords = [{"name": n, "value": k} for n, k in zip(("password", "password2"), keys, strict=True)]
-            return {"username": resource["name"], "passwords": passwords}
-        if type_ == "operationalinsights:Workspace":
-            return {"primarySharedKey": _encoded(keys[0]), "secondarySharedKey": _encoded(keys[1])}
-        if type_ == "containerservice:ManagedCluster":
-            return {"kubeconfigs": [{"name": "clusterUser", "value": _encoded(_kubeconfig(resource, keys[0]))}]}
-        return {"primaryKey": keys[0], "secondaryKey": keys[1]}
+        return offered[action].answer(self.manager.get(path), keys)
 
     async def blob(self, request: web.Request) -> web.Response:
         at = request.match_info
@@ -137,36 +165,6 @@ class Api:
         return info
 
 
-_ACTIONS: Final = {
-    "machinelearningservices:OnlineEndpoint": ("listkeys",),
-    "machinelearningservices:BatchEndpoint": ("listkeys",),
-    "storage:StorageAccount": ("listkeys",),
-    "containerregistry:Registry": ("listcredentials",),
-    "operationalinsights:Workspace": ("sharedkeys",),
-    "redis:Redis": ("listkeys",),
-    "redisenterprise:Database": ("listkeys",),
-    "containerservice:ManagedCluster": ("listclusterusercredential", "listclusteradmincredential"),
-}
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _kubeconfig(cluster: dict[str, Any], token: str) -> str:
-    name = cluster["name"]
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": name, "cluster": {"server": f"https://{cluster['properties']['fqdn']}:443"}}],
-            "users": [{"name": name, "user": {"token": token}}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-            "current-context": name,
-        }
-    )
-
-
 async def _body(request: web.Request) -> dict[str, Any]:
     raw = await request.read()
     try:
@@ -190,8 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state-dir", type=Path, required=True, help="blobs go below it")
+    parser.add_argument("--role-delay", type=int, default=0, help="looks that miss a new role assignment")
     arguments = parser.parse_args()
-    api = Api(ResourceManager(), arguments.state_dir / "blobs")
+    api = Api(ResourceManager(arguments.role_delay), arguments.state_dir / "blobs")
     web.run_app(api.app(), host="127.0.0.1", port=arguments.port, print=None, access_log=None)
 
 

@@ -6,14 +6,17 @@ import copy
 import hashlib
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
-from spillway.twin.azure import blobs, wire
-from spillway.twin.azure.client import ArmClient
-from spillway.twin.azure.manager import SUBSCRIPTION_ID, TENANT_ID, name_problem
-from spillway.twin.azure.rows import BLOB, BY_TOKEN, Row
-from spillway.twin.standin import (
+from spillway.contracts.resources import at
+from spillway.twin.azure import blobs, courier, wire
+from spillway.twin.azure.account import SUBSCRIPTION_ID, TENANT_ID
+from spillway.twin.azure.client import ArmClient, ArmRefusalError
+from spillway.twin.azure.manager import name_problem
+from spillway.twin.azure.row import BLOB, Action, Row
+from spillway.twin.azure.services import BY_TOKEN, ROWS
+from spillway.twin.provider import (
     UNKNOWN,
     Checked,
     CheckFailure,
@@ -24,16 +27,20 @@ from spillway.twin.standin import (
     UnknownTypeError,
 )
 
-_UUID_NAMED: Final = frozenset({"authorization:RoleAssignment", "authorization:RoleDefinition"})
+CONTAINERS: Final = "azure-native:containerinstance:ContainerGroup"
+_KEY_FUNCTIONS: Final = {f"azure-native:{action.function}": (row, action) for row in ROWS for action in row.actions}
 
 
 class AzureStandIn:
-    """``endpoint``: the address of ``spillway.twin.azure.server``."""
+    """``endpoint``: the address of ``spillway.twin.azure.server``; ``aws``: of the AWS from which packages are brought,
+    where there is one."""
 
     package = "azure-native"
+    environment: Mapping[str, str] = {}
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, aws: str = "") -> None:
         self._client = ArmClient(endpoint)
+        self._aws = aws
         self._subscription = SUBSCRIPTION_ID
         self._location: str | None = None
 
@@ -59,9 +66,7 @@ class AzureStandIn:
         sdk = wire.resource(row)["inputs"]
         if row.name_input in sdk and row.name_input not in inputs and not sdk[row.name_input]:
             digest = hashlib.sha256(urn.encode() + seed)
-            automatic = (
-                str(uuid.UUID(digest.hexdigest()[:32])) if row.type in _UUID_NAMED else name + digest.hexdigest()[:8]
-            )
+            automatic = str(uuid.UUID(digest.hexdigest()[:32])) if row.named_by_uuid else name + digest.hexdigest()[:8]
             inputs[row.name_input] = (old_inputs or {}).get(row.name_input, automatic)
         if "location" in sdk and "location" not in inputs and self._location:
             inputs["location"] = self._location
@@ -84,7 +89,8 @@ class AzureStandIn:
         new = _ignoring(old.inputs, new_inputs, ignore_changes)
         changed = tuple(sorted(k for k in {*old.inputs, *new} if not _same(k, old.inputs.get(k), new.get(k))))
         forced = {*row.path_inputs, *row.create_only}
-        replaces = tuple(key for key in changed if key in forced)
+        deeper = {path.partition(".")[0] for path in forced if "." in path and at(old.inputs, path) != at(new, path)}
+        replaces = tuple(key for key in changed if key in forced | deeper)
         same_place = not any(key in row.path_inputs for key in changed)
         return Diff(changed, replaces, delete_before_replace=bool(replaces) and same_place)
 
@@ -101,7 +107,7 @@ class AzureStandIn:
         planned: Properties = dict.fromkeys(sdk["outputs"], UNKNOWN) | shown | {"azureApiVersion": sdk["apiVersion"]}
         planned["name"] = inputs.get(row.name_input, UNKNOWN)
         place = planned["properties"] if isinstance(planned.get("properties"), dict) else planned
-        for key, made in {**row.computed, "provisioningState": ""}.items():
+        for key, made in {**row.computed, **dict.fromkeys(row.drawn, ""), "provisioningState": ""}.items():
             place[key] = _overlay(_all_unknown(made), place[key]) if isinstance(place.get(key), dict) else UNKNOWN
         if isinstance(planned.get("identity"), dict):
             planned["identity"] = _planned_identity(planned["identity"])
@@ -110,7 +116,11 @@ class AzureStandIn:
     def create(self, urn: str, type_: str, inputs: Properties) -> ResourceState:
         if type_ == BLOB:
             return blobs.write(self._client, self._subscription, inputs)
-        return self._put(_row(type_), inputs)
+        state = self._put(_row(type_), inputs)
+        if type_ == CONTAINERS and self._aws:
+            # Azure starts a group and answers; who wants to know how it ended asks again.
+            self._put(_row(type_), {**inputs, "containers": courier.run(self._client, self._aws, inputs)})
+        return state
 
     def update(self, urn: str, type_: str, old: ResourceState, inputs: Properties) -> ResourceState:
         return self.create(urn, type_, inputs)
@@ -139,16 +149,16 @@ class AzureStandIn:
             ids = {"clientId": str(uuid.UUID(int=2)), "objectId": str(uuid.UUID(int=3))}
             return {**ids, "subscriptionId": self._subscription, "tenantId": TENANT_ID}
         if token in _KEY_FUNCTIONS:
-            type_, action, seal = _KEY_FUNCTIONS[token]
-            row = _row(type_)
-            return seal(self._client.post(f"{self._path(row, args)}/{action}", wire.resource(row)["apiVersion"]))
+            row, action = _KEY_FUNCTIONS[token]
+            answer = self._client.post(f"{self._path(row, args)}/{action.name}", wire.resource(row)["apiVersion"])
+            return _sealed(action, answer)
         module, _, function = token.removeprefix("azure-native:").partition(":")
         row = BY_TOKEN.get(f"azure-native:{module}:{function.removeprefix('get')}")
         if row is None or not function.startswith("get"):
             raise UnknownTypeError(f"{token}: the Azure stand-in has no such function")
         live = self._client.get(self._path(row, args), wire.resource(row)["apiVersion"])
         if live is None:
-            raise UnknownTypeError(f"{token}: {self._path(row, args)} was not found")
+            raise ArmRefusalError(404, "ResourceNotFound", f"The Resource '{self._path(row, args)}' was not found.")
         return {"id": live["id"], **_outputs(row, live)}
 
     def _put(self, row: Row, inputs: Properties) -> ResourceState:
@@ -260,53 +270,8 @@ def _ignoring(old: Properties, new: Properties, paths: tuple[str, ...]) -> Prope
     return result
 
 
-def _seal_values(answer: Properties) -> Properties:
-    return {key: Secret(value) for key, value in answer.items()}
-
-
-def _seal_list(key: str) -> Callable[[Properties], Properties]:
-    def seal(answer: Properties) -> Properties:
-        return {**answer, key: [{**entry, "value": Secret(entry["value"])} for entry in answer[key]]}
-
-    return seal
-
-
-_KEY_FUNCTIONS: Final[dict[str, tuple[str, str, Callable[[Properties], Properties]]]] = {
-    f"azure-native:{function}": (f"azure-native:{type_}", action, seal)
-    for function, type_, action, seal in (
-        (
-            "machinelearningservices:listOnlineEndpointKeys",
-            "machinelearningservices:OnlineEndpoint",
-            "listKeys",
-            _seal_values,
-        ),
-        (
-            "machinelearningservices:listBatchEndpointKeys",
-            "machinelearningservices:BatchEndpoint",
-            "listKeys",
-            _seal_values,
-        ),
-        ("storage:listStorageAccountKeys", "storage:StorageAccount", "listKeys", _seal_list("keys")),
-        (
-            "containerregistry:listRegistryCredentials",
-            "containerregistry:Registry",
-            "listCredentials",
-            _seal_list("passwords"),
-        ),
-        ("operationalinsights:getSharedKeys", "operationalinsights:Workspace", "sharedKeys", _seal_values),
-        ("redis:listRedisKeys", "redis:Redis", "listKeys", _seal_values),
-        ("redisenterprise:listDatabaseKeys", "redisenterprise:Database", "listKeys", _seal_values),
-        (
-            "containerservice:listManagedClusterUserCredentials",
-            "containerservice:ManagedCluster",
-            "listClusterUserCredential",
-            _seal_list("kubeconfigs"),
-        ),
-        (
-            "containerservice:listManagedClusterAdminCredentials",
-            "containerservice:ManagedCluster",
-            "listClusterAdminCredential",
-            _seal_list("kubeconfigs"),
-        ),
-    )
-}
+def _sealed(action: Action, answer: Properties) -> Properties:
+    if not action.sealed:
+        return {key: Secret(value) for key, value in answer.items()}
+    shown = [{**entry, "value": Secret(entry["value"])} for entry in answer[action.sealed]]
+    return {**answer, action.sealed: shown}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from spillway.twin.azure.rows import Row
-from spillway.twin.standin import UNKNOWN, Properties
+from spillway.twin.azure.row import Row
+from spillway.twin.provider import UNKNOWN, Properties
 
 _TYPES: Final = {"string": str, "boolean": bool, "integer": int, "number": (int, float)}
 
@@ -37,8 +38,23 @@ def shape_of(row: Row) -> dict[str, Any] | None:
 
 
 def _norm(name: str) -> str:
-    """Names differ between Pulumi and the wire by case, ``_`` and ``.`` only (``odataType``, ``odata.type``)."""
-    return name.replace("_", "").replace(".", "").lower()
+    """Names differ between Pulumi and the wire by case, ``_``, ``-`` and ``.`` only (``odataType``, ``odata.type``)."""
+    return name.replace("_", "").replace(".", "").replace("-", "").lower()
+
+
+RENAMES: Final[dict[str, dict[str, str]]] = {
+    "containerregistry.IPRule": {"iPAddressOrRange": "value"},
+    "keyvault.KeyAttributes": {"notBefore": "nbf", "expires": "exp"},
+    "keyvault.SecretAttributes": {"notBefore": "nbf", "expires": "exp"},
+    "storage.Encryption": {"encryptionIdentity": "identity"},
+    "storage.EncryptionIdentity": {
+        "encryptionUserAssignedIdentity": "userAssignedIdentity",
+        "encryptionFederatedIdentityClientId": "federatedIdentityClientId",
+    },
+    "storage.IPRule": {"iPAddressOrRange": "value"},
+}
+"""Shape -> input -> wire name, where Azure's description gives clients another name (``x-ms-client-name``). Rows have
+their own, for the members of a body."""
 
 
 def _shape(type_: Any, value: Any) -> dict[str, Any] | None:
@@ -59,7 +75,7 @@ def _given(value: Properties, key: str) -> Any:
     return next((item for name, item in value.items() if _norm(name) == _norm(key)), None)
 
 
-def _locate(shape: dict[str, Any], name: str) -> tuple[tuple[str, ...], Any] | None:
+def locate(shape: dict[str, Any], name: str) -> tuple[tuple[str, ...], Any] | None:
     """Where an input belongs: its path, at most two deep, and its type. Writable fields first."""
     fields: dict[str, Any] = shape["fields"]
     candidates: list[tuple[tuple[str, ...], Any]] = [((key,), f) for key, f in fields.items() if _norm(key) == name]
@@ -76,7 +92,7 @@ def body(row: Row, inputs: Properties) -> Properties:
     own = {key: value for key, value in inputs.items() if key not in row.path_inputs or key == "location"}
     if shape is None:
         return _unchecked(row, own)
-    return _encode_object(shape, own, dict(row.renames))
+    return _encode_object(shape, own, row.renames, whole=True)
 
 
 _TOP_LEVEL: Final = frozenset(
@@ -87,15 +103,20 @@ _TOP_LEVEL: Final = frozenset(
 def _unchecked(row: Row, inputs: Properties) -> Properties:
     """The usual envelope, for rows without a model."""
     top = {key: value for key, value in inputs.items() if key in _TOP_LEVEL}
+    if isinstance(top.get("identity"), dict):
+        top["identity"] = {key: _encode({"map": "any"}, value) for key, value in top["identity"].items()}
     rest = {key: value for key, value in inputs.items() if key not in _TOP_LEVEL}
     return {**top, "properties": rest} if rest else top
 
 
-def _encode_object(shape: dict[str, Any], value: Properties, renames: dict[str, str] | None = None) -> Properties:
+def _encode_object(
+    shape: dict[str, Any], value: Properties, renames: Mapping[str, str], *, whole: bool = False
+) -> Properties:
+    """``whole``: the body itself, not a member of it."""
     result: Properties = {}
     for key, item in value.items():
-        found = _locate(shape, _norm((renames or {}).get(key, key)))
-        if found is None and renames is not None and "properties" in shape["fields"] and key not in _TOP_LEVEL:
+        found = locate(shape, _norm(renames.get(key, key)))
+        if found is None and whole and "properties" in shape["fields"] and key not in _TOP_LEVEL:
             # The SDK knows it and the model does not: the model is older. It is recorded.
             found = (("properties", key), "any")
         path, type_ = found or ((key,), "any")
@@ -121,7 +142,9 @@ def _encode(type_: Any, value: Any) -> Any:
     if "list" in type_ and isinstance(value, list):
         return [_encode(type_["list"], item) for item in value]
     shape = _shape(type_, value)
-    return _encode_object(shape, value) if shape is not None and isinstance(value, dict) else copy.deepcopy(value)
+    if shape is None or not isinstance(value, dict):
+        return copy.deepcopy(value)
+    return _encode_object(shape, value, RENAMES.get(type_.get("ref", ""), {}))
 
 
 def outputs(row: Row, live: Properties) -> Properties:
@@ -174,7 +197,7 @@ def problems(row: Row, wire: Properties) -> list[Problem]:
     shape = shape_of(row)
     if shape is None:
         return []
-    newer = {key for key in resource(row)["inputs"] if _locate(shape, _norm(row.renames.get(key, key))) is None}
+    newer = {key for key in resource(row)["inputs"] if locate(shape, _norm(row.renames.get(key, key))) is None}
     return list(_object_problems(shape, wire, "", newer))
 
 
@@ -188,11 +211,26 @@ def _object_problems(shape: dict[str, Any], value: Properties, path: str, newer:
                 yield Problem(at, "could not find member: the API has no such property")
         elif not field.get("readonly") and item is not UNKNOWN and item is not None:
             yield from _problems(field["type"], item, at, newer if key == "properties" and not path else set())
+            yield from _limits(field, item, at)
     if set(value) == {"id"}:
         return  # A reference to a resource, not its description.
     for key, field in fields.items():
         if field.get("required") and not field.get("readonly") and value.get(key) is None:
             yield Problem(f"{path}.{key}" if path else key, "required")
+
+
+def _limits(field: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
+    if isinstance(value, str | list):
+        low, high, size = ("min_length", "max_length", "long") if isinstance(value, str) else _ITEMS
+        if not field.get(low, 0) <= len(value) <= field.get(high, len(value)):
+            yield Problem(path, f"must be {field.get(low, 0)} to {field.get(high, 'any number of')} {size}")
+    elif isinstance(value, int | float) and not field.get("minimum", value) <= value <= field.get("maximum", value):
+        yield Problem(path, f"must be {field.get('minimum', 'any')} to {field.get('maximum', 'any')}")
+    if isinstance(value, str) and "pattern" in field and not re.search(field["pattern"], value):
+        yield Problem(path, f"must match {field['pattern']}")
+
+
+_ITEMS: Final = ("min_items", "max_items", "items")
 
 
 def _problems(type_: Any, value: Any, path: str, newer: set[str]) -> Iterator[Problem]:

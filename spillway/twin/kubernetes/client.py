@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from spillway.twin.kubernetes.schema import Kind
-from spillway.twin.standin import StandInError
+from spillway.twin.provider import StandInError
 
 FIELD_MANAGER: Final = "spillway"
 _TIMEOUT_S: Final = 30.0

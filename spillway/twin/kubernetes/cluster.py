@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from spillway.twin.kubernetes import merge, podsecurity, quota, rules, status
 from spillway.twin.kubernetes.schema import Catalogue, Kind
-from spillway.twin.kubernetes.values import mapping
+from spillway.twin.kubernetes.values import mapping, without_none
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -157,7 +157,7 @@ class Cluster:
 
     def _incoming(self, kind: Kind, namespace: str, body: Object) -> Object:
         """A copy of a request's body, as it would be stored."""
-        thing = _without_none(copy.deepcopy(body))
+        thing = without_none(copy.deepcopy(body))
         thing.setdefault("apiVersion", kind.api_version)
         thing.setdefault("kind", kind.kind)
         if (thing["apiVersion"], thing["kind"]) != (kind.api_version, kind.kind):
@@ -269,14 +269,6 @@ def _resource(kind: Kind) -> str:
 
 def _spec(thing: Object) -> Object:
     return {k: v for k, v in thing.items() if k not in _WITHOUT_GENERATION}
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_none(v) for v in value]
-    return value
 
 
 def _now() -> str:

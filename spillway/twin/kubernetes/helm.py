@@ -11,13 +11,14 @@ import json
 import re
 from typing import Any, Final
 
+from spillway.contracts.names import LABEL_PREFIX
 from spillway.twin.kubernetes.client import KubernetesClient
 from spillway.twin.kubernetes.schema import Catalogue, Kind
 from spillway.twin.kubernetes.values import known, mapping, text
-from spillway.twin.standin import UNKNOWN, CheckFailure, Properties, ResourceState, StandInError
+from spillway.twin.provider import UNKNOWN, CheckFailure, Properties, ResourceState, StandInError
 
 RELEASE: Final = "kubernetes:helm.sh/v3:Release"
-URN_ANNOTATION: Final = "spillway.dev/urn"
+URN_ANNOTATION: Final = f"{LABEL_PREFIX}urn"
 
 _ARGUMENTS: Final = frozenset(
     [

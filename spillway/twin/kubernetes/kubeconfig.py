@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 CONTEXT = "spillway-twin"
 
 
-def kubeconfig(endpoint: str) -> str:
-    """The text of a kubeconfig whose one context points at ``endpoint``."""
+def kubeconfig(endpoint: str, token: str | None = None, authority: Path | None = None) -> str:
+    """The text of a kubeconfig whose one context points at ``endpoint``; with a bearer token and the CA's file where
+    a real API server asks for them."""
+    cluster: dict[str, Any] = {"server": endpoint}
+    if authority is not None:
+        cluster["certificate-authority"] = str(authority)
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": CONTEXT, "cluster": {"server": endpoint}}],
-            "users": [{"name": CONTEXT, "user": {}}],
+            "clusters": [{"name": CONTEXT, "cluster": cluster}],
+            "users": [{"name": CONTEXT, "user": {"token": token} if token else {}}],
             "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT}}],
             "current-context": CONTEXT,
         },

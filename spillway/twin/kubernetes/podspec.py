@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from spillway.twin.kubernetes.quantities import parse_quantity
+from spillway.contracts.quantities import parse_quantity
 from spillway.twin.kubernetes.schema import SchemaError
 from spillway.twin.kubernetes.values import items, known, mapping, one_of, positive, text
 
@@ -15,6 +15,11 @@ Errors = Iterator[SchemaError]
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME: Final = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _ENV_NAME: Final = re.compile(r"[ -<>-~]+")
+_FIELD_IN_ENV: Final = re.compile(
+    r"metadata\.(name|namespace|uid|(annotations|labels)\['.+'\])"
+    r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
+)
+"""https://kubernetes.io/docs/concepts/workloads/pods/downward-api/#downwardapi-fieldRef"""
 _PROBE_HANDLERS: Final = ("exec", "grpc", "httpGet", "tcpSocket")
 
 
@@ -77,6 +82,10 @@ def _container(container: dict[str, Any], path: str, mountable: set[Any] | None,
             yield SchemaError(f"{path}.env[{index}].name", f"{key!r} must be printable ASCII without '='")
         if variable.get("value") and variable.get("valueFrom"):
             yield SchemaError(f"{path}.env[{index}].valueFrom", "may not be specified when value is not empty")
+        field = text(mapping(mapping(variable.get("valueFrom")).get("fieldRef")).get("fieldPath"))
+        if field is not None and not _FIELD_IN_ENV.fullmatch(field):
+            at = f"{path}.env[{index}].valueFrom.fieldRef.fieldPath"
+            yield SchemaError(at, f"{field!r} is no field of a pod that a variable can have")
     mounts: set[str] = set()
     for index, mount in enumerate(items(container.get("volumeMounts"))):
         at, where = f"{path}.volumeMounts[{index}]", text(mount.get("mountPath"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from spillway.twin.kubernetes.quantities import format_quantity, parse_quantity
+from spillway.contracts.quantities import format_quantity, parse_quantity
 from spillway.twin.kubernetes.rules import pod_template
 from spillway.twin.kubernetes.values import dig, items, mapping
 

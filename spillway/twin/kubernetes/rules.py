@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from spillway.contracts.quantities import parse_quantity
 from spillway.twin.kubernetes.podspec import pod_errors
-from spillway.twin.kubernetes.quantities import parse_quantity
 from spillway.twin.kubernetes.schema import SchemaError, holds_unknown
 from spillway.twin.kubernetes.values import dig, items, known, mapping, one_of, positive, text
-from spillway.twin.standin import UNKNOWN
+from spillway.twin.provider import UNKNOWN
 
 Errors = Iterator[SchemaError]
 

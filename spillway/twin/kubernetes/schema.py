@@ -8,14 +8,16 @@ ones are added when a CRD is applied. Values never appear in messages: they coul
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from spillway.twin.standin import UNKNOWN
+from spillway.contracts.cel import CelRule, broken, rules_of
+from spillway.twin.provider import UNKNOWN
 
 KUBERNETES_VERSION: Final = "1.34.0"
 """The API version that the stand-in speaks."""
@@ -112,9 +114,29 @@ class SchemaError:
 
 
 @cache
-def _definitions() -> dict[str, Any]:
-    folder = f"kubernetes-json-schema/v{KUBERNETES_VERSION}-local-strict"
-    return json.loads(files("kubernetes_validate").joinpath(folder, "_definitions.json").read_text())
+def definitions() -> dict[str, Any]:
+    """The schemas of the built-in kinds and of what is in them."""
+    # The package is not imported: it imports jsonschema, and that is dear.
+    found = find_spec("kubernetes_validate")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("kubernetes_validate, which holds the schemas, is not installed")
+    schemas = Path(found.origin).parent / "kubernetes-json-schema" / f"v{KUBERNETES_VERSION}-local-strict"
+    return json.loads((schemas / "_definitions.json").read_text())
+
+
+@cache
+def _validating() -> type[Any]:
+    """The validator's class. Its grammar of IRIs, which takes longer to compile than all the rest, is left out:
+    nothing here checks formats."""
+    new = "jsonschema" not in sys.modules
+    if new:
+        sys.modules["rfc3987_syntax"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        from jsonschema import Draft202012Validator
+    finally:
+        if new:
+            sys.modules.pop("rfc3987_syntax", None)
+    return Draft202012Validator
 
 
 def _plural(kind: str) -> str:
@@ -132,7 +154,7 @@ def _plural(kind: str) -> str:
 def _built_in() -> dict[tuple[str, str], tuple[Kind, str]]:
     """(apiVersion, kind) -> the kind and the name of its definition."""
     found = {}
-    for name, definition in _definitions()["$defs"].items():
+    for name, definition in definitions()["$defs"].items():
         gvks = definition.get("x-kubernetes-group-version-kind", [])
         if len(gvks) != 1 or "metadata" not in definition.get("properties", {}) or name.endswith("List"):
             continue
@@ -163,6 +185,7 @@ class Catalogue:
 
     _custom: dict[tuple[str, str], tuple[Kind, dict[str, Any]]] = field(default_factory=dict)
     _validators: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], tuple[CelRule, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for crd in _shipped_crds():
@@ -186,6 +209,7 @@ class Catalogue:
             schema = version.get("schema", {}).get("openAPIV3Schema", {"x-kubernetes-preserve-unknown-fields": True})
             self._custom[kind.api_version, kind.kind] = (kind, schema)
             self._validators.pop((kind.api_version, kind.kind), None)
+            self._rules.pop((kind.api_version, kind.kind), None)
 
     def kinds(self) -> list[Kind]:
         return [kind for kind, _ in _built_in().values()] + [kind for kind, _ in self._custom.values()]
@@ -212,7 +236,7 @@ class Catalogue:
         key = (kind.api_version, kind.kind)
         if key in self._custom:
             return self._custom[key][1]
-        return _definitions()["$defs"][_built_in()[key][1]]
+        return definitions()["$defs"][_built_in()[key][1]]
 
     def errors(self, kind: Kind, manifest: dict[str, Any]) -> list[SchemaError]:
         """What in ``manifest`` the schema refuses. :data:`UNKNOWN` values fit everything."""
@@ -220,24 +244,32 @@ class Catalogue:
         for error in self._validator(kind).iter_errors(manifest):
             for one in _plain_errors(error):
                 found.setdefault((one.path, one.reason), one)
+        if not found and kind.custom:
+            found = {path: SchemaError(path, reason) for path, reason in broken(self._cel(kind), manifest, UNKNOWN)}
         return list(found.values())
+
+    def _cel(self, kind: Kind) -> tuple[CelRule, ...]:
+        key = (kind.api_version, kind.kind)
+        if key not in self._rules:
+            self._rules[key] = tuple(rules_of(self._custom[key][1]))
+        return self._rules[key]
 
     def _validator(self, kind: Kind) -> Any:
         # Imported late: a preview that has no Kubernetes resource should not pay for it.
         import referencing
         import referencing.jsonschema
-        from jsonschema import Draft202012Validator
 
+        validating = _validating()
         key = (kind.api_version, kind.kind)
         if key not in self._validators:
             if key in self._custom:
-                self._validators[key] = Draft202012Validator(_from_openapi(self._custom[key][1], root=True))
+                self._validators[key] = validating(_from_openapi(self._custom[key][1], root=True))
             else:
-                contents = _definitions()
+                contents = definitions()
                 resource = referencing.Resource.from_contents(contents)
                 registry = referencing.Registry().with_resource(contents["$id"], resource)
                 reference = {"$ref": f"{contents['$id']}#/$defs/{_built_in()[key][1]}"}
-                self._validators[key] = Draft202012Validator(reference, registry=registry)
+                self._validators[key] = validating(reference, registry=registry)
         return self._validators[key]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 from spillway.twin.kubernetes import helm, merge, rules
 from spillway.twin.kubernetes.client import ApiRefusalError, KubernetesClient
 from spillway.twin.kubernetes.helm import RELEASE, URN_ANNOTATION, Releases
 from spillway.twin.kubernetes.schema import Catalogue, Kind
-from spillway.twin.kubernetes.values import dig, known, mapping
-from spillway.twin.standin import (
+from spillway.twin.kubernetes.values import dig, known, mapping, without_none
+from spillway.twin.provider import (
     UNKNOWN,
     Checked,
     CheckFailure,
@@ -33,6 +34,7 @@ class KubernetesStandIn:
     """One API server: the twin's, or a real one when ``token`` and ``ca`` (a PEM file's path) are given."""
 
     package = "kubernetes"
+    environment: Mapping[str, str] = {}
 
     def __init__(self, endpoint: str, token: str | None = None, ca: str | None = None) -> None:
         self._client = KubernetesClient(endpoint, token, ca)
@@ -50,7 +52,7 @@ class KubernetesStandIn:
     def check(
         self, urn: str, type_: str, old_inputs: Properties | None, new_inputs: Properties, seed: bytes
     ) -> Checked:
-        inputs = _without_none(new_inputs)
+        inputs = without_none(new_inputs)
         automatic = f"{urn.rsplit('::', 1)[-1]}-{hashlib.sha256(urn.encode() + seed).hexdigest()[:8]}"
         if type_ == RELEASE:
             inputs.pop("compat", None)
@@ -222,14 +224,6 @@ def _project(inputs: Any, live: Any) -> Any:
 
 def _encoded(value: str) -> str:
     return base64.b64encode(value.encode()).decode()
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_none(v) for v in value]
-    return value
 
 
 def _holds_unknown_names(crd: Properties) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from spillway.twin.kubernetes.schema import SchemaError
-from spillway.twin.standin import UNKNOWN
+from spillway.twin.provider import UNKNOWN
 
 
 def known(value: Any) -> bool:
@@ -26,6 +26,15 @@ def items(value: Any) -> list[dict[str, Any]]:
 
 def text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def without_none(value: Any) -> Any:
+    """The value without its ``None`` members: a null field is one that was not given."""
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_none(item) for item in value]
+    return value
 
 
 def dig(value: Any, *path: str) -> Any:

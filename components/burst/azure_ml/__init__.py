@@ -1,0 +1,1 @@
+"""The burst site on Azure Machine Learning."""

@@ -1,0 +1,217 @@
+"""From the site's settings and what stands around it to its resources, and to what the stack needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Final, Protocol
+
+import pulumi
+
+from components.aws_documents import Statement, allow
+from components.azure_roles import grant_calls
+from components.burst.azure_ml.component import AzureMlBurst, OnlineDeployment
+from components.burst.azure_ml.route import KEY_FILE
+from components.burst.azure_ml.settings import AzureMlSettings
+from components.burst.azure_ml.workspace import AzureMlArgs
+from components.burst.site import (
+    AzureSubscription,
+    AzureSurroundings,
+    BuiltSite,
+    BurstSite,
+    Surroundings,
+    Watch,
+)
+from components.cost_guard.azure_credential import AzureCredential, AzureCredentialArgs
+from components.cost_guard.capacity import HeldCapacity, SiteCapacity
+from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
+from components.model_store.azure_courier import PackageCourier, PackageCourierArgs
+from components.model_store.content import package_prefix
+from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs
+from spillway.contracts.classes import RequestClass
+from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
+from spillway.contracts.names import AZURE_MANAGER_URL
+
+FUNCTIONS: Final = "spillway.runtime.functions.azure_ml"
+DEPLOYMENT_API: Final = "2024-10-01"
+AUTOSCALE_API: Final = "2022-10-01"
+
+
+class AzureMlSite(BurstSite, Protocol):
+    """What is asked here of the site's object, which itself calls :func:`build`."""
+
+    @property
+    def settings(self) -> AzureMlSettings: ...
+    @property
+    def subscription(self) -> AzureSubscription: ...
+
+
+def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
+    azure = around.azure
+    assert azure is not None
+    store = _store(site, around, azure)
+    burst = _burst(site, around, azure, store)
+    return BuiltSite(
+        site=site,
+        address=burst.host,
+        outputs={
+            "azure_ml": burst.endpoint_name,
+            "azure_ml_host": burst.host,
+        },
+        capacity=_capacity(site, burst, around),
+        watch=_watch(site, burst, around, azure),
+        keys={KEY_FILE: burst.key},
+    )
+
+
+def _store(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings) -> AzureModelStore:
+    return AzureModelStore(
+        around.context,
+        AzureModelStoreArgs(
+            settings=around.model_store.azure,
+            resource_group_name=azure.resource_group_name,
+            location=site.region,
+            subscription_id=site.subscription.subscription_id,
+            endpoints_subnet_id=azure.network.endpoints_subnet_id,
+            zone_ids=azure.network.zone_ids,
+        ),
+    )
+
+
+def _carried(
+    site: AzureMlSite, around: Surroundings, azure: AzureSurroundings, store: AzureModelStore
+) -> pulumi.Input[str]:
+    """The folder of the package in the store, known once it is there."""
+    manifest = around.manifest
+    folder = f"{package_prefix(manifest.name, manifest.version)}{around.contents[site.name].key}".rstrip("/")
+    subnet_id = azure.network.courier_subnet_id
+    if not around.model_store.upload_package or subnet_id is None:
+        return folder
+    courier = PackageCourier(
+        around.context,
+        PackageCourierArgs(
+            settings=around.model_store.courier,
+            mirror=around.connectivity.mirror,
+            resource_group_name=azure.resource_group_name,
+            location=site.region,
+            subscription_id=site.subscription.subscription_id,
+            tenant_id=site.subscription.tenant_id,
+            subnet_id=subnet_id,
+            version=manifest.version,
+            folder=folder,
+            account_name=store.account_name,
+            container_name=store.container_name,
+            container_id=store.container_id,
+            aws_region=around.aws_store.args.region,
+            bucket_name=around.aws_store.bucket_name,
+            bucket_arn=around.aws_store.bucket_arn,
+            bucket_key_arn=around.aws_store.kms_key_arn,
+            uploads=tuple(around.aws_store.objects),
+            after=(store.endpoint,),
+        ),
+    )
+    return courier.folder
+
+
+def _burst(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings, store: AzureModelStore) -> AzureMlBurst:
+    return AzureMlBurst(
+        around.context,
+        AzureMlArgs(
+            settings=site.settings,
+            resource_group_name=azure.resource_group_name,
+            location=site.region,
+            subscription_id=site.subscription.subscription_id,
+            tenant_id=site.subscription.tenant_id,
+            endpoints_subnet_id=azure.network.endpoints_subnet_id,
+            zone_ids=azure.network.zone_ids,
+            manifest=around.manifest,
+            store_account_name=store.account_name,
+            store_account_id=store.account_id,
+            store_container_name=store.container_name,
+            model_key=around.contents[site.name].key,
+            package_folder=_carried(site, around, azure, store),
+            public_endpoint=around.connectivity.burst_egress == "public_with_key",
+        ),
+    )
+
+
+def _capacity(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings) -> SiteCapacity:
+    own, key = around.cost_guard, around.aws_network.credentials_key_arn
+    reader = _credential(around, "reader", "reads Azure's live capacity", own.azure_reader_secret)
+    addresses = [_address(one.id, DEPLOYMENT_API) for one in burst.online]
+    held: tuple[HeldCapacity, ...] = ()
+    may_hold: pulumi.Input[list[Statement]] = []
+    if own.azure_scaler_secret is not None:
+        scaler = _credential(around, "scaler", "lowers Azure's capacity", own.azure_scaler_secret)
+        held = tuple(_held(scaler, one) for one in burst.online)
+        may_hold = pulumi.Output.all(scaler, key).apply(_may_use)
+    group = pulumi.Output.concat(
+        f"/subscriptions/{site.subscription.subscription_id}/resourceGroups/", burst.args.resource_group_name
+    )
+    if reader_id := own.azure_reader_principal_id:
+        grant_calls(burst, "cost signal", reader_id, group, {"endpoint": burst.endpoint_id})
+    if scaler_id := own.azure_scaler_principal_id:
+        scopes = {"endpoint": burst.endpoint_id, **{one.planned.name: one.autoscale_id for one in burst.online}}
+        grant_calls(burst, "cut-off", scaler_id, group, scopes)
+    return SiteCapacity(
+        site=site.name,
+        module=FUNCTIONS,
+        machines=site.machines(),
+        asked=pulumi.Output.all(reader, *addresses).apply(_source),
+        may_read=pulumi.Output.all(reader, key).apply(_may_use),
+        held=held,
+        may_hold=may_hold,
+    )
+
+
+def _credential(around: Surroundings, purpose: str, does: str, secret: str) -> pulumi.Output[str]:
+    key = around.aws_network.credentials_key_arn
+    args = AzureCredentialArgs(purpose, does, around.secrets[secret], key)
+    return AzureCredential(around.context, args).secret_arn
+
+
+def _address(id_: pulumi.Output[str], version: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(AZURE_MANAGER_URL, id_, f"?api-version={version}")
+
+
+def _held(scaler: pulumi.Output[str], one: OnlineDeployment) -> HeldCapacity:
+    addresses = (_address(one.id, DEPLOYMENT_API), _address(one.autoscale_id, AUTOSCALE_API))
+    asked = pulumi.Output.all(scaler, *addresses).apply(lambda found: asdict(HeldDeployment(*found)))
+    return HeldCapacity(one.planned.min_instances, RequestClass.P1, asked)
+
+
+def _source(found: list[str]) -> dict[str, object]:
+    secret, *deployments = found
+    machines = [
+        AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType")) for one in deployments
+    ]
+    return asdict(AzureSource(secret, tuple(machines)))
+
+
+def _may_use(found: list[str]) -> list[Statement]:
+    """The credential, and the key that it is encrypted with."""
+    secret, key = found
+    return [
+        allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret),
+        allow("AzureCredentialKey", ["kms:Decrypt"], key),
+    ]
+
+
+def _watch(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings, azure: AzureSurroundings) -> Watch:
+    watched = AzureMonitoring(
+        around.context,
+        AzureMonitoringArgs(
+            settings=around.monitoring,
+            resource_group_name=azure.resource_group_name,
+            location=site.region,
+            tenant_id=site.subscription.tenant_id,
+            endpoint_id=burst.endpoint_id,
+            deployment_ids={one.planned.name: one.id for one in burst.online},
+            notify_emails=around.cost_guard.notify_emails,
+            depends_on=(burst,),
+        ),
+    )
+    return Watch(
+        alarm_names={f"azure-{name}": alarm for name, alarm in watched.alarm_names.items()},
+        dashboard_url=watched.dashboard_url,
+        action_group_id=watched.action_group_id,
+    )

@@ -1,0 +1,53 @@
+"""How gateways reach an Azure ML online endpoint: a host of its own and a bearer key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from components.burst.azure_ml.settings import AzureMlSettings
+from spillway.contracts.classes import Site
+from spillway.contracts.manifest import Manifest
+from spillway.contracts.names import KEYS_FOLDER
+from spillway.contracts.routing import (
+    AgentCheck,
+    BearerKey,
+    PathRule,
+    SiteRoute,
+    UpstreamTls,
+    infer_paths,
+    probe_timeout_s,
+)
+from spillway.contracts.server_routes import ServerKind, openai_paths
+
+KEY_FILE: Final = "azure_ml.key"
+"""Name of the file that holds the endpoint's key beside each gateway."""
+
+
+def route(
+    settings: AzureMlSettings, location: str, manifest: Manifest, host: str, probe_interval_s: float
+) -> SiteRoute:
+    """``host``: the endpoint's own."""
+    return SiteRoute(
+        site=Site.AZURE_ML,
+        host=host,
+        port=443,
+        dns="logical",
+        region=location,
+        tls=UpstreamTls(sni=host),
+        auth=BearerKey(key_file=f"{KEYS_FOLDER}/{KEY_FILE}"),
+        paths=paths(manifest.kind, manifest.entry_model),
+        slots=_slots(settings, manifest),
+        health=AgentCheck(interval_s=probe_interval_s, timeout_s=probe_timeout_s(manifest.kind)),
+    )
+
+
+def paths(kind: ServerKind, model: str) -> tuple[PathRule, ...]:
+    """What an online endpoint answers under the container's own paths: inference, and nothing else."""
+    served = openai_paths() if kind == "vllm" else infer_paths(model)
+    return tuple(PathRule(client=path, upstream=path) for path in served)
+
+
+def _slots(settings: AzureMlSettings, manifest: Manifest) -> int:
+    """Requests at once that the deployments carry at their fewest instances, as the traffic is split over them."""
+    instances = min(one.min_instances * 100 / one.traffic for one in settings.planned if one.traffic)
+    return int(manifest.serving.slots * instances)

@@ -1,0 +1,158 @@
+"""What a request passes on its way in: admission, unpacking, the body limit, who asks, the contracted rate."""
+
+from __future__ import annotations
+
+from components.gateway.envoy_parts import (
+    STREAM_HEADER,
+    UNLIMITED,
+    Json,
+    extension,
+    header_match,
+    lua,
+    lua_pattern,
+    priorities,
+    seconds,
+)
+from components.gateway.envoy_replies import OWN_HEADER
+from spillway.contracts.classes import (
+    CLASS_HEADER,
+    CLIENT_KEY_HEADER,
+    DEFAULT_CLASS,
+    OPERATOR_KEY_HEADER,
+    SITE_HEADER,
+    RequestClass,
+)
+from spillway.contracts.routing import Limits, RoutingTable
+from spillway.contracts.server_routes import allowed_routes, exceptions
+
+GROUP_HEADER = "x-spillway-group"
+CLIENT_HEADER = "x-spillway-client"
+ANONYMOUS = "anonymous"
+OPERATOR = "operator"
+VLLM_PRIORITY_HEADER = "x-vllm-priority"
+"""``vllm/entrypoints/generate/base/serving.py``: PRIORITY_HEADER."""
+RETRY_AFTER_S = "1"
+"""What a refused client is told to wait: a place is free as soon as an answer ends."""
+GZIP_METADATA = "spillway.gzip"
+"""Where admission leaves for the front what a gzip body was before it was unpacked."""
+GZIP_RATIO = 100
+"""How many times its size a gzip body may unpack to; what is above gets 413."""
+DEFLATE_RATIO = 1032
+"""Envoy's decompressor cuts what unpacks to more than its ratio and passes the rest on. It gets the most that it takes,
+which is also the most that deflate reaches (https://zlib.net/zlib_tech.html): the front refuses instead."""
+
+
+def filters(table: RoutingTable) -> list[Json]:
+    """The front's filters, in order."""
+    gzip = extension(
+        "envoy.compression.gzip.decompressor",
+        "extensions.compression.gzip.decompressor.v3.Gzip",
+        max_inflate_ratio=DEFLATE_RATIO,
+    )
+    return [
+        extension(
+            "envoy.filters.http.health_check",
+            "extensions.filters.http.health_check.v3.HealthCheck",
+            pass_through_mode=False,
+            headers=[header_match(":path", "/healthz")],
+        ),
+        lua(_admission_config(table), "admission", clear_route_cache=False),
+        extension(
+            "envoy.filters.http.decompressor",
+            "extensions.filters.http.decompressor.v3.Decompressor",
+            decompressor_library=gzip,
+            request_direction_config={"advertise_accept_encoding": False},
+            response_direction_config={"common_config": {"enabled": _never()}},
+        ),
+        extension(
+            "envoy.filters.http.buffer",
+            "extensions.filters.http.buffer.v3.Buffer",
+            max_request_bytes=table.body_limit_bytes,
+        ),
+        lua(_front_config(table), "sha256", "crc32", "json", "front", clear_route_cache=True),
+        _rate_limit(table),
+    ]
+
+
+def _admission_config(table: RoutingTable) -> Json:
+    """Paths as Lua patterns, with the methods that each takes."""
+    paths: dict[str, Json] = {}
+    for route in allowed_routes(table.server):
+        for pattern in route.patterns:
+            paths.setdefault(lua_pattern(pattern), {}).update(dict.fromkeys(route.methods, True))
+    closed = dict.fromkeys(exceptions(table.server), True)
+    return {"paths": paths, "closed": closed, "most_bytes": table.body_limit_bytes, "gzip": GZIP_METADATA}
+
+
+def _never() -> Json:
+    return {"default_value": False, "runtime_key": "spillway.decompress_responses"}
+
+
+def _front_config(table: RoutingTable) -> Json:
+    return {
+        "class_header": CLASS_HEADER,
+        "site_header": SITE_HEADER,
+        "key_header": CLIENT_KEY_HEADER,
+        "operator_header": OPERATOR_KEY_HEADER,
+        "client_header": CLIENT_HEADER,
+        "group_header": GROUP_HEADER,
+        "stream_header": STREAM_HEADER,
+        "retry_after": RETRY_AFTER_S,
+        "own_header": OWN_HEADER,
+        "vllm_header": VLLM_PRIORITY_HEADER,
+        "gzip": GZIP_METADATA,
+        "gzip_ratio": GZIP_RATIO,
+        "default_class": DEFAULT_CLASS.value,
+        "priorities": priorities(),
+        "sites": {str(route.site): True for route in table.sites},
+        "callers": {client.key_sha256: _caller(client.name, client, table) for client in table.clients},
+        "anonymous": _caller(ANONYMOUS, table.anonymous, table) if table.anonymous else None,
+        "operator": table.operator_key_sha256,
+        "operator_caller": _caller(OPERATOR, Limits(max_class=RequestClass.P0), table),
+    }
+
+
+def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
+    groups = {c.value: table.group_of(c, limits.may_spill) for c in RequestClass}
+    reachable = {str(site) for group in groups.values() for site in group.sites}
+    return {
+        "name": name,
+        "max_class": limits.max_class.value,
+        "groups": {request_class: group.name for request_class, group in groups.items() if group.sites},
+        "sites": dict.fromkeys(sorted(reachable), True),
+    }
+
+
+def _rate_limit(table: RoutingTable) -> Json:
+    """One token bucket for each caller with a contracted rate, this process's share of it."""
+    callers: list[tuple[str, Limits]] = [(client.name, client) for client in table.clients]
+    if table.anonymous:
+        callers.append((ANONYMOUS, table.anonymous))
+    descriptors = [
+        {"entries": [{"key": "client", "value": name}], "token_bucket": _bucket(limits, table)}
+        for name, limits in callers
+        if limits.requests_per_s
+    ]
+    by_client = {"actions": [{"request_headers": {"header_name": CLIENT_HEADER, "descriptor_key": "client"}}]}
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return extension(
+        "envoy.filters.http.local_ratelimit",
+        "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="clients",
+        token_bucket={"max_tokens": UNLIMITED, "tokens_per_fill": UNLIMITED, "fill_interval": "1s"},
+        filter_enabled=always,
+        filter_enforced=always,
+        always_consume_default_token_bucket=False,
+        rate_limits=[by_client],
+        descriptors=descriptors,
+    )
+
+
+def _bucket(limits: Limits, table: RoutingTable) -> Json:
+    rate = (limits.requests_per_s or 0) / table.replicas
+    tokens = max(1, round(rate * 0.1))
+    return {
+        "max_tokens": max(tokens, limits.requests_at_once // table.replicas),
+        "tokens_per_fill": tokens,
+        "fill_interval": seconds(tokens / rate),
+    }

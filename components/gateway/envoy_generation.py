@@ -1,0 +1,67 @@
+"""How requests that generate text are tried: a level of its own between the front and the sites.
+
+A server says no before it begins (503: its queue is full, or the gateway's own limit is reached), or it has not begun
+within the class's limit of the first token. Then nothing was generated, and the next site is asked, as often as there
+are sites. A server that failed over a request (500, or gone: 502) may have been killed by it: the front sends such a
+request once more, from the far end of the sites, and no further. An answer that has begun is not tried again.
+
+Why: docs/explanation/overflow.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from components.gateway.envoy_parts import (
+    STREAM_HEADER,
+    Json,
+    connection_manager,
+    generation_routes,
+    header_match,
+    internal_cluster,
+    internal_listener,
+    next_priority,
+    seconds,
+)
+from spillway.contracts.routing import Group, RoutingTable
+
+NOT_BEGUN: Final = {
+    "retry_on": "retriable-status-codes,reset,connect-failure,refused-stream",
+    "retriable_status_codes": [503],
+}
+"""``reset`` is what Envoy calls the end of a try's time, too."""
+FAILED: Final = {"retry_on": "retriable-status-codes", "retriable_status_codes": [500, 502], "num_retries": 1}
+ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+
+
+def listener_of(group: Group) -> str:
+    return f"{group.name}-generation"
+
+
+def front_routes(group: Group, table: RoutingTable, header: Json) -> list[Json]:
+    """From the front to the group's own level, and once more after a failure."""
+    action: Json = {"cluster": listener_of(group), "retry_policy": FAILED}
+    whole = {**action, "timeout": seconds(table.answer_timeout_s)}
+    return generation_routes(table.server, [header], whole, {**action, "timeout": "0s"})
+
+
+def level(group: Group, table: RoutingTable) -> Json:
+    """The listener of a group's level."""
+    name = listener_of(group)
+    again = header_match(ATTEMPT_HEADER, "2")
+    tries = ((again, table.second_chance(group), table.second_tries(group)), (None, group, table.endpoints(group)))
+    limit = next(c.first_token_s for c in table.classes if c.request_class is group.request_class)
+    routes = []
+    for first, sites, endpoints in tries:
+        policy = {**NOT_BEGUN, **next_priority(), "num_retries": len(endpoints) - 1}
+        for stream in (True, False):
+            headers = [*([first] if first else []), *([header_match(STREAM_HEADER, "true")] if stream else [])]
+            timed = {**policy, "per_try_timeout": seconds(limit)} if stream else policy
+            action = {"cluster": sites.name, "timeout": "0s", "retry_policy": timed}
+            routes.append({"match": {"prefix": "/", "headers": headers}, "route": action})
+    return internal_listener(name, connection_manager(name, table, routes, [], generate_request_id=False), table)
+
+
+def cluster(group: Group, table: RoutingTable) -> Json:
+    """By which the front reaches the level."""
+    return internal_cluster(listener_of(group), listener_of(group), table)

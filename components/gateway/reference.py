@@ -1,0 +1,27 @@
+"""The generated part of the reference page ``routes.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spillway.contracts.schema_tables import table
+from spillway.contracts.server_routes import ROUTES, TRITON_VERSION, VLLM_VERSION, ServerKind
+
+TITLES: dict[ServerKind, str] = {"triton": f"Triton {TRITON_VERSION}", "vllm": f"vLLM {VLLM_VERSION}"}
+
+
+def routes() -> str:
+    """Every route of each kind of server: what passes first."""
+    return "\n\n".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    for server, title in TITLES.items():
+        for allowed, says in ((True, "let in"), (False, "refused")):
+            rows = [
+                (f"`{'`, `'.join(route.methods)}`", f"`{route.path}`", route.area.value, route.reason)
+                for route in ROUTES[server]
+                if route.allowed is allowed
+            ]
+            yield f"## {title}: {says}"
+            yield table(("Method", "Path", "For", "Why"), rows)

@@ -1,0 +1,176 @@
+"""Values of the charts that a private cluster gets: the GPU vendors' operators, and EKS's controllers.
+
+Each chart's own keys, at the pinned versions: ``spillway/conformance/services/kubernetes/charts.json``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pulumi
+
+from components.private_cluster.settings import (
+    GPU_TAINT_KEYS,
+    AksSettings,
+    AmdOperatorSettings,
+    EksSettings,
+    ExistingSettings,
+)
+
+GPU_NODES: Final = {"nvidia.com/gpu.present": "true"}
+"""Label of the nodes with NVIDIA GPUs: our pools have it, and the operator gives it to others."""
+
+NODES_FROM_ZERO: Final = "k8s.amazonaws.com/accelerator"
+"""Label by which the cluster autoscaler knows that a node's GPUs are still to come: without it a Ready node that has
+none yet makes it start further ones. https://github.com/kubernetes/autoscaler, cluster-autoscaler/cloudprovider/aws."""
+
+
+_NVIDIA: Final = "nvcr.io/nvidia"
+_DISCOVERY: Final = {"node-feature-discovery.image.repository": "registry.k8s.io/nfd/node-feature-discovery"}
+
+IMAGES: Final[dict[str, dict[str, str]]] = {
+    "gpu-operator": {
+        **_DISCOVERY,
+        **{
+            f"{part}.repository": _NVIDIA
+            for part in ("operator", "operator.initContainer", "validator", "driver", "devicePlugin", "gfd")
+        },
+        "nodeStatusExporter.repository": _NVIDIA,
+        "toolkit.repository": f"{_NVIDIA}/k8s",
+        "dcgmExporter.repository": f"{_NVIDIA}/k8s",
+        **{f"{part}.repository": f"{_NVIDIA}/cloud-native" for part in ("driver.manager", "dcgm", "migManager")},
+    },
+    "gpu-operator-charts": {
+        **_DISCOVERY,
+        "controllerManager.manager.image.repository": "docker.io/rocm/gpu-operator",
+        "kmm.controller.manager.image.repository": "docker.io/rocm/kernel-module-management-operator",
+        "kmm.webhookServer.webhookServer.image.repository": "docker.io/rocm/kernel-module-management-webhook-server",
+        "deviceConfig.spec.commonConfig.initContainerImage": "busybox:1.36",
+        "deviceConfig.spec.commonConfig.utilsContainer.image": "docker.io/rocm/gpu-operator-utils:v1.4.0",
+        "deviceConfig.spec.devicePlugin.devicePluginImage": "rocm/k8s-device-plugin:latest",
+        "deviceConfig.spec.devicePlugin.nodeLabellerImage": "rocm/k8s-device-plugin:labeller-latest",
+        "deviceConfig.spec.metricsExporter.image": "rocm/device-metrics-exporter:v1.4.0",
+    },
+    "cert-manager": {
+        "image.repository": "quay.io/jetstack/cert-manager-controller",
+        "webhook.image.repository": "quay.io/jetstack/cert-manager-webhook",
+        "cainjector.image.repository": "quay.io/jetstack/cert-manager-cainjector",
+        "acmesolver.image.repository": "quay.io/jetstack/cert-manager-acmesolver",
+        "startupapicheck.image.repository": "quay.io/jetstack/cert-manager-startupapicheck",
+    },
+    "dcgm-exporter": {"image.repository": f"{_NVIDIA}/k8s/dcgm-exporter"},
+    "cluster-autoscaler": {"image.repository": "registry.k8s.io/autoscaling/cluster-autoscaler"},
+    "aws-load-balancer-controller": {"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
+}
+"""Chart -> the values that name its images -> what they are by default: what a mirror has to replace."""
+
+
+def nvidia_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:
+    """Of ``gpu-operator``."""
+    operator = settings.nvidia_operator
+    driver = settings.nvidia_driver_by_operator
+    toolkit = driver if operator.toolkit is None else operator.toolkit
+    values: dict[str, Any] = {
+        "driver": {"enabled": driver},
+        "toolkit": {"enabled": toolkit},
+        "dcgmExporter": {
+            "enabled": settings.dcgm.enabled,
+            # The kind ServiceMonitor is not there yet: the monitoring component scrapes the exporter.
+            "serviceMonitor": {"enabled": False},
+            "env": [dcgm_interval(settings.dcgm.interval_s)],
+        },
+    }
+    if not isinstance(settings, ExistingSettings) and settings.gpu_pool.taints:
+        # Of itself everything there tolerates the GPU's taint alone.
+        values["daemonsets"] = {"tolerations": tolerations(settings)}
+        values["node-feature-discovery"] = {"worker": {"tolerations": tolerations(settings)}}
+    if isinstance(settings, AksSettings) and not toolkit:
+        # What containerd of Azure's images calls its handler; every operand names it.
+        values["operator"] = {"runtimeClass": "nvidia-container-runtime"}
+    return values
+
+
+def amd_values(settings: AksSettings | ExistingSettings) -> dict[str, Any]:
+    """Of ``gpu-operator-charts``. Its operands tolerate nothing of themselves."""
+    operator, tolerated = settings.amd_operator, tolerations(settings)
+    return {
+        # An upgrade of the release changes what the operator runs, too.
+        "crds": {"defaultCR": {"install": True, "upgrade": True}},
+        # Builds and loads the driver; its webhooks need cert-manager.
+        "kmm": {"enabled": operator.driver},
+        "node-feature-discovery": {"worker": {"tolerations": tolerated}},
+        "deviceConfig": {
+            "spec": {
+                "driver": {"enable": operator.driver, "tolerations": tolerated, **_driver_image(operator)},
+                "devicePlugin": {
+                    "devicePluginTolerations": tolerated,
+                    "nodeLabellerTolerations": tolerated,
+                },
+                "metricsExporter": {"enable": True, "tolerations": tolerated},
+            }
+        },
+    }
+
+
+def dcgm_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:
+    """Of ``dcgm-exporter``, which without these would run beside the GPUs, not on their nodes."""
+    return {
+        "serviceMonitor": {"enabled": False},
+        "extraEnv": [dcgm_interval(settings.dcgm.interval_s)],
+        "nodeSelector": GPU_NODES,
+        "tolerations": tolerations(settings),
+    }
+
+
+def autoscaler_values(
+    settings: EksSettings, cluster_name: pulumi.Input[str] | None, region: str | None
+) -> dict[str, Any]:
+    """Of ``cluster-autoscaler``."""
+    return {
+        "autoDiscovery": {"clusterName": cluster_name},
+        "awsRegion": region,
+        "rbac": {"serviceAccount": {"name": settings.autoscaler.service_account}},
+        "extraArgs": {
+            # Model servers keep their package on the node's disk, Prometheus its samples: both may be made anew.
+            "skip-nodes-with-local-storage": False,
+            "skip-nodes-with-system-pods": False,
+            # One group a zone would otherwise grow alone.
+            "balance-similar-node-groups": True,
+        },
+    }
+
+
+def balancer_values(
+    settings: EksSettings,
+    cluster_name: pulumi.Input[str] | None,
+    region: str | None,
+    vpc_id: pulumi.Input[str] | None,
+) -> dict[str, Any]:
+    """Of ``aws-load-balancer-controller``."""
+    return {
+        "clusterName": cluster_name,
+        # Pods cannot ask the instance metadata service: one hop is all that it answers.
+        "region": region,
+        "vpcId": vpc_id,
+        "serviceAccount": {"name": settings.load_balancer_controller.service_account},
+        "enableServiceMutatorWebhook": False,
+    }
+
+
+def tolerations(settings: EksSettings | AksSettings | ExistingSettings) -> list[dict[str, str]]:
+    """What a chart's pods need to run on every GPU node that the stack makes."""
+    gpu = {"key": GPU_TAINT_KEYS[settings.accelerator], "operator": "Exists", "effect": "NoSchedule"}
+    pool = () if isinstance(settings, ExistingSettings) else settings.gpu_pool.taints
+    return [gpu, *({"key": taint.key, "operator": "Exists", "effect": taint.effect} for taint in pool)]
+
+
+def dcgm_interval(seconds: int) -> dict[str, str]:
+    """The exporter's sampling period."""
+    return {"name": "DCGM_EXPORTER_INTERVAL", "value": str(seconds * 1000)}
+
+
+def _driver_image(operator: AmdOperatorSettings) -> dict[str, Any]:
+    if not operator.driver:
+        return {}
+    secret = {"imageRegistrySecret": {"name": operator.driver_image_secret}} if operator.driver_image_secret else {}
+    return {"image": operator.driver_image, "version": operator.driver_version, "blacklist": True, **secret}

@@ -1,0 +1,1 @@
+"""What lets a flow through or not, one kind of door a module."""

@@ -1,0 +1,113 @@
+"""What only documentation says of one Kubernetes object: that what it names will be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from spillway.conformance.graph import Graph
+from spillway.conformance.rule import Rule, Source
+from spillway.conformance.services.documented import Found, items, rule
+from spillway.contracts.property_values import document
+from spillway.contracts.resources import Resource
+
+_WORKLOADS: Final = {
+    "kubernetes:apps/v1:Deployment": "spec.template",
+    "kubernetes:apps/v1:StatefulSet": "spec.template",
+    "kubernetes:apps/v1:DaemonSet": "spec.template",
+    "kubernetes:batch/v1:Job": "spec.template",
+    "kubernetes:batch/v1:CronJob": "spec.jobTemplate.spec.template",
+    "kubernetes:core/v1:Pod": "",
+}
+
+
+@rule(
+    "kubernetes-volume-source",
+    "A Secret or ConfigMap that a pod mounts and that is not optional has to be there, else the pod never starts.",
+    Source(
+        "Kubernetes: Secrets, optional Secrets",
+        "https://kubernetes.io/docs/concepts/configuration/secret/",
+        "2026-11-29",
+    ),
+)
+def _volume_source(graph: Graph) -> Iterator[Found]:
+    own = {namespace.get("metadata.name") for namespace in graph.of("kubernetes:core/v1:Namespace")}
+    there = set(_objects(graph))
+    for workload, path, pod in _pods(graph):
+        namespace = workload.get("metadata.namespace")
+        # In a namespace that was there before, somebody may have made it.
+        if namespace not in own:
+            continue
+        for at, kind, name in _mounted(pod):
+            if isinstance(name, str) and (kind, namespace, name) not in there:
+                yield (
+                    workload,
+                    f"{path}.{at}",
+                    f"names the {kind} {name}, which nothing makes in a namespace that the same deployment makes: "
+                    "the pod never starts",
+                    f"Make the {kind} in the stack, mark it optional, or make both in a stage before.",
+                )
+
+
+def _objects(graph: Graph) -> Iterator[tuple[str, Any, Any]]:
+    """(kind, namespace, name) of every Secret and ConfigMap that will be there."""
+    for kind in ("Secret", "ConfigMap"):
+        for object_ in graph.of(f"kubernetes:core/v1:{kind}"):
+            yield kind, object_.get("metadata.namespace"), object_.get("metadata.name")
+    for object_ in graph.resources:
+        # cert-manager and External Secrets make Secrets by these properties.
+        for path in ("spec.secretName", "spec.target.name"):
+            if isinstance(object_.get(path), str):
+                yield "Secret", object_.get("metadata.namespace"), object_.get(path)
+
+
+def _pods(graph: Graph) -> Iterator[tuple[Resource, str, Mapping[str, Any]]]:
+    """(workload, path of its pod's specification, the specification)."""
+    for type_, template in _WORKLOADS.items():
+        for workload in graph.of(type_):
+            path = f"{template}.spec".removeprefix(".")
+            pod = workload.get(path)
+            if isinstance(pod, Mapping):
+                yield workload, path, pod
+
+
+def _mounted(pod: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(path, kind, name) of what has to be there."""
+    for index, volume in enumerate(items(pod.get("volumes"))):
+        secret, config = volume.get("secret") or {}, volume.get("configMap") or {}
+        if secret and not secret.get("optional"):
+            yield f"volumes.{index}.secret.secretName", "Secret", secret.get("secretName")
+        if config and not config.get("optional"):
+            yield f"volumes.{index}.configMap.name", "ConfigMap", config.get("name")
+
+
+_UNPUBLISHED: Final = "ghcr.io/spillway/"
+
+
+@rule(
+    "image-is-published",
+    "An image can be pulled once somebody has built and pushed it.",
+    Source("Build the runtime image", "../how-to/runtime-image.md", "2026-11-29"),
+)
+def _published(graph: Graph) -> Iterator[Found]:
+    for resource, path, image in _images(graph):
+        if isinstance(image, str) and image.startswith(_UNPUBLISHED):
+            yield (
+                resource,
+                path,
+                f"{_UNPUBLISHED}* is where nobody has published an image: it cannot be pulled",
+                "Build it with `make image`, push it to a registry of your own, and name it in `gateway.agent_image`.",
+            )
+
+
+def _images(graph: Graph) -> Iterator[tuple[Resource, str, Any]]:
+    for workload, path, pod in _pods(graph):
+        for kind in ("initContainers", "containers"):
+            for index, container in enumerate(items(pod.get(kind))):
+                yield workload, f"{path}.{kind}.{index}.image", container.get("image")
+    for task in graph.of("aws:ecs/taskDefinition:TaskDefinition"):
+        for index, container in enumerate(items(document(task.get("containerDefinitions")))):
+            yield task, f"containerDefinitions.{index}.image", container.get("image")
+
+
+RULES: Final[tuple[Rule, ...]] = (_volume_source, _published)

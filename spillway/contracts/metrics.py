@@ -1,0 +1,46 @@
+"""CloudWatch metrics that Spillway publishes: one name each for who writes them and for who alarms on them.
+
+An alarm on a metric that nobody writes is silent, so no name stands anywhere else. Standard library only: the scheduled
+functions carry this module.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAMESPACE: Final = "Spillway"
+
+STACK: Final = "Stack"
+"""Dimension of everything that the cost signal says: the stack's name."""
+SITE: Final = "Site"
+"""Dimension: a site, or :data:`BLENDED` over all of them."""
+SOURCE: Final = "Source"
+"""Dimension: a site whose capacity is read."""
+GATEWAY: Final = "Gateway"
+"""Dimension of what a private gateway says of itself: the prefix of the stack's names."""
+BLENDED: Final = "blended"
+"""Value of :data:`SITE` for all sites together."""
+
+BURST_USD_PER_HOUR: Final = "BurstDollarsPerHour"
+"""``Σ(price × live instances)`` of the burst sites. Written by the cost signal, as the next six are."""
+BURST_RISE_USD_PER_HOUR: Final = "BurstDollarsPerHourRise"
+"""How much more that is than at its lowest within the last 15 minutes."""
+FORECAST_USD_PER_MONTH: Final = "ForecastMonthDollars"
+"""Burst of the calendar month: spent so far, plus the rest of it at the live rate."""
+USD_PER_GPU_HOUR: Final = "DollarsPerGpuHour"
+"""By :data:`SITE`: ``Σ(price × instances) ÷ Σ(GPUs)``."""
+USD_PER_MILLION_TOKENS: Final = "DollarsPerMillionTokens"
+"""By :data:`SITE`: price of an hour over the tokens that vLLM counted in it."""
+COST_SIGNAL_ERRORS: Final = "CostSignalErrors"
+"""1 where the signal could not be computed, else 0."""
+COST_SOURCE_ERRORS: Final = "CostSourceErrors"
+"""By :data:`SOURCE`: 1 where the site could not be read, else 0."""
+PRICES_MISSING: Final = "PricesMissing"
+"""Sites where capacity runs whose price nobody knows."""
+
+HEARTBEAT: Final = "GatewayHeartbeat"
+"""Written by the private gateway's agent, as the next two are; its absence moves DNS to the standby."""
+PRIVATE_SERVERS: Final = "PrivateServers"
+"""Model servers that are up in the private cluster."""
+PRIVATE_TOKENS: Final = "PrivateTokensPerMinute"
+"""Tokens that the private vLLM servers generated."""

@@ -1,0 +1,46 @@
+"""With what every site starts vLLM: what the package says, and what spilling needs of the engine.
+
+* ``scheduling-policy``: without it vLLM takes a request's priority and ignores it.
+* ``max-num-queued-reqs``: waiting and running requests above which it answers 503 at once, before a stream begins; its
+  own queue has no end (``vllm/config/scheduler.py``). As many may wait as run, which is what the gateway sends: its
+  slots, and as much headroom for P0.
+
+``max-num-queued-tokens``, the limit of the prompts that wait, is the wanted time to the first token times the measured
+rate of reading prompts. Nothing here knows that rate: the package says it, where somebody has measured.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from spillway.contracts.manifest import Manifest
+
+SWITCHED_OFF: Final = {
+    "VLLM_SERVER_DEV_MODE": "0",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""In every site's container, whatever its image sets: routes that call any worker's method or load adapters from any
+path, fetching from outside, telling others.
+
+https://docs.vllm.ai/en/v0.30.0/configuration/env_vars.html
+"""
+DRAIN_OPTION: Final = "shutdown-timeout"
+"""Seconds that answers have to end after SIGTERM; by vLLM's default none, and streams stall."""
+
+
+def arguments(manifest: Manifest) -> dict[str, Any]:
+    """Options of ``vllm serve``, without their dashes, that are the same on every site."""
+    language, slots = manifest.language, manifest.serving.slots
+    assert language is not None
+    own = {
+        "dtype": language.dtype,
+        "max-model-len": language.max_model_len,
+        "max-num-seqs": language.max_num_seqs,
+        "tensor-parallel-size": language.tensor_parallel_size,
+        "gpu-memory-utilization": language.gpu_memory_utilization,
+        "scheduling-policy": "priority",
+        "max-num-queued-reqs": 2 * slots,
+    }
+    return {**own, **language.arguments, "served-model-name": manifest.entry_model, "disable-fastapi-docs": True}

@@ -1,0 +1,65 @@
+"""The price catalogue read anew from the clouds' public price APIs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spillway.contracts.prices import Price, PriceError, catalogue, with_prices
+from spillway.price_lists import aws, azure
+from spillway.price_lists.common import dearest
+
+
+def known_types(only: Sequence[str] = ()) -> dict[str, tuple[int, str]]:
+    """GPUs and GPU kind of the wanted types: refreshing keeps what is known up to date, and invents no type.
+
+    Raises ``PriceError`` for a type that the catalogue does not have.
+    """
+    known = {price.instance_type: (price.gpus, price.gpu) for price in catalogue()}
+    if unknown := [name for name in only if name not in known]:
+        names = ", ".join(sorted(known))
+        raise PriceError(f"unknown instance type {unknown[0]!r}; the catalogue knows {names}")
+    return {name: known[name] for name in only} if only else known
+
+
+def read_prices(
+    clouds: Sequence[str],
+    types: dict[str, tuple[int, str]],
+    spot_regions: list[str],
+    phase: Callable[[str], AbstractContextManager[None]],
+    aws_endpoint: str | None = None,
+    azure_url: str | None = None,
+) -> Iterator[Price]:
+    """Prices of these types, of ``aws`` and ``azure``. ``phase``: tells what goes on while its block runs.
+
+    Raises :class:`spillway.price_lists.common.PriceListError` where a price list cannot be read.
+    """
+    today = date.today()
+    azure_types = {name: row for name, row in types.items() if name.startswith("Standard_")}
+    aws_types = {name: row for name, row in types.items() if name not in azure_types}
+    if "azure" in clouds and azure_types:
+        with phase(f"Azure Retail Prices, {len(azure_types)} sizes"):
+            yield from dearest(azure.read(azure_types, today, azure_url or azure.URL))
+    if "aws" in clouds and aws_types:
+        with phase(f"AWS Price List, {len(aws_types)} types"):
+            yield from dearest(aws.read(aws_types, today, aws_endpoint))
+            yield from aws.read_spot(aws_types, spot_regions, today, aws_endpoint)
+
+
+def changes(fresh: Iterable[Price]) -> Iterator[dict[str, Any]]:
+    """What differs from the catalogue; ``was``: ``None`` for a price that it lacks."""
+    known = {price.key: price.usd_per_hour for price in catalogue()}
+    for price in fresh:
+        was = known.get(price.key)
+        if was != price.usd_per_hour:
+            yield {"price": " ".join(price.key), "was": was, "is": price.usd_per_hour}
+
+
+def write_catalogue(fresh: Iterable[Price], table: Path) -> None:
+    """The catalogue with these prices, as the file ``table``: whole, or as it was."""
+    draft = table.with_suffix(".new")
+    draft.write_text(with_prices(fresh), encoding="utf-8")
+    draft.replace(table)

@@ -1,0 +1,1 @@
+"""PRODUCTION: the agent that runs beside each gateway, and what it measures and reports."""

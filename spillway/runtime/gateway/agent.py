@@ -1,0 +1,251 @@
+"""The agent beside each gateway: ``python -m spillway.runtime.gateway.agent --routing routing.json``.
+
+It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, and sends the heartbeat.
+``/healthz`` and ``/metrics`` on 127.0.0.1. ``--once`` only writes the endpoint files, for Envoy to find at its
+start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from spillway.contracts.classes import RequestClass, Site, SiteName
+from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
+from spillway.runtime.gateway import private_capacity
+from spillway.runtime.gateway.aws import client, read_parameter, said
+from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
+from spillway.runtime.gateway.capacity import Breakers
+from spillway.runtime.gateway.cutoff_watch import CutoffWatch
+from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.health import SiteJudge, SiteProbe
+from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
+from spillway.runtime.gateway.private_capacity import TokenCounter
+
+LOG = logging.getLogger("spillway.agent")
+FIRST_RETRY_S = 1.0
+CAPACITY_PERIOD_S = 5.0
+
+
+class Agent:
+    """All of it, for one gateway."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+        self.judges: dict[SiteName, SiteJudge] = {}
+        self.cutoff: CutoffWatch | None = None
+        self.last_beat: float | None = None
+        self.last_cutoff_read: float | None = None
+        self.failing: str | None = None
+        if table.cutoff:
+            self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
+
+    def is_open(self, site: SiteName, request_class: RequestClass) -> bool:
+        """Whether a site takes a class: Envoy itself judges the private one, and a cut-off closes burst sites only."""
+        if site == Site.PRIVATE:
+            return True
+        judge = self.judges.get(site)
+        closed = self.cutoff is not None and request_class in self.cutoff.closed
+        return not closed and (judge is None or judge.verdict.healthy)
+
+    def publish(self) -> None:
+        """Tell Envoy."""
+        changed = write_endpoints(self.table, self.is_open)
+        if changed:
+            LOG.info("wrote %d endpoint files", changed)
+
+    async def prepare(self) -> None:
+        """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
+        write_missing_tokens(self.table)
+        try:
+            await self._renew_tokens()
+        except Exception as error:
+            LOG.warning("no token was made: %s", said(error))
+        if self.cutoff:
+            try:
+                await self._read_cutoff()
+            except Exception as error:
+                LOG.warning("cut-off could not be read: %s", said(error))
+                write_missing_endpoints(self.table)
+                return
+        self.publish()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            self._make_judges(session)
+            await self.prepare()
+            runner = await self._serve()
+            tasks = [asyncio.create_task(work) for work in self._work(session)]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await runner.cleanup()
+
+    def _make_judges(self, session: aiohttp.ClientSession) -> None:
+        for route in self.table.sites:
+            if isinstance(route.health, AgentCheck) and self.table.probe:
+                probe = SiteProbe(route, self.table.probe, session)
+                self.judges[route.site] = SiteJudge(route, route.health, probe, partial(_describe, route))
+
+    def _work(self, session: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
+        work: list[Coroutine[Any, Any, None]] = [
+            _every(judge.check_every_s, partial(self._judge, judge)) for judge in self.judges.values()
+        ]
+        if self.cutoff:
+            work.append(_every(self.cutoff.cutoff.poll_s, self._obey_cutoff))
+        if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
+            work.append(_every(RENEW_S, self._renew_tokens))
+        if any(route.capacity != "fixed" for route in self.table.sites):
+            work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
+        if self.table.heartbeat:
+            health = GatewayHealth(self.table, session)
+            work.append(_every(self.table.heartbeat.period_s, partial(self._beat, health)))
+            private = next((route for route in self.table.sites if route.site == Site.PRIVATE), None)
+            if private is not None:
+                tell = partial(
+                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session)
+                )
+                work.append(_every(self.table.heartbeat.period_s, tell))
+        return work
+
+    async def _judge(self, judge: SiteJudge) -> None:
+        changed = await judge.check()
+        if changed and judge.last:
+            state = "healthy" if judge.verdict.healthy else "unhealthy"
+            LOG.warning("%s is %s: %s", judge.route.site, state, judge.last.reason)
+        self.publish()
+
+    async def _read_cutoff(self) -> bool:
+        assert self.cutoff is not None
+        changed = await asyncio.to_thread(self.cutoff.check)
+        self.last_cutoff_read = time.time()
+        return changed
+
+    async def _obey_cutoff(self) -> None:
+        assert self.cutoff is not None
+        if await self._read_cutoff():
+            LOG.warning("spill cut-off: closed for %s", ", ".join(sorted(self.cutoff.closed)) or "nobody")
+            self.publish()
+
+    async def _renew_tokens(self) -> None:
+        await asyncio.to_thread(write_tokens, self.table)
+
+    async def _fit_breakers(self, breakers: Breakers) -> None:
+        for route in self.table.sites:
+            live = None
+            if route.capacity == "addresses":
+                live = await breakers.addresses(route)
+            elif route.capacity == "endpoint" and route.site in self.judges:
+                live = self.judges[route.site].live_instances
+            if live:
+                await breakers.fit(route, live)
+
+    async def _beat(self, health: GatewayHealth) -> None:
+        heartbeat = self.table.heartbeat
+        assert heartbeat is not None
+        failing = await health.failing()
+        if failing != self.failing:
+            LOG.warning("heartbeat %s", f"stops: {failing}" if failing else "goes on")
+        self.failing = failing
+        if failing is None:
+            await asyncio.to_thread(beat, heartbeat, client("cloudwatch", heartbeat.region).put_metric_data)
+            self.last_beat = time.time()
+
+    async def _tell_capacity(self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter) -> None:
+        heartbeat = self.table.heartbeat
+        assert heartbeat is not None
+        servers, counted = await breakers.healthy(private), None
+        with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
+            counted = await tokens.per_minute()
+        put = client("cloudwatch", heartbeat.region).put_metric_data
+        await asyncio.to_thread(private_capacity.publish, heartbeat, servers, counted, put)
+
+    async def _serve(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.table.listen.agent_port).start()
+        return runner
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        sites = {str(site.site): self.is_open(site.site, RequestClass.P0) for site in self.table.sites}
+        closed = sorted(self.cutoff.closed) if self.cutoff else []
+        return web.json_response({"sites": sites, "closed": closed, "failing": self.failing})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        lines = [
+            f'spillway_site_open{{site="{route.site}",class="{c}"}} {int(self.is_open(route.site, c))}'
+            for route in self.table.sites
+            for c in RequestClass
+        ]
+        for site, judge in self.judges.items():
+            lines.append(f'spillway_probe_failures_total{{site="{site}"}} {judge.failures}')
+            if judge.last:
+                lines.append(f'spillway_probe_seconds{{site="{site}"}} {judge.last.seconds:.6f}')
+        for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
+            if moment is not None:
+                lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
+        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+
+
+def _describe(route: SiteRoute, endpoint: str) -> dict[str, str]:
+    region = route.auth.region if isinstance(route.auth, SigV4 | AwsToken) else route.region
+    return client("sagemaker", region).describe_endpoint(EndpointName=endpoint)
+
+
+async def _every(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Call ``work`` each ``period_s`` seconds; after a failure sooner, then slower again up to the period."""
+    failures = 0
+    while True:
+        started = time.monotonic()
+        try:
+            await work()
+            failures = 0
+        except Exception as error:
+            failures += 1
+            LOG.warning("%s failed: %s", getattr(work, "func", work).__name__, said(error))
+        wait = period_s if not failures else min(period_s, FIRST_RETRY_S * 2 ** (failures - 1)) * random.uniform(0.8, 1)
+        await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
+
+
+async def _main(table: RoutingTable, once: bool) -> None:
+    agent = Agent(table)
+    if once:
+        await agent.prepare()
+        return
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await agent.run(stop)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--routing", required=True, type=Path, help="the routing table, JSON")
+    parser.add_argument("--once", action="store_true", help="write the endpoint files and end")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    table = RoutingTable.model_validate_json(args.routing.read_text())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_main(table, args.once))
+
+
+if __name__ == "__main__":
+    main()

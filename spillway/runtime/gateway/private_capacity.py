@@ -1,0 +1,75 @@
+"""What the private cluster says about itself from inside: how many model servers are up, and the tokens they count.
+
+The cost function cannot look into a private cluster; the gateway beside it can. ``PrivateServers`` and
+``PrivateTokensPerMinute`` go to CloudWatch with the heartbeat. Tokens are vLLM's own counters; Triton has none, and
+then there is no metric rather than a zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import aiohttp
+
+from spillway.contracts import metrics
+from spillway.contracts.routing import Heartbeat, SiteRoute
+
+COUNTERS: Final = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{[^}]*\})?\s+([0-9.eE+]+)$", re.MULTILINE)
+"""https://docs.vllm.ai/en/latest/design/metrics.html: counters since the server's start."""
+TIMEOUT = aiohttp.ClientTimeout(total=3)
+
+
+class TokenCounter:
+    """Tokens a minute of all model servers, from one reading to the next."""
+
+    def __init__(self, route: SiteRoute, session: aiohttp.ClientSession) -> None:
+        self._route, self._session = route, session
+        self._last: dict[str, float] = {}
+        self._read_at: float | None = None
+
+    async def per_minute(self) -> float | None:
+        """``None`` for a first reading, and where no server counts tokens. A server that started anew counts from 0."""
+        now = _now()
+        counted = {address: count async for address, count in self._counted()}
+        known = {address: self._last[address] for address in counted if address in self._last}
+        grown = sum(count - was if (count := counted[address]) >= was else count for address, was in known.items())
+        since, self._read_at, self._last = self._read_at, now, counted
+        return grown / (now - since) * 60 if since is not None and known and now > since else None
+
+    async def _counted(self) -> AsyncIterator[tuple[str, float]]:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._route.host, self._route.port, type=socket.SOCK_STREAM)
+        for address in sorted({str(info[4][0]) for info in found}):
+            host = f"[{address}]" if ":" in address else address
+            async with self._session.get(f"http://{host}:{self._route.port}/metrics", timeout=TIMEOUT) as answer:
+                values = COUNTERS.findall(await answer.text()) if answer.status == 200 else []
+            if values:
+                yield address, sum(map(float, values))
+
+
+def publish(heartbeat: Heartbeat, servers: int, tokens: float | None, put_metric_data: Callable[..., Any]) -> None:
+    """Tell CloudWatch (blocking)."""
+    values = {metrics.PRIVATE_SERVERS: float(servers)}
+    if tokens is not None:
+        values[metrics.PRIVATE_TOKENS] = tokens
+    put_metric_data(
+        Namespace=heartbeat.namespace,
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": metrics.GATEWAY, "Value": heartbeat.gateway}],
+                "Value": value,
+                "Unit": "Count",
+            }
+            for name, value in values.items()
+        ],
+    )
+
+
+def _now() -> float:
+    return time.monotonic()

@@ -1,0 +1,1 @@
+"""LOCAL ONLY: the real model servers, gateways, DNS and functions of a twin, as processes on this machine."""

@@ -1,0 +1,249 @@
+"""The private site: the cluster, whoever runs it, and what stands on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from components.base import StackContext
+from components.burst.site import AzureSurroundings, BuiltSite
+from components.connectivity.aws_federation import AwsFederation
+from components.connectivity.aws_network import AwsNetwork, subnet_cidrs
+from components.model_store.aws import AwsModelStore
+from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
+from spillway.contracts import vllm_serving
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.routing import RoutingTable
+from stacks.package import Package
+from stacks.placement import gpu_taints, server_size, spare_gpu
+from stacks.routing import envoy_yaml, listen
+from stacks.settings import StackSettings
+
+if TYPE_CHECKING:
+    from components.gateway.kubernetes import KubernetesGateway, Tls
+
+RUNTIME_DIR = "/var/run/spillway"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the rest needs of a private cluster, whoever runs it. ``kubeconfig`` is secret.
+
+    ``tunnel``: the command that opens the road to its API server, where a tunnel is one.
+    """
+
+    kubeconfig: pulumi.Input[str]
+    context: str | None = None
+    name: pulumi.Input[str] | None = None
+    oidc_issuer_url: pulumi.Input[str] | None = None
+    oidc_provider_arn: pulumi.Input[str] | None = None
+    ready: tuple[pulumi.Resource, ...] = ()
+    tunnel: pulumi.Output[str] | None = None
+    api_server: pulumi.Output[str] | None = None
+
+
+def private_cluster(
+    context: StackContext,
+    settings: StackSettings,
+    network: AwsNetwork,
+    azure: AzureSurroundings | None,
+    secrets: Mapping[str, pulumi.Output[str]],
+    root: Path,
+) -> Cluster:
+    """The cluster that the settings choose: a new one, or one that is there."""
+    chosen = settings.private_cluster
+    match chosen:
+        case EksSettings():
+            return _eks(context, settings, chosen, network)
+        case AksSettings():
+            assert azure is not None
+            return _aks(context, settings, chosen, azure)
+        case ExistingSettings():
+            if chosen.kubeconfig_secret:
+                return Cluster(secrets[chosen.kubeconfig_secret], chosen.context)
+            text = (root / str(chosen.kubeconfig_path)).read_text(encoding="utf-8")
+            return Cluster(pulumi.Output.secret(text), chosen.context)
+
+
+def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, network: AwsNetwork) -> Cluster:
+    from components.connectivity.deployer import DeployerHost, DeployerHostArgs
+    from components.private_cluster.eks import Eks, EksArgs
+
+    connectivity = settings.connectivity
+    on_the_road = pulumi.ResourceOptions(depends_on=network.roads)
+    host = None
+    if connectivity.deployer in ("tunnel", "in_vpc_runner"):
+        host = DeployerHost(
+            context,
+            DeployerHostArgs(
+                settings=connectivity.deployer_host,
+                purpose=connectivity.deployer,
+                region=settings.aws.region,
+                vpc_id=network.vpc_id,
+                subnet_id=network.private_subnet_ids[0],
+            ),
+            opts=on_the_road,
+        )
+    eks = Eks(
+        context,
+        EksArgs(
+            settings=chosen,
+            region=settings.aws.region,
+            account_id=settings.aws.account_id,
+            vpc_id=network.vpc_id,
+            private_subnet_ids=network.private_subnet_ids,
+            logs_key_arn=network.logs_key_arn,
+            api_cidrs=connectivity.deployer_cidrs,
+            api_security_group_ids=[host.security_group_id] if host else [],
+            tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
+        ),
+        opts=on_the_road,
+    )
+    return Cluster(
+        kubeconfig=eks.kubeconfig,
+        name=eks.name,
+        oidc_issuer_url=eks.oidc_issuer_url,
+        oidc_provider_arn=eks.oidc_provider_arn,
+        ready=(*eks.ready, *(host.ready if host else ())),
+        api_server=eks.endpoint,
+        tunnel=host.tunnel_command(eks.endpoint) if host and connectivity.deployer == "tunnel" else None,
+    )
+
+
+def _aks(context: StackContext, settings: StackSettings, chosen: AksSettings, azure: AzureSurroundings) -> Cluster:
+    from components.private_cluster.aks import Aks, AksArgs
+
+    assert settings.azure is not None
+    assert azure.network.nodes_subnet_id is not None, "a rule refuses a network without a subnet for nodes"
+    aks = Aks(
+        context,
+        AksArgs(
+            settings=chosen,
+            resource_group_name=azure.resource_group_name,
+            location=settings.azure.location,
+            subscription_id=settings.azure.subscription_id,
+            tenant_id=settings.azure.tenant_id,
+            nodes_subnet_id=azure.network.nodes_subnet_id,
+            api_cidrs=settings.connectivity.deployer_cidrs,
+        ),
+    )
+    return Cluster(
+        kubeconfig=aks.kubeconfig, name=aks.name, oidc_issuer_url=aks.oidc_issuer_url, ready=tuple(aks.ready)
+    )
+
+
+def private_site(
+    context: StackContext,
+    settings: StackSettings,
+    package: Package,
+    network: AwsNetwork,
+    cluster: Cluster,
+    store: AwsModelStore,
+    federation: AwsFederation,
+    table: pulumi.Output[RoutingTable],
+    built: Sequence[BuiltSite],
+    tls: Tls | None,
+) -> KubernetesGateway:
+    """Everything that runs on the cluster; the gateway is what the rest needs of it."""
+    from components.gateway.kubernetes import KubernetesGateway, KubernetesGatewayArgs
+    from components.model_server import triton, vllm
+    from components.model_server.server import ModelServer, ModelServerArgs
+    from components.model_store.kubernetes import KubernetesModelStore, KubernetesModelStoreArgs
+    from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
+    from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
+
+    mirror = settings.connectivity.mirror
+    platform = KubernetesPlatform(
+        context,
+        KubernetesPlatformArgs(
+            settings=settings.private_cluster,
+            mirror=mirror,
+            gateway_clients=(*settings.client_cidrs, *_balancer_networks(settings)),
+            model_port=triton.HTTP_PORT,
+            # vLLM has its metrics on the port that serves.
+            metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
+            surge_gpus=settings.model_server.gpus,
+            cluster_name=cluster.name,
+            region=settings.aws.region,
+            vpc_id=network.vpc_id,
+        ),
+    )
+    ready = (platform,)
+    shelves = KubernetesModelStore(
+        context,
+        KubernetesModelStoreArgs(
+            settings=settings.model_store,
+            mirror=mirror,
+            priority_class=platform.priority_classes[RequestClass.P2],
+            depends_on=ready,
+        ),
+    )
+    size = server_size(settings)
+    stored, engine = store.stored[Site.PRIVATE], package.engines.get(Site.PRIVATE)
+    ModelServer(
+        context,
+        ModelServerArgs(
+            settings=settings.model_server,
+            mirror=mirror,
+            accelerator=settings.private_cluster.accelerator,
+            kind=package.manifest.kind,
+            entry_model=package.manifest.entry_model,
+            vllm_arguments=vllm_serving.arguments(package.manifest) if package.manifest.kind == "vllm" else {},
+            package_uri=stored.uri,
+            package_sha256=stored.sha256,
+            aws_region=settings.aws.region,
+            priority_class=platform.priority_classes[settings.model_server.request_class],
+            slots=package.manifest.serving.slots,
+            cpu=size.cpu,
+            memory=size.memory,
+            taints=gpu_taints(settings),
+            spare_gpu=spare_gpu(settings),
+            role_arn=federation.server_role_arn,
+            redis_host=shelves.redis_host,
+            engine_host_code=engine is not None and engine.version_compatible,
+            depends_on=(*ready, *store.objects),
+        ),
+    )
+    KubernetesMonitoring(
+        context,
+        KubernetesMonitoringArgs(
+            settings=settings.monitoring,
+            mirror=mirror,
+            accelerator=settings.private_cluster.accelerator,
+            kind=package.manifest.kind,
+            priority_class=platform.priority_classes[RequestClass.P1],
+            depends_on=ready,
+        ),
+    )
+    return KubernetesGateway(
+        context,
+        KubernetesGatewayArgs(
+            settings=settings.gateway,
+            mirror=mirror,
+            listen=listen(settings.gateway),
+            tls=tls,
+            runtime_dir=RUNTIME_DIR,
+            cluster_kind=settings.private_cluster.kind,
+            exposure=settings.exposure,
+            client_cidrs=tuple(settings.client_cidrs),
+            aws_region=settings.aws.region,
+            role_arn=federation.gateway_role_arn,
+            envoy_yaml=table.apply(envoy_yaml),
+            routing_json=table.apply(lambda found: found.model_dump_json()),
+            priority_class=platform.priority_classes[RequestClass.P0],
+            keys={name: key for one in built for name, key in one.keys.items()},
+            depends_on=ready,
+        ),
+    )
+
+
+def _balancer_networks(settings: StackSettings) -> list[str]:
+    """Where EKS's load balancer stands: it hands clients' addresses on, and asks for health from its own."""
+    if not isinstance(settings.private_cluster, EksSettings):
+        return []
+    private, public = subnet_cidrs(settings.connectivity.vpc_cidr)
+    return public if settings.exposure == "public" else private

@@ -1,0 +1,167 @@
+"""The way in: the standby gateway in the public cloud, and the name that moves between the two gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from components.base import StackContext
+from components.burst.site import AzureSurroundings, BuiltSite
+from components.cost_guard.aws import AwsCostGuard
+from components.failover_dns.settings import Route53Settings, TrafficManagerSettings
+from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
+from spillway.contracts.names import KEYS_FOLDER
+from spillway.contracts.routing import Listen, RoutingTable
+from stacks.cluster import RUNTIME_DIR
+from stacks.foundation import Foundation
+from stacks.routing import envoy_yaml
+from stacks.settings import StackSettings
+
+if TYPE_CHECKING:
+    from components.failover_dns.route53_zone import Route53Zone
+    from components.gateway.kubernetes import KubernetesGateway
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """``host``: the name that clients use."""
+
+    host: pulumi.Input[str]
+    standby: StandbyGateway | None
+    alarm_names: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+
+
+def entrance(
+    context: StackContext,
+    settings: StackSettings,
+    base: Foundation,
+    gateway: KubernetesGateway,
+    cost: AwsCostGuard,
+    table: pulumi.Output[RoutingTable],
+    built: Sequence[BuiltSite],
+    secrets: Mapping[str, pulumi.Output[str]],
+    certificate_arn: pulumi.Input[str] | None,
+) -> Entrance:
+    """Standby gateway and DNS over both gateways. ``certificate_arn``: as :func:`certificate` gives it."""
+    standby = None
+    if settings.gateway.standby.enabled:
+        assert certificate_arn is not None, "a rule refuses a name that nobody can prove"
+        standby = _standby(context, settings, base, cost, table, built, certificate_arn)
+    match settings.dns:
+        case Route53Settings() as dns:
+            return _route53(context, settings, dns, gateway, cost, standby, base.zone)
+        case TrafficManagerSettings() as dns:
+            assert base.azure is not None
+            return _traffic_manager(context, settings, dns, gateway, cost, standby, base.azure, secrets)
+
+
+def _standby(
+    context: StackContext,
+    settings: StackSettings,
+    base: Foundation,
+    cost: AwsCostGuard,
+    table: pulumi.Output[RoutingTable],
+    built: Sequence[BuiltSite],
+    certificate_arn: pulumi.Input[str],
+) -> StandbyGateway:
+    network = base.network
+    replicas = settings.gateway.standby.min_replicas
+    own = table.apply(lambda found: found.standby(replicas).model_copy(update={"listen": Listen()}))
+    keys = {name: key for one in built for name, key in one.keys.items()}
+    return StandbyGateway(
+        context,
+        StandbyGatewayArgs(
+            settings=settings.gateway,
+            mirror=settings.connectivity.mirror,
+            region=settings.aws.region,
+            account_id=settings.aws.account_id,
+            exposure=settings.exposure,
+            host=settings.dns.host,
+            vpc_id=network.vpc_id,
+            vpc_cidr=network.cidr,
+            private_subnet_ids=network.private_subnet_ids,
+            public_subnet_ids=network.public_subnet_ids,
+            client_cidrs=settings.client_cidrs,
+            logs_key_arn=network.logs_key_arn,
+            envoy_yaml=own.apply(envoy_yaml),
+            routing_json=own.apply(lambda found: found.model_dump_json()),
+            endpoint_arns=[arn for one in built for arn in one.endpoint_arns],
+            tokens=any(one.tokens for one in built),
+            cutoff_parameter_arn=cost.parameter_arn,
+            secrets_key_arn=network.credentials_key_arn,
+            secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
+            certificate_arn=certificate_arn,
+            runtime_dir=RUNTIME_DIR,
+        ),
+        opts=pulumi.ResourceOptions(depends_on=network.roads),
+    )
+
+
+def certificate(settings: StackSettings, base: Foundation) -> pulumi.Input[str] | None:
+    """The gateways' in ACM: the given one, else the one that the foundation has asked for, once it is issued. To be
+    asked once."""
+    if given := settings.gateway.standby.certificate_arn:
+        return given
+    return base.certificate.issued() if base.certificate else None
+
+
+def _route53(
+    context: StackContext,
+    settings: StackSettings,
+    dns: Route53Settings,
+    gateway: KubernetesGateway,
+    cost: AwsCostGuard,
+    standby: StandbyGateway | None,
+    zone: Route53Zone | None,
+) -> Entrance:
+    if standby is None or zone is None:
+        return Entrance(dns.host, standby)
+    from components.failover_dns.route53 import Route53Failover, Route53FailoverArgs
+
+    failover = Route53Failover(
+        context,
+        Route53FailoverArgs(
+            settings=dns,
+            region=settings.aws.region,
+            zone_id=zone.zone_id,
+            primary_address=gateway.address,
+            primary_kind=gateway.address_kind,
+            standby_dns_name=standby.dns_name,
+            standby_zone_id=standby.zone_id,
+            alarm_topic_arn=cost.topic_arn,
+        ),
+    )
+    return Entrance(failover.host, standby, {"heartbeat": failover.alarm_name})
+
+
+def _traffic_manager(
+    context: StackContext,
+    settings: StackSettings,
+    dns: TrafficManagerSettings,
+    gateway: KubernetesGateway,
+    cost: AwsCostGuard,
+    standby: StandbyGateway | None,
+    azure: AzureSurroundings,
+    secrets: Mapping[str, pulumi.Output[str]],
+) -> Entrance:
+    from components.failover_dns.traffic_manager import TrafficManager, TrafficManagerArgs
+
+    assert settings.azure is not None
+    manager = TrafficManager(
+        context,
+        TrafficManagerArgs(
+            settings=dns,
+            region=settings.aws.region,
+            account_id=settings.aws.account_id,
+            subscription_id=settings.azure.subscription_id,
+            resource_group_name=azure.resource_group_name,
+            primary_address=gateway.address,
+            standby_dns_name=standby.dns_name if standby else None,
+            alarm_topic_arn=cost.topic_arn,
+            credentials=secrets[dns.switch_secret] if standby else None,
+        ),
+    )
+    return Entrance(manager.host, standby, {"heartbeat": manager.alarm_name})

@@ -1,0 +1,96 @@
+"""What a server asks for, and how many of them the private cluster holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from components.private_cluster.settings import (
+    AksGpuPool,
+    AksSystemPool,
+    EksGpuPool,
+    EksSystemPool,
+    ExistingSettings,
+    Taint,
+)
+from spillway.contracts.machines import Room, room
+from spillway.contracts.quantities import parse_quantity
+from stacks.settings import StackSettings
+
+MOST_CPUS: Final = 4
+MOST_GIB: Final = 16
+"""What a server asks for where its node has more to give and the stack file is silent."""
+
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class ServerSize:
+    """Of one model server, as Kubernetes writes it."""
+
+    cpu: str
+    memory: str
+
+    @property
+    def cpus(self) -> Decimal:
+        return parse_quantity(self.cpu)
+
+    @property
+    def mib(self) -> Decimal:
+        return parse_quantity(self.memory) / _MIB
+
+
+def server_size(settings: StackSettings) -> ServerSize:
+    """What the stack file says, else the GPUs' share of their node, within bounds."""
+    server, node = settings.model_server, gpu_node(settings)
+    share = Room(MOST_CPUS, MOST_GIB * 1024)
+    if node is not None and server.gpus:
+        part = server.gpus / gpus_of_a_node(settings)
+        share = Room(min(MOST_CPUS, node.cpus * part), min(MOST_GIB * 1024, int(node.mib * part)))
+    cpus, gib = max(1, int(share.cpus)), max(1, share.mib // 1024)
+    return ServerSize(server.cpu or str(cpus), server.memory or f"{gib}Gi")
+
+
+def gpu_node(settings: StackSettings) -> Room | None:
+    """What pods may ask for on a GPU node; ``None`` where its machine is not known."""
+    cluster = settings.private_cluster
+    return None if isinstance(cluster, ExistingSettings) else room(machine(cluster.gpu_pool))
+
+
+def system_node(settings: StackSettings) -> Room | None:
+    """The same of a node without GPUs."""
+    cluster = settings.private_cluster
+    return None if isinstance(cluster, ExistingSettings) else room(machine(cluster.system_pool))
+
+
+def gpu_taints(settings: StackSettings) -> tuple[Taint, ...]:
+    """What keeps pods off the GPU nodes, beside the GPU's own taint."""
+    cluster = settings.private_cluster
+    return () if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.taints
+
+
+def machine(pool: EksGpuPool | EksSystemPool | AksGpuPool | AksSystemPool) -> str:
+    """The instance type or VM size of a pool's nodes."""
+    return pool.instance_type if isinstance(pool, EksGpuPool | EksSystemPool) else pool.vm_size
+
+
+def gpus_of_a_node(settings: StackSettings) -> int:
+    """GPUs of one GPU node."""
+    cluster = settings.private_cluster
+    return cluster.gpus_per_node if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.gpus_per_node
+
+
+def servers_at_most(settings: StackSettings) -> int | None:
+    """Servers whose GPUs the grown cluster has; ``None`` for servers without."""
+    cluster, server = settings.private_cluster, settings.model_server
+    if server.gpus == 0:
+        return None
+    nodes = cluster.nodes if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.max_nodes
+    return gpus_of_a_node(settings) // server.gpus * nodes
+
+
+def spare_gpu(settings: StackSettings) -> bool:
+    """Whether an update finds GPUs for one server more than the autoscaler may start."""
+    most = servers_at_most(settings)
+    return most is None or settings.model_server.autoscaling.max_replicas < most

@@ -1,0 +1,192 @@
+"""From a stack file to the planner: how long a request works there, what may be chosen, and what runs now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from components.burst.site import BurstSite
+from components.burst.sites import SITES
+from components.cost_guard.settings import instance_price
+from components.private_cluster.settings import ExistingSettings
+from spillway.contracts.classes import Site
+from spillway.contracts.manifest import Manifest, PackageError, read_manifest
+from spillway.contracts.prices import Owned, catalogue
+from spillway.contracts.targets import Layout
+from spillway.planner.errors import PlannerError
+from spillway.planner.history import Sizes
+from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model
+from spillway.planner.system import Failures, Objective, SiteSpec
+from stacks.pricing import price_per_hour, private_machines
+from stacks.settings import StackSettings
+
+if TYPE_CHECKING:
+    from spillway.planner.search import Space
+
+_NETWORK_S: Final = 0.03
+"""Seconds that the way to a burst site and back is taken to add."""
+_SERVICE_HINT: Final = (
+    "How long a request works has to be known: package the model, or give --tokens-per-s PROMPT,ANSWER with --slots, "
+    "or --measured NAME"
+)
+
+
+@dataclass(frozen=True)
+class PrivatePrice:
+    """``usd_per_gpu_hour``: wins over the stack's; ``owned``: what it is worked out of, where it is."""
+
+    usd_per_gpu_hour: float | None = None
+    owned: Owned | None = None
+
+
+def service_of(
+    settings: StackSettings,
+    sites: Sequence[BurstSite],
+    root: Path,
+    measured: str | None,
+    rates: tuple[float, float] | None,
+    slots: int,
+) -> ServiceModel:
+    """The service model: a committed measurement, given tokens/s, else the latencies in the stack's package.
+
+    ``root``: the project's folder. Raises :class:`PlannerError` where none of them says it.
+    """
+    gpus = settings.model_server.gpus or 1
+    if measured:
+        return measured_model(measured)
+    if rates:
+        return from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
+    try:
+        manifest = read_manifest(root / settings.package.path)
+    except PackageError as error:
+        raise PlannerError(f"{error}\n{_SERVICE_HINT}") from None
+    return _of_package(manifest, sites, gpus)
+
+
+def _of_package(manifest: Manifest, sites: Sequence[BurstSite], gpus: int) -> ServiceModel:
+    """By the variant that the private site serves; the others may serve another one, as their containers can."""
+    served = manifest.served.get(Layout.VLLM if manifest.kind == "vllm" else Layout.TRITON, "any variant")
+    private = from_manifest(manifest, served, gpus)
+    elsewhere = {
+        site.name: from_manifest(manifest, manifest.served[site.layout]).request_s / private.request_s
+        for site in sites
+        if manifest.served.get(site.layout, served) != served
+    }
+    return private.model_copy(update={"elsewhere": elsewhere})
+
+
+def space_of(
+    settings: StackSettings,
+    sites: Sequence[BurstSite],
+    service: ServiceModel,
+    objectives: dict[Any, Objective],
+    failures: Failures | None,
+    price: PrivatePrice,
+) -> Space:
+    """What may be chosen for this stack: its private nodes, and the burst types of its clouds with the same GPU.
+
+    Raises ``PriceError`` where a price is unknown, :class:`PlannerError` where no instance is large enough for a
+    server.
+    """
+    from spillway.planner.search import Space
+
+    private = private_spec(settings, sites, service, price)
+    burst = tuple(_burst_specs(settings, sites, service))
+    if not burst:
+        raise PlannerError(
+            f"no burst instance of the stack has the {service.gpus_per_server} GPUs that a server takes; "
+            f"add {' or '.join(f'burst.{kind.name}' for kind in SITES)} with a larger type, or plan with fewer GPUs a "
+            "server"
+        )
+    own_types = {site.machines()[0].instance_type for site in sites}
+    own = {spec.site: spec for spec in burst if spec.instance_type in own_types}
+    return Space(private=private, burst=burst, kept=tuple(own.values()), objectives=objectives, failures=failures)
+
+
+def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
+    """What runs by the stack file, with all burst sites counted in instances of the first.
+
+    Raises ``PriceError`` where a price is unknown, :class:`PlannerError` where there is no burst site.
+    """
+    if not sites:
+        raise PlannerError("the stack has no burst site: nothing to size otherwise")
+    hourly = price_per_hour(settings, sites)
+    first = sites[0].machines()[0]
+    usd, _ = instance_price(settings.cost_guard, first.cloud, first.instance_type, first.region)
+    more = round(sum(hourly[site.name] for site in sites[1:]) / usd)
+    return Sizes(hourly[Site.PRIVATE], usd, first.least + more, first.most + more)
+
+
+def private_spec(
+    settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, price: PrivatePrice
+) -> SiteSpec:
+    """One private node, as many of which as the stack has."""
+    cluster, nodes = settings.private_cluster, private_machines(settings)
+    if nodes is not None:
+        cloud, name, count = nodes.cloud, nodes.instance_type, nodes.least
+        usd, gpus = instance_price(settings.cost_guard, cloud, name, nodes.region)
+    else:
+        assert isinstance(cluster, ExistingSettings)
+        cloud, name, count = "owned", "node", cluster.nodes
+        usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
+    if price.usd_per_gpu_hour is not None:
+        usd = price.usd_per_gpu_hour * gpus
+    return _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+
+
+def _gpu_of_private(settings: StackSettings, sites: Sequence[BurstSite]) -> str | None:
+    """The GPU kind of the private nodes; of an existing cluster it is not known, and taken for the burst's."""
+    if nodes := private_machines(settings):
+        return _gpu(nodes.instance_type)
+    return _gpu(sites[0].machines()[0].instance_type) if sites else None
+
+
+def _gpu(instance_type: str) -> str | None:
+    return next((p.gpu for p in catalogue() if p.instance_type.lower() == instance_type.lower()), None)
+
+
+def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel) -> Iterator[SiteSpec]:
+    """The stack's own burst types and, from the catalogue, the others of that cloud, region and GPU kind."""
+    for site in sites:
+        own = site.machines()[0]
+        place = (own.cloud, own.region, _gpu(own.instance_type))
+        others = {price.instance_type for price in catalogue() if (price.cloud, price.region, price.gpu) == place}
+        for name in sorted({own.instance_type, *others}):
+            usd, gpus = instance_price(settings.cost_guard, own.cloud, name, own.region)
+            if gpus >= service.gpus_per_server:
+                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, 1, 1)
+                yield spec.model_copy(update={"scaling": site.scaling(), "network_s": _NETWORK_S})
+
+
+def _spec(
+    site: str,
+    cloud: str,
+    name: str,
+    gpu: str | None,
+    gpus: int,
+    usd: float,
+    service: ServiceModel,
+    least: int,
+    most: int,
+) -> SiteSpec:
+    servers = gpus // service.gpus_per_server
+    if servers < 1:
+        raise PlannerError(
+            f"a server takes {service.gpus_per_server} GPUs and {name} has {gpus}: choose a larger instance type"
+        )
+    return SiteSpec(
+        site=site,
+        cloud=cloud,
+        instance_type=name,
+        gpu=gpu,
+        gpus=gpus,
+        usd_per_hour=usd,
+        servers=servers,
+        slots=service.slots,
+        min_instances=least,
+        max_instances=most,
+        factors=service.at(site, gpu),
+        stretch=service.stretch,
+    )

@@ -1,0 +1,114 @@
+"""The routing table of a stack, from its settings, its sites and the names of what was deployed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import yaml
+
+from components.burst.site import BurstSite
+from components.gateway.envoy_config import render
+from components.gateway.settings import GatewaySettings
+from components.gateway.table import build_table
+from spillway.contracts.classes import Site
+from spillway.contracts.manifest import Manifest
+from spillway.contracts.names import MODEL_SERVER, Namespaces
+from spillway.contracts.routing import (
+    ActiveCheck,
+    Cutoff,
+    Heartbeat,
+    Listen,
+    NoAuth,
+    Probe,
+    RoutingTable,
+    ServerTls,
+    SiteRoute,
+)
+from stacks.settings import StackSettings
+
+PROBE_SENTENCE = "Is anybody there?"
+
+
+@dataclass(frozen=True)
+class DeployedNames:
+    """What only the deployment knows. ``prefix`` tells this stack's heartbeat apart; ``addresses``: by burst site, what
+    its ``route`` asks for."""
+
+    prefix: str
+    addresses: Mapping[str, str]
+    client_hashes: Mapping[str, str]
+    operator_hash: str
+    cutoff_parameter: str
+
+
+def routing_table(
+    settings: StackSettings, manifest: Manifest, sites: Sequence[BurstSite], names: DeployedNames
+) -> RoutingTable:
+    """The private gateway's table; its ``standby()`` is the standby's. ``sites``: in spill order."""
+    interval_s = settings.gateway.probe_interval_s
+    burst = [site.route(manifest, names.addresses[site.name], interval_s) for site in sites]
+    return build_table(
+        settings.gateway,
+        model=manifest.entry_model,
+        server=manifest.kind,
+        sites=[_private(settings, manifest, Namespaces(names.prefix)), *burst],
+        client_hashes=names.client_hashes,
+        operator_hash=names.operator_hash,
+        probe=probe_of(manifest),
+        answer_timeout_s=manifest.serving.request_timeout_s,
+        cutoff=Cutoff(
+            parameter=names.cutoff_parameter, region=settings.aws.region, poll_s=settings.gateway.cutoff_poll_s
+        ),
+        heartbeat=Heartbeat(
+            region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
+        ),
+        listen=listen(settings.gateway),
+    )
+
+
+def envoy_yaml(table: RoutingTable) -> str:
+    """Envoy's bootstrap for a table."""
+    return yaml.safe_dump(render(table), sort_keys=False)
+
+
+def listen(gateway: GatewaySettings) -> Listen:
+    """Where the private gateway listens."""
+    if gateway.tls is None or gateway.tls.acm:
+        return Listen()
+    folder = "/etc/spillway-tls"
+    return Listen(tls=ServerTls(certificate_file=f"{folder}/tls.crt", key_file=f"{folder}/tls.key"))
+
+
+def _private(settings: StackSettings, manifest: Manifest, namespaces: Namespaces) -> SiteRoute:
+    # A language model's server answers late while it takes many prompts in: that is no fault.
+    language = manifest.kind == "vllm"
+    ready = "/health" if language else f"/v2/models/{manifest.entry_model}/ready"
+    return SiteRoute(
+        site=Site.PRIVATE,
+        host=f"{MODEL_SERVER}.{namespaces.serving}.svc.cluster.local",
+        port=8000,
+        dns="strict",
+        region="private",
+        auth=NoAuth(),
+        slots=manifest.serving.slots * settings.model_server.autoscaling.min_replicas,
+        instances=settings.model_server.autoscaling.min_replicas,
+        capacity="addresses",
+        health=ActiveCheck(path=ready, timeout_s=2.0, unhealthy_after=3) if language else ActiveCheck(path=ready),
+    )
+
+
+def probe_of(manifest: Manifest) -> Probe:
+    """One small inference that every package can answer: a short text, or zeros in the smallest shape."""
+    if manifest.kind == "vllm":
+        message = {"role": "user", "content": PROBE_SENTENCE}
+        body = {"model": manifest.entry_model, "messages": [message], "max_tokens": 1}
+        return Probe(path="/v1/chat/completions", body=json.dumps(body))
+    tensors = []
+    for spec in manifest.inputs:
+        shape = [1 if size < 0 else size for size in spec.shape]
+        value = PROBE_SENTENCE if spec.dtype == "BYTES" else 0
+        tensors.append({"name": spec.name, "datatype": spec.dtype, "shape": shape, "data": [value] * prod(shape)})
+    return Probe(path=f"/v2/models/{manifest.entry_model}/infer", body=json.dumps({"inputs": tensors}))

@@ -1,0 +1,40 @@
+"""Rules between the parts of a stack file: functions of the settings and the burst sites that tell what is wrong.
+
+One module a concern; a burst site's own rules stand in its folder. Nothing here imports a provider SDK: a
+faulty file is refused before one is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components.burst.site import BurstSite
+from spillway.contracts.manifest import Manifest
+from spillway.contracts.problems import Problem
+from stacks.rules import burst, clients, cluster, costs, entrance, language, mirrors, regions, room, tags
+from stacks.settings import StackSettings
+
+_RULES = (
+    *entrance.RULES,
+    *regions.RULES,
+    *cluster.RULES,
+    *room.RULES,
+    *clients.RULES,
+    *mirrors.RULES,
+    *burst.RULES,
+    *costs.RULES,
+    *tags.RULES,
+)
+
+
+def problems_between(settings: StackSettings, sites: Sequence[BurstSite]) -> list[Problem]:
+    """What is wrong between the parts. Regions come first: with a wrong one, nothing else can be judged."""
+    first = [problem for rule in regions.FIRST_RULES for problem in rule(settings, sites)]
+    return first or [problem for rule in _RULES for problem in rule(settings, sites)]
+
+
+def problems_with_package(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
+    """What the sites cannot serve of this package."""
+    private = [problem for rule in room.PACKAGE_RULES for problem in rule(settings, manifest)]
+    found = [problem for rule in burst.PACKAGE_RULES for problem in rule(sites, manifest)]
+    return [*private, *found, *language.problems(settings, sites, manifest)]

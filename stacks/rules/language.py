@@ -1,0 +1,116 @@
+"""Language models: GPUs, memory and the engine, against what the package says that one server needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from components.burst.site import BurstSite
+from spillway.contracts.capacity import Machines
+from spillway.contracts.gpus import MEMORY_MIB
+from spillway.contracts.manifest import LanguageServing, Manifest
+from spillway.contracts.prices import Price, catalogue
+from spillway.contracts.problems import Problem, key_of
+from stacks.pricing import private_machines
+from stacks.settings import StackSettings
+
+_VERSION: Final = re.compile(r":v?(\d+)\.(\d+)\.(\d+)")
+_MIB: Final = 2**20
+_GIB: Final = 2**30
+
+
+def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
+    """A server with fewer GPUs than its tensor, pipeline and data parallelism never starts."""
+    needed = f"one server of the package needs {serving.gpus} GPUs ({_parallelism(serving)})"
+    if settings.model_server.gpus < serving.gpus:
+        advice = f"{needed}; raise it, or package the model with a smaller vllm.tensor_parallel_size"
+        yield Problem(key_of("model_server.gpus"), str(settings.model_server.gpus), advice)
+    for machines in _burst(sites):
+        found = _row(machines)
+        if found is not None and found.gpus < serving.gpus:
+            advice = f"{needed}, and this instance has {found.gpus}; {_larger(machines, serving)}"
+            yield Problem(key_of(machines.key), repr(machines.instance_type), advice)
+
+
+def _enough_memory(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
+    """Weights and the KV cache of one request of full length; vLLM refuses to start with less."""
+    needed = serving.bytes_per_gpu()
+    if needed is None:
+        return
+    private = private_machines(settings)
+    for machines in (*((private,) if private else ()), *_burst(sites)):
+        found = _row(machines)
+        memory = MEMORY_MIB.get(found.gpu) if found is not None else None
+        if memory is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
+            advice = (
+                f"each GPU would hold {needed / _GIB:.1f} GiB of weights and of one request's KV cache, and vLLM takes "
+                f"{serving.gpu_memory_utilization:.0%} of {memory * _MIB / _GIB:.1f} GiB; choose larger GPUs, quantize "
+                "the model or its KV cache, lower vllm.max_model_len, or raise vllm.tensor_parallel_size"
+            )
+            yield Problem(key_of(machines.key), repr(machines.instance_type), advice)
+
+
+def _engine_knows_the_arguments(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    """A vLLM that does not know an option ends at once."""
+    image = settings.model_server.vllm_image
+    given, made_for = _version(image), _version(f":{serving.engine}")
+    if given is not None and made_for is not None and given < made_for:
+        advice = f"the package's arguments are those of vLLM {serving.engine}; name that version or a later one"
+        yield Problem(key_of("model_server.vllm_image"), repr(image), advice)
+
+
+def _image_fits_the_accelerator(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    image = settings.model_server.vllm_image
+    if settings.private_cluster.accelerator == "amd" and "vllm/vllm-openai:" in image:
+        advice = "this image is built for CUDA, and the cluster has AMD GPUs; name docker.io/vllm/vllm-openai-rocm"
+        yield Problem(key_of("model_server.vllm_image"), repr(image), advice)
+
+
+RULES: Final = (_enough_gpus, _enough_memory, _engine_knows_the_arguments, _image_fits_the_accelerator)
+
+
+def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
+    """What keeps servers of this package from starting; nothing for packages of other kinds."""
+    if manifest.language is None:
+        return []
+    return [problem for rule in RULES for problem in rule(settings, sites, manifest.language)]
+
+
+def _burst(sites: Sequence[BurstSite]) -> list[Machines]:
+    return [machines for site in sites for machines in site.machines()]
+
+
+def _row(machines: Machines) -> Price | None:
+    """What the price table knows of an instance type, whatever the region."""
+    wanted = machines.instance_type.lower()
+    return next((price for price in catalogue() if price.instance_type.lower() == wanted), None)
+
+
+def _parallelism(serving: LanguageServing) -> str:
+    sizes = {
+        "tensor": serving.tensor_parallel_size,
+        "pipeline": serving.pipeline_parallel_size,
+        "data": serving.data_parallel_size,
+    }
+    return " × ".join(f"{name}_parallel_size {size}" for name, size in sizes.items() if size > 1 or name == "tensor")
+
+
+def _larger(machines: Machines, serving: LanguageServing) -> str:
+    fitting = sorted(
+        {
+            price.instance_type
+            for price in catalogue()
+            if (price.cloud, price.region) == (machines.cloud, machines.region) and price.gpus >= serving.gpus
+        }
+    )
+    return f"known there with as many: {', '.join(fitting)}" if fitting else "package the model for fewer GPUs"
+
+
+def _version(image: str) -> tuple[int, ...] | None:
+    found = _VERSION.search(image)
+    return tuple(int(part) for part in found.groups()) if found else None

@@ -1,0 +1,47 @@
+"""The stack secrets that the settings name."""
+
+from __future__ import annotations
+
+from components.failover_dns.settings import TrafficManagerSettings
+from components.private_cluster.settings import ExistingSettings
+from spillway.contracts.names import SECRETS_NAMESPACE
+from spillway.contracts.problems import Problem, key_of
+from stacks.settings import StackSettings
+
+
+def missing_secrets(settings: StackSettings, present: frozenset[str]) -> list[Problem]:
+    """Secrets that the settings name and the stack does not have."""
+    return [
+        Problem(
+            f"{SECRETS_NAMESPACE}:{name}",
+            "nothing",
+            f"{key} names this secret; set it with `pulumi config set --secret {SECRETS_NAMESPACE}:{name}`",
+        )
+        for name, key in required_secrets(settings).items()
+        if name not in present
+    ]
+
+
+def required_secrets(settings: StackSettings) -> dict[str, str]:
+    """Names of the stack secrets that these settings use, with the key that names each."""
+    wanted: dict[str, str] = {}
+    cluster, connectivity = settings.private_cluster, settings.connectivity
+    if isinstance(cluster, ExistingSettings) and cluster.kubeconfig_secret:
+        wanted[cluster.kubeconfig_secret] = key_of("private_cluster.kubeconfig_secret")
+    if connectivity.vpn is not None:
+        wanted[connectivity.vpn.psk_secret] = key_of("connectivity.vpn.psk_secret")
+    if connectivity.mirror.pull_secret:
+        wanted[connectivity.mirror.pull_secret] = key_of("connectivity.mirror.pull_secret")
+    wanted[settings.gateway.operator_key_secret] = key_of("gateway.operator_key_secret")
+    if settings.burst.azure_ml is not None:
+        wanted[settings.cost_guard.azure_reader_secret] = key_of("cost_guard.azure_reader_secret")
+        if settings.cost_guard.azure_scaler_secret is not None:
+            wanted.setdefault(settings.cost_guard.azure_scaler_secret, key_of("cost_guard.azure_scaler_secret"))
+    if isinstance(settings.dns, TrafficManagerSettings):
+        wanted[settings.dns.switch_secret] = key_of("dns.switch_secret")
+    if (tls := settings.gateway.tls) and tls.certificate_secret and tls.key_secret:
+        wanted[tls.certificate_secret] = key_of("gateway.tls.certificate_secret")
+        wanted[tls.key_secret] = key_of("gateway.tls.key_secret")
+    for index, client in enumerate(settings.gateway.clients):
+        wanted[client.key_secret] = key_of(f"gateway.clients[{index}].key_secret")
+    return wanted

@@ -1,0 +1,88 @@
+"""What hands do without thinking: versions, completion, logs, status in a script, `make help`."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spillway import __version__
+from spillway.cli.main import cli
+from tests.support.paths import ROOT
+
+
+def test_the_module_runs_and_the_version_has_its_commit() -> None:
+    done = subprocess.run([sys.executable, "-m", "spillway", "--version"], capture_output=True, text=True, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    assert done.stdout.strip() == f"spillway {__version__}" + (f" (commit {commit})" if commit else "")
+
+
+def completed(words: str, folder: Path) -> list[str]:
+    """What a real bash offers for the last of these words."""
+    script = f"""
+    export PATH="{Path(sys.executable).parent}:$PATH"
+    eval "$(spillway completion bash)"
+    COMP_WORDS=({words} "$1") COMP_CWORD={len(words.split())}
+    _spillway_completion spillway
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script, "bash", ""], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_below_commands_and_stacks(project: Path) -> None:
+    assert {"up", "down", "package", "logs"} <= set(completed("spillway", project))
+    assert {"push", "verify", "tune"} <= set(completed("spillway package", project))
+    assert completed("spillway up -s", project) == ["deepseek", "dev", "local", "prod"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(runner: CliRunner, shell: str) -> None:
+    script = runner.invoke(cli, ["completion", shell]).output
+    assert f"_SPILLWAY_COMPLETE={shell}_complete" in script
+
+
+def test_logs_are_told_by_process(runner: CliRunner, project: Path) -> None:
+    none = runner.invoke(cli, ["logs"])
+    assert (none.exit_code, "`spillway up -s local` starts one" in none.stderr) == (2, True)
+    folder = project / ".spillway" / "local" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "private-triton.log").write_bytes(b"one\ntwo\nthr\xe9e\n")
+    (folder / "gateway-private-envoy.log").write_text("ready\n")
+    told = json.loads(runner.invoke(cli, ["logs", "private", "-n", "2", "--json"]).stdout)["lines"]
+    assert [(each["process"], each["line"]) for each in told] == [
+        ("private-triton", "two"),
+        ("private-triton", "thr�e"),
+    ]
+    assert "gateway-private-envoy | ready" in runner.invoke(cli, ["logs"]).stdout
+    unknown = runner.invoke(cli, ["logs", "redis"])
+    assert unknown.exit_code == 2
+    assert "there are gateway-private-envoy, private-triton" in unknown.stderr
+
+
+def test_the_status_of_a_stack_that_is_not_there_names_those_that_are(runner: CliRunner, project: Path) -> None:
+    done = runner.invoke(cli, ["status", "-s", "nosuch"])
+    assert done.exit_code == 2
+    assert "Stacks that have one: deepseek, dev, local, prod" in done.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_the_stack_may_come_from_the_environment(runner: CliRunner) -> None:
+    done = runner.invoke(cli, ["status", "--json"], env={"SPILLWAY_STACK": "dev"})
+    assert (done.exit_code, json.loads(done.stdout)["stack"]) == (1, "dev")
+
+
+def test_make_says_what_there_is_to_make() -> None:
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+    assert [line.split()[0] for line in said.splitlines()] == targets

@@ -1,0 +1,115 @@
+"""Requests made up at random, through a real Envoy: an answer, or a refusal that says why; never a part of a body."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spillway.contracts.classes import Site
+from spillway.contracts.server_routes import decision
+from tests.support.gateway_rig import ALPHA, Rig
+
+pytestmark = pytest.mark.heavy
+
+odd = settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+PIECES = [
+    *("/", "//", "/./", "/../", "%2e%2e", "%2f", "%5c", "\\", ";", "?", "#"),
+    *("v2", "V2", "models", "m", "versions", "1", "infer", "%69nfer", "generate", "config", "ready", "stats"),
+    *("repository", "index", "load", "unload", "trace", "setting", "logging", "health", "live"),
+    *("systemsharedmemory", "cudasharedmemory", "region", "register", "status"),
+]
+
+
+@pytest.fixture
+def rig(running: Rig) -> Rig:
+    return running
+
+
+def clear(rig: Rig) -> None:
+    for server in rig.servers.values():
+        server.seen.clear()
+
+
+@odd
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "DELETE"]),
+    pieces=st.lists(st.sampled_from(PIECES), min_size=1, max_size=9),
+    slashes=st.booleans(),
+)
+def test_whatever_a_server_sees_is_in_the_table(rig: Rig, method: str, pieces: list[str], slashes: bool) -> None:
+    clear(rig)
+    path = "/" + ("/" if slashes else "").join(pieces)
+    body = '{"inputs":[]}'
+    head = f"{method} {path} HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\nx-spillway-key: {ALPHA}\r\n"
+    status = rig.raw(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}")
+    seen = rig.servers[Site.PRIVATE].seen
+    assert status in (200, 400, 403, 405)
+    if status != 200:
+        assert seen == []
+    for request in seen:
+        found = decision("triton", method, request.path)
+        assert found is not None
+        assert found.allowed
+
+
+@odd
+@given(
+    tail=st.binary(max_size=3000)
+    | st.builds(lambda part, times: part * times, st.binary(max_size=9), st.integers(0, 3000)),
+    level=st.integers(0, 9),
+    change=st.none() | st.tuples(st.sampled_from(["cut", "flip", "add", "repeat"]), st.floats(0, 1, exclude_max=True)),
+)
+def test_a_packed_body_is_whole_or_refused(rig: Rig, tail: bytes, level: int, change: tuple[str, float] | None) -> None:
+    clear(rig)
+    head = b'{"inputs":[]}'
+    packed = gzip.compress(head + tail, level, mtime=0)
+    sent = packed if change is None else changed(packed, *change)
+    headers = {"content-encoding": "gzip", "inference-header-content-length": str(len(head)), "x-spillway-key": ALPHA}
+    answer = rig.post(sent, headers=headers)
+    seen = rig.servers[Site.PRIVATE].seen
+    if answer.status == 200:
+        assert seen[-1].body.endswith(b'"inputs":[]}' + tail)
+    else:
+        dense = len(head + tail) > 100 * len(sent)
+        assert answer.status in ((400, 413) if change else (413,))
+        assert dense or change
+        assert seen == []
+        assert len(json.loads(answer.body)["error"]) > 20
+
+
+def changed(packed: bytes, how: str, place: float) -> bytes:
+    at = int(place * len(packed))
+    match how:
+        case "cut":
+            return packed[:at] or packed[:1]
+        case "flip":
+            return packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
+        case "add":
+            return packed + packed[at:]
+        case _:
+            return packed * 2
+
+
+@odd
+@given(
+    scheme=st.sampled_from(["Bearer", "bearer", "BEARER", "BeArEr", "Basic", "Token", "", "Bearer Bearer"]),
+    space=st.sampled_from([" ", "  ", "", "\t", ", "]),
+    key=st.sampled_from([ALPHA, ALPHA.upper(), ALPHA + "x", "", f"{ALPHA} x", f'"{ALPHA}"']),
+)
+def test_credentials_are_a_clients_or_refused(rig: Rig, scheme: str, space: str, key: str) -> None:
+    clear(rig)
+    credentials = f"{scheme}{space}{key}"
+    answer = rig.post(class_="P0", headers={"authorization": credentials})
+    if re.fullmatch(rf"\s*bearer +{ALPHA}\s*", credentials, re.IGNORECASE) and ALPHA in credentials:
+        assert answer.status == 200
+        assert json.loads(rig.servers[Site.PRIVATE].seen[-1].body)["parameters"]["priority"] == 1
+    else:
+        assert (answer.status, rig.servers[Site.PRIVATE].seen) == (401, [])
+        assert answer.headers["www-authenticate"].startswith("Bearer ")

@@ -1,0 +1,213 @@
+"""Overflow and failure through a real Envoy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from spillway.contracts.classes import PROMISES, RequestClass, Site
+from spillway.contracts.routing import Anonymous, RoutingTable, SigV4, hash_key
+from tests.support.gateway_rig import ACCESS_KEY, ALPHA, SECRET_KEY, Rig
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.heavy
+
+
+def all_classes(table: RoutingTable) -> RoutingTable:
+    return table.model_copy(update={"anonymous": Anonymous(max_class=RequestClass.P0)})
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Rig(tmp_path, all_classes) as running:
+        yield running
+
+
+@pytest.fixture
+def roomy_rig(tmp_path: Path) -> Iterator[Rig]:
+    """Slots enough for what a busy machine sends late and all at once: a fault is tested, and no overload."""
+
+    def roomy(table: RoutingTable) -> RoutingTable:
+        sites = tuple(route.model_copy(update={"slots": 32}) for route in table.sites)
+        return all_classes(table).model_copy(update={"sites": sites})
+
+    rig = Rig(tmp_path, roomy)
+    limits = {Site.SAGEMAKER: {"max_concurrent": 64}, Site.AZURE_ML: {"max_concurrent_per_instance": 64}}
+    rig.front_settings = {place: front.model_copy(update=limits[place]) for place, front in rig.front_settings.items()}
+    with rig as running:
+        yield running
+
+
+def slow(rig: Rig, seconds: float = 0.5) -> None:
+    for server in rig.servers.values():
+        server.delay_s = seconds
+
+
+def test_slots_and_one_more_spill_in_order(rig: Rig) -> None:
+    slow(rig)
+    assert rig.sites_of(rig.at_once(3)) == {"private": 2, "sagemaker": 1}
+    assert rig.sites_of(rig.at_once(5)) == {"azure_ml": 1, "private": 2, "sagemaker": 2}
+
+
+def test_p0_may_queue_when_all_is_full_and_p1_is_refused(rig: Rig) -> None:
+    slow(rig)
+    assert [a.status for a in rig.at_once(8, class_="P1")].count(503) == 2
+    assert [a.status for a in rig.at_once(8, class_="P0")].count(200) == 8
+
+
+def test_p2_gets_only_its_share(rig: Rig) -> None:
+    slow(rig)
+    answers = rig.at_once(6, class_="P2")
+    assert rig.sites_of(answers) == {"azure_ml": 1, "private": 1, "sagemaker": 1}
+    assert {a.status for a in answers} == {200, 503}
+
+
+def test_killed_private_site_loses_nothing_and_comes_back(rig: Rig) -> None:
+    private = rig.servers[Site.PRIVATE]
+    rig.wait(private.stop())
+    answers = [rig.post(class_="P0") for _ in range(20)]
+    assert rig.sites_of(answers) == {"sagemaker": 20}
+    assert max(a.seconds for a in answers) < 0.5
+    rig.wait(private.start())
+    eventually(lambda: rig.post(class_="P0").site == "private", within_s=20)
+
+
+def test_hung_private_site_is_left_within_the_deadline(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].hang = True
+    first = rig.post(class_="P0")
+    assert (first.status, first.site) == (200, "sagemaker")
+    assert first.seconds < 2.5
+    eventually(lambda: not rig.passes_checks(Site.PRIVATE))
+    later = rig.post(class_="P0")
+    assert later.site == "sagemaker"
+    assert later.seconds < 0.3
+
+
+def test_two_hung_sites_still_leave_time_for_the_third(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].hang = rig.servers[Site.SAGEMAKER].hang = True
+    answer = rig.post(class_="P0")
+    assert (answer.status, answer.site) == (200, "azure_ml")
+    assert answer.seconds < 2.5
+
+
+def test_private_site_that_answers_500_is_left(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].status = 500
+    assert rig.sites_of([rig.post(class_="P0") for _ in range(12)]) == {"sagemaker": 12}
+    assert len(rig.servers[Site.PRIVATE].seen) <= 6
+
+
+def test_full_server_is_passed_over_but_not_ejected(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].status = 503
+    assert rig.sites_of([rig.post() for _ in range(12)]) == {"sagemaker": 12}
+    rig.servers[Site.PRIVATE].status = 200
+    assert rig.post().site == "private"
+
+
+def test_errors_of_a_burst_container_spill_on(rig: Rig) -> None:
+    rig.wait(rig.servers[Site.PRIVATE].stop())
+    rig.servers[Site.SAGEMAKER].status = 500
+    assert rig.post(class_="P0").site == "azure_ml"
+    rig.servers[Site.AZURE_ML].status = 500
+    assert rig.post(class_="P0").status == 502
+
+
+def test_client_at_fault_gets_its_answer_and_does_not_spill(rig: Rig) -> None:
+    for server in rig.servers.values():
+        server.status, server.body = 400, b'{"error":"wrong shape"}'
+    for stopped, site in ((None, "private"), (Site.PRIVATE, "sagemaker"), (Site.SAGEMAKER, "azure_ml")):
+        if stopped:
+            rig.wait(rig.servers[stopped].stop())
+        answer = rig.post(class_="P0")
+        assert (answer.status, answer.site, answer.body) == (400, site, b'{"error":"wrong shape"}')
+
+
+def test_quota_of_a_cloud_spills_on(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].ready = False
+    rig.servers[Site.SAGEMAKER].status = 429
+    eventually(lambda: not rig.passes_checks(Site.PRIVATE))
+    assert rig.post(class_="P0").site == "azure_ml"
+
+
+def test_closed_site_gets_nothing_of_that_class(rig: Rig) -> None:
+    rig.servers[Site.PRIVATE].status = 500
+    rig.open(lambda site, request_class: site == Site.PRIVATE or request_class == "P0")
+    eventually(lambda: rig.post(class_="P1").status in (500, 503))
+    assert rig.post(class_="P0").site == "sagemaker"
+    rig.open()
+    eventually(lambda: rig.post(class_="P1").site == "sagemaker")
+
+
+def test_aws_credentials_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_environment(table: RoutingTable) -> RoutingTable:
+        auth = SigV4(region="eu-west-1")
+        sites = [s.model_copy(update={"auth": auth}) if s.site == Site.SAGEMAKER else s for s in table.sites]
+        return table.model_copy(update={"sites": tuple(sites)})
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    with Rig(tmp_path, from_environment) as rig:
+        rig.servers[Site.PRIVATE].status = 503
+        assert rig.post(headers={"x-spillway-key": ALPHA}).site == "sagemaker"
+
+
+def test_wrong_cloud_credentials_do_not_reach_the_client(tmp_path: Path) -> None:
+    def wrong_key(table: RoutingTable) -> RoutingTable:
+        (tmp_path / "aws").write_text("[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = wrong\n")
+        return table
+
+    with Rig(tmp_path, wrong_key) as rig:
+        rig.wait(rig.servers[Site.PRIVATE].stop())
+        answer = rig.post(class_="P0", headers={"x-spillway-key": ALPHA})
+        assert (answer.status, answer.site) == (200, "azure_ml")
+        assert rig.servers[Site.SAGEMAKER].seen == []
+        assert hash_key(ALPHA) in (tmp_path / "envoy.yaml").read_text()
+
+
+@pytest.mark.parametrize("fault", ["kill", "hang", "errors", "slow"])
+def test_no_p0_request_is_lost_under_load(roomy_rig: Rig, fault: str) -> None:
+    """40 requests a second for 5 s; the fault begins after 1 s and ends after 3 s."""
+    rig = roomy_rig
+    slow(rig, 0.02)
+    private = rig.servers[Site.PRIVATE]
+    lost_after = PROMISES[RequestClass.P0].lost_after_s
+    with ThreadPoolExecutor(64) as pool:
+        waiting = []
+        started = time.monotonic()
+        for number in range(200):
+            time.sleep(max(0.0, started + number / 40 - time.monotonic()))
+            if number == 40:
+                # In a thread of its own: stopping takes a while, and the load must not wait for it.
+                pool.submit(begin, rig, fault)
+            if number == 120:
+                pool.submit(end, rig, fault)
+            waiting.append(pool.submit(rig.post, class_="P0"))
+        answers = [future.result() for future in waiting]
+    lost = [(a.status, a.site, round(a.seconds, 2)) for a in answers if a.status != 200 or a.seconds > lost_after]
+    assert lost == []
+    assert rig.sites_of(answers).keys() >= {"private", "sagemaker"}
+    eventually(lambda: rig.post(class_="P0").site == "private", within_s=20)
+    assert private.seen
+
+
+def begin(rig: Rig, fault: str) -> None:
+    private = rig.servers[Site.PRIVATE]
+    match fault:
+        case "kill":
+            rig.wait(private.stop())
+        case "hang":
+            private.hang = True
+        case "errors":
+            private.status = 500
+        case "slow":
+            private.delay_s = 3.0
+
+
+def end(rig: Rig, fault: str) -> None:
+    private = rig.servers[Site.PRIVATE]
+    private.hang, private.status, private.delay_s = False, 200, 0.02
+    if fault == "kill":
+        rig.wait(private.start())

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pulumi import RunError
+
+from components.gateway.kubernetes import Tls
+from spillway.contracts.routing import Listen, ServerTls
+from tests.components.gateway.recorded import CERTIFICATE, RUNTIME, pod, private_gateway
+from tests.support.recording import of_type
+
+
+def mounts(container: dict[str, Any]) -> dict[str, str]:
+    return {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+
+
+def test_endpoint_files_are_there_before_envoy_starts() -> None:
+    spec = pod(private_gateway())
+    (first,) = spec["initContainers"]
+    envoy, agent = spec["containers"]
+    assert first["command"] == [*agent["command"], "--once"]
+    assert first["image"] == agent["image"]
+    assert mounts(first)["runtime"] == mounts(envoy)["runtime"] == mounts(agent)["runtime"] == RUNTIME
+    assert first["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+@pytest.mark.parametrize("tls", [None, ServerTls(certificate_file="/tls/tls.crt", key_file="/tls/tls.key")])
+def test_envoy_is_probed_on_the_clients_port(tls: ServerTls | None) -> None:
+    envoy = pod(private_gateway(Listen(tls=tls)))["containers"][0]
+    for probe in ("readinessProbe", "livenessProbe"):
+        wanted = {"path": "/healthz", "port": "http", "scheme": "HTTPS" if tls else "HTTP"}
+        assert envoy[probe]["httpGet"] == wanted
+    assert {p["name"]: p["containerPort"] for p in envoy["ports"]} == {"http": 8080, "metrics": 9903}
+
+
+def test_service_is_internal_and_for_known_networks_only() -> None:
+    (service,) = of_type(private_gateway(), "kubernetes:core/v1:Service")
+    scheme = "service.beta.kubernetes.io/aws-load-balancer-scheme"
+    assert service.inputs["metadata"]["annotations"][scheme] == "internal"
+    assert service.inputs["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert service.inputs["spec"]["externalTrafficPolicy"] == "Local"
+
+
+def test_new_config_is_a_new_pod() -> None:
+    def digest(**changes: Any) -> str:
+        (deployment,) = of_type(private_gateway(**changes), "kubernetes:apps/v1:Deployment")
+        return deployment.inputs["spec"]["template"]["metadata"]["annotations"]["spillway.dev/config-sha256"]
+
+    assert digest() == digest()
+    assert digest() != digest(routing_json='{"a":1}')
+
+
+def test_a_certificate_of_acm_is_shown_by_the_load_balancer() -> None:
+    found = private_gateway(tls=Tls(certificate_arn=CERTIFICATE))
+    (service,) = of_type(found, "kubernetes:core/v1:Service")
+    annotations = service.inputs["metadata"]["annotations"]
+    ends = {key.rpartition("aws-load-balancer-")[2]: value for key, value in annotations.items()}
+    assert (ends["ssl-cert"], ends["ssl-ports"], ends["backend-protocol"]) == (CERTIFICATE, "443", "tcp")
+    assert ends["target-group-attributes"] == "preserve_client_ip.enabled=true"
+    assert [(port["port"], port["targetPort"]) for port in service.inputs["spec"]["ports"]] == [(443, "http")]
+    assert "tls" not in {volume["name"] for volume in pod(found)["volumes"]}
+
+
+def test_a_certificate_of_the_stacks_secrets_is_mounted_and_a_new_one_starts_new_pods() -> None:
+    listen = Listen(tls=ServerTls(certificate_file="/etc/spillway-tls/tls.crt", key_file="/etc/spillway-tls/tls.key"))
+    digests = []
+    for chain in ("chain", "next year's"):
+        found = private_gateway(listen, tls=Tls(pem=(chain, "key")))
+        (secret,) = [r for r in of_type(found, "kubernetes:core/v1:Secret") if r.inputs.get("type")]
+        assert secret.inputs["type"] == "kubernetes.io/tls"
+        assert set(secret.inputs["stringData"]["value"]) == {"tls.crt", "tls.key"}
+        (mounted,) = [volume for volume in pod(found)["volumes"] if volume["name"] == "tls"]
+        assert mounted["secret"]["secretName"] == secret.inputs["metadata"]["name"]
+        (deployment,) = of_type(found, "kubernetes:apps/v1:Deployment")
+        digests.append(deployment.inputs["spec"]["template"]["metadata"]["annotations"]["spillway.dev/config-sha256"])
+    assert digests[0] != digests[1]
+
+
+def test_a_balancer_without_an_address_that_dns_can_name_is_refused() -> None:
+    """An existing cluster's may have a host name alone, and an A record of that would be empty."""
+    status = {"status": {"loadBalancer": {"ingress": [{"hostname": "gw.example"}]}}}
+    with pytest.raises(RunError, match="has no ip, which DNS needs"):
+        private_gateway(status=status, cluster_kind="existing")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.connectivity.settings import MirrorSettings
+from components.model_server.server import ModelServer, ModelServerArgs
+from components.model_server.settings import ModelServerSettings, ServerAutoscaling
+from tests.support.recording import context, of_type, record
+
+
+def build(**changes: Any) -> dict[str, dict[str, Any]]:
+    values: dict[str, Any] = {
+        "settings": ModelServerSettings(),
+        "mirror": MirrorSettings(),
+        "accelerator": "nvidia",
+        "kind": "triton",
+        "entry_model": "minilm",
+        "package_uri": "s3://models/packages/minilm/v1/model.tar.gz",
+        "package_sha256": "a" * 64,
+        "aws_region": "eu-west-1",
+        "priority_class": "spillway-test-p0",
+        "slots": 4,
+        "cpu": "4",
+        "memory": "16Gi",
+        "role_arn": "arn:aws:iam::123456789012:role/model-server",
+    }
+    args = ModelServerArgs(**{**values, **changes})
+    found = record(lambda: ModelServer(context(), args))
+    return {r.type.rsplit(":", 1)[-1]: r.inputs for r in found}
+
+
+def test_probes_wait_for_the_model_and_the_drain_is_graceful() -> None:
+    pod = build()["Deployment"]["spec"]["template"]["spec"]
+    server = pod["containers"][0]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert server[probe]["httpGet"]["path"] == "/v2/models/minilm/ready"
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert pod["terminationGracePeriodSeconds"] > ModelServerSettings().drain_s
+    assert f"--exit-timeout-secs={ModelServerSettings().drain_s}" in server["command"]
+    assert {t["topologyKey"] for t in pod["topologySpreadConstraints"]} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_the_digest_is_checked_before_unpacking() -> None:
+    fetch = build()["Deployment"]["spec"]["template"]["spec"]["initContainers"][0]
+    script = fetch["command"][-1]
+    assert script.index("sha256sum -c") < script.index("tar -xzf")
+    assert {"name": "SPILLWAY_PACKAGE_SHA256", "value": "a" * 64} in fetch["env"]
+
+
+@pytest.mark.parametrize(
+    ("mig", "metric", "target"),
+    [(False, "DCGM_FI_DEV_GPU_UTIL", "80"), (True, "DCGM_FI_PROF_GR_ENGINE_ACTIVE", "800m")],
+)
+def test_autoscaler_uses_pods_metrics_of_gpu_load_and_queue(mig: bool, metric: str, target: str) -> None:
+    settings = ModelServerSettings(autoscaling=ServerAutoscaling(mig=mig))
+    metrics = build(settings=settings)["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    pods = {m["pods"]["metric"]["name"]: m["pods"]["target"]["averageValue"] for m in metrics if "pods" in m}
+    assert pods == {metric: target, "triton_queue_ms": "100"}
+
+
+def test_local_nvme_storage_class() -> None:
+    settings = ModelServerSettings.model_validate({"cache": {"storage_class": "local-nvme", "size": "200Gi"}})
+    volume = build(settings=settings)["Deployment"]["spec"]["template"]["spec"]["volumes"][0]
+    claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["storageClassName"] == "local-nvme"
+    assert claim["resources"]["requests"]["storage"] == "200Gi"
+
+
+def container(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_triton_starts_without_what_is_not_needed() -> None:
+    """The restriction's form and what it takes: Triton 2.51's own --help; what it answers then:
+    tests/components/gateway/test_envoy_routes.py."""
+    found = build()
+    server = container(found)
+    assert {"--model-control-mode=explicit", "--load-model=minilm", "--allow-grpc=false"} < set(server["command"])
+    restricted = next(part for part in server["command"] if part.startswith("--http-restricted-api="))
+    apis, _, key = restricted.partition("=")[2].partition(":")
+    assert set(apis.split(",")) == {"shared-memory", "model-repository", "trace", "logging"}
+    assert key == "spillway-server-key=$(POD_UID)"
+    assert {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}} in server["env"]
+    assert [port["name"] for port in server["ports"]] == ["http", "metrics"]
+    assert [port["name"] for port in found["Service"]["spec"]["ports"]] == ["http", "metrics"]
+
+
+def test_vllm_starts_without_what_is_not_needed() -> None:
+    found = build(kind="vllm", entry_model="smollm2", vllm_arguments={"disable-fastapi-docs": True})
+    server = container(found)
+    assert "--disable-fastapi-docs" in server["command"]
+    assert not any("lora" in part or "tokenizer-info" in part for part in server["command"])
+    variables = {variable["name"]: variable.get("value") for variable in server["env"]}
+    assert variables["VLLM_SERVER_DEV_MODE"] == "0"
+    assert variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "0"
+    assert "VLLM_TORCH_PROFILER_DIR" not in variables
+    # The pod's number has no account in the image, and torch asks for its name.
+    assert variables["USER"]
+    assert variables["VLLM_CACHE_ROOT"].startswith("/cache/")
+    assert [port["name"] for port in server["ports"]] == ["http"]
+
+
+def test_vllm_package_gets_vllm() -> None:
+    server = container(build(kind="vllm", entry_model="smollm2"))
+    assert server["command"][:2] == ["vllm", "serve"]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/health"
+
+
+def test_sizes_out_of_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="min_replicas <= max_replicas"):
+        ServerAutoscaling(min_replicas=5, max_replicas=2)
+
+
+def test_every_object_carries_the_stack_labels() -> None:
+    args = ModelServerArgs(
+        settings=ModelServerSettings(),
+        mirror=MirrorSettings(images={"*": "registry.example.com"}),
+        accelerator="amd",
+        kind="triton",
+        entry_model="minilm",
+        package_uri="s3://b/k",
+        package_sha256="b" * 64,
+        aws_region="eu-west-1",
+        priority_class="spillway-test-p0",
+        slots=4,
+        cpu="4",
+        memory="16Gi",
+        role_arn="arn:aws:iam::123456789012:role/model-server",
+    )
+    found = record(lambda: ModelServer(context(), args))
+    objects = [r for r in found if r.type.startswith("kubernetes:")]
+    assert len(objects) == 5
+    for r in objects:
+        assert r.inputs["metadata"]["labels"]["spillway.dev/cost-centre"] == "cc-1"
+    deployment = of_type(found, "kubernetes:apps/v1:Deployment")[0].inputs
+    server = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert server["image"].startswith("registry.example.com/")
+    assert server["resources"]["limits"]["amd.com/gpu"] == "1"

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.connectivity.settings import MirrorSettings
+from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
+from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
+from tests.support.recording import Recorded, context, of_type, record
+
+
+def build(settings: Any, metrics_port: int = 8002, mirror: MirrorSettings | None = None) -> list[Recorded]:
+    args = KubernetesPlatformArgs(
+        settings=settings,
+        mirror=mirror or MirrorSettings(),
+        gateway_clients=("10.0.0.0/8",),
+        model_port=8000,
+        metrics_port=metrics_port,
+        cluster_name="spillway-test",
+        region="eu-west-1",
+        vpc_id="vpc-1",
+    )
+    return record(lambda: KubernetesPlatform(context(), args))
+
+
+def releases(found: list[Recorded]) -> dict[str, dict[str, Any]]:
+    return {r.name.removeprefix("spillway-test-"): r.inputs for r in of_type(found, "kubernetes:helm.sh/v3:Release")}
+
+
+def test_namespaces_carry_pod_security_labels_and_default_deny() -> None:
+    found = build(EksSettings())
+    namespaces = {
+        r.inputs["metadata"]["name"]: r.inputs["metadata"]["labels"]
+        for r in of_type(found, "kubernetes:core/v1:Namespace")
+    }
+    for name in ("spillway-test-serving", "spillway-test-gateway", "spillway-test-system"):
+        assert namespaces[name]["pod-security.kubernetes.io/enforce"] == "restricted"
+    policies = [r.inputs for r in of_type(found, "kubernetes:networking.k8s.io/v1:NetworkPolicy")]
+    denied = {p["metadata"]["namespace"] for p in policies if p["metadata"]["name"] == "default-deny"}
+    assert denied == {"spillway-test-serving", "spillway-test-gateway", "spillway-test-system"}
+    for policy in policies:
+        if policy["metadata"]["name"] == "default-deny":
+            assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+            assert policy["spec"]["podSelector"] in ({}, {"matchLabels": {}})
+            assert "ingress" not in policy["spec"]
+
+
+@pytest.mark.parametrize("metrics_port", [8002, 8000])
+def test_the_model_server_is_asked_by_gateways_and_its_metrics_by_monitoring(metrics_port: int) -> None:
+    """Triton's metrics have a port of their own, so monitoring does not reach what it serves; there is no gRPC."""
+    policies = of_type(build(EksSettings(), metrics_port), "kubernetes:networking.k8s.io/v1:NetworkPolicy")
+    policy = next(r.inputs for r in policies if r.inputs["metadata"]["name"] == "model-server")
+    opened = {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: {p["port"] for p in rule["ports"]}
+        for rule in policy["spec"]["ingress"]
+        for peer in rule["from"]
+    }
+    assert opened == {"spillway-test-gateway": {8000}, "spillway-test-monitoring": {metrics_port}}
+
+
+def test_three_priority_classes_in_order() -> None:
+    values = {
+        r.inputs["metadata"]["name"]: r.inputs["value"]
+        for r in of_type(build(EksSettings()), "kubernetes:scheduling.k8s.io/v1:PriorityClass")
+    }
+    assert values["spillway-test-p0"] > values["spillway-test-p1"] > values["spillway-test-p2"]
+
+
+def test_gpu_quota_follows_the_pool() -> None:
+    settings = EksSettings.model_validate({"kind": "eks", "gpu_pool": {"max_nodes": 3, "gpus_per_node": 4}})
+    quotas = {
+        r.inputs["metadata"]["namespace"]: r.inputs["spec"]["hard"]
+        for r in of_type(build(settings), "kubernetes:core/v1:ResourceQuota")
+    }
+    assert quotas["spillway-test-serving"]["requests.nvidia.com/gpu"] == "12"
+    assert quotas["spillway-test-gateway"]["requests.nvidia.com/gpu"] == "0"
+
+
+def test_operator_leaves_driver_to_the_image_on_managed_clusters() -> None:
+    azure = releases(build(AksSettings(kind="aks", admin_group_ids=("g",))))["gpu-operator"]
+    assert azure["values"]["driver"] == azure["values"]["toolkit"] == {"enabled": True}
+    managed = releases(build(EksSettings()))["gpu-operator"]
+    assert managed["values"]["driver"] == {"enabled": False}
+    assert managed["values"]["dcgmExporter"]["enabled"] is True
+    assert managed["version"] == EksSettings().nvidia_operator.version
+    existing = ExistingSettings(kind="existing", kubeconfig_path="k", usd_per_node_hour=1.0)
+    assert releases(build(existing))["gpu-operator"]["values"]["driver"] == {"enabled": True}
+
+
+def test_amd_gets_its_own_operator() -> None:
+    settings = AksSettings.model_validate(
+        {
+            "kind": "aks",
+            "admin_group_ids": ["g"],
+            "accelerator": "amd",
+            "gpu_pool": {"vm_size": "Standard_ND96isr_MI300X_v5"},
+        }
+    )
+    found = releases(build(settings))
+    assert "gpu-operator" not in found
+    assert "cert-manager" not in found
+    values = found["gpu-operator-charts"]["values"]
+    # Without a driver to build, nothing needs cert-manager; and nothing of the operator tolerates a taint by itself.
+    assert values["kmm"] == {"enabled": False}
+    plugin = values["deviceConfig"]["spec"]["devicePlugin"]
+    taint = [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert plugin == {"devicePluginTolerations": taint, "nodeLabellerTolerations": taint}
+
+
+def test_amd_driver_is_built_on_the_cluster() -> None:
+    operator = {"driver": True, "driver_image": "registry.example.com/amdgpu"}
+    pool = {"vm_size": "Standard_ND96isr_MI300X_v5"}
+    aks = {"kind": "aks", "admin_group_ids": ["g"], "accelerator": "amd", "gpu_pool": pool}
+    found = releases(build(AksSettings.model_validate({**aks, "amd_operator": operator})))
+    assert found["cert-manager"]["values"] == {"crds": {"enabled": True}}
+    driver = found["gpu-operator-charts"]["values"]["deviceConfig"]["spec"]["driver"]
+    assert (driver["enable"], driver["image"], driver["version"]) == (True, "registry.example.com/amdgpu", "6.4")
+    with pytest.raises(ValueError, match="no driver_image"):
+        AksSettings.model_validate({**aks, "amd_operator": {"driver": True}})
+
+
+def test_azures_own_driver_has_another_runtime() -> None:
+    settings = AksSettings.model_validate(
+        {"kind": "aks", "admin_group_ids": ["g"], "nvidia_operator": {"driver": False}}
+    )
+    values = releases(build(settings))["gpu-operator"]["values"]
+    assert values["operator"] == {"runtimeClass": "nvidia-container-runtime"}
+
+
+def test_autoscaler_only_on_eks() -> None:
+    assert "cluster-autoscaler" in releases(build(EksSettings()))
+    existing = ExistingSettings(kind="existing", kubeconfig_path="k", usd_per_node_hour=1.0)
+    assert "cluster-autoscaler" not in releases(build(existing))
+
+
+def test_eks_gets_a_load_balancer_controller_that_asks_no_metadata_service() -> None:
+    chart = releases(build(EksSettings()))["aws-load-balancer-controller"]
+    assert chart["values"]["vpcId"] == "vpc-1"
+    assert chart["values"]["region"] == "eu-west-1"
+    assert chart["values"]["clusterName"] == "spillway-test"
+    assert "aws-load-balancer-controller" not in releases(build(AksSettings(kind="aks", admin_group_ids=("g",))))
+
+
+def test_images_of_the_charts_come_from_the_mirror() -> None:
+    mirror = MirrorSettings(
+        images={"nvcr.io": "registry.example.com/nvcr", "registry.k8s.io": "registry.example.com/k8s"}
+    )
+    found = releases(build(EksSettings(), mirror=mirror))
+    gpu = found["gpu-operator"]["values"]
+    assert gpu["operator"]["repository"] == "registry.example.com/nvcr/nvidia"
+    assert gpu["driver"] == {
+        "enabled": False,
+        "repository": "registry.example.com/nvcr/nvidia",
+        "manager": {"repository": "registry.example.com/nvcr/nvidia/cloud-native"},
+    }
+    scaler = found["cluster-autoscaler"]["values"]["image"]
+    assert scaler == {"repository": "registry.example.com/k8s/autoscaling/cluster-autoscaler"}
+    # Nobody mirrors this registry.
+    assert "image" not in found["aws-load-balancer-controller"]["values"]

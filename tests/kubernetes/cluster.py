@@ -1,0 +1,120 @@
+"""A cluster under test: nodes come and go, stacks are put on it as Pulumi would, and everything is taken away again."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import spillway.twin.kubernetes
+from tests.kubernetes.api import Api, Object
+from tests.kubernetes.nodes import KEEPER, Machine, nodes
+from tests.kubernetes.stacks import Planned
+
+CRDS: Final = Path(spillway.twin.kubernetes.__file__).parent / "crds"
+SERVER: Final = "app.kubernetes.io/name=model-server"
+FIRST_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
+_FIRST: Final = ("Namespace", "PriorityClass", "ServiceAccount", "ResourceQuota", "ConfigMap", "Secret")
+
+
+class Cluster:
+    """Knows what it put there."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self._applied: list[Object] = []
+        self._nodes: list[str] = []
+
+    def add_nodes(self, machine: Machine, count: int, pool: str, keeper: str = KEEPER) -> list[str]:
+        """Ready when this returns."""
+        names = []
+        for node in nodes(machine, count, pool, keeper):
+            self.api.create(node)
+            names.append(node["metadata"]["name"])
+        self._nodes += names
+        self.api.until(
+            "/api/v1/nodes", lambda found: sum(map(is_ready, found)) >= len(self._nodes), what="nodes are ready"
+        )
+        return names
+
+    def remove_node(self, name: str) -> None:
+        self._nodes.remove(name)
+        self.api.delete(f"/api/v1/nodes/{name}")
+
+    def install_kinds(self) -> None:
+        """The custom kinds of Prometheus' operator, whose chart brings them before our objects of them."""
+        for path in sorted(CRDS.glob("monitoring.coreos.com_*.json")):
+            crd = json.loads(path.read_text())
+            crd.pop("source")
+            self.api.apply(crd)
+        kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        self.api.until(
+            kinds, lambda found: len(found) >= 4 and all(map(_is_established, found)), what="kinds are served"
+        )
+        self.api.until_served("monitoring.coreos.com/v1", "PodMonitor")
+
+    def put(self, stack: Planned | Iterable[Object], **changes: Any) -> list[Object]:
+        """Apply a stack's objects, in an order that their references allow; returns what the server made of them."""
+        objects = list(stack.objects if isinstance(stack, Planned) else stack)
+        objects.sort(key=lambda one: _FIRST.index(one["kind"]) if one["kind"] in _FIRST else len(_FIRST))
+        if any(one["apiVersion"].startswith("monitoring.coreos.com") for one in objects):
+            self.install_kinds()
+        made = [self.api.apply(copy.deepcopy(one)) for one in objects]
+        self._applied += [one for one in made if one not in self._applied]
+        return made
+
+    def pods(self, stack: Planned, name: str = "model-server") -> list[Object]:
+        return self.api.list(self.home(stack, name), f"app.kubernetes.io/name={name}")
+
+    def home(self, stack: Planned, name: str = "model-server") -> str:
+        """Where the pods of a workload are listed."""
+        space = {"model-server": "serving", "gateway": "gateway", "redis": "system"}[name]
+        return f"/api/v1/namespaces/{stack.prefix}-{space}/pods"
+
+    def until_ready(self, stack: Planned, count: int, within_s: float = 60.0, name: str = "model-server") -> float:
+        """Seconds until exactly ``count`` pods of the workload are ready, and none is on its way out."""
+
+        def all_there(found: list[Object]) -> bool:
+            return len(found) == count and all(map(is_ready, found)) and not any(map(is_going, found))
+
+        labels = f"app.kubernetes.io/name={name}"
+        return self.api.until(self.home(stack, name), all_there, within_s, f"{count} {name} ready", labels)
+
+    def clear(self) -> None:
+        """Nothing of the stacks is left afterwards, and no node."""
+        for one in reversed(self._applied):
+            self.api.delete(self.api.path(one))
+        spaces = "/api/v1/namespaces"
+        self.api.until(
+            spaces,
+            lambda found: {o["metadata"]["name"] for o in found} == set(FIRST_NAMESPACES),
+            90,
+            "namespaces are gone",
+        )
+        for name in self._nodes:
+            self.api.delete(f"/api/v1/nodes/{name}")
+        self.api.until("/api/v1/nodes", lambda found: not found, what="nodes are gone")
+        self._applied, self._nodes = [], []
+
+
+def is_ready(thing: Object) -> bool:
+    """A pod or a node whose condition Ready holds."""
+    conditions = thing.get("status", {}).get("conditions") or ()
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
+def is_going(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def why_pending(pods: list[Object]) -> list[str]:
+    """What the scheduler says of the pods that it found no node for."""
+    conditions = [one for pod in pods for one in pod.get("status", {}).get("conditions", ())]
+    return [one["message"] for one in conditions if one.get("reason") == "Unschedulable"]
+
+
+def _is_established(crd: Object) -> bool:
+    conditions = crd.get("status", {}).get("conditions") or ()
+    return any((one["type"], one["status"]) == ("Established", "True") for one in conditions)

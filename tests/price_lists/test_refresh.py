@@ -1,0 +1,272 @@
+"""Prices are read from the clouds' price APIs: their answers, served on loopback in the shape that they have."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from spillway.cli.main import cli
+from spillway.contracts.prices import TABLE
+from spillway.price_lists import aws, azure
+from spillway.price_lists.common import PriceListError, dearest
+
+TODAY = date(2026, 11, 24)
+A100 = {"Standard_NC24ads_A100_v4": (1, "A100-80GB")}
+Answer = Callable[[str, dict[str, Any]], tuple[int, Any]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], str]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._reply({})
+
+            def do_POST(self) -> None:
+                self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _reply(self, body: dict[str, Any]) -> None:
+                status, value = answer(self.path, body)
+                raw = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/api/retail/prices"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def item(**changes: Any) -> dict[str, Any]:
+    """One meter of the Retail Prices API."""
+    return {
+        "currencyCode": "USD",
+        "tierMinimumUnits": 0.0,
+        "retailPrice": 3.8,
+        "unitPrice": 3.8,
+        "armRegionName": "westeurope",
+        "location": "EU West",
+        "effectiveStartDate": "2022-06-01T00:00:00Z",
+        "meterId": "b60c0a6c-0000-0000-0000-000000000000",
+        "meterName": "NC24ads A100 v4",
+        "productId": "DZH318Z0CSHK",
+        "skuId": "DZH318Z0CSHK/003D",
+        "productName": "Virtual Machines NCads A100 v4 Series",
+        "skuName": "Standard_NC24ads_A100_v4",
+        "serviceName": "Virtual Machines",
+        "serviceId": "DZH313Z7MMC8",
+        "serviceFamily": "Compute",
+        "unitOfMeasure": "1 Hour",
+        "type": "Consumption",
+        "isPrimaryMeterRegion": True,
+        "armSkuName": "Standard_NC24ads_A100_v4",
+        **changes,
+    }
+
+
+def page(items: list[dict[str, Any]], following: str | None = None) -> dict[str, Any]:
+    return {
+        "BillingCurrency": "USD",
+        "CustomerEntityId": "Default",
+        "CustomerEntityType": "Retail",
+        "Items": items,
+        "NextPageLink": following,
+        "Count": len(items),
+    }
+
+
+def test_azure_prices_of_every_model_and_page(serve: Callable[[Answer], str]) -> None:
+    asked: list[str] = []
+
+    def answer(path: str, _: dict[str, Any]) -> tuple[int, Any]:
+        query = parse_qs(urlsplit(path).query)
+        asked.append(query["$filter"][0])
+        if "$skip" in query:
+            return 200, page([item(armRegionName="eastus", retailPrice=3.673), item(retailPrice=0.0)])
+        more = [
+            item(),
+            item(productName="Virtual Machines NCads A100 v4 Series Windows", retailPrice=4.9),
+            item(skuName="Standard_NC24ads_A100_v4 Spot", retailPrice=0.6),
+            item(skuName="Standard_NC24ads_A100_v4 Low Priority", retailPrice=0.7),
+            item(type="DevTestConsumption", retailPrice=3.1),
+            item(type="Reservation", reservationTerm="1 Year", retailPrice=21024.0),
+            item(type="Reservation", reservationTerm="3 Years", retailPrice=39420.0),
+        ]
+        return 200, page(more, f"{url}?{urlsplit(path).query}&$skip=100")
+
+    url = serve(answer)
+    found = {(p.region, p.model): p.usd_per_hour for p in azure.read(A100, TODAY, url)}
+    assert found == {
+        ("westeurope", "on_demand"): 3.8,
+        ("westeurope", "spot"): 0.6,
+        ("westeurope", "reserved_1y"): 2.4,
+        ("westeurope", "reserved_3y"): 1.5,
+        ("eastus", "on_demand"): 3.673,
+    }
+    assert len(asked) == 2
+    assert "armSkuName eq 'Standard_NC24ads_A100_v4'" in asked[0]
+
+
+def test_azure_that_is_busy_is_asked_again(serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure.time, "sleep", lambda _: None)
+    answers = [(429, {}), (503, {}), (200, page([item()]))]
+    assert len(list(azure.read(A100, TODAY, serve(lambda *_: answers.pop(0))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (400, {}, "400"),
+        (200, {"error": "no"}, "no page of prices"),
+        (200, page([], "http://elsewhere.example/prices"), "next page elsewhere"),
+    ],
+)
+def test_azure_errors_are_told(serve: Callable[[Answer], str], status: int, body: Any, message: str) -> None:
+    with pytest.raises(PriceListError, match=message):
+        list(azure.read(A100, TODAY, serve(lambda *_: (status, body))))
+
+
+def product(region: str | None, usd: str, service: str = "AmazonEC2", **attributes: str) -> str:
+    """One entry of GetProducts' PriceList."""
+    term = {"offerTermCode": "X", "sku": "S", "effectiveDate": "2026-11-01T00:00:00Z"}
+
+    def offer(price: str, unit: str = "Hrs", **said: str) -> dict[str, Any]:
+        dimension = {"unit": unit, "endRange": "Inf", "rateCode": "S.X.Y", "pricePerUnit": {"USD": price}}
+        return {**term, "priceDimensions": {"S.X.Y": dimension}, "termAttributes": said}
+
+    reserved = {
+        "S.A": offer("0.6340000000", LeaseContractLength="1yr", OfferingClass="standard", PurchaseOption="No Upfront"),
+        "S.B": offer("0.4350000000", LeaseContractLength="3yr", OfferingClass="standard", PurchaseOption="No Upfront"),
+        "S.C": offer("5000", "Quantity", LeaseContractLength="1yr", PurchaseOption="All Upfront"),
+        "S.D": offer("0.7", LeaseContractLength="1yr", OfferingClass="convertible", PurchaseOption="No Upfront"),
+    }
+    return json.dumps(
+        {
+            "product": {
+                "productFamily": "Compute Instance",
+                "sku": "S",
+                "attributes": {**({"regionCode": region} if region else {}), **attributes},
+            },
+            "serviceCode": service,
+            "terms": {"OnDemand": {"S.O": offer(usd)}, **({"Reserved": reserved} if service == "AmazonEC2" else {})},
+            "version": "20261101000000",
+            "publicationDate": "2026-11-01T00:00:00Z",
+        }
+    )
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+
+
+@pytest.fixture
+def price_list(serve: Callable[[Answer], str], credentials: None) -> tuple[str, list[dict[str, Any]]]:
+    """AWS's Price List, with one type of EC2 on two pages and one of SageMaker, and what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def answer(_: str, body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        wanted = {f["Field"]: f["Value"] for f in body["Filters"]}
+        if body["ServiceCode"] == "AmazonSageMaker":
+            assert wanted["component"] == "Hosting"
+            return 200, {"FormatVersion": "aws_v1", "PriceList": [product("eu-west-1", "1.57", "AmazonSageMaker")]}
+        if "NextToken" in body:
+            return 200, {"FormatVersion": "aws_v1", "PriceList": [product("us-east-1", "1.0060000000")]}
+        entries = [product("eu-west-1", "1.1230000000"), product(None, "9"), product("eu-west-2", "0.0000000000")]
+        return 200, {"FormatVersion": "aws_v1", "PriceList": entries, "NextToken": "t"}
+
+    return serve(answer), asked
+
+
+def test_aws_prices_of_every_model_and_page(price_list: tuple[str, list[dict[str, Any]]]) -> None:
+    url, asked = price_list
+    types = {"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}
+    read = dearest(aws.read(types, TODAY, url))
+    found = {(p.cloud, p.region, p.model): p.usd_per_hour for p in read}
+    assert found == {
+        ("ec2", "eu-west-1", "on_demand"): 1.123,
+        ("ec2", "eu-west-1", "reserved_1y"): 0.634,
+        ("ec2", "eu-west-1", "reserved_3y"): 0.435,
+        ("ec2", "eu-west-2", "reserved_1y"): 0.634,
+        ("ec2", "eu-west-2", "reserved_3y"): 0.435,
+        ("ec2", "us-east-1", "on_demand"): 1.006,
+        ("ec2", "us-east-1", "reserved_1y"): 0.634,
+        ("ec2", "us-east-1", "reserved_3y"): 0.435,
+        ("sagemaker", "eu-west-1", "on_demand"): 1.57,
+    }
+    assert {"Type": "TERM_MATCH", "Field": "tenancy", "Value": "Shared"} in asked[0]["Filters"]
+
+
+def test_aws_spot_prices_are_the_cheapest_zones(credentials: None) -> None:
+    from moto import mock_aws
+
+    with mock_aws():
+        (spot,) = aws.read_spot({"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}, ["us-east-1"], TODAY)
+    assert (spot.model, spot.region, spot.instance_type) == ("spot", "us-east-1", "g5.xlarge")
+    assert spot.usd_per_hour > 0
+
+
+def test_aws_that_refuses_is_told(serve: Callable[[Answer], str], credentials: None) -> None:
+    refusal = {"__type": "AccessDeniedException", "message": "not authorized to perform pricing:GetProducts"}
+    with pytest.raises(PriceListError, match="AccessDenied"):
+        list(aws.read({"g5.xlarge": (1, "A10G")}, TODAY, serve(lambda *_: (400, refusal))))
+
+
+def test_refresh_writes_all_or_nothing(
+    price_list: tuple[str, list[dict[str, Any]]], serve: Callable[[Answer], str], tmp_path: Path
+) -> None:
+    table = tmp_path / "prices.json"
+    table.write_text(TABLE.read_text())
+    arguments = ["prices", "refresh", "--type", "g5.xlarge", "--type", "Standard_NC24ads_A100_v4", "--json"]
+    arguments += ["--aws-endpoint", price_list[0], "--table", str(table)]
+    good = serve(lambda *_: (200, page([item()])))
+    told = CliRunner().invoke(cli, [*arguments, "--azure-url", good])
+    assert told.exit_code == 0, told.stderr
+    changes = {c["price"]: c for c in json.loads(told.stdout)["changes"]}
+    assert changes["ec2 g5.xlarge eu-west-1 reserved_1y"]["was"] is None
+    assert table.read_text() == TABLE.read_text(), "nothing without --write"
+
+    bad = serve(lambda *_: (400, {}))
+    failed = CliRunner().invoke(cli, [*arguments, "--azure-url", bad, "--write"])
+    assert (failed.exit_code, table.read_text()) == (1, TABLE.read_text())
+
+    CliRunner().invoke(cli, [*arguments, "--azure-url", good, "--write"])
+    rows = {tuple(row[:4]): row[4] for row in json.loads(table.read_text())["prices"]}
+    assert rows["ec2", "g5.xlarge", "eu-west-1", "reserved_3y"] == 0.435
+    assert rows["azure", "Standard_NC24ads_A100_v4", "westeurope", "on_demand"] == 3.8
+    assert rows["azure", "Standard_NC24ads_A100_v4", "eastus", "on_demand"] == 3.673, "not read, so as it was"
+
+
+def test_list_and_check_say_what_is_there() -> None:
+    listed = CliRunner().invoke(cli, ["prices", "list", "--cloud", "azure", "--region", "westeurope", "--json"])
+    assert {row["region"] for row in json.loads(listed.stdout)["prices"]} == {"westeurope"}
+    assert CliRunner().invoke(cli, ["prices", "list", "--region", "mars"]).exit_code == 2
+    checked = json.loads(CliRunner().invoke(cli, ["prices", "check", "--json"]).stdout)
+    assert checked["problems"] == []
+    strict = CliRunner().invoke(cli, ["prices", "check", "--max-age-days", "1"])
+    assert (strict.exit_code, "read more than 1 days ago" in strict.stdout) == (0, True)
+    assert "unknown instance type" in CliRunner().invoke(cli, ["prices", "refresh", "--type", "x9"]).stderr

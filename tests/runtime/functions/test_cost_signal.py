@@ -1,0 +1,227 @@
+"""The cost signal: the sums, live types and counts, and no zero for what could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.contracts.function_config import CostConfig, PrivateMachines, SiteSource
+from spillway.runtime.functions import azure as azure_api
+from spillway.runtime.functions import azure_ml, cost_signal, sagemaker
+from spillway.runtime.functions.cost_signal import Capacity, PriceMissingError, compute, hours_left, priced
+from spillway.runtime.functions.site import CapacityError, Live
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PRIVATE = {"gpus": 8, "usd_per_hour": 4.0}
+OWNED = PrivateMachines(gpus=8, usd_per_gpu_hour=0.5)
+CHEAP, DEAR = "ml.g4dn.xlarge", "ml.p3.16xlarge"
+PRICES = {CHEAP: (2.0, 1), DEAR: (20.0, 8)}
+ENDPOINT = {"endpoints": ["burst"]}
+SAGEMAKER = SiteSource("spillway.runtime.functions.sagemaker", ENDPOINT)
+CONFIG = CostConfig("prod", "g", 10.0, OWNED, PRICES, {"sagemaker": SAGEMAKER})
+
+
+class SageMaker:
+    """One endpoint. ``variants``: name -> (live instances, type)."""
+
+    def __init__(self, **variants: tuple[int | None, str]) -> None:
+        self.variants = variants
+
+    def describe_endpoint(self, **_: Any) -> dict[str, Any]:
+        listed = [{"VariantName": n, "CurrentInstanceCount": c} for n, (c, _) in self.variants.items()]
+        return {"EndpointConfigName": "live", "ProductionVariants": listed}
+
+    def describe_endpoint_config(self, **_: Any) -> dict[str, Any]:
+        return {"ProductionVariants": [{"VariantName": n, "InstanceType": t} for n, (_, t) in self.variants.items()]}
+
+
+def test_signal_adds_price_times_live_instances() -> None:
+    live = [Capacity("sagemaker", 3, 2.0, 1), Capacity("azure_ml", 1, 8.0, 2)]
+    signal = compute(PRIVATE, live, spent=100.0, now=NOW)
+    assert signal.burst_per_hour == 14.0
+    assert signal.forecast_month == pytest.approx(100 + 14 * 6.5 * 24)
+    assert signal.per_gpu_hour == pytest.approx(
+        {"private": 0.5, "sagemaker": 2.0, "azure_ml": 4.0, "blended": (4 + 14) / 13}
+    )
+
+
+capacities = st.builds(
+    Capacity, st.sampled_from(["sagemaker", "azure_ml"]), st.integers(0, 50), st.floats(0.01, 100), st.integers(1, 8)
+)
+
+
+@given(st.lists(capacities, max_size=6), capacities)
+def test_more_capacity_never_lowers_what_drives_the_cutoff(live: list[Capacity], added: Capacity) -> None:
+    before, after = (compute(PRIVATE, those, 10.0, NOW) for those in (live, [*live, added]))
+    assert after.burst_per_hour >= before.burst_per_hour
+    assert after.forecast_month >= before.forecast_month
+
+
+def test_site_at_zero_has_no_price_per_gpu() -> None:
+    assert set(compute(PRIVATE, [Capacity("sagemaker", 0, 2.0, 1)], 0, NOW).per_gpu_hour) == {"private", "blended"}
+
+
+def test_hours_left_ends_with_the_month() -> None:
+    assert hours_left(datetime(2026, 11, 30, 23, tzinfo=UTC)) == 1
+    assert hours_left(datetime(2028, 2, 1, tzinfo=UTC)) == 29 * 24
+
+
+def test_every_variant_counts_at_the_type_that_it_really_has() -> None:
+    live = sagemaker.read(ENDPOINT, SageMaker(primary=(2, CHEAP), byhand=(1, DEAR)))
+    assert live == [Live(CHEAP, 2), Live(DEAR, 1)]
+    assert [priced(CONFIG, "sagemaker", one) for one in live] == [
+        Capacity("sagemaker", 2, 2.0, 1),
+        Capacity("sagemaker", 1, 20.0, 8),
+    ]
+
+
+def test_capacity_that_is_not_reported_or_has_no_price_is_an_error() -> None:
+    for broken in (SageMaker(), SageMaker(primary=(None, CHEAP))):
+        with pytest.raises(CapacityError, match=r"reports? no variant|does not report variant"):
+            sagemaker.read(ENDPOINT, broken)
+    with pytest.raises(PriceMissingError, match=r"1 ml\.new\.xlarge"):
+        priced(CONFIG, "sagemaker", Live("ml.new.xlarge", 1))
+    assert priced(CONFIG, "sagemaker", Live("ml.new.xlarge", 0)) == Capacity("sagemaker", 0, 0.0, 0)
+
+
+AZURE = {
+    "secret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gone",
+    "machines": [
+        {
+            "url": "https://management.azure.com/x",
+            "count": ["sku", "capacity"],
+            "size": ["properties", "instanceType"],
+        },
+    ],
+}
+AZURE_ML = SiteSource("spillway.runtime.functions.azure_ml", AZURE)
+
+
+def test_azure_capacity_is_the_named_fields_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [
+        {"sku": {"capacity": 2}, "properties": {"instanceType": "T4"}},
+        {"sku": None, "properties": {"instanceType": "T4"}},
+        {"sku": {"capacity": 2}},
+    ]
+    monkeypatch.setattr(azure_api, "call", lambda *_: answers.pop(0))
+    assert azure_ml.read(AZURE, "token") == [Live("T4", 2)]
+    with pytest.raises(CapacityError, match=r"sku\.capacity"):
+        azure_ml.read(AZURE, "token")
+    with pytest.raises(CapacityError, match=r"properties\.instanceType"):
+        azure_ml.read(AZURE, "token")
+
+
+# The function as a whole
+
+
+def endpoint(instance_type: str = CHEAP, count: int = 1) -> None:
+    client = boto3.client("sagemaker")
+    role = "arn:aws:iam::123456789012:role/r"
+    client.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": "i"})
+    variant = {"VariantName": "primary", "ModelName": "m", "InstanceType": instance_type, "InitialInstanceCount": count}
+    client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName="burst", EndpointConfigName="c")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    for name, value in replace(CONFIG, **changes).to_environment().items():
+        monkeypatch.setenv(name, value)
+    return cost_signal.handler({}, None)
+
+
+def published() -> dict[tuple[str, ...], float]:
+    """Newest value by metric and what it says besides the stack."""
+    metrics = boto3.client("cloudwatch")
+    found: dict[tuple[str, ...], float] = {}
+    for metric in metrics.list_metrics(Namespace="Spillway")["Metrics"]:
+        others = [d["Value"] for d in metric["Dimensions"] if d["Name"] not in ("Stack", "Gateway")]
+        data = metrics.get_metric_statistics(
+            Namespace="Spillway",
+            MetricName=metric["MetricName"],
+            Dimensions=metric["Dimensions"],
+            StartTime=datetime(2020, 1, 1, tzinfo=UTC),
+            EndTime=datetime(2100, 1, 1, tzinfo=UTC),
+            Period=86400,
+            Statistics=["Maximum"],
+        )["Datapoints"]
+        found[(metric["MetricName"], *others)] = max(point["Maximum"] for point in data)
+    return found
+
+
+def test_signal_is_published_per_stack_and_site(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(count=2)
+    assert run(monkeypatch)["burst"] == 4.0
+    values = published()
+    assert values["BurstDollarsPerHour",] == 4.0
+    assert values["DollarsPerGpuHour", "blended"] == pytest.approx(8 / 10)
+    assert values["CostSignalErrors",] == 0
+    assert values["CostSourceErrors", "sagemaker"] == 0
+    assert ("DollarsPerMillionTokens", "private") not in values, "no tokens were counted, so there is no price of one"
+    assert ("BurstDollarsPerHourRise",) not in values, "there was nothing before"
+
+
+def test_a_rise_is_told(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(count=1)
+    run(monkeypatch)
+    wanted = [{"VariantName": "primary", "DesiredInstanceCount": 6}]
+    boto3.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="burst", DesiredWeightsAndCapacities=wanted
+    )
+    run(monkeypatch)
+    assert published()["BurstDollarsPerHourRise",] == 10.0
+
+
+def test_a_failed_read_names_its_source_and_publishes_no_total(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    with pytest.raises(CapacityError, match="azure_ml"):
+        run(monkeypatch, sites={"sagemaker": SAGEMAKER, "azure_ml": AZURE_ML})
+    values = published()
+    assert values["CostSignalErrors",] == 1
+    assert (values["CostSourceErrors", "azure_ml"], values["CostSourceErrors", "sagemaker"]) == (1, 0)
+    assert not {"BurstDollarsPerHour", "ForecastMonthDollars"} & {key[0] for key in values}
+
+
+def test_what_is_known_is_told_where_it_alone_is_above_the_ceiling(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint(DEAR, 3)
+    with pytest.raises(CapacityError):
+        run(monkeypatch, sites={"sagemaker": SAGEMAKER, "azure_ml": AZURE_ML})
+    assert published()["BurstDollarsPerHour",] == 60.0
+
+
+def test_a_missing_price_has_its_own_metric(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint("ml.p3.2xlarge")
+    with pytest.raises(CapacityError, match="price is not known"):
+        run(monkeypatch)
+    assert published()["PricesMissing",] == 1
+
+
+def tell(**values: float) -> None:
+    dimensions = [{"Name": "Gateway", "Value": "g"}]
+    data = [{"MetricName": name, "Value": value, "Dimensions": dimensions} for name, value in values.items()]
+    boto3.client("cloudwatch").put_metric_data(Namespace="Spillway", MetricData=data)
+
+
+def test_the_private_cluster_says_what_is_up(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    counted = replace(OWNED, gpus_per_server=2)
+    with pytest.raises(CapacityError, match="has not said"):
+        run(monkeypatch, private=counted)
+    tell(PrivateServers=3)
+    assert run(monkeypatch, private=counted)["per_gpu"]["private"] == pytest.approx(4 / 6), "two GPUs of eight are down"
+    tell(PrivateServers=4)
+    elastic = run(monkeypatch, private=replace(counted, gpus=2, elastic=True))
+    assert elastic["per_gpu"]["private"] == 0.5, "paid by the node"
+
+
+def test_tokens_that_the_private_cluster_counts_have_a_price(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint()
+    tell(PrivateTokensPerMinute=100_000)
+    run(monkeypatch)
+    # 4 $/h for 6 million tokens an hour.
+    assert published()["DollarsPerMillionTokens", "private"] == pytest.approx(4 / 6)
