@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from components.base import StackContext
 from components.burst.site import AzureSurroundings, BuiltSite
 from components.connectivity.aws_federation import AwsFederation
 from components.connectivity.aws_network import AwsNetwork, subnet_cidrs
-from components.model_store.aws import AwsModelStore
+from components.model_store.aws import AwsModelStore, StoredContent
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
 from spillway.contracts import vllm_serving
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.manifest import Manifest
+from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.routing import RoutingTable
 from stacks.package import Package
 from stacks.placement import gpu_taints, server_size, spare_gpu
@@ -25,6 +28,7 @@ from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
     from components.gateway.kubernetes import KubernetesGateway, Tls
+    from components.model_server.server import ModelServerArgs
 
 RUNTIME_DIR = "/var/run/spillway"
 
@@ -156,7 +160,8 @@ def private_site(
     from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
     from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 
-    mirror = settings.connectivity.mirror
+    mirror, trial = settings.connectivity.mirror, settings.model_server.canary
+    servers = (MODEL_SERVER, CANARY) if trial else (MODEL_SERVER,)
     platform = KubernetesPlatform(
         context,
         KubernetesPlatformArgs(
@@ -166,6 +171,7 @@ def private_site(
             model_port=triton.HTTP_PORT,
             # vLLM has its metrics on the port that serves.
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
+            servers=servers,
             surge_gpus=settings.model_server.gpus,
             cluster_name=cluster.name,
             region=settings.aws.region,
@@ -184,30 +190,31 @@ def private_site(
     )
     size = server_size(settings)
     stored, engine = store.stored[Site.PRIVATE], package.engines.get(Site.PRIVATE)
-    ModelServer(
-        context,
-        ModelServerArgs(
-            settings=settings.model_server,
-            mirror=mirror,
-            accelerator=settings.private_cluster.accelerator,
-            kind=package.manifest.kind,
-            entry_model=package.manifest.entry_model,
-            vllm_arguments=vllm_serving.arguments(package.manifest) if package.manifest.kind == "vllm" else {},
-            package_uri=stored.uri,
-            package_sha256=stored.sha256,
-            aws_region=settings.aws.region,
-            priority_class=platform.priority_classes[settings.model_server.request_class],
-            slots=package.manifest.serving.slots,
-            cpu=size.cpu,
-            memory=size.memory,
-            taints=gpu_taints(settings),
-            spare_gpu=spare_gpu(settings),
-            role_arn=federation.server_role_arn,
-            redis_host=shelves.redis_host,
-            engine_host_code=engine is not None and engine.version_compatible,
-            depends_on=(*ready, *store.objects),
-        ),
+    args = ModelServerArgs(
+        settings=settings.model_server,
+        mirror=mirror,
+        accelerator=settings.private_cluster.accelerator,
+        kind=package.manifest.kind,
+        entry_model=package.manifest.entry_model,
+        vllm_arguments=vllm_serving.arguments(package.manifest) if package.manifest.kind == "vllm" else {},
+        package_uri=stored.uri,
+        package_sha256=stored.sha256,
+        aws_region=settings.aws.region,
+        priority_class=platform.priority_classes[settings.model_server.request_class],
+        slots=package.manifest.serving.slots,
+        cpu=size.cpu,
+        memory=size.memory,
+        taints=gpu_taints(settings),
+        spare_gpu=spare_gpu(settings),
+        role_arn=federation.server_role_arn,
+        redis_host=shelves.redis_host,
+        engine_host_code=engine is not None and engine.version_compatible,
+        depends_on=(*ready, *store.objects),
     )
+    server = ModelServer(context, args)
+    if trial and package.canary and store.stored_trial:
+        release = _on_trial(args, package.canary.manifest, store.stored_trial, trial.servers)
+        ModelServer(context, dataclasses.replace(release, account=server.account))
     KubernetesMonitoring(
         context,
         KubernetesMonitoringArgs(
@@ -216,6 +223,7 @@ def private_site(
             accelerator=settings.private_cluster.accelerator,
             kind=package.manifest.kind,
             priority_class=platform.priority_classes[RequestClass.P1],
+            servers=servers,
             depends_on=ready,
         ),
     )
@@ -238,6 +246,19 @@ def private_site(
             keys={name: key for one in built for name, key in one.keys.items()},
             depends_on=ready,
         ),
+    )
+
+
+def _on_trial(args: ModelServerArgs, release: Manifest, stored: StoredContent, servers: int) -> ModelServerArgs:
+    """The same server, with a release beside the package that serves."""
+    return dataclasses.replace(
+        args,
+        name=CANARY,
+        trial_servers=servers,
+        package_uri=stored.uri,
+        package_sha256=stored.sha256,
+        vllm_arguments=vllm_serving.arguments(release) if release.kind == "vllm" else {},
+        slots=release.serving.slots,
     )
 
 

@@ -18,7 +18,7 @@ from components.base import StackContext
 from components.burst.site import AzureSurroundings, BurstSite
 from components.connectivity.aws_network import AwsNetwork, AwsNetworkArgs
 from components.failover_dns.settings import Route53Settings
-from components.model_store.aws import AwsModelStore, AwsModelStoreArgs
+from components.model_store.aws import AwsModelStore, AwsModelStoreArgs, TrialPackage
 from components.private_cluster.settings import AksSettings, EksSettings
 from spillway.contracts.classes import Site
 from spillway.contracts.targets import Layout
@@ -130,8 +130,15 @@ def _store(
             package_dir=package.path,
             manifest=package.manifest,
             contents={Site.PRIVATE.value: package.content(Site.PRIVATE, Layout.TRITON), **contents},
+            trial=_trial(package.canary),
         ),
     )
+
+
+def _trial(release: Package | None) -> TrialPackage | None:
+    if release is None:
+        return None
+    return TrialPackage(release.path, release.manifest, release.content(Site.PRIVATE, Layout.TRITON))
 
 
 def _azure(context: StackContext, settings: StackSettings, sites: Sequence[BurstSite]) -> AzureSurroundings | None:

@@ -192,6 +192,7 @@ def _table(
                 operator_hash=names["operator"],
                 cutoff_parameter=names["cutoff"],
             ),
+            package.canary.manifest if package.canary else None,
         )
 
     return found.apply(build)

@@ -15,11 +15,13 @@ from spillway.contracts.trt_engines import REPOSITORY_NAME, EngineRecord, engine
 
 @dataclass(frozen=True)
 class Package:
-    """A verified package and where it lies. ``engines``: of the sites that serve one instead of the portable model."""
+    """A verified package and where it lies. ``engines``: of the sites that serve one instead of the portable model.
+    ``canary``: the release that is tried beside it."""
 
     manifest: Manifest
     path: Path
     engines: Mapping[SiteName, EngineRecord] = field(default_factory=dict)
+    canary: Package | None = None
 
     def content(self, site: SiteName, layout: Layout) -> SiteContent:
         """What ``site`` fetches of it, which reads ``layout`` of Triton packages; objects are stored under the paths

@@ -92,5 +92,6 @@ def servers_at_most(settings: StackSettings) -> int | None:
 
 def spare_gpu(settings: StackSettings) -> bool:
     """Whether an update finds GPUs for one server more than the autoscaler may start."""
-    most = servers_at_most(settings)
-    return most is None or settings.model_server.autoscaling.max_replicas < most
+    most, server = servers_at_most(settings), settings.model_server
+    trial = server.canary.servers if server.canary else 0
+    return most is None or server.autoscaling.max_replicas + trial < most

@@ -12,14 +12,14 @@ from pulumi.runtime import config as runtime_config
 
 from components.burst.site import BurstSite
 from components.sdk_speed import leave_alias_urns_to_the_engine
-from spillway.contracts.manifest import PackageError, verify_package
+from spillway.contracts.manifest import Manifest, PackageError, verify_package
 from spillway.contracts.names import SECRETS_NAMESPACE
 from spillway.contracts.problems import Problem, key_of
 from stacks.engines import chosen_engines
 from stacks.errors import StackConfigError
 from stacks.package import Package
 from stacks.pricing import stale_prices
-from stacks.rules import problems_with_package
+from stacks.rules import problems_with_canary, problems_with_package
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
@@ -54,13 +54,25 @@ def deploy() -> dict[str, Any]:
 
 
 def _package(settings: StackSettings, sites: Sequence[BurstSite]) -> Package:
-    path = ROOT / settings.package.path
-    try:
-        manifest = verify_package(path)
-    except PackageError as error:
-        raise StackConfigError(
-            [Problem(key_of("package.path"), repr(settings.package.path), f"{error} Run `spillway package`.")]
-        ) from None
+    path, manifest = _verified("package.path", settings.package.path)
     if problems := problems_with_package(settings, sites, manifest):
         raise StackConfigError(problems)
-    return Package(manifest, path, chosen_engines(settings, sites, manifest, path))
+    engines = chosen_engines(settings, sites, manifest, path)
+    return Package(manifest, path, engines, _canary(settings, manifest))
+
+
+def _canary(settings: StackSettings, serving: Manifest) -> Package | None:
+    chosen = settings.model_server.canary
+    if chosen is None:
+        return None
+    path, manifest = _verified("model_server.canary.package", chosen.package)
+    if problems := problems_with_canary(settings, serving, manifest):
+        raise StackConfigError(problems)
+    return Package(manifest, path)
+
+
+def _verified(key: str, given: str) -> tuple[Path, Manifest]:
+    try:
+        return ROOT / given, verify_package(ROOT / given)
+    except PackageError as error:
+        raise StackConfigError([Problem(key_of(key), repr(given), f"{error} Run `spillway package`.")]) from None

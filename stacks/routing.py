@@ -13,11 +13,13 @@ from components.burst.site import BurstSite
 from components.gateway.envoy_config import render
 from components.gateway.settings import GatewaySettings
 from components.gateway.table import build_table
+from components.model_server.settings import CanarySettings
 from spillway.contracts.classes import Site
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import MODEL_SERVER, Namespaces
+from spillway.contracts.names import CANARY, MODEL_SERVER, Namespaces
 from spillway.contracts.routing import (
     ActiveCheck,
+    Canary,
     Cutoff,
     Heartbeat,
     Listen,
@@ -45,16 +47,21 @@ class DeployedNames:
 
 
 def routing_table(
-    settings: StackSettings, manifest: Manifest, sites: Sequence[BurstSite], names: DeployedNames
+    settings: StackSettings,
+    manifest: Manifest,
+    sites: Sequence[BurstSite],
+    names: DeployedNames,
+    release: Manifest | None = None,
 ) -> RoutingTable:
-    """The private gateway's table; its ``standby()`` is the standby's. ``sites``: in spill order."""
+    """The private gateway's table; its ``standby()`` is the standby's. ``sites``: in spill order. ``release``: that is
+    tried in the private site."""
     interval_s = settings.gateway.probe_interval_s
     burst = [site.route(manifest, names.addresses[site.name], interval_s) for site in sites]
     return build_table(
         settings.gateway,
         model=manifest.entry_model,
         server=manifest.kind,
-        sites=[_private(settings, manifest, Namespaces(names.prefix)), *burst],
+        sites=[_private(settings, manifest, Namespaces(names.prefix), release), *burst],
         client_hashes=names.client_hashes,
         operator_hash=names.operator_hash,
         probe=probe_of(manifest),
@@ -82,7 +89,9 @@ def listen(gateway: GatewaySettings) -> Listen:
     return Listen(tls=ServerTls(certificate_file=f"{folder}/tls.crt", key_file=f"{folder}/tls.key"))
 
 
-def _private(settings: StackSettings, manifest: Manifest, namespaces: Namespaces) -> SiteRoute:
+def _private(
+    settings: StackSettings, manifest: Manifest, namespaces: Namespaces, release: Manifest | None
+) -> SiteRoute:
     # A language model's server answers late while it takes many prompts in: that is no fault.
     language = manifest.kind == "vllm"
     ready = "/health" if language else f"/v2/models/{manifest.entry_model}/ready"
@@ -97,6 +106,18 @@ def _private(settings: StackSettings, manifest: Manifest, namespaces: Namespaces
         instances=settings.model_server.autoscaling.min_replicas,
         capacity="addresses",
         health=ActiveCheck(path=ready, timeout_s=2.0, unhealthy_after=3) if language else ActiveCheck(path=ready),
+        canary=_canary(settings.model_server.canary, namespaces, release),
+    )
+
+
+def _canary(settings: CanarySettings | None, namespaces: Namespaces, release: Manifest | None) -> Canary | None:
+    if settings is None or release is None:
+        return None
+    return Canary(
+        host=f"{CANARY}.{namespaces.serving}.svc.cluster.local",
+        version=release.version,
+        slots=release.serving.slots * settings.servers,
+        **settings.model_dump(include={"percent", "max_error_percent", "max_slowdown", "requests"}),
     )
 
 

@@ -33,10 +33,12 @@ from spillway.contracts.classes import SITE_HEADER, Site, SiteName
 from spillway.contracts.routing import (
     AwsToken,
     BearerKey,
+    Canary,
     Gate,
     RoutingTable,
     SigV4,
     SiteRoute,
+    canary_name,
     listener_name,
     token_name,
 )
@@ -55,7 +57,8 @@ def site_listeners(route: SiteRoute, table: RoutingTable) -> list[Json]:
 def site_clusters(route: SiteRoute, table: RoutingTable) -> list[Json]:
     limits = table.limits(route)
     gates = [_gate_cluster(route.site, gate, behind, limits[gate], table) for gate, behind in STEPS]
-    return [*gates, _open_cluster(route, limits[Gate.OPEN], table)]
+    canary = [_canary_cluster(route, route.canary, table)] if route.canary else []
+    return [*gates, _open_cluster(route, limits[Gate.OPEN], table), *canary]
 
 
 def site_secrets(route: SiteRoute) -> list[Json]:
@@ -83,6 +86,8 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
     endless: Json = {"cluster": name, "timeout": "0s", "retry_policy": once}
     streamed = {**endless, "idle_timeout": seconds(STREAM_IDLE_S)}
     routes += generation_routes(table.server, [], endless, streamed)
+    if route.canary:
+        routes = [{**one, "route": _shared(route.site, one["route"])} for one in routes]
     held = [first_byte()] if table.server == "vllm" else []
     manager = connection_manager(
         name,
@@ -93,6 +98,13 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
         generate_request_id=False,
     )
     return internal_listener(name, manager, table)
+
+
+def _shared(site: SiteName, action: Json) -> Json:
+    """The action with a share for the servers on trial, which get nothing until the agent says so."""
+    own, canary = listener_name(site, Gate.OPEN), canary_name(site)
+    weights = {"clusters": [{"name": own, "weight": 100}, {"name": canary, "weight": 0}], "runtime_key_prefix": canary}
+    return {**{key: value for key, value in action.items() if key != "cluster"}, "weighted_clusters": weights}
 
 
 def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
@@ -205,6 +217,13 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
             common_tls_context={"validation_context": trust},
         )
     return cluster
+
+
+def _canary_cluster(route: SiteRoute, canary: Canary, table: RoutingTable) -> Json:
+    """As the site's own servers, at another name and with slots of its own; it has no queue for P0."""
+    name, limit = canary_name(route.site), table.share(canary.slots)
+    cluster = _open_cluster(route.model_copy(update={"host": canary.host}), limit, table)
+    return {**cluster, "name": name, "load_assignment": {**cluster["load_assignment"], "cluster_name": name}}
 
 
 BROKEN: dict[ServerKind, tuple[str, ...]] = {"triton": ("500", "502", "504"), "vllm": ("502", "504")}

@@ -73,7 +73,8 @@ class ModelServerArgs:
 
     ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
     the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
-    ``depends_on``: the platform and the uploaded package.
+    ``depends_on``: the platform and the uploaded package. ``name``: of the workload; ``trial_servers``: how many, where
+    they try a release beside the others: no autoscaler moves them, and they use the others' ``account``.
     """
 
     settings: ModelServerSettings
@@ -95,6 +96,9 @@ class ModelServerArgs:
     taints: tuple[Taint, ...] = ()
     spare_gpu: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
+    name: str = MODEL_SERVER
+    trial_servers: int | None = None
+    account: k8s.core.v1.ServiceAccount | None = None
 
 
 class ModelServer(Component):
@@ -103,18 +107,20 @@ class ModelServer(Component):
     def __init__(
         self, context: StackContext, args: ModelServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("model-server", context, opts)
+        super().__init__(args.name, context, opts)
         self.args = args
+        self.name = args.name
         self.namespace = context.namespaces.serving
-        self.host = f"{MODEL_SERVER}.{self.namespace}.svc.cluster.local"
+        self.host = f"{self.name}.{self.namespace}.svc.cluster.local"
         self.port = triton.HTTP_PORT
         after = list(args.depends_on)
-        account = service_account(self, MODEL_SERVER, self.context.namespaces.serving, after)
-        self.deployment = self._deployment(account, after)
+        self.account = args.account or service_account(self, self.name, self.namespace, after)
+        self.deployment = self._deployment(self.account, after)
         self._service(after)
         gone = args.settings.max_unavailable
-        disruption_budget(self, MODEL_SERVER, self.namespace, int(gone) if gone.isdigit() else gone, after)
-        self._autoscaler()
+        disruption_budget(self, self.name, self.namespace, int(gone) if gone.isdigit() else gone, after)
+        if args.trial_servers is None:
+            self._autoscaler()
         self.register_outputs({"host": self.host, "port": self.port})
 
     def _pod(self, account: k8s.core.v1.ServiceAccount) -> k8s.core.v1.PodSpecArgs:
@@ -127,7 +133,7 @@ class ModelServer(Component):
             security_context=pod_security(groups=settings.gpu_device_gids),
             # Longer than the drain itself: endpoints disappear first, then requests in flight end, then the process.
             termination_grace_period_seconds=settings.drain_s + 30,
-            topology_spread_constraints=spread(MODEL_SERVER),
+            topology_spread_constraints=spread(self.name),
             tolerations=self._tolerations(gpu),
             init_containers=[self._fetch()],
             containers=[self._server(gpu)],
@@ -142,13 +148,13 @@ class ModelServer(Component):
     def _deployment(self, account: k8s.core.v1.ServiceAccount, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
         settings, args = self.args.settings, self.args
         return k8s.apps.v1.Deployment(
-            f"{self.context.prefix}-{MODEL_SERVER}-deployment",
-            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
+            f"{self.context.prefix}-{self.name}-deployment",
+            metadata=metadata(self.context, self.name, self.namespace),
             spec=k8s.apps.v1.DeploymentSpecArgs(
-                replicas=settings.autoscaling.min_replicas,
+                replicas=args.trial_servers or settings.autoscaling.min_replicas,
                 revision_history_limit=5,
                 progress_deadline_seconds=settings.start_timeout_s + 60,
-                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(MODEL_SERVER)),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self.name)),
                 strategy=k8s.apps.v1.DeploymentStrategyArgs(
                     type="RollingUpdate",
                     # A full pool has no GPU for one more: there a server goes first, and the burst sites step in.
@@ -158,7 +164,7 @@ class ModelServer(Component):
                 ),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels={**self.context.labels, **selector(MODEL_SERVER)},
+                        labels={**self.context.labels, **selector(self.name)},
                         annotations={
                             PACKAGE_SHA256: args.package_sha256,
                             ENTRY_MODEL: args.entry_model,
@@ -174,7 +180,7 @@ class ModelServer(Component):
             # Nodes, drivers and images may come before the first server is ready.
             opts=self.child(
                 depends_on=after,
-                ignore_changes=["spec.replicas"],
+                ignore_changes=["spec.replicas"] if args.trial_servers is None else None,
                 ready_within_s=settings.start_timeout_s + NODE_WITHIN_S,
             ),
         )
@@ -217,7 +223,7 @@ class ModelServer(Component):
         command = (
             vllm.command(args.vllm_arguments, settings.drain_s)
             if is_vllm
-            else triton.command(settings, args.entry_model, args.redis_host, host_code=args.engine_host_code)
+            else triton.command(settings, args.entry_model, self._response_cache(), host_code=args.engine_host_code)
         )
         ready = vllm.READINESS_PATH if is_vllm else triton.readiness_path(args.entry_model)
         alive = vllm.READINESS_PATH if is_vllm else "/v2/health/live"
@@ -239,6 +245,10 @@ class ModelServer(Component):
             ),
             volume_mounts=[mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp")],
         )
+
+    def _response_cache(self) -> triton.ResponseCache | None:
+        host = self.args.redis_host
+        return triton.ResponseCache(host, self.args.package_sha256) if host else None
 
     def _server_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
         plain = {"HOME": "/tmp", "SPILLWAY_PACKAGE_URI": self.args.package_uri}
@@ -273,12 +283,12 @@ class ModelServer(Component):
         names = ("http",) if self.args.kind == "vllm" else ("http", "metrics")
         ports = {"http": triton.HTTP_PORT, "metrics": triton.METRICS_PORT}
         k8s.core.v1.Service(
-            f"{self.context.prefix}-{MODEL_SERVER}-service",
-            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
+            f"{self.context.prefix}-{self.name}-service",
+            metadata=metadata(self.context, self.name, self.namespace),
             spec=k8s.core.v1.ServiceSpecArgs(
                 # Headless: the gateway resolves every pod and balances itself.
                 cluster_ip="None",
-                selector=selector(MODEL_SERVER),
+                selector=selector(self.name),
                 ports=[k8s.core.v1.ServicePortArgs(name=n, port=ports[n], target_port=n) for n in names],
             ),
             # There are no ready pods behind it yet when the cluster waits for nodes to grow.
@@ -288,11 +298,11 @@ class ModelServer(Component):
     def _autoscaler(self) -> None:
         scaling = self.args.settings.autoscaling
         k8s.autoscaling.v2.HorizontalPodAutoscaler(
-            f"{self.context.prefix}-{MODEL_SERVER}-hpa",
-            metadata=metadata(self.context, MODEL_SERVER, self.context.namespaces.serving),
+            f"{self.context.prefix}-{self.name}-hpa",
+            metadata=metadata(self.context, self.name, self.namespace),
             spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
                 scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
-                    api_version="apps/v1", kind="Deployment", name=MODEL_SERVER
+                    api_version="apps/v1", kind="Deployment", name=self.name
                 ),
                 min_replicas=scaling.min_replicas,
                 max_replicas=scaling.max_replicas,

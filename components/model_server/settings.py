@@ -64,6 +64,28 @@ class ServerAutoscaling(Settings):
         return self
 
 
+class CanarySettings(Settings):
+    """A release that a share of the requests is tried with, beside the package that serves."""
+
+    package: str
+    """Folder of the release's package, relative to the project; it answers what ``package.path`` answers."""
+
+    percent: Annotated[int, Field(ge=1, le=50)] = 5
+    """Share of the private site's requests that it gets."""
+
+    servers: Annotated[int, Field(ge=1)] = 1
+    """Its servers; their GPUs are the pool's, so ``autoscaling.max_replicas`` leaves room for them."""
+
+    max_error_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """How many more of a hundred requests may fail than with the package that serves; above, it gets none any more."""
+
+    max_slowdown: Annotated[float, Field(ge=1)] = 1.5
+    """How many times as long as that package it may take, on average; above, it gets no requests any more."""
+
+    requests: Annotated[int, Field(ge=10)] = 50
+    """Of how many requests in a row, in each gateway, it is judged; enough failures in fewer end it sooner."""
+
+
 class ModelServerSettings(Settings):
     """Triton or vLLM, by the package's kind."""
 
@@ -100,6 +122,9 @@ class ModelServerSettings(Settings):
 
     autoscaling: ServerAutoscaling = ServerAutoscaling()
     """When servers are added and removed."""
+
+    canary: CanarySettings | None = None
+    """A release on trial. It becomes the release when ``package.path`` names it and this part goes."""
 
     max_unavailable: Annotated[str, Field(pattern=r"^([1-9]\d*|[1-9]\d?%|100%)$")] = "50%"
     """Servers that may be gone while nodes are drained; a share is rounded up, so one always may."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from components.model_server.settings import ModelServerSettings
 from spillway.contracts.server_routes import restriction
 
@@ -10,8 +12,30 @@ POD_UID = "POD_UID"
 """Variable with the pod's uid, which Kubernetes writes into the command line."""
 
 
-def command(settings: ModelServerSettings, model: str, redis_host: str | None, *, host_code: bool = False) -> list[str]:
-    """Triton's command line. The response cache is Redis where there is one, so that it outlives a pod.
+CACHES = 4096
+"""Databases of the Redis that holds responses."""
+
+
+@dataclass(frozen=True)
+class ResponseCache:
+    """Redis, where a response outlives the pod that gave it. ``package_sha256``: of what gives it: the key of a cached
+    response holds the model's name, version and inputs (Triton's ``cache_manager.cc``), which the next release has,
+    too, so each has a database of its own."""
+
+    host: str
+    package_sha256: str
+
+    @property
+    def flags(self) -> list[str]:
+        """https://github.com/triton-inference-server/redis_cache"""
+        options = {"host": self.host, "port": 6379, "db": int(self.package_sha256[:8], 16) % CACHES}
+        return [f"--cache-config=redis,{name}={value}" for name, value in options.items()]
+
+
+def command(
+    settings: ModelServerSettings, model: str, cache: ResponseCache | None, *, host_code: bool = False
+) -> list[str]:
+    """Triton's command line.
 
     ``model`` and what it is made of are loaded, and nothing else. Whoever may read the pod knows the key of what is
     closed, and no client does: it is the pod's uid. Clients come over HTTP only, so there is no gRPC.
@@ -20,7 +44,6 @@ def command(settings: ModelServerSettings, model: str, redis_host: str | None, *
     them otherwise (its README, ``version-compatible``).
     """
     engines = ["--backend-config=tensorrt,version-compatible=true"] if host_code else []
-    cache = [f"--cache-config=redis,host={redis_host}", "--cache-config=redis,port=6379"] if redis_host else []
     return [
         "tritonserver",
         "--model-repository=/cache/repository",
@@ -34,7 +57,7 @@ def command(settings: ModelServerSettings, model: str, redis_host: str | None, *
         "--exit-on-error=true",
         f"--exit-timeout-secs={settings.drain_s}",
         *engines,
-        *cache,
+        *(cache.flags if cache else []),
     ]
 
 

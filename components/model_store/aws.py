@@ -19,6 +19,15 @@ from spillway.contracts.manifest import MANIFEST_NAME, Manifest
 
 
 @dataclass(frozen=True)
+class TrialPackage:
+    """A release that is tried in the private site: its folder, already verified, and what the site fetches of it."""
+
+    folder: Path
+    manifest: Manifest
+    content: SiteContent
+
+
+@dataclass(frozen=True)
 class AwsModelStoreArgs:
     """``contents``: what each site fetches from here; what two of them share is uploaded once. ``package_dir``: the
     package folder on the deployer's disk, already verified; ``manifest``: its manifest."""
@@ -29,6 +38,7 @@ class AwsModelStoreArgs:
     package_dir: Path
     manifest: Manifest
     contents: Mapping[SiteName, SiteContent]
+    trial: TrialPackage | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,8 @@ class AwsModelStore(Component):
     """Bucket, key, package objects and model package group.
 
     Outputs: ``bucket_name``, ``bucket_arn``, ``kms_key_arn``, ``package_prefix`` (``packages/<name>/<version>/``),
-    ``stored`` (for each site of ``contents``: key, address and digest), ``manifest_key``, ``manifest_uri``
-    (``s3://…``), ``objects`` (to depend on), ``model_package_group_name``.
+    ``stored`` (for each site of ``contents``: key, address and digest), ``stored_trial``, ``manifest_key``,
+    ``manifest_uri`` (``s3://…``), ``objects`` (to depend on), ``model_package_group_name``.
     """
 
     def __init__(
@@ -63,8 +73,14 @@ class AwsModelStore(Component):
         self.bucket = secure.bucket
         self.bucket_name, self.bucket_arn = self.bucket.bucket, self.bucket.arn
         versioning = self._keep_versions()
-        self.objects = self._upload([secure.encryption, versioning]) if args.settings.upload_package else []
-        self.stored = {site: self._stored(content) for site, content in args.contents.items()}
+        self.objects: list[pulumi.Resource] = []
+        if args.settings.upload_package:
+            ready = [secure.encryption, versioning]
+            self.objects += self._upload(args.package_dir, manifest, list(args.contents.values()), ready)
+            if args.trial:
+                self.objects += self._upload(args.trial.folder, args.trial.manifest, [args.trial.content], ready)
+        self.stored = {site: self._stored(manifest, content) for site, content in args.contents.items()}
+        self.stored_trial = self._stored(args.trial.manifest, args.trial.content) if args.trial else None
         self.manifest_uri = pulumi.Output.concat("s3://", self.bucket_name, "/", self.manifest_key)
 
         group = aws.sagemaker.ModelPackageGroup(
@@ -136,32 +152,35 @@ class AwsModelStore(Component):
         )
         return versioning
 
-    def _stored(self, content: SiteContent) -> StoredContent:
-        key = f"{self.package_prefix}{content.key}"
+    def _stored(self, manifest: Manifest, content: SiteContent) -> StoredContent:
+        key = f"{package_prefix(manifest.name, manifest.version)}{content.key}"
         return StoredContent(key, pulumi.Output.concat("s3://", self.bucket_name, "/", key), content.sha256)
 
-    def _upload(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+    def _upload(
+        self, folder: Path, manifest: Manifest, contents: Sequence[SiteContent], after: Sequence[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
         """What the sites fetch, then the manifest: who sees a manifest finds everything it names."""
-        folder, manifest = self.args.package_dir, self.args.manifest
-        uploads = {upload.key: upload for content in self.args.contents.values() for upload in content.uploads}
-        files = [self._object(upload.path, upload.key, {"sha256": upload.sha256}, after) for upload in uploads.values()]
-        last = self._object(folder / MANIFEST_NAME, MANIFEST_NAME, {"digest": manifest.digest}, files)
+        uploads = {upload.key: upload for content in contents for upload in content.uploads}
+        files = [
+            self._object(manifest, upload.path, upload.key, {"sha256": upload.sha256}, after)
+            for upload in uploads.values()
+        ]
+        last = self._object(manifest, folder / MANIFEST_NAME, MANIFEST_NAME, {"digest": manifest.digest}, files)
         return [*files, last]
 
     def _object(
-        self, path: Path, key: str, metadata: dict[str, str], after: Sequence[pulumi.Resource]
+        self, manifest: Manifest, path: Path, key: str, metadata: dict[str, str], after: Sequence[pulumi.Resource]
     ) -> aws.s3.BucketObjectv2:
-        version = self.args.manifest.version
         return aws.s3.BucketObjectv2(
-            f"{self.name}-{key.replace('/', '-')}-{version}",
+            f"{self.name}-{key.replace('/', '-')}-{manifest.version}",
             bucket=self.bucket.bucket,
-            key=f"{self.package_prefix}{key}",
+            key=f"{package_prefix(manifest.name, manifest.version)}{key}",
             source=pulumi.FileAsset(str(path)),
             server_side_encryption="aws:kms",
             kms_key_id=self.kms_key_arn,
             bucket_key_enabled=True,
             checksum_algorithm="SHA256",
-            metadata={**metadata, "package": self.args.manifest.name, "version": version},
+            metadata={**metadata, "package": manifest.name, "version": manifest.version},
             tags=self.context.tags,
             # An endpoint that rolled back loads the old version: `spillway sweep` ends it another day.
             opts=self.child(depends_on=list(after), retain_on_delete=True),

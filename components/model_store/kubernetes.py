@@ -18,6 +18,7 @@ from components.kubernetes_documents import (
     resources,
     selector,
 )
+from components.model_server.triton import CACHES
 from components.model_store.settings import ModelStoreSettings, RedisSettings
 
 REDIS = "redis"
@@ -57,6 +58,8 @@ class KubernetesModelStore(Component):
             name=REDIS,
             image=args.mirror.image(redis.image),
             args=[
+                "--databases",
+                str(CACHES),
                 "--maxmemory",
                 f"{limit * 80 // 100}mb",
                 "--maxmemory-policy",

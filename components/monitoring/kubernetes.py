@@ -16,7 +16,7 @@ from components.monitoring.grafana import dashboard
 from components.monitoring.queries import Queries, adapter_rules
 from components.monitoring.settings import MonitoringChart, MonitoringSettings
 from components.private_cluster.settings import Accelerator
-from spillway.contracts.names import GATEWAY, LABEL_PREFIX, MODEL_SERVER
+from spillway.contracts.names import CANARY, GATEWAY, LABEL_PREFIX, MODEL_SERVER
 
 STACK: Final = "kube-prometheus-stack"
 ADAPTER: Final = "prometheus-adapter"
@@ -41,13 +41,15 @@ GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000
 @dataclass(frozen=True)
 class KubernetesMonitoringArgs:
     """``kind``: of the package, which decides what the model servers' metrics are called. ``priority_class``: of the
-    pods that watch. ``depends_on``: the platform, which makes the namespaces."""
+    pods that watch. ``servers``: the model servers' workloads. ``depends_on``: the platform, which makes the
+    namespaces."""
 
     settings: MonitoringSettings
     mirror: MirrorSettings
     accelerator: Accelerator
     kind: Literal["triton", "vllm"]
     priority_class: pulumi.Input[str]
+    servers: tuple[str, ...] = (MODEL_SERVER,)
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -175,16 +177,17 @@ class KubernetesMonitoring(Component):
         interval = f"{self.args.settings.scrape_interval_s}s"
         # vLLM has its metrics on the port that serves.
         port = "http" if self.args.kind == "vllm" else "metrics"
-        self._custom(
-            MODEL_SERVER,
-            "ServiceMonitor",
-            self.context.namespaces.serving,
-            {
-                "selector": {"matchLabels": selector(MODEL_SERVER)},
-                "endpoints": [{"port": port, "path": "/metrics", "interval": interval}],
-            },
-            after,
-        )
+        for name in self.args.servers:
+            self._custom(
+                name,
+                "ServiceMonitor",
+                self.context.namespaces.serving,
+                {
+                    "selector": {"matchLabels": selector(name)},
+                    "endpoints": [{"port": port, "path": "/metrics", "interval": interval}],
+                },
+                after,
+            )
         # The gateway's Service is for clients only, so its pods are asked.
         self._custom(
             GATEWAY,
@@ -228,6 +231,9 @@ class KubernetesMonitoring(Component):
             _alert("SpillwayBurstSiteDown", queries.burst_down, "2m", "Burst site {{ $labels.site }} takes nothing"),
             _alert("SpillwayGatewayDown", queries.gateway_down, "1m", "No private gateway is alive", "critical"),
         ]
+        if CANARY in self.args.servers:
+            ended = "Release {{ $labels.version }} on trial failed: a gateway sends it nothing any more"
+            rules.append(_alert("SpillwayCanaryEnded", queries.canary_ended, "0m", ended))
         self._custom(
             "spillway-alerts",
             "PrometheusRule",

@@ -84,6 +84,10 @@ class Queries:
         return f'absent(up{{namespace="{self.namespaces.gateway}"}} == 1)'
 
     @property
+    def canary_ended(self) -> str:
+        return f'max by (version) (spillway_canary_ended{{namespace="{self.namespaces.gateway}"}}) == 1'
+
+    @property
     def queue_depth(self) -> str:
         """Requests that wait in the model servers."""
         name = "vllm:num_requests_waiting" if self.kind == "vllm" else "nv_inference_pending_request_count"

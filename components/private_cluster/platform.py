@@ -45,8 +45,8 @@ class KubernetesPlatformArgs:
     """``gateway_clients``: networks that may call the gateway, its load balancer's own included. ``cluster_name``,
     ``region``, ``vpc_id``: of EKS, for its controllers.
 
-    ``model_port``: of the model servers, for gateways; ``metrics_port``: the same, for monitoring. ``surge_gpus``: what
-    an update of the model servers takes beyond the pool, which the quota leaves room for.
+    ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
+    ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -54,6 +54,7 @@ class KubernetesPlatformArgs:
     gateway_clients: tuple[str, ...]
     model_port: int
     metrics_port: int
+    servers: tuple[str, ...] = (MODEL_SERVER,)
     surge_gpus: int = 0
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -120,16 +121,17 @@ class KubernetesPlatform(Component):
         for namespace in (names.serving, names.gateway, names.system):
             self._policy(namespace, "default-deny", pods={}, ingress=[], egress=[])
             self._policy(namespace, "allow-dns", pods={}, egress=[_to_dns()])
-        self._policy(
-            names.serving,
-            MODEL_SERVER,
-            pods={"app.kubernetes.io/name": MODEL_SERVER},
-            ingress=[
-                _from_namespace(names.gateway, self.args.model_port),
-                _from_namespace(names.monitoring, self.args.metrics_port),
-            ],
-            egress=[_to_https(), _to_namespace(names.system, 6379)],
-        )
+        for name in self.args.servers:
+            self._policy(
+                names.serving,
+                name,
+                pods={"app.kubernetes.io/name": name},
+                ingress=[
+                    _from_namespace(names.gateway, self.args.model_port),
+                    _from_namespace(names.monitoring, self.args.metrics_port),
+                ],
+                egress=[_to_https(), _to_namespace(names.system, 6379)],
+            )
         self._policy(names.serving, COMPILE_JOB, pods={"app.kubernetes.io/name": COMPILE_JOB}, egress=[_to_https()])
         self._policy(
             names.gateway,

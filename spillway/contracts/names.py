@@ -52,6 +52,8 @@ GATEWAY: Final = "gateway"
 """Workload and service account in :attr:`Namespaces.gateway`."""
 MODEL_SERVER: Final = "model-server"
 """Workload, service and service account in :attr:`Namespaces.serving`."""
+CANARY: Final = f"{MODEL_SERVER}-canary"
+"""Workload and service of the servers that try a release, beside the others."""
 COMPILE_JOB: Final = "compile-engines"
 """``app.kubernetes.io/name`` of the jobs that ``spillway package compile-job`` writes; they run where models serve."""
 

@@ -178,6 +178,26 @@ class AgentCheck(Frozen):
 Health = Annotated[ActiveCheck | AgentCheck, Field(discriminator="kind")]
 
 
+class Canary(Frozen):
+    """Servers of the private site that try a release. The agent gives them their share of the requests while they are
+    well, and takes it away for good where the release is worse than the one that serves."""
+
+    host: str
+    """Name that is connected to, at the site's own port."""
+    version: str
+    """Of the package."""
+    percent: int = Field(ge=1, le=50)
+    """Share of the site's requests."""
+    slots: int = Field(ge=1)
+    """Requests that all its servers serve at once."""
+    max_error_percent: float = Field(ge=0, le=100)
+    """Failures of a hundred requests, beyond those of the others, after which it gets none."""
+    max_slowdown: float = Field(ge=1)
+    """Mean time of an answer, as a multiple of the others', after which it gets none."""
+    requests: int = Field(ge=1)
+    """Of how many requests it is judged."""
+
+
 class SiteRoute(Frozen):
     """One site: how it is reached, what it accepts, how much it carries."""
 
@@ -210,6 +230,8 @@ class SiteRoute(Frozen):
     connect_timeout_s: float = Field(default=0.25, gt=0)
     """Seconds until a connection attempt has failed."""
     health: Health
+    canary: Canary | None = None
+    """Of the private site: a release on trial."""
 
     @property
     def authority(self) -> str:
@@ -360,6 +382,11 @@ class Gate(StrEnum):
 def listener_name(site: SiteName, gate: Gate) -> str:
     """The name of a site's internal listener."""
     return f"{site}-{gate}"
+
+
+def canary_name(site: SiteName) -> str:
+    """The name of the cluster of a site's servers on trial, and of what their share stands under in Envoy's runtime."""
+    return f"{site}-canary"
 
 
 def token_name(site: SiteName) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from components.burst.site import BurstSite
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.problems import Problem
-from stacks.rules import burst, clients, cluster, costs, entrance, language, mirrors, regions, room, tags
+from stacks.rules import burst, canary, clients, cluster, costs, entrance, language, mirrors, regions, room, tags
 from stacks.settings import StackSettings
 
 _RULES = (
@@ -19,6 +19,7 @@ _RULES = (
     *regions.RULES,
     *cluster.RULES,
     *room.RULES,
+    *canary.RULES,
     *clients.RULES,
     *mirrors.RULES,
     *burst.RULES,
@@ -38,3 +39,8 @@ def problems_with_package(settings: StackSettings, sites: Sequence[BurstSite], m
     private = [problem for rule in room.PACKAGE_RULES for problem in rule(settings, manifest)]
     found = [problem for rule in burst.PACKAGE_RULES for problem in rule(sites, manifest)]
     return [*private, *found, *language.problems(settings, sites, manifest)]
+
+
+def problems_with_canary(settings: StackSettings, serving: Manifest, release: Manifest) -> list[Problem]:
+    """Why a release cannot be tried beside the package that serves."""
+    return [problem for rule in canary.PACKAGE_RULES for problem in rule(settings, serving, release)]

@@ -27,10 +27,14 @@ def _servers_fit_the_pool(settings: StackSettings, sites: Sequence[BurstSite]) -
         advice = f"a node of the private cluster has {per_node}, so no server would ever start; lower it"
         yield Problem(key_of("model_server.gpus"), str(server.gpus), advice)
         return
+    trial = server.canary.servers if server.canary else 0
     for name in ("min_replicas", "max_replicas"):
         given = getattr(server.autoscaling, name)
-        if given > most:
-            advice = f"the private cluster has room for {most} servers of {server.gpus} GPU; lower it, or add nodes"
+        if given + trial > most:
+            beside = f" ({trial} of them to try a release)" if trial else ""
+            advice = (
+                f"the private cluster has room for {most} servers{beside} of {server.gpus} GPU; lower it, or add nodes"
+            )
             yield Problem(key_of(f"model_server.autoscaling.{name}"), str(given), advice)
             return
 
@@ -80,7 +84,7 @@ def _gateways_fit_the_pool(settings: StackSettings, sites: Sequence[BurstSite]) 
 def _quota_holds_the_servers(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
     size, quota = server_size(settings), settings.private_cluster.quotas.serving
     # An update starts one more before it ends one.
-    servers = settings.model_server.autoscaling.max_replicas + 1
+    servers = _servers(settings) + 1
     for name, wanted, given in (
         ("cpu", size.cpus * servers, quota.cpu),
         ("memory", size.mib * _MIB * servers, quota.memory),
@@ -90,6 +94,12 @@ def _quota_holds_the_servers(settings: StackSettings, sites: Sequence[BurstSite]
             told = f"{wanted / _MIB / 1024:.0f}Gi" if name == "memory" else f"{wanted:f}"
             advice = f"{servers} servers, an update's included, ask for {told}; raise it, or lower max_replicas"
             yield Problem(key_of(f"private_cluster.quotas.serving.{name}"), given, advice)
+
+
+def _servers(settings: StackSettings) -> int:
+    """At most, with those that try a release."""
+    server = settings.model_server
+    return server.autoscaling.max_replicas + (server.canary.servers if server.canary else 0)
 
 
 def _amd_devices_open(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:

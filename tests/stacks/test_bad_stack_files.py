@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from tests.stacks.files import REMOVE, changed, deployer, example, flat, project
 from tests.support.packages import small_package
 
 S = "spillway:"
+CANARY = {
+    f"{S}private_cluster.gpus_per_node": 8,
+    f"{S}model_server.autoscaling.max_replicas": 2,
+    f"{S}model_server.canary.package": "nowhere",
+}
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-4000-8000-000000000003"
 
 
@@ -205,12 +211,19 @@ BAD = [
     Bad("an engine that SageMaker's default container lacks the library for", {f"{S}burst.sagemaker.engine": RTX, **ON_L4}, "burst.sagemaker.engine", RTX, "has no TensorRT-RTX", with_engine(OF_RTX)),
     Bad("an engine whose runtime SageMaker does not allow", {f"{S}burst.sagemaker.engine": ENGINE, **ON_L4}, "burst.sagemaker.engine", ENGINE, "version_compatible: false", with_engine(OF_THE_IMAGE, version_compatible=True)),
     Bad("an engine for vLLM", {f"{S}package.path": "vllm", f"{S}burst.azure_ml": REMOVE, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "remove the key"),
+    Bad("a canary that is the package itself", {**CANARY, f"{S}model_server.canary.package": "itself"}, "model_server.canary.package", "package", "it is the package that serves"),
+    Bad("a canary of another kind", {**CANARY, f"{S}model_server.canary.package": "vllm"}, "model_server.canary.package", "other", "its kind is vllm"),
+    Bad("a canary that is nowhere", CANARY, "model_server.canary.package", "nowhere", "Run `spillway package`"),
+    Bad("a canary with more than its servers carry", {**CANARY, f"{S}model_server.canary.percent": 40}, "model_server.canary.percent", "40", "carry 33 % of the load"),
+    Bad("a canary without a GPU", {**CANARY, f"{S}model_server.autoscaling.max_replicas": 8, f"{S}model_server.canary.percent": 10}, "model_server.autoscaling.max_replicas", "8", "(1 of them to try a release)"),
+    Bad("a canary beside an engine", {**CANARY, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "compiled for one package"),
     Bad("vLLM on Azure ML without an image", {f"{S}package.path": "vllm"}, "burst.azure_ml.container_image", "kind vllm", "build components/burst/azure_ml/vllm_image"),
 ]  # fmt: skip
 
 
 OTHER_PACKAGES: dict[str, Callable[[Path], Path]] = {
     "vllm": lambda folder: small_package(folder, kind="vllm"),
+    "itself": lambda folder: folder.parent / "package",
     "half": lambda folder: small_package(folder, layouts=(Layout.TRITON, Layout.SAGEMAKER)),
 }
 
@@ -260,9 +273,11 @@ def refused(tmp_path: Path, config: dict[str, Any]) -> str:
 @pytest.mark.parametrize("bad", BAD, ids=[bad.name.replace(" ", "-") for bad in BAD])
 def test_a_bad_stack_file_is_refused(tmp_path: Path, bad: Bad) -> None:
     config = changed(local_stack(tmp_path), bad.changes)
-    other = OTHER_PACKAGES.get(config.get(f"{S}package", {}).get("path"))
-    if other is not None:
-        config = changed(config, {f"{S}package.path": str(other(tmp_path / "other"))})
+    for key in (f"{S}package.path", f"{S}model_server.canary.package"):
+        part, *inside = key.split(".")
+        named = reduce(lambda found, name: found.get(name) or {}, inside, config.get(part) or {})
+        if isinstance(named, str) and named in OTHER_PACKAGES:
+            config = changed(config, {key: str(OTHER_PACKAGES[named](tmp_path / "other"))})
     bad.break_package(tmp_path / "package")
 
     headline, *problems = refused(tmp_path, config).splitlines()

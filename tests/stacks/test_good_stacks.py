@@ -22,7 +22,7 @@ from spillway.twin.deploy import rehearse
 from spillway.twin.deployer.api import Event
 from spillway.twin.deployer.project import read_project
 from tests.stacks.files import CONFIG_DIR, ROOT, changed, project, secrets_for
-from tests.support.packages import small_package
+from tests.support.packages import SLOTS, small_package
 
 STACKS = sorted((Path(__file__).parent / "good").glob("*.yaml"))
 NAMES = [path.stem for path in STACKS]
@@ -48,6 +48,9 @@ def judge(path: Path, folder: Path) -> list[Violation]:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]
     kind: Literal["triton", "vllm"] = "vllm" if config["spillway:package"]["path"].endswith("vllm") else "triton"
     config = changed(config, {"spillway:package.path": str(small_package(folder / "package", kind))})
+    if "canary" in config.get("spillway:model_server", {}):
+        release = small_package(folder / "release", kind, slots=SLOTS + 1)
+        config = changed(config, {"spillway:model_server.canary.package": str(release)})
     config.update(secrets_for(config))
     stack = Stack("test", read_project(project(folder, config)), folder / "state")
     rehearsed = rehearse(stack, stack.brief(), Silent())

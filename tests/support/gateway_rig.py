@@ -77,6 +77,7 @@ class ModelServer:
     """A stand-in for Triton whose behaviour a test sets."""
 
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     delay_s: float = 0.0
     status: int = 200
     hang: bool = False
@@ -96,7 +97,7 @@ class ModelServer:
         app.router.add_route("*", "/{path:.*}", self._infer)
         self.runner = web.AppRunner(app, shutdown_timeout=0)
         await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self.runner, self.host, self.port).start()
 
     async def stop(self) -> None:
         if self.runner:

@@ -24,9 +24,10 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
-from spillway.runtime.gateway import private_capacity
+from spillway.runtime.gateway import canary, private_capacity
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
+from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
@@ -45,6 +46,7 @@ class Agent:
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.judges: dict[SiteName, SiteJudge] = {}
+        self.canary: CanaryWatch | None = None
         self.cutoff: CutoffWatch | None = None
         self.last_beat: float | None = None
         self.last_cutoff_read: float | None = None
@@ -100,6 +102,8 @@ class Agent:
             if isinstance(route.health, AgentCheck) and self.table.probe:
                 probe = SiteProbe(route, self.table.probe, session)
                 self.judges[route.site] = SiteJudge(route, route.health, probe, partial(_describe, route))
+            if route.canary:
+                self.canary = CanaryWatch(self.table, route, route.canary, session)
 
     def _work(self, session: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
         work: list[Coroutine[Any, Any, None]] = [
@@ -111,6 +115,8 @@ class Agent:
             work.append(_every(RENEW_S, self._renew_tokens))
         if any(route.capacity != "fixed" for route in self.table.sites):
             work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
+        if self.canary:
+            work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
             health = GatewayHealth(self.table, session)
             work.append(_every(self.table.heartbeat.period_s, partial(self._beat, health)))
@@ -153,6 +159,10 @@ class Agent:
                 live = self.judges[route.site].live_instances
             if live:
                 await breakers.fit(route, live)
+
+    async def _watch_canary(self, watch: CanaryWatch) -> None:
+        if await watch.check():
+            LOG.warning("release %s on trial gets no requests any more: %s", watch.rules.version, watch.ended)
 
     async def _beat(self, health: GatewayHealth) -> None:
         heartbeat = self.table.heartbeat
@@ -198,6 +208,10 @@ class Agent:
             lines.append(f'spillway_probe_failures_total{{site="{site}"}} {judge.failures}')
             if judge.last:
                 lines.append(f'spillway_probe_seconds{{site="{site}"}} {judge.last.seconds:.6f}')
+        if self.canary:
+            release = f'{{version="{self.canary.rules.version}"}}'
+            lines.append(f"spillway_canary_percent{release} {self.canary.percent}")
+            lines.append(f"spillway_canary_ended{release} {int(self.canary.ended is not None)}")
         for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, listener_name
+from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, canary_name, listener_name
 
 TIMEOUT = aiohttp.ClientTimeout(total=2)
 
@@ -20,20 +20,26 @@ class Breakers:
 
     async def addresses(self, route: SiteRoute) -> int:
         """How many addresses Envoy found behind the site's name."""
-        return len(await self._hosts(route))
+        return len(await self._hosts(listener_name(route.site, Gate.OPEN)))
 
     async def healthy(self, route: SiteRoute) -> int:
         """How many of them pass Envoy's own checks. Raises :class:`aiohttp.ClientResponseError` while Envoy starts: it
         counts every server as failed until the first check is done."""
+        return await self._well(listener_name(route.site, Gate.OPEN))
+
+    async def healthy_canary(self, route: SiteRoute) -> int:
+        """The same of the site's servers on trial."""
+        return await self._well(canary_name(route.site))
+
+    async def _well(self, cluster: str) -> int:
         async with self._session.get(f"{self._admin}/ready", timeout=TIMEOUT) as answer:
             answer.raise_for_status()
-        hosts = await self._hosts(route)
+        hosts = await self._hosts(cluster)
         return sum(not host.get("health_status", {}).get("failed_active_health_check") for host in hosts)
 
-    async def _hosts(self, route: SiteRoute) -> list[dict[str, Any]]:
+    async def _hosts(self, name: str) -> list[dict[str, Any]]:
         async with self._session.get(f"{self._admin}/clusters?format=json", timeout=TIMEOUT) as answer:
             clusters = (await answer.json(content_type=None))["cluster_statuses"]
-        name = listener_name(route.site, Gate.OPEN)
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
     async def fit(self, route: SiteRoute, live: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from spillway.contracts.classes import Site
-from spillway.contracts.routing import RoutingTable, SiteRoute
+from spillway.contracts.routing import RoutingTable, SiteRoute, canary_name
 from spillway.twin import tools
 from spillway.twin.certificates import ensure_authority, ensure_certificate
 from spillway.twin.data_plane.deployed import DeployedReader, Gateway, Served
@@ -88,7 +88,7 @@ class DataPlane:
         routes = _routes(tables)
         specs: list[ProcessSpec] = []
         for served in deployed.served:
-            _gather(specs, problems, served.site, lambda served=served: self._site(served, routes.get(served.site)))
+            _gather(specs, problems, served.group, lambda served=served: self._site(served, routes.get(served.site)))
         for gateway in deployed.gateways:
             name = f"gateway-{gateway.role}"
             _gather(specs, problems, name, lambda gateway=gateway: self._gateway(gateway, deployed.region))
@@ -107,7 +107,9 @@ class DataPlane:
                 if f"gateway-{gateway.role}/envoy" in names
             },
             dns=f"127.0.0.1:{self._port('dns/server')}" if deployed.zones else "",
-            fault_ports={s.site: self._port(f"{s.site}/orders") for s in deployed.served if f"{s.site}/proxy" in names},
+            fault_ports={
+                s.group: self._port(f"{s.group}/orders") for s in deployed.served if f"{s.group}/proxy" in names
+            },
             views=tuple(self._view(gateway.role, names) for gateway in deployed.gateways),
             problems=tuple(problems),
         )
@@ -119,32 +121,32 @@ class DataPlane:
         return GatewayView(group, self._port(f"{group}/admin"), self._port(f"{group}/agent"), sites)
 
     def _site(self, served: Served, route: SiteRoute | None) -> Iterator[ProcessSpec]:
-        site = served.site
+        site, group = served.site, served.group
         language = served.options is not None
         server = self._chat(served) if language else self._triton(served, route)
-        model_port = self._port(f"{site}/sagemaker" if site == Site.SAGEMAKER and not language else f"{site}/http")
+        model_port = self._port(f"{group}/sagemaker" if site == Site.SAGEMAKER and not language else f"{group}/http")
         yield server
         yield ProcessSpec(
-            name=f"{site}/proxy",
+            name=f"{group}/proxy",
             command=_module(
                 "spillway.twin.data_plane.processes.fault_proxy",
-                port=self._port(f"{site}/proxy"),
+                port=self._port(f"{group}/proxy"),
                 upstream_port=model_port,
-                control_port=self._port(f"{site}/orders"),
+                control_port=self._port(f"{group}/orders"),
             ),
-            port=self._port(f"{site}/proxy"),
+            port=self._port(f"{group}/proxy"),
             restart=True,
         )
         if site != Site.PRIVATE:
             yield self._front(served, route)
 
     def _triton(self, served: Served, route: SiteRoute | None) -> ProcessSpec:
-        site = served.site
+        site, group = served.site, served.group
         repository = self._drill_repository(served, route) if self.drill_models else self._packages.repository(served)
         ports = TritonPorts(
-            http=self._port(f"{site}/http"),
-            metrics=self._port(f"{site}/metrics"),
-            sagemaker=self._port(f"{site}/sagemaker") if site == Site.SAGEMAKER else None,
+            http=self._port(f"{group}/http"),
+            metrics=self._port(f"{group}/metrics"),
+            sagemaker=self._port(f"{group}/sagemaker") if site == Site.SAGEMAKER else None,
         )
         tools.triton_home()
         command, environment = triton_command(
@@ -155,7 +157,7 @@ class DataPlane:
             sagemaker_model=served.model if site == Site.SAGEMAKER else None,
         )
         return ProcessSpec(
-            name=f"{site}/triton",
+            name=f"{group}/triton",
             command=tuple(command),
             env=environment,
             port=ports.http,
@@ -170,11 +172,11 @@ class DataPlane:
         server = server_of(served)
         folder = self._layout.state_dir / "chat"
         folder.mkdir(exist_ok=True)
-        options = folder / f"{served.site}.json"
+        options = folder / f"{served.group}.json"
         options.write_text(server.queue.model_dump_json())
-        port = self._port(f"{served.site}/http")
+        port = self._port(f"{served.group}/http")
         return ProcessSpec(
-            name=f"{served.site}/vllm",
+            name=f"{served.group}/vllm",
             command=_module(
                 "spillway.twin.data_plane.processes.chat_server",
                 port=port,
@@ -197,7 +199,7 @@ class DataPlane:
             raise PackageFetchError("no gateway says which model it serves")
         # The agents of both gateways probe a burst site now and then: that must not take a request's slot.
         instances = slots if served.site == Site.PRIVATE else slots + len(ADDRESSES)
-        folder = self._layout.state_dir / "drill" / f"{served.site}-{model}-{instances}"
+        folder = self._layout.state_dir / "drill" / f"{served.group}-{model}-{instances}"
         return fixed_time_repository(folder, name=model, service_time_s=DRILL_SERVICE_TIME_S, instances=instances)
 
     def _front(self, served: Served, route: SiteRoute | None) -> ProcessSpec:
@@ -248,6 +250,7 @@ class DataPlane:
             metrics_port=self._port(f"{group}/metrics"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
+                canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),
                 Site.SAGEMAKER: self._port("sagemaker/front"),
                 Site.AZURE_ML: self._port("azure_ml/front"),
             },

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from spillway.contracts import names
 from spillway.contracts.classes import Site
+from spillway.contracts.routing import canary_name
 from spillway.contracts.task_files import FILES_VARIABLE, SECRETS_VARIABLE, unpack
 
 AZURE_ML_API: Final = "2024-10-01"
@@ -28,7 +29,7 @@ class Served:
     ``sha256``: of the archive, empty where the platform has none. ``model``: the entry model. ``endpoint``: the
     endpoint's name in its cloud; ``host``, ``region`` and ``keys`` are what its callers need. ``concurrency``: requests
     at once of one of its ``instances``. ``options``: vLLM's, without dashes, and then ``source`` is a folder in S3,
-    too, ``s3://bucket/prefix/``; ``None`` for a package for Triton.
+    too, ``s3://bucket/prefix/``; ``None`` for a package for Triton. ``group``: of its processes.
     """
 
     site: Site
@@ -43,6 +44,11 @@ class Served:
     instances: int = 1
     timeout_s: float = 5.0
     options: dict[str, str] | None = None
+    is_canary: bool = False
+
+    @property
+    def group(self) -> str:
+        return canary_name(self.site) if self.is_canary else self.site
 
 
 @dataclass(frozen=True)
@@ -111,20 +117,22 @@ class DeployedReader:
         )
 
     def _private(self) -> Iterator[Served]:
-        deployment = self._deployment(names.MODEL_SERVER)
-        if deployment is None:
-            return
-        template = deployment["spec"]["template"]
-        notes = template["metadata"].get("annotations", {})
-        container = template["spec"]["containers"][0]
-        environment = {entry["name"]: entry.get("value", "") for entry in container.get("env", ())}
-        yield Served(
-            site=Site.PRIVATE,
-            source=environment["SPILLWAY_PACKAGE_URI"],
-            sha256=notes.get(names.PACKAGE_SHA256, ""),
-            model=notes.get(names.ENTRY_MODEL, ""),
-            options=from_words(container["command"]) if notes.get(names.PACKAGE_KIND) == "vllm" else None,
-        )
+        for name in (names.MODEL_SERVER, names.CANARY):
+            deployment = self._deployment(name)
+            if deployment is None:
+                continue
+            template = deployment["spec"]["template"]
+            notes = template["metadata"].get("annotations", {})
+            container = template["spec"]["containers"][0]
+            environment = {entry["name"]: entry.get("value", "") for entry in container.get("env", ())}
+            yield Served(
+                site=Site.PRIVATE,
+                source=environment["SPILLWAY_PACKAGE_URI"],
+                sha256=notes.get(names.PACKAGE_SHA256, ""),
+                model=notes.get(names.ENTRY_MODEL, ""),
+                options=from_words(container["command"]) if notes.get(names.PACKAGE_KIND) == "vllm" else None,
+                is_canary=name == names.CANARY,
+            )
 
     def _sagemaker(self, region: str) -> Iterator[Served]:
         client = aws_client("sagemaker", self._endpoints["aws"], region)

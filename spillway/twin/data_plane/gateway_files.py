@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from spillway.contracts.routing import AgentCheck, AwsToken, BearerKey, RoutingTable, SigV4, SiteRoute
+from spillway.contracts.routing import AgentCheck, AwsToken, BearerKey, RoutingTable, SigV4, SiteRoute, canary_name
 from spillway.runtime.gateway.aws_token import write_missing_tokens
 from spillway.runtime.gateway.eds import write_missing_endpoints
 from spillway.twin.data_plane.deployed import Gateway
@@ -24,7 +24,8 @@ AGENT_POLL_S: Final = 1.0
 
 @dataclass(frozen=True)
 class GatewayPlace:
-    """Where a gateway stands here. ``sites``: loopback port by site name; ``address``: the one clients connect to."""
+    """Where a gateway stands here. ``address``: the one that clients connect to; ``sites``: loopback port by site's
+    name, or by that of its servers on trial."""
 
     folder: Path
     address: str
@@ -76,6 +77,8 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
     }
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
+        if route.canary:
+            addresses[route.canary.host, route.port] = ("127.0.0.1", here.sites[canary_name(route.site)])
     return addresses
 
 
