@@ -50,6 +50,7 @@ def measure(folder: Path, peers_python: Path | None, rounds: int) -> dict[str, A
     from model_packaging.config import load_config
     from model_packaging.tensors import checks
     from model_packaging.tensors.config import TensorConfig
+    from model_packaging.tensors.reference import make_reference
     from model_packaging.tensors.source import load
 
     config = load_config(MODEL)
@@ -58,7 +59,7 @@ def measure(folder: Path, peers_python: Path | None, rounds: int) -> dict[str, A
     files, notes = ours(config, folder / "ours")
     if peers_python is not None:
         files |= peers(peers_python, files["fp32"], folder / "peers", notes)
-    reference = checks.make_reference(model)
+    reference = make_reference(model)
     torch_size = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
     # The reference computes attention by the plain formula; torch is as fast as the better of its two ways.
     baselines = {model.reference: model.module, FUSED: with_fused_attention(model.module)}

@@ -8,10 +8,11 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from model_packaging.sources.huggingface import load_encoder, model_files
+from model_packaging.sources.huggingface import model_files
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.packages import package_folder
 from model_packaging.sources.samples import read_sentences
+from model_packaging.sources.sentence_encoder import Pooled, load_encoder
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageSource
 
@@ -36,9 +37,7 @@ class BundledMiniLmSource(Frozen):
             licence="MIT (package), Apache-2.0 (model)",
             weights_sha256=files_sha256(files),
         )
-        return load_encoder(
-            self._folder(), source, read_sentences(files["samples"]), self.max_length, "mean", normalise=True
-        )
+        return load_encoder(self._folder(), source, read_sentences(files["samples"]), self.max_length, Pooled())
 
     @staticmethod
     def _folder() -> Path:

@@ -38,6 +38,8 @@ class TextCodec:
     tokenizer_json: Path
     max_length: int
     pad_to_multiple_of: int = 1
+    pad_id: int = 0
+    """The token that fills texts up: the model's own, since there are heads that look for it."""
 
     @property
     def longest(self) -> int:
@@ -51,7 +53,7 @@ class TextCodec:
 
         tokenizer = Tokenizer.from_file(str(self.tokenizer_json))
         tokenizer.enable_truncation(self.max_length)
-        tokenizer.enable_padding()
+        tokenizer.enable_padding(pad_id=self.pad_id)
         encoded = tokenizer.encode_batch(list(texts))
         return {
             "input_ids": torch.tensor([item.ids for item in encoded], dtype=torch.int64),
@@ -63,8 +65,9 @@ class TextCodec:
 class LoadedModel:
     """A model in memory, in fp32 and evaluation mode, with the samples that it is checked on.
 
-    ``module`` takes the inputs by name and is the reference of every parity figure; ``reference`` says what computes
-    it. ``samples``: named inputs, batch axis first where ``batched``. ``outputs``: names, in the module's order.
+    ``module`` takes the inputs by name. The reference of every parity figure is what it answers to each row alone, or
+    ``expected``; ``reference`` says what computes it. ``samples``: named inputs, batch axis first where ``batched``.
+    ``outputs``: names, in the module's order.
     """
 
     module: nn.Module
@@ -83,6 +86,9 @@ class LoadedModel:
     """Input or output of ``graph`` → its batch axis there, where that is not 0. ``module`` has it in front."""
     labels: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its scores."""
+    expected: tuple[Batch, ...] = ()
+    """What the library that the source is made for answers to each sample alone, by output name; empty where that is
+    ``module`` itself."""
 
     def answer(self, batch: Batch) -> Batch:
         """What the reference answers to a batch, by output name. Raises :class:`PackageError` where it does not fit."""

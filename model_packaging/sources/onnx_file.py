@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field
 
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
+from model_packaging.sources.onnx_weights import check_trained, external_files
 from model_packaging.sources.packages import model_file
 from model_packaging.sources.python_entry import PythonSource
 from model_packaging.sources.samples import ARRAYS, read_arrays, read_whole_arrays
@@ -33,7 +34,8 @@ class OnnxSource(Frozen):
 
     kind: Literal["onnx"]
     path: Path
-    """The file: absolute or relative to model.yaml, or to ``package``. External data beside it is taken in."""
+    """The file: absolute or relative to model.yaml, or to ``package``. Files beside it that hold its tensors (external
+    data) are taken in."""
     package: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*$")
     """An installed Python package that holds the file."""
     reference: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -49,7 +51,7 @@ class OnnxSource(Frozen):
     def files(self, place: Place) -> dict[str, Path]:
         model = model_file(place, self.path, self.package, (".onnx",))
         files = {"model": model}
-        files |= {f"external/{path.name}": path for path in sorted(model.parent.glob(f"{model.name}*data*"))}
+        files |= {f"external/{name}": path for name, path in external_files(model).items()}
         if entry := self._entry():
             return files | {f"reference/{name}": path for name, path in entry.files(place).items()}
         return files | {"samples": place.samples_file(ARRAYS)}
@@ -125,9 +127,7 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def _read(path: Path) -> Any:
-    import numpy as np
     import onnx
-    from onnx import numpy_helper
 
     try:
         proto = onnx.load(str(path))
@@ -138,12 +138,7 @@ def _read(path: Path) -> Any:
         ) from error
     if not proto.graph.input or not proto.graph.output:
         raise PackageError(f"{path}: the ONNX graph has no inputs or no outputs.")
-    for item in proto.graph.initializer:
-        values = numpy_helper.to_array(item)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise PackageError(
-                f"The weights hold NaN or infinity in {item.name}: the model is damaged or was trained astray."
-            )
+    check_trained(proto)
     return proto
 
 

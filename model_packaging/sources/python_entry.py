@@ -15,6 +15,7 @@ from pydantic import Field
 
 from model_packaging.errors import ModelConfigError
 from model_packaging.sources.model import Batch, LoadedModel, Place, dynamic_batch, files_sha256
+from model_packaging.sources.own_code import files_read, own_modules
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.manifest import PackageError, PackageSource
 
@@ -48,12 +49,14 @@ class PythonSource(Frozen):
     search_path: Path = Path()
     """Folder that is put on the import path, absolute or relative to model.yaml."""
     data: tuple[Path, ...] = ()
-    """Files that the function reads (weights, samples): they are hashed, so that a change makes a new package."""
+    """Files that the function reads (weights, samples), and folders of them: they are hashed, so that a change makes a
+    new package. One that Python opens and that is not here is refused; those that native code opens (safetensors) are
+    not noticed. Modules beside the entry's are hashed without being named."""
     licence: str
     origin: str = ""
 
     def files(self, place: Place) -> dict[str, Path]:
-        """The module's file and the data it reads. Raises :class:`ModelConfigError` for one that is missing."""
+        """The modules of the entry and the data it reads. Raises :class:`ModelConfigError` for one that is missing."""
         module = self.entry.split(":")[0]
         folder = place.resolve(self.search_path)
         with _import_path(folder):
@@ -66,17 +69,25 @@ class PythonSource(Frozen):
                 f"source.entry: module {module!r} is found neither in {folder} nor in the environment; set "
                 "source.search_path to the folder that holds it."
             )
-        files = {"entry": Path(spec.origin)}
+        files = {f"entry/{name}": path for name, path in own_modules(module, spec, folder).items()}
         for path in self.data:
-            files[f"data/{path.as_posix()}"] = place.resolve(path)
-            if not place.resolve(path).is_file():
-                raise ModelConfigError(f"source.data: {place.resolve(path)}: no such file.")
+            whole = place.resolve(path)
+            if not whole.exists():
+                raise ModelConfigError(f"source.data: {whole}: no such file.")
+            inside = sorted(item for item in whole.rglob("*") if item.is_file()) if whole.is_dir() else [whole]
+            files |= {f"data/{(path / item.relative_to(whole)).as_posix()}": item for item in inside}
         return files
 
     def load(self, place: Place) -> LoadedModel:
         """Run the function. Raises :class:`PackageError` with what it raised."""
         files = self.files(place)
-        entry = self._run(place.resolve(self.search_path))
+        with files_read(place.base_dir.resolve()) as read:
+            entry = self._run(place.resolve(self.search_path))
+        if unnamed := sorted(str(path) for path in read - {path.resolve() for path in files.values()}):
+            raise ModelConfigError(
+                f"source.data: the entry reads {', '.join(unnamed[:3])}{' and more' if unnamed[3:] else ''}, which "
+                "data does not name: a change of it would go unseen. Name it, or its folder."
+            )
         outputs = (entry.output,) if isinstance(entry.output, str) else tuple(entry.output)
         axes = dynamic_batch(tuple(entry.samples[0])) if entry.batched else {name: {} for name in entry.samples[0]}
         for name, labels in entry.dynamic_axes.items():

@@ -10,6 +10,8 @@ from spillway.contracts.manifest import PackageError
 if TYPE_CHECKING:
     import torch
 
+_COUNTED: Final = ("running_mean", "running_var")
+"""Buffers of torch's normalisations that come from training."""
 _DTYPES: Final = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
@@ -48,9 +50,11 @@ def _check_size(model: LoadedModel) -> None:
 
 
 def _check_weights(model: LoadedModel) -> None:
+    """What was trained is finite. Other buffers (masks) may hold infinities: what the model answers decides."""
     import torch
 
-    for name, tensor in (*model.module.named_parameters(), *model.module.named_buffers()):
+    counted = [item for item in model.module.named_buffers() if item[0].rpartition(".")[2] in _COUNTED]
+    for name, tensor in (*model.module.named_parameters(), *counted):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(
                 f"The weights hold NaN or infinity in {name}: the model is damaged or was trained astray."

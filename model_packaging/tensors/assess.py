@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model_packaging.errors import ModelConfigError
 from model_packaging.packager import Progress
 from model_packaging.sources import LoadedModel
 from model_packaging.tensors import checks, onnx_export
 from model_packaging.tensors.config import TensorConfig
+from model_packaging.tensors.reference import Reference, make_reference
 from model_packaging.tensors.variants import calibration
 from model_packaging.tensors.variants.context import Context, NotAvailable
 from model_packaging.tensors.variants.settings import Variant
@@ -116,7 +118,7 @@ def assess(config: TensorConfig, model: LoadedModel, work: Path, progress: Progr
         feeds, data = calibration.read(config.resolve(config.calibration), model)
         described = (data,)
     progress(f"running the reference ({model.reference}) on {len(model.samples)} samples")
-    reference = checks.make_reference(model)
+    reference = make_reference(model)
     exported = work / "fp32.onnx"
     progress(f"exporting to ONNX (IR {level.ir})")
     onnx_export.export(model, exported, level)
@@ -165,11 +167,24 @@ def assess(config: TensorConfig, model: LoadedModel, work: Path, progress: Progr
     return Assessment(model, tuple(ranked), tuple(left_out), latency, described)
 
 
-def _candidate(variant: Variant, context: Context, reference: checks.Reference) -> Candidate | LeftOut:
+def _candidate(variant: Variant, context: Context, reference: Reference) -> Candidate | LeftOut:
+    """A variant that cannot be made, or does not run, is left out: it never stops the others."""
     try:
-        made = variant.scheme.make(context)
+        return _checked(variant, context, reference)
     except NotAvailable as reason:
         return LeftOut(variant, str(reason))
+    except (ModelConfigError, OSError):
+        # What model.yaml says wrongly, and a disk that is full.
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        return LeftOut(
+            variant, f"it cannot be made: {type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        )
+
+
+def _checked(variant: Variant, context: Context, reference: Reference) -> Candidate | LeftOut:
+    made = variant.scheme.make(context)
     run = checks.onnx_runner(made.path) if made.module is None else checks.torch_runner(context.model, made.module)
     figure = checks.parity(variant.name, run, reference, variant.min_cosine, variant.min_top1)
     if figure.passed:

@@ -8,14 +8,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from model_packaging.sources import Batch, LoadedModel, TextCodec
+from model_packaging.sources import LoadedModel
 from model_packaging.tensors.cosine import as_rows, row_cosines
+from model_packaging.tensors.reference import Reference, timing_batch
 from model_packaging.tensors.settings import Latency
 from spillway.contracts.manifest import LatencyFigure, OutputParity, PackageError, ParityFigure
 
@@ -26,48 +27,7 @@ if TYPE_CHECKING:
 Runner = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Answers a batch: every output by name."""
 
-PARITY_BATCH_SIZES: Final = (1, 3, 8)
-
-_PAD_ID: Final = 0
 _MEMORY_PROBE: Final = Path(__file__).with_name("memory_probe.py")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Batches of every size and length that parity looks at, and what the reference answers to each, by output."""
-
-    batches: tuple[dict[str, np.ndarray], ...]
-    outputs: tuple[dict[str, np.ndarray], ...]
-    samples: int
-    batched: bool = True
-    classifies: bool = False
-    """Whether the outputs are scores of classes, so that the highest one matters."""
-
-
-def make_reference(model: LoadedModel) -> Reference:
-    """Run the reference. Samples go alone, by threes and by eights (texts padded together, and once as long as may be);
-    each alone where the model has no batch axis."""
-    batches = [
-        _join(group)
-        for size in (PARITY_BATCH_SIZES if model.batched else (1,))
-        for start in range(0, len(model.samples), size)
-        if len(group := model.samples[start : start + size]) == min(size, len(model.samples))
-        and (model.text is not None or _same_shapes(group))
-    ]
-    outputs = [model.answer(batch) for batch in batches]
-    if model.text is not None:
-        batches.append(_longest(model))
-        outputs.append(_answer_to_longest(model, model.text, batches[-1]))
-    outputs = tuple({name: tensor.float().numpy() for name, tensor in answer.items()} for answer in outputs)
-    if not all(np.isfinite(array).all() for answer in outputs for array in answer.values()):
-        raise PackageError("The model answers NaN or infinity to the samples: nothing can be compared with that.")
-    return Reference(
-        batches=tuple({name: tensor.numpy() for name, tensor in batch.items()} for batch in batches),
-        outputs=outputs,
-        samples=len(model.samples),
-        batched=model.batched,
-        classifies=bool(model.labels),
-    )
 
 
 def parity(
@@ -227,58 +187,4 @@ def _timed_ms(run: Runner, feed: Mapping[str, np.ndarray]) -> float:
 
 
 def timing_feed(model: LoadedModel, size: int, length: int) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in _timing_batch(model, size, length).items()}
-
-
-def _timing_batch(model: LoadedModel, size: int, length: int) -> Batch:
-    """Real samples, repeated to the batch size; token sequences are repeated or cut to the length asked for."""
-    import torch
-
-    group = [model.samples[index % len(model.samples)] for index in range(size)]
-    if model.text is None and not model.batched:
-        return model.samples[0]
-    if model.text is None:
-        joined = _join(group if _same_shapes(group) else [group[0]] * size)
-        return {name: tensor[:size] for name, tensor in joined.items()}
-    rows = [sample["input_ids"][0] for sample in group]
-    ids = torch.stack([row.repeat(-(-length // len(row)))[:length] for row in rows])
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def _same_shapes(samples: Sequence[Batch]) -> bool:
-    """Whether the samples can be joined as they are."""
-    return len({tuple(tensor.shape[1:] for tensor in sample.values()) for sample in samples}) == 1
-
-
-def _longest(model: LoadedModel) -> Batch:
-    assert model.text is not None
-    return _timing_batch(model, 2, model.text.longest)
-
-
-def _answer_to_longest(model: LoadedModel, text: TextCodec, batch: Batch) -> Batch:
-    try:
-        return model.answer(batch)
-    except (IndexError, RuntimeError) as error:
-        raise PackageError(
-            f"The model does not take the longest text that a server would send it, {text.longest} tokens "
-            f"(source.max_length {text.max_length}, padded to a multiple of {text.pad_to_multiple_of}): {error}. Lower "
-            "source.max_length, or serving.pad_to_multiple_of."
-        ) from error
-
-
-def _join(samples: Sequence[Batch]) -> Batch:
-    """One batch of several samples; token sequences are padded to the longest."""
-    import torch
-
-    if len(samples) == 1:
-        return dict(samples[0])
-    joined: Batch = {}
-    for name in samples[0]:
-        tensors = [sample[name] for sample in samples]
-        longest = max(tensor.shape[1] if tensor.dim() > 1 else 0 for tensor in tensors)
-        if any(tensor.dim() == 2 and tensor.shape[1] != longest for tensor in tensors):
-            tensors = [
-                torch.nn.functional.pad(tensor, (0, longest - tensor.shape[1]), value=_PAD_ID) for tensor in tensors
-            ]
-        joined[name] = torch.cat(tensors)
-    return joined
+    return {name: tensor.numpy() for name, tensor in timing_batch(model, size, length).items()}

@@ -96,7 +96,7 @@ def write_repository(
     ranges = _ranges(model, inputs, config.serving.max_batch_size)
     encoder = model_config(encoder_name, "onnxruntime", inputs, outputs, config.serving, ranges=ranges)
     write_model(repository, encoder, {"model.onnx": onnx_file})
-    tokenizer = tokenizer_config(tokenizer_name, model.text.max_length, config.serving)
+    tokenizer = tokenizer_config(tokenizer_name, model.text, config.serving)
     files = {"model.py": _TEMPLATES / "tokenizer_model.py", "tokenizer.json": model.text.tokenizer_json}
     write_model(repository, tokenizer, files | _vendored("tokenizers"))
 
@@ -191,7 +191,11 @@ def write_onnx_runtime(
     text = None
     if model.text is not None:
         packages.append("tokenizers")
-        text = {"max_length": model.text.max_length, "pad_to_multiple_of": model.text.pad_to_multiple_of}
+        text = {
+            "max_length": model.text.max_length,
+            "pad_to_multiple_of": model.text.pad_to_multiple_of,
+            "pad_id": model.text.pad_id,
+        }
         shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
     service = {
         "name": config.name,

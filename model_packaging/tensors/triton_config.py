@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from model_packaging.pbtxt import ModelConfig, message
-from model_packaging.sources.model import padded
+from model_packaging.sources.model import TextCodec, padded
 from model_packaging.tensors.settings import ServingConfig
 from spillway.contracts.classes import DEFAULT_CLASS, PROMISES
 from spillway.contracts.manifest import TensorSpec
@@ -95,7 +95,7 @@ def _tensorrt_provider(
     return {"execution_accelerators": {"gpu_execution_accelerator": [{"name": "tensorrt", "parameters": options}]}}
 
 
-def tokenizer_config(name: str, max_length: int, serving: ServingConfig) -> ModelConfig:
+def tokenizer_config(name: str, text: TextCodec, serving: ServingConfig) -> ModelConfig:
     """The tokenizer: batches what is there and waits for nothing; the encoder behind it bounds the queue."""
     return message(
         {
@@ -109,7 +109,9 @@ def tokenizer_config(name: str, max_length: int, serving: ServingConfig) -> Mode
             ],
             "instance_group": [{"kind": "KIND_CPU", "count": 1}],
             "dynamic_batching": _dynamic_batching(serving, delay_ms=0, bounded=False),
-            "parameters": _parameters(max_length=max_length, pad_to_multiple_of=serving.pad_to_multiple_of),
+            "parameters": _parameters(
+                max_length=text.max_length, pad_to_multiple_of=text.pad_to_multiple_of, pad_id=text.pad_id
+            ),
         }
     )
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from model_packaging.language import layout
 from model_packaging.language.config import LanguageConfig
 from model_packaging.pbtxt import ModelConfig, message, read_pbtxt, to_pbtxt
+from model_packaging.sources.model import TextCodec
 from model_packaging.tensorrt.triton import engine_config
 from model_packaging.tensors.settings import ServingConfig
 from model_packaging.tensors.triton_config import (
@@ -102,7 +103,7 @@ CASES: dict[str, Callable[[], ModelConfig]] = {
     "tensorrt_ep": tensorrt_ep,
     "alone": alone,
     "no_warm_up": no_warm_up,
-    "tokenizer": lambda: tokenizer_config("minilm_tokenizer", 253, PLAIN),
+    "tokenizer": lambda: tokenizer_config("minilm_tokenizer", TextCodec(Path("tokenizer.json"), 253, 16), PLAIN),
     "ensemble": ensemble,
     "engine_profiles": lambda: engine((1, 1, 1), (2, 8, 8), (9, 32, 32)),
     "engine_graphs": lambda: engine((1, 8, 32)),

@@ -119,8 +119,9 @@ class Model:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.enable_truncation(self.service["text"]["max_length"])
-        tokenizer.enable_padding(pad_to_multiple_of=self.service["text"]["pad_to_multiple_of"])
+        text = self.service["text"]
+        tokenizer.enable_truncation(text["max_length"])
+        tokenizer.enable_padding(pad_id=text["pad_id"], pad_to_multiple_of=text["pad_to_multiple_of"])
         return tokenizer
 
 

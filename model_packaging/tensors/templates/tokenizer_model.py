@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 class TritonPythonModel:
     def initialize(self, args):
         parameters = json.loads(args["model_config"])["parameters"]
+        number = {key: int(value["string_value"]) for key, value in parameters.items()}
         folder = Path(args["model_repository"]) / args["model_version"]
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(int(parameters["max_length"]["string_value"]))
-        self._tokenizer.enable_padding(pad_to_multiple_of=int(parameters["pad_to_multiple_of"]["string_value"]))
+        self._tokenizer.enable_truncation(number["max_length"])
+        self._tokenizer.enable_padding(pad_id=number["pad_id"], pad_to_multiple_of=number["pad_to_multiple_of"])
 
     def execute(self, requests):
         return [self._answer(request) for request in requests]

@@ -90,7 +90,8 @@ def huggingface(folder: Path) -> dict[str, Any]:
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (folder / "tokenizer.json").write_text("{}")
     (folder / "samples.txt").write_text("one sentence\nanother\n")
-    return {"source": {"kind": "huggingface", "path": ".", "licence": "MIT"}, "samples": "samples.txt"}
+    said = {"pooling": "mean", "normalise": True}
+    return {"source": {"kind": "huggingface", "path": ".", "licence": "MIT", **said}, "samples": "samples.txt"}
 
 
 class Evil:

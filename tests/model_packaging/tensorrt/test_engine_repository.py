@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_packaging.pbtxt import ModelConfig, read_pbtxt, to_pbtxt
+from model_packaging.sources.model import TextCodec
 from model_packaging.tensorrt.settings import EngineSettings
 from model_packaging.tensorrt.triton import (
     Portable,
@@ -187,7 +188,8 @@ def test_a_text_without_a_profile_is_refused(package: Path, most: int, longest: 
     folder = package / "triton" / "net_tokenizer"
     folder.mkdir()
     # Texts are cut a little below, and padded up to it.
-    (folder / "config.pbtxt").write_text(to_pbtxt(tokenizer_config("net_tokenizer", longest - 3, ServingConfig())))
+    text = TextCodec(Path("tokenizer.json"), longest - 3, ServingConfig().pad_to_multiple_of)
+    (folder / "config.pbtxt").write_text(to_pbtxt(tokenizer_config("net_tokenizer", text, ServingConfig())))
     portable = portable_model(package)
     assert portable.longest_text == longest
     settings = EngineSettings(axes={"sequence": (1, 128, most)})

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_packaging.config import load_config
 from model_packaging.tensors import checks, onnx_export
 from model_packaging.tensors.config import TensorConfig
+from model_packaging.tensors.reference import Reference, make_reference
 from model_packaging.tensors.source import load
 from model_packaging.tensors.variants import calibration, int8_static, keep_high
 from model_packaging.tensors.variants.context import Context
@@ -77,7 +78,7 @@ def context(folder: Path, fill: Callable[[Net], str], bound: float) -> tuple[Con
     net.save(folder / "fp32.onnx", fill(net))
     exact = checks.onnx_runner(folder / "fp32.onnx", threads=1)
     samples = feeds(seed=2)
-    reference = checks.Reference(tuple(samples), tuple(exact(feed) for feed in samples), len(samples))
+    reference = Reference(tuple(samples), tuple(exact(feed) for feed in samples), len(samples))
     lines: list[str] = []
 
     def parity(path: Path) -> Any:
@@ -194,7 +195,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[str]
     folder = tmp_path_factory.mktemp("minilm")
     level = onnx_level(config.targets)
     onnx_export.export(model, folder / "fp32.onnx", level)
-    reference = checks.make_reference(model)
+    reference = make_reference(model)
     assert config.calibration is not None
     data, _ = calibration.read(config.resolve(config.calibration), model)
     lines: list[str] = []

@@ -22,7 +22,7 @@ CUT_AT, PADDED_TO = 20, 32
 def build(folder: Path, positions: int, **serving: Any) -> Path:
     """A tiny BERT whose texts are cut at 20 tokens, which servers pad to 32; packaged."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     words = {word: index for index, word in enumerate(("[PAD]", "[UNK]", "one", "sentence", "another"))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -30,11 +30,12 @@ def build(folder: Path, positions: int, **serving: Any) -> Path:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = BertConfig(vocab_size=len(words), max_position_embeddings=positions, **sizes)
     BertModel(config).save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
     (folder / "samples.txt").write_text("one sentence\nanother sentence\n" + "one " * 50)
+    said = {"pooling": "mean", "normalise": True}
     values = {
         "name": "tiny",
-        "source": {"kind": "huggingface", "path": ".", "licence": "MIT", "max_length": CUT_AT},
+        "source": {"kind": "huggingface", "path": ".", "licence": "MIT", "max_length": CUT_AT, **said},
         "samples": "samples.txt",
         "variants": [{"precision": "fp32", "min_cosine": 0.9999}],
         "targets": ["ngc-triton-24.10"],
