@@ -29,6 +29,7 @@ from spillway.contracts.routing import (
     ServerTls,
     SiteRoute,
 )
+from spillway.contracts.server_routes import CHAT_PATH
 from stacks.settings import StackSettings
 
 PROBE_SENTENCE = "Is anybody there?"
@@ -126,7 +127,7 @@ def probe_of(manifest: Manifest) -> Probe:
     if manifest.kind == "vllm":
         message = {"role": "user", "content": PROBE_SENTENCE}
         body = {"model": manifest.entry_model, "messages": [message], "max_tokens": 1}
-        return Probe(path="/v1/chat/completions", body=json.dumps(body))
+        return Probe(path=CHAT_PATH, body=json.dumps(body))
     tensors = []
     for spec in manifest.inputs:
         shape = [1 if size < 0 else size for size in spec.shape]

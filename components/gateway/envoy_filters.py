@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.gateway.envoy_parts import (
+    AGENT_CLUSTER,
     STREAM_HEADER,
     UNLIMITED,
     Json,
@@ -22,17 +23,22 @@ from spillway.contracts.classes import (
     SITE_HEADER,
     RequestClass,
 )
-from spillway.contracts.routing import Limits, RoutingTable
+from spillway.contracts.routing import ANONYMOUS, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
 GROUP_HEADER = "x-spillway-group"
 CLIENT_HEADER = "x-spillway-client"
-ANONYMOUS = "anonymous"
 OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"
 """``vllm/entrypoints/generate/base/serving.py``: PRIORITY_HEADER."""
 RETRY_AFTER_S = "1"
 """What a refused client is told to wait: a place is free as soon as an answer ends."""
+USAGE_METADATA = "spillway.usage"
+"""Where the front notes what a request may use of tokens, and what its answer said that it used."""
+ANSWER_TOKENS = 512
+"""What is reserved for an answer of which the request does not say how long it may become."""
+AGENT_TIMEOUT_MS = 200
+"""After which a request is let through without a word of the agent."""
 GZIP_METADATA = "spillway.gzip"
 """Where admission leaves for the front what a gzip body was before it was unpacked."""
 GZIP_RATIO = 100
@@ -69,7 +75,7 @@ def filters(table: RoutingTable) -> list[Json]:
             "extensions.filters.http.buffer.v3.Buffer",
             max_request_bytes=table.body_limit_bytes,
         ),
-        lua(_front_config(table), "sha256", "crc32", "json", "front", clear_route_cache=True),
+        lua(_front_config(table), "sha256", "crc32", "json", "usage", "front", clear_route_cache=True),
         _rate_limit(table),
     ]
 
@@ -109,6 +115,11 @@ def _front_config(table: RoutingTable) -> Json:
         "anonymous": _caller(ANONYMOUS, table.anonymous, table) if table.anonymous else None,
         "operator": table.operator_key_sha256,
         "operator_caller": _caller(OPERATOR, Limits(max_class=RequestClass.P0), table),
+        "usage": USAGE_METADATA,
+        "budgets": {name: dict.fromkeys(map(str, limits.tokens_per_minute), True) for name, limits in table.callers()},
+        "answer_tokens": ANSWER_TOKENS,
+        "agent": AGENT_CLUSTER,
+        "agent_timeout_ms": AGENT_TIMEOUT_MS,
     }
 
 
@@ -125,12 +136,9 @@ def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
 
 def _rate_limit(table: RoutingTable) -> Json:
     """One token bucket for each caller with a contracted rate, this process's share of it."""
-    callers: list[tuple[str, Limits]] = [(client.name, client) for client in table.clients]
-    if table.anonymous:
-        callers.append((ANONYMOUS, table.anonymous))
     descriptors = [
         {"entries": [{"key": "client", "value": name}], "token_bucket": _bucket(limits, table)}
-        for name, limits in callers
+        for name, limits in table.callers()
         if limits.requests_per_s
     ]
     by_client = {"actions": [{"request_headers": {"header_name": CLIENT_HEADER, "descriptor_key": "client"}}]}

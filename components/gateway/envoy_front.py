@@ -7,8 +7,10 @@ files that the agent writes, so that it can close a site for a class without tou
 from __future__ import annotations
 
 from components.gateway import envoy_generation
-from components.gateway.envoy_filters import CLIENT_HEADER, GROUP_HEADER, filters
+from components.gateway.envoy_filters import GROUP_HEADER, filters
+from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
+    AGENT_CLUSTER,
     INTERNAL_TRANSPORT,
     NO_PANIC,
     UNLIMITED,
@@ -25,11 +27,6 @@ from components.gateway.envoy_parts import (
     quick_routes,
     seconds,
     socket_address,
-    typed,
-)
-from spillway.contracts.classes import (
-    CLASS_HEADER,
-    SITE_HEADER,
 )
 from spillway.contracts.routing import (
     Gate,
@@ -94,7 +91,7 @@ def metrics_listener(table: RoutingTable) -> Json:
     """Envoy's and the agent's metrics for Prometheus, and nothing else of the admin page."""
     routes = [
         {"match": {"path": "/metrics"}, "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"}},
-        {"match": {"path": "/agent/metrics"}, "route": {"cluster": "agent", "prefix_rewrite": "/metrics"}},
+        {"match": {"path": "/agent/metrics"}, "route": {"cluster": AGENT_CLUSTER, "prefix_rewrite": "/metrics"}},
     ]
     return {
         "name": "metrics",
@@ -104,7 +101,11 @@ def metrics_listener(table: RoutingTable) -> Json:
 
 
 def metrics_clusters(table: RoutingTable) -> list[Json]:
-    ports = {"admin": table.listen.admin_port, "agent": table.listen.agent_port}
+    ports = {
+        "admin": table.listen.admin_port,
+        AGENT_CLUSTER: table.listen.agent_port,
+        USAGE_CLUSTER: table.listen.usage_port,
+    }
     return [
         {
             "name": name,
@@ -136,7 +137,7 @@ def _manager(table: RoutingTable) -> Json:
         request_headers_timeout="10s",
         request_timeout="60s",
         common_http_protocol_options={"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
-        access_log=[_access_log()],
+        access_log=access_logs(table),
     )
 
 
@@ -190,31 +191,3 @@ def _operator_routes(site: SiteRoute, table: RoutingTable) -> list[Json]:
 
 def _operator_cluster(site: SiteRoute, table: RoutingTable) -> Json:
     return internal_cluster(f"only-{site.site}", listener_name(site.site, Gate.OPEN), table)
-
-
-def _access_log() -> Json:
-    """One JSON line a request. No query string, no header that can hold a key."""
-    return {
-        "name": "envoy.access_loggers.stdout",
-        "typed_config": typed(
-            "extensions.access_loggers.stream.v3.StdoutAccessLog",
-            log_format={
-                "json_format": {
-                    "time": "%START_TIME%",
-                    "method": "%REQ(:METHOD)%",
-                    "path": "%PATH(NQ:PATH)%",
-                    "status": "%RESPONSE_CODE%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "class": f"%REQ({CLASS_HEADER.upper()})%",
-                    "client": f"%REQ({CLIENT_HEADER.upper()})%",
-                    "group": f"%REQ({GROUP_HEADER.upper()})%",
-                    "site": f"%RESP({SITE_HEADER.upper()})%",
-                    "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-                    "duration_ms": "%DURATION%",
-                    "bytes_in": "%BYTES_RECEIVED%",
-                    "bytes_out": "%BYTES_SENT%",
-                    "request_id": "%REQ(X-REQUEST-ID)%",
-                }
-            },
-        ),
-    }

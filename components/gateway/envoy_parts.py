@@ -6,6 +6,7 @@ Field names and defaults: Envoy 1.40's v3 API (https://www.envoyproxy.io/docs/en
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ API = "type.googleapis.com/envoy"
 UNLIMITED = 1 << 20
 LUA_NAME, LUA_NUMBER = "[%w_.%-]+", "[0-9]+"
 """``NAME`` and ``NUMBER`` of ``contracts.server_routes`` as Lua writes them."""
+AGENT_CLUSTER = "agent"
 STREAM_IDLE_S = 60.0
 """Seconds without a byte after which a stream is taken for dead."""
 STREAM_HEADER = "x-spillway-stream"
@@ -220,11 +222,18 @@ def quick_routes(
     ]
 
 
-def generation_routes(server: ServerKind, headers: list[Json], whole: Json, streamed: Json) -> list[Json]:
-    """The routes that generate text: how an answer is sent that comes in one piece, and how a stream."""
+def generation_routes(
+    server: ServerKind,
+    headers: list[Json],
+    whole: Json,
+    streamed: Json,
+    besides: Callable[[ServerRoute], Json] = lambda _: {},
+) -> list[Json]:
+    """The routes that generate text: how an answer is sent that comes in one piece, and how a stream. ``besides``:
+    what else Envoy's route of each has."""
     wanted = header_match(STREAM_HEADER, "true")
     return [
-        {"match": match_of(found, method, *headers, *more), "route": action}
+        {"match": match_of(found, method, *headers, *more), "route": action, **besides(found)}
         for found in allowed_routes(server)
         if found.generates
         for method in found.methods

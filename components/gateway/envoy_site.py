@@ -6,10 +6,12 @@ to the outer level that is a failed try like any other, and that is what makes o
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePosixPath
 
 from components.gateway.envoy_parts import (
     NO_PANIC,
+    STREAM_HEADER,
     STREAM_IDLE_S,
     UNLIMITED,
     Json,
@@ -31,10 +33,12 @@ from components.gateway.envoy_replies import OWN_HEADER
 from components.gateway.first_byte import FAILED_HEADER, first_byte
 from spillway.contracts.classes import SITE_HEADER, Site, SiteName
 from spillway.contracts.routing import (
+    ROUTE_HEADER,
     AwsToken,
     BearerKey,
     Canary,
     Gate,
+    PathRule,
     RoutingTable,
     SigV4,
     SiteRoute,
@@ -42,9 +46,12 @@ from spillway.contracts.routing import (
     listener_name,
     token_name,
 )
-from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.server_routes import ServerKind, ServerRoute
 
 KEPT_FOR_A_CLOUD = ("accept", "content-length", "content-type", "inference-header-content-length", "transfer-encoding")
+
+TOKEN_FILTER = "envoy.filters.http.credential_injector"
+SIGNING_FILTER = "envoy.filters.http.aws_request_signing"
 
 STEPS = ((Gate.BATCH, Gate.INTERACTIVE), (Gate.INTERACTIVE, Gate.OPEN))
 
@@ -85,15 +92,16 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
     routes = [r for c in table.classes for r in quick_routes(table.server, c, class_match(c), name, 0.0, once)]
     endless: Json = {"cluster": name, "timeout": "0s", "retry_policy": once}
     streamed = {**endless, "idle_timeout": seconds(STREAM_IDLE_S)}
-    routes += generation_routes(table.server, [], endless, streamed)
+    routes += generation_routes(table.server, [], endless, streamed, partial(_one_credential, route))
     if route.canary:
         routes = [{**one, "route": _shared(route.site, one["route"])} for one in routes]
     held = [first_byte()] if table.server == "vllm" else []
+    framed = [lua({}, "event_stream", clear_route_cache=False)] if any(rule.streamed for rule in route.paths) else []
     manager = connection_manager(
         name,
         table,
         routes,
-        [_dialect(route, table), *held, *_credentials(route, table)],
+        [_dialect(route, table), *held, *framed, *_credentials(route, table)],
         router={"suppress_envoy_headers": True},
         generate_request_id=False,
     )
@@ -114,7 +122,9 @@ def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
         "site_header": SITE_HEADER,
         "dialect": str(route.site),
         "authority": route.authority,
-        "paths": {rule.client: rule.upstream for rule in route.paths} or None,
+        "paths": {rule.client: _path(rule) for rule in route.paths} or None,
+        "stream_header": STREAM_HEADER,
+        "route_header": ROUTE_HEADER.lower(),
         "max_body": route.max_body_bytes,
         "keep": dict.fromkeys(KEPT_FOR_A_CLOUD, True) if cloud else None,
         "openai": table.server == "vllm",
@@ -125,34 +135,48 @@ def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
     return lua(config, "json", "site", clear_route_cache=False)
 
 
+def _path(rule: PathRule) -> Json:
+    return {"whole": rule.upstream, "streamed": rule.streamed or rule.upstream, "route": rule.route}
+
+
+def _one_credential(route: SiteRoute, asked: ServerRoute) -> Json:
+    """Of a site with both, the one that the path does not take is switched off."""
+    if not any(rule.signed for rule in route.paths):
+        return {}
+    signed = any(rule.signed for rule in route.paths if rule.client == asked.path)
+    off = typed("config.route.v3.FilterConfig", disabled=True)
+    return {"typed_per_filter_config": {TOKEN_FILTER if signed else SIGNING_FILTER: off}}
+
+
+def _signature(auth: SigV4 | AwsToken) -> Json:
+    provider: Json = {}
+    if auth.credentials_file:
+        file_provider = {
+            "credentials_data_source": {"filename": auth.credentials_file},
+            "profile": auth.profile,
+        }
+        chain = {"custom_credential_provider_chain": True, "credentials_file_provider": file_provider}
+        provider = {"credential_provider": chain}
+    return extension(
+        SIGNING_FILTER,
+        "extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
+        service_name=auth.service,
+        region=auth.region,
+        **provider,
+    )
+
+
 def _credentials(route: SiteRoute, table: RoutingTable) -> list[Json]:
     if isinstance(route.auth, SigV4):
-        provider: Json = {}
-        if route.auth.credentials_file:
-            source = {"filename": route.auth.credentials_file}
-            file_provider = {"credentials_data_source": source, "profile": route.auth.profile}
-            provider = {
-                "credential_provider": {
-                    "custom_credential_provider_chain": True,
-                    "credentials_file_provider": file_provider,
-                }
-            }
-        return [
-            extension(
-                "envoy.filters.http.aws_request_signing",
-                "extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
-                service_name=route.auth.service,
-                region=route.auth.region,
-                **provider,
-            )
-        ]
+        return [_signature(route.auth)]
     if isinstance(route.auth, BearerKey):
         return [_bearer({"name": f"{route.site}-key"})]
     if isinstance(route.auth, AwsToken):
         path = table.token_path(route.site)
         source = {"path": path, "watched_directory": {"path": str(PurePosixPath(path).parent)}}
         sds = {"resource_api_version": "V3", "path_config_source": source, "initial_fetch_timeout": "5s"}
-        return [_bearer({"name": token_name(route.site), "sds_config": sds})]
+        signature = [_signature(route.auth)] if any(rule.signed for rule in route.paths) else []
+        return [_bearer({"name": token_name(route.site), "sds_config": sds}), *signature]
     return []
 
 
@@ -165,7 +189,7 @@ def _bearer(credential: Json) -> Json:
         header_value_prefix="Bearer ",
     )
     return extension(
-        "envoy.filters.http.credential_injector",
+        TOKEN_FILTER,
         "extensions.filters.http.credential_injector.v3.CredentialInjector",
         overwrite=True,
         credential=generic,

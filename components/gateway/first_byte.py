@@ -121,12 +121,13 @@ FUNCTIONS: Final = (
         1,
         _parameter(2) + IF + _const(0) + RETURN + END + _SEAT + _parameter(0) + STORE + _const(1),
     ),
-    # The first part of a body lets them go, in front of itself.
+    # The first part of a body that is not empty lets them go, in front of itself.
     Function(
         "proxy_on_response_body",
         3,
         1,
         _SEAT + LOAD + _parameter(0) + EQ + IF
+        + _parameter(1) + EQZ + _parameter(2) + EQZ + AND + IF + _const(1) + RETURN + END
         + _SEAT + _const(0) + STORE
         + _READ + EQZ + IF + _IS_ERROR + IF + _MARK + END + END
         + END + _const(0),

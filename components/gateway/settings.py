@@ -41,6 +41,10 @@ class CallerSettings(Settings):
     requests_at_once: int = Field(default=10, ge=1)
     """Requests above the contracted rate that are let through at once."""
 
+    tokens_per_minute: dict[RequestClass, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """Contracted tokens of prompts and answers by class, over all gateway replicas; above them requests for generated
+    text are refused with 429. What a request may use at most is taken first, and what it did not use given back."""
+
     may_spill: MaySpill = "anywhere"
     """Where their data may go besides the private site: ``anywhere``, ``never``, or a list of sites and regions."""
 

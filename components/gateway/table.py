@@ -71,4 +71,4 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
 
 
 def _limits(caller: CallerSettings) -> dict[str, Any]:
-    return caller.model_dump(include={"max_class", "requests_per_s", "requests_at_once", "may_spill"})
+    return caller.model_dump(include=set(CallerSettings.model_fields))

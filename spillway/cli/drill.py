@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.server_routes import CHAT_PATH
 from spillway.drill.chat import ChatWorkload
 from spillway.drill.run import run_drill
-from spillway.drill.target import CHAT_PATH, DrillTarget
+from spillway.drill.target import DrillTarget
 from spillway.drill.workload import EmbeddingWorkload
 from spillway.twin.data_plane.live_capacity import running
 from spillway.twin.handle import find_twin

@@ -134,6 +134,10 @@ def probe_timeout_s(server: ServerKind) -> float:
     return 15.0 if server == "vllm" else 3.0
 
 
+ROUTE_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+"""Opaque to SageMaker, which hands it on to the container; AWS's for vLLM finds its route there."""
+
+
 class PathRule(Frozen):
     """A client's path and what it is called at a site."""
 
@@ -141,6 +145,12 @@ class PathRule(Frozen):
     """Exact path, without query."""
     upstream: str
     """Path at the site."""
+    streamed: str | None = None
+    """Path at the site for an answer that comes as a stream; ``None``: ``upstream``."""
+    route: str | None = None
+    """Where the container routes a request whose path at the site does not say it; goes in :data:`ROUTE_HEADER`."""
+    signed: bool = False
+    """Whether it is signed although the site takes a token (:class:`AwsToken`), with the token's own credentials."""
 
 
 class ActiveCheck(Frozen):
@@ -302,6 +312,9 @@ class Limits(Frozen):
     """Contracted rate; above it requests are refused with 429. ``None``: no limit."""
     requests_at_once: int = Field(default=1, ge=1)
     """Requests above the rate that are let through at once."""
+    tokens_per_minute: dict[RequestClass, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """Contracted tokens of prompts and answers by class; above them requests are refused with 429. A class that is not
+    there has no limit."""
     may_spill: MaySpill = "anywhere"
     """Where its data may go besides the private site."""
 
@@ -312,6 +325,10 @@ class Client(Limits):
     name: Name
     key_sha256: Sha256
     """:func:`hash_key` of its key."""
+
+
+ANONYMOUS = "anonymous"
+"""What callers without a key are called."""
 
 
 class Anonymous(Limits):
@@ -331,6 +348,8 @@ class Listen(Frozen):
     """``/healthz`` and ``/metrics`` of the agent."""
     metrics_port: Port = 9903
     """``/metrics`` of Envoy and ``/agent/metrics`` of the agent, for Prometheus; nothing else of the admin page."""
+    usage_port: Port = 9904
+    """Where the agent is told what each answer used, on 127.0.0.1."""
     tls: ServerTls | None = None
 
 
@@ -450,6 +469,11 @@ class RoutingTable(Frozen):
         if self.probe is None and any(s.health.kind == "agent" for s in self.sites):
             raise ValueError("probe is missing: a site whose health the agent judges needs one")
         return self
+
+    def callers(self) -> tuple[tuple[str, Limits], ...]:
+        """Who may ask, by name."""
+        known = [(client.name, client) for client in self.clients]
+        return (*known, *([(ANONYMOUS, self.anonymous)] if self.anonymous else []))
 
     def site(self, site: SiteName) -> SiteRoute:
         """The route of one site. Raises ``KeyError`` where this gateway does not have it."""

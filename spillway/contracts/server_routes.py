@@ -143,20 +143,22 @@ _ADAPTERS: Final = "loads weights from a path that a caller names; servers start
 _PROFILE: Final = "slows the server down and writes files; servers start without it"
 _PAGES: Final = "FastAPI's pages about every route; servers start without them"
 
+CHAT_PATH: Final = "/v1/chat/completions"
+
 VLLM: Final = (
-    _post("/v1/chat/completions", Area.INFERENCE, "OpenAI's chat completions"),
+    _post(CHAT_PATH, Area.INFERENCE, "OpenAI's chat completions"),
     _post("/v1/completions", Area.INFERENCE, "OpenAI's completions"),
     _post("/v1/responses", Area.INFERENCE, "OpenAI's responses; nothing is stored"),
     _post("/v1/embeddings", Area.INFERENCE, "OpenAI's embeddings; a model without them answers 400"),
+    _post("/v1/rerank", Area.INFERENCE, "documents by their fit to a query; a model that cannot answers 404"),
+    _post("/v1/score", Area.INFERENCE, "how well two texts fit; a model that cannot answers 404"),
     _get("/v1/models", Area.METADATA, "names of the models; client libraries ask for it"),
     _get("/health", Area.HEALTH, "whether the engine runs"),
     _closed("/v1/responses/{response}", _STORED, "GET"),
     _closed("/v1/responses/{response}/cancel", _STORED, "POST"),
-    _closed("/v1/score", _CAUSAL, "POST"),
-    _closed("/v1/rerank", _CAUSAL, "POST"),
     _closed("/v1/audio/transcriptions", _CAUSAL, "POST"),
     _closed("/v1/audio/translations", _CAUSAL, "POST"),
-    _closed("/v2/rerank", _CAUSAL, "POST"),
+    _closed("/v2/rerank", _TWICE, "POST"),
     _closed("/pooling", "hidden states of every token, with which a model can be copied", "POST"),
     _closed("/classify", _CAUSAL, "POST"),
     _closed("/score", _TWICE, "POST"),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from spillway.contracts.capacity import Running
 from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, RequestClass
 from spillway.drill.workload import Workload
-
-CHAT_PATH: Final = "/v1/chat/completions"
 
 
 class DrillError(Exception):

@@ -36,7 +36,8 @@ def problems_between(settings: StackSettings, sites: Sequence[BurstSite]) -> lis
 
 def problems_with_package(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
     """What the sites cannot serve of this package."""
-    private = [problem for rule in room.PACKAGE_RULES for problem in rule(settings, manifest)]
+    own_rules = (*room.PACKAGE_RULES, *clients.PACKAGE_RULES)
+    private = [problem for rule in own_rules for problem in rule(settings, manifest)]
     found = [problem for rule in burst.PACKAGE_RULES for problem in rule(sites, manifest)]
     return [*private, *found, *language.problems(settings, sites, manifest)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network
 
 from components.burst.site import BurstSite
+from spillway.contracts.manifest import Manifest
 from spillway.contracts.problems import Problem, key_of, nearest
 from stacks.settings import StackSettings
 
@@ -31,4 +32,15 @@ def _spill_targets_exist(settings: StackSettings, sites: Sequence[BurstSite]) ->
                 yield Problem(key_of(key), repr(place), advice)
 
 
+def _budgets_count_what_there_is(settings: StackSettings, manifest: Manifest) -> Iterator[Problem]:
+    """A package for Triton has no tokens: its budget would hold nobody back."""
+    gateway = settings.gateway
+    callers = {f"clients[{index}]": client for index, client in enumerate(gateway.clients)}
+    for name, caller in {**callers, "anonymous": gateway.anonymous}.items():
+        if caller is not None and caller.tokens_per_minute and manifest.kind != "vllm":
+            advice = f"the package is for {manifest.kind}, whose answers say nothing of tokens; use requests_per_s"
+            yield Problem(key_of(f"gateway.{name}.tokens_per_minute"), repr(dict(caller.tokens_per_minute)), advice)
+
+
+PACKAGE_RULES = (_budgets_count_what_there_is,)
 RULES = (_whole_internet_only_when_public, _spill_targets_exist)

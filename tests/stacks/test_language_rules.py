@@ -67,6 +67,14 @@ def test_a_package_that_fits_is_not_mentioned() -> None:
     assert told(package()) == {}, "nobody counted its weights"
 
 
+def test_a_budget_of_tokens_needs_answers_that_count_them() -> None:
+    budget = {"gateway": {"anonymous": {"tokens_per_minute": {"P2": 1000}}}}
+    key = "gateway.anonymous.tokens_per_minute"
+    triton = package().model_copy(update={"kind": "triton", "language": None})
+    assert "requests_per_s" in told(triton, **budget)[key]
+    assert key not in told(package(), **budget)
+
+
 @pytest.mark.parametrize(
     "sizes",
     [{"tensor_parallel_size": 4}, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, {"data_parallel_size": 4}],

@@ -191,6 +191,7 @@ class Rig:
                 admin_port=free_port(),
                 agent_port=free_port(),
                 metrics_port=free_port(),
+                usage_port=free_port(),
             ),
             probe=Probe(path=INFER, body='{"inputs":[]}'),
             body_limit_bytes=1 << 20,

@@ -15,7 +15,7 @@ from spillway.contracts.routing import (
     infer_paths,
     probe_timeout_s,
 )
-from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.server_routes import CHAT_PATH, ServerKind, openai_paths
 
 
 def route(
@@ -40,12 +40,24 @@ def route(
 
 
 def paths(kind: ServerKind, model: str, endpoint: str) -> tuple[PathRule, ...]:
-    """What a SageMaker endpoint answers, and where: inference on Triton, on vLLM chat completions and nothing else.
+    """What a SageMaker endpoint answers, and where: inference.
 
-    Paths: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html and
-    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
+    Of OpenAI's routes SageMaker has chat completions alone, with a token. The others are invocations, signed, with the
+    route in a header that SageMaker hands on to AWS's vLLM container, which goes by it.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html,
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html,
+    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html,
+    https://github.com/aws/deep-learning-containers/blob/main/scripts/docker/vllm/sagemaker_serve.py
     """
-    if kind == "vllm":
-        chat = "/v1/chat/completions"
-        return (PathRule(client=chat, upstream=f"/endpoints/{endpoint}/openai{chat}"),)
-    return tuple(PathRule(client=path, upstream=f"/endpoints/{endpoint}/invocations") for path in infer_paths(model))
+    invocations = f"/endpoints/{endpoint}/invocations"
+    if kind == "triton":
+        return tuple(PathRule(client=path, upstream=invocations) for path in infer_paths(model))
+    return tuple(
+        PathRule(client=path, upstream=f"/endpoints/{endpoint}/openai{path}")
+        if path == CHAT_PATH
+        else PathRule(
+            client=path, upstream=invocations, streamed=f"{invocations}-response-stream", route=path, signed=True
+        )
+        for path in openai_paths()
+    )

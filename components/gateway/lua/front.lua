@@ -107,6 +107,13 @@ local function write_priority(handle, path, level)
   if path:find("/generate_stream$") or (path:find("^/v1/") and value_of(members(head, 1), "stream") == "true") then
     headers:replace(CONFIG.stream_header, "true")
   end
+  if path:find("^/v1/") then
+    edited = expect_usage(handle, edited, path)
+    if not edited then
+      refuse(handle, "400", "the body must be a JSON object")
+      return false
+    end
+  end
   if head_length then headers:replace("inference-header-content-length", tostring(#edited)) end
   headers:replace("content-length", tostring(body:setBytes(edited .. tail)))
   return true
@@ -142,6 +149,11 @@ function envoy_on_request(handle)
   -- Admission lets a body in for inference alone.
   if headers:get(":method") == "POST" then
     if not write_priority(handle, path, CONFIG.priorities[class]) then return end
+    local wait = wait_for_budget(handle, caller.name, class, handle:headers():get("x-request-id"))
+    if wait then
+      local why = "the token budget of " .. class .. " is used up for now"
+      return handle:respond({ [":status"] = "429", ["retry-after"] = wait }, why)
+    end
   end
   -- Last, because a request has no route without it: whatever goes wrong above lets nothing through.
   handle:headers():replace(CONFIG.group_header, group)
@@ -155,4 +167,6 @@ function envoy_on_response(handle)
   if (status == "503" or status == "429") and not headers:get("retry-after") then
     headers:replace("retry-after", CONFIG.retry_after)
   end
+  local noted = handle:streamInfo():dynamicMetadata():get(CONFIG.usage)
+  if noted and status == "200" then watch_answer(handle, noted.kept) end
 end

@@ -1,5 +1,7 @@
 -- One site's dialect: its host and paths on the way in, and what its status codes mean on the way out.
--- CONFIG (rendered above): site, authority, paths or nil, max_body or nil, dialect, keep (headers that go to a cloud),
+-- CONFIG (rendered above): site, authority, paths (where a whole answer is asked for and where a stream, and the
+-- container's own route where these do not say it) or nil, stream_header, route_header, max_body or nil, dialect, keep (headers that
+-- go to a cloud),
 -- openai (errors have OpenAI's form), own_header (on what no server said), failed_header (on a stream that begins
 -- with an error).
 
@@ -21,9 +23,12 @@ local BINARY = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, query = headers:get(":path"):match("^([^?]*)(.*)$")
+  local route
   if CONFIG.paths then
-    path, query = CONFIG.paths[path], ""
-    if not path then return refuse(handle, "this site does not serve that path") end
+    local there = CONFIG.paths[path]
+    if not there then return refuse(handle, "this site does not serve that path") end
+    path, query = headers:get(CONFIG.stream_header) and there.streamed or there.whole, ""
+    route = there.route
   end
   local size = tonumber(headers:get("content-length") or "0")
   if CONFIG.max_body and size > CONFIG.max_body then return refuse(handle, "the body is too large for this site") end
@@ -37,6 +42,7 @@ function envoy_on_request(handle)
     headers:remove("inference-header-content-length")
   end
   if CONFIG.keep then keep_only(headers, CONFIG.keep) end
+  if route then headers:replace(CONFIG.route_header, "route=" .. route) end
 end
 
 -- What the model itself answered, and its message: 424 stands for any answer that is not 200.
@@ -91,6 +97,11 @@ function envoy_on_response(handle)
   if head_length then
     headers:replace("inference-header-content-length", head_length)
     headers:replace("content-type", "application/octet-stream")
+  end
+  -- Unpacked behind this filter, by one that could not foresee the length.
+  if (headers:get("content-type") or ""):find("^application/vnd%.amazon%.eventstream") then
+    headers:replace("content-type", headers:get("x-amzn-sagemaker-content-type") or "text/event-stream")
+    headers:remove("content-length")
   end
   local status = tonumber(headers:get(":status"))
   if status == 424 then

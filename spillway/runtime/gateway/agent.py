@@ -1,6 +1,7 @@
 """The agent beside each gateway: ``python -m spillway.runtime.gateway.agent --routing routing.json``.
 
-It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, and sends the heartbeat.
+It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets
+and sends the heartbeat.
 ``/healthz`` and ``/metrics`` on 127.0.0.1. ``--once`` only writes the endpoint files, for Envoy to find at its
 start.
 """
@@ -14,7 +15,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
-from spillway.runtime.gateway import canary, private_capacity
+from spillway.runtime.gateway import canary, private_capacity, usage_log
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
@@ -34,6 +35,7 @@ from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoint
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.private_capacity import TokenCounter
+from spillway.runtime.gateway.token_budgets import TokenBudgets
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
@@ -51,6 +53,7 @@ class Agent:
         self.last_beat: float | None = None
         self.last_cutoff_read: float | None = None
         self.failing: str | None = None
+        self.budgets = TokenBudgets(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
 
@@ -89,7 +92,7 @@ class Agent:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             self._make_judges(session)
             await self.prepare()
-            runner = await self._serve()
+            runner = await self.serve()
             tasks = [asyncio.create_task(work) for work in self._work(session)]
             await stop.wait()
             for task in tasks:
@@ -184,19 +187,31 @@ class Agent:
         put = client("cloudwatch", heartbeat.region).put_metric_data
         await asyncio.to_thread(private_capacity.publish, heartbeat, servers, counted, put)
 
-    async def _serve(self) -> web.AppRunner:
+    async def serve(self) -> web.AppRunner:
+        """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""
         app = web.Application()
+        app.cleanup_ctx.append(self._take_usage)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_post("/tokens/reserve", self._reserve)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.table.listen.agent_port).start()
         return runner
 
+    async def _take_usage(self, _: web.Application) -> AsyncIterator[None]:
+        async with await usage_log.serve(self.table.listen.usage_port, self.budgets.settle):
+            yield
+
     async def _healthz(self, _: web.Request) -> web.Response:
         sites = {str(site.site): self.is_open(site.site, RequestClass.P0) for site in self.table.sites}
         closed = sorted(self.cutoff.closed) if self.cutoff else []
         return web.json_response({"sites": sites, "closed": closed, "failing": self.failing})
+
+    async def _reserve(self, request: web.Request) -> web.Response:
+        said = request.headers
+        wait = self.budgets.reserve(said["x-id"], said["x-client"], said["x-class"], float(said["x-tokens"]))
+        return web.Response(status=429, headers={"Retry-After": str(wait)}) if wait else web.Response(status=204)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         lines = [
@@ -215,6 +230,7 @@ class Agent:
         for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
+        lines += self.budgets.metrics()
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

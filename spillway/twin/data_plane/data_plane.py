@@ -248,6 +248,7 @@ class DataPlane:
             admin_port=self._port(f"{group}/admin"),
             agent_port=self._port(f"{group}/agent"),
             metrics_port=self._port(f"{group}/metrics"),
+            usage_port=self._port(f"{group}/usage"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),

@@ -33,6 +33,7 @@ class GatewayPlace:
     admin_port: int
     agent_port: int
     metrics_port: int
+    usage_port: int
     sites: dict[str, int]
     authority: Path
 
@@ -74,6 +75,7 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
         (listen.address, listen.metrics_port): ("127.0.0.1", here.metrics_port),
         ("127.0.0.1", listen.admin_port): ("127.0.0.1", here.admin_port),
         ("127.0.0.1", listen.agent_port): ("127.0.0.1", here.agent_port),
+        ("127.0.0.1", listen.usage_port): ("127.0.0.1", here.usage_port),
     }
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
@@ -106,6 +108,7 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
             "admin_port": here.admin_port,
             "agent_port": here.agent_port,
             "metrics_port": here.metrics_port,
+            "usage_port": here.usage_port,
         }
     )
     changes: dict[str, Any] = {

@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import openai
 import pytest
+import urllib3
 
 from spillway.contracts.classes import Site, SiteName
 from spillway.contracts.routing import RoutingTable
@@ -21,7 +22,7 @@ from spillway.contracts.server_routes import openai_paths
 from spillway.runtime.gateway.aws_token import write_tokens
 from spillway.runtime.gateway.health import SiteProbe
 from tests.support.chat_rig import CHAT, POISON, ChatRig
-from tests.support.gateway_rig import ALPHA, BETA, MODEL
+from tests.support.gateway_rig import BETA, MODEL
 from tests.support.waiting import eventually
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Where does the next request go?"}]
@@ -49,7 +50,8 @@ def rig(running: ChatRig) -> Iterator[ChatRig]:
         backend = running.backend(site)
         backend.seen.clear()
         backend.hang, backend.status = False, 200
-        backend.set(first_token_s=0.01, token_s=0.002, max_num_seqs=2, max_num_queued_reqs=None, render_s=0.0)
+        usual = {"first_token_s": 0.01, "token_s": 0.002, "max_num_seqs": 2, "max_num_queued_reqs": None}
+        backend.set(**usual, render_s=0.0, pooling=False, dies_after=None)
 
 
 def chat(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str, Any]:
@@ -67,13 +69,67 @@ def chat(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str, An
     return raw.headers["x-spillway-site"], text, parts[-1].usage
 
 
-def complete(client: openai.OpenAI, stream: bool) -> tuple[str, str]:
+def talk(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str]:
+    return chat(client, stream, **more)[:2]
+
+
+def complete(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str]:
     asked = client.completions.with_raw_response
     if not stream:
-        raw = asked.create(model=MODEL, prompt="Where?", max_tokens=TOKENS)
+        raw = asked.create(model=MODEL, prompt="Where?", max_tokens=TOKENS, **more)
         return raw.headers["x-spillway-site"], raw.parse().choices[0].text
-    raw = asked.create(model=MODEL, prompt="Where?", max_tokens=TOKENS, stream=True)
+    raw = asked.create(model=MODEL, prompt="Where?", max_tokens=TOKENS, stream=True, **more)
     return raw.headers["x-spillway-site"], "".join(part.choices[0].text for part in raw.parse())
+
+
+def respond(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str]:
+    asked = client.responses.with_raw_response
+    if not stream:
+        raw = asked.create(model=MODEL, input="Where?", max_output_tokens=TOKENS, **more)
+        return raw.headers["x-spillway-site"], raw.parse().output_text
+    raw = asked.create(model=MODEL, input="Where?", max_output_tokens=TOKENS, stream=True, **more)
+    events = list(raw.parse())
+    assert events[-1].type == "response.completed"
+    return raw.headers["x-spillway-site"], "".join(e.delta for e in events if e.type == "response.output_text.delta")
+
+
+def embed(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str]:
+    assert not stream
+    raw = client.embeddings.with_raw_response.create(model=MODEL, input="Where?", encoding_format="float", **more)
+    return raw.headers["x-spillway-site"], str(raw.parse().data[0].embedding)
+
+
+def posting(path: str, body: dict[str, Any]) -> Callable[..., tuple[str, str]]:
+    """For a route that the library has no method for."""
+
+    def post(client: openai.OpenAI, stream: bool, **more: Any) -> tuple[str, str]:
+        assert not stream
+        sent = {"model": MODEL, **body, **more.get("extra_body", {})}
+        own = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
+        headers = {**own, **client.auth_headers, **more.get("extra_headers", {})}
+        answer = urllib3.request("POST", f"{client.base_url}{path}", json=sent, headers=headers)
+        found = answer.json()
+        return answer.headers["x-spillway-site"], str(found.get("results") or found.get("data"))
+
+    return post
+
+
+class Asked(NamedTuple):
+    ask: Callable[..., tuple[str, str]]
+    streams: bool
+
+
+ASKED = {
+    CHAT: Asked(talk, streams=True),
+    "/v1/completions": Asked(complete, streams=True),
+    "/v1/responses": Asked(respond, streams=True),
+    "/v1/embeddings": Asked(embed, streams=False),
+    "/v1/rerank": Asked(posting("rerank", {"query": "a b", "documents": ["b c", "a b"]}), streams=False),
+    "/v1/score": Asked(posting("score", {"text_1": "a b", "text_2": ["b c", "a b"]}), streams=False),
+}
+
+
+STREAMED = [path for path, asked in ASKED.items() if asked.streams]
 
 
 def generated(rig: ChatRig) -> int:
@@ -92,46 +148,56 @@ def test_a_chat_is_the_same_from_each_site(rig: ChatRig, site: Site, stream: boo
     assert (usage.completion_tokens, usage.total_tokens) == (TOKENS, usage.prompt_tokens + TOKENS)
 
 
-SERVED: dict[str, tuple[Site, ...]] = {
-    CHAT: tuple(Site),
-    "/v1/completions": (Site.PRIVATE, Site.AZURE_ML),
-    "/v1/responses": (Site.PRIVATE, Site.AZURE_ML),
-    "/v1/embeddings": (Site.PRIVATE, Site.AZURE_ML),
-}
-"""By route: SageMaker routes chat completions and nothing else of OpenAI's."""
+@pytest.mark.parametrize("site", list(Site))
+@pytest.mark.parametrize(("path", "stream"), [(path, False) for path in ASKED] + [(path, True) for path in STREAMED])
+def test_every_route_is_answered_alike_by_each_site(rig: ChatRig, path: str, site: Site, stream: bool) -> None:
+    """By OpenAI's library where it has the route. The class is the engine's priority at every site, whatever a client
+    wrote."""
+    asked = ASKED[path]
+    for each in Site:
+        rig.backend(each).set(pooling=not asked.streams)
+    more = {"extra_body": {"priority": -9}, "extra_headers": {"x-vllm-priority": "-9"}}
+    found, said = asked.ask(rig.client("P0", site=site), stream, **more)
+    assert (found, said) == (site, asked.ask(rig.client("P0", site=Site.PRIVATE), False)[1])
+    assert said
+    seen = rig.backend(site).seen[0]
+    assert json.loads(seen.body)["priority"] == 0
+    assert seen.headers.get("x-vllm-priority") == ("0" if site == Site.PRIVATE else None)
 
 
 def test_the_table_has_every_route_of_inference() -> None:
-    assert set(SERVED) == set(openai_paths())
-
-
-@pytest.mark.parametrize("site", list(Site))
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("path", SERVED)
-def test_a_route_reaches_the_server_or_says_that_the_site_has_none(
-    rig: ChatRig, path: str, site: Site, stream: bool
-) -> None:
-    """The class is the engine's priority at every site, whatever a client wrote."""
-    headers = {"x-spillway-key": ALPHA, "x-spillway-operator-key": "open-sesame", "x-spillway-site": site}
-    body = {"model": MODEL, "messages": MESSAGES, "prompt": "p", "input": "p", "priority": -9, "stream": stream}
-    answer = rig.post(body, class_="P0", headers={**headers, "x-vllm-priority": "-9"}, path=path)
-    seen = rig.backend(site).seen
-    if site in SERVED[path]:
-        assert [request.path for request in seen] == [path]
-        assert json.loads(seen[0].body)["priority"] == 0
-        assert seen[0].headers.get("x-vllm-priority") == ("0" if site == Site.PRIVATE else None)
-    else:
-        error = json.loads(answer.body)["error"]
-        assert (answer.status, seen, error["code"]) == (503, [], 503)
-        assert "does not serve that path" in error["message"]
+    assert set(ASKED) == set(openai_paths())
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_completions_spill_past_a_site_that_has_none(rig: ChatRig, stream: bool) -> None:
-    rig.backend(Site.PRIVATE).set(max_num_queued_reqs=1, max_num_seqs=1, token_s=0.05)
-    with ThreadPoolExecutor(2) as pool:
-        found = {complete_site for complete_site, _ in pool.map(lambda _: complete(rig.client(), stream), range(2))}
-    assert found == {"private", "azure_ml"}
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses"])
+def test_what_is_no_chat_spills_as_a_chat_does(rig: ChatRig, path: str, stream: bool) -> None:
+    for site in (Site.PRIVATE, Site.SAGEMAKER):
+        rig.backend(site).set(max_num_queued_reqs=1, max_num_seqs=1, token_s=0.1)
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: ASKED[path].ask(rig.client(), stream), range(3)))
+    assert sorted(site for site, _ in answers) == ["azure_ml", "private", "sagemaker"]
+    assert len({said for _, said in answers}) == 1
+
+
+def test_a_framed_stream_that_begins_with_a_refusal_spills_too(rig: ChatRig) -> None:
+    rig.backend(Site.PRIVATE).status = 503
+    rig.backend(Site.SAGEMAKER).set(max_num_queued_reqs=1, max_num_seqs=1, token_s=0.05, render_s=0.3)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: complete(rig.client("P2"), stream=True), range(4)))
+    assert {site for site, _ in answers} == {"sagemaker", "azure_ml"}
+    assert rig.backend(Site.SAGEMAKER).chat.queue.counts.late
+    assert len({said for _, said in answers}) == 1
+
+
+def test_a_framed_stream_that_breaks_is_told(rig: ChatRig) -> None:
+    """SageMaker says so in a frame of its own, and OpenAI's library raises it."""
+    rig.backend(Site.SAGEMAKER).set(token_s=0.05, dies_after=3)
+    client = rig.client("P0", site=Site.SAGEMAKER)
+    got: list[Any] = []
+    with pytest.raises(openai.APIError, match="broke at the site"):
+        got.extend(client.completions.create(model=MODEL, prompt="Where?", max_tokens=20, stream=True))
+    assert len(got) == 3
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -77,7 +77,8 @@ def test_rendering_is_pure_yaml_without_secrets(table: RoutingTable) -> None:
 def test_relocate_moves_addresses_and_files_and_nothing_else(table: RoutingTable) -> None:
     config = render(table)
     listen = table.listen
-    known = [("127.0.0.1", p) for p in (listen.port, listen.admin_port, listen.agent_port, listen.metrics_port)]
+    ports = (listen.port, listen.admin_port, listen.agent_port, listen.metrics_port, listen.usage_port)
+    known = [("127.0.0.1", port) for port in ports]
     known += [(s.host, s.port) for s in table.sites]
     moved = {address: ("127.0.0.1", 20000 + index) for index, address in enumerate(known)}
     folder = str(Path(table.runtime_dir).parent)

@@ -11,16 +11,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 import urllib3
 from aiohttp import web
 from botocore.config import Config
+from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 
 from spillway.contracts.routing import SigV4
 from spillway.runtime.gateway.sigv4 import Signer
+from spillway.twin.data_plane.processes import event_stream
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, BurstFront, SageMakerFront
 from tests.support.gateway_rig import ModelServer, free_port
 from tests.support.waiting import await_server, eventually
@@ -83,6 +88,10 @@ def runtime(running: Running, key: str = "AKIAONE", secret: str = "secret-one", 
     )
 
 
+def runtime_model() -> ServiceModel:
+    return ServiceModel(Loader().load_service_model("sagemaker-runtime", "service-2"))
+
+
 def refused(client, **call) -> tuple[int, str]:
     with pytest.raises(ClientError) as caught:
         client.invoke_endpoint(**{"EndpointName": "ep", "Body": b"{}", **call})
@@ -97,6 +106,30 @@ def test_real_boto3_is_let_in_and_the_container_answers(running: Running) -> Non
     assert running.model.seen[-1].path == "/invocations"
     assert running.model.seen[-1].body == b'{"a":1}'
     assert "Authorization" not in running.model.seen[-1].headers
+
+
+def test_real_boto3_reads_an_answer_in_frames(running: Running) -> None:
+    answer = runtime(running).invoke_endpoint_with_response_stream(
+        EndpointName="ep", Body=b'{"a":1}', ContentType="application/json", CustomAttributes="route=/v1/completions"
+    )
+    assert b"".join(event["PayloadPart"]["Bytes"] for event in answer["Body"]) == b'{"outputs":[]}'
+    assert answer["ContentType"].startswith("application/json")
+    seen = running.model.seen[-1]
+    assert (seen.path, seen.body) == ("/invocations", b'{"a":1}')
+    assert seen.headers["X-Amzn-SageMaker-Custom-Attributes"] == "route=/v1/completions"
+
+
+def test_botocore_raises_the_frame_of_a_broken_answer() -> None:
+    """With the shapes of its own model of the call."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(event_stream.part(b"one") + event_stream.broken())
+    part, broken = list(buffer)
+    assert (part.headers[":event-type"], part.payload) == ("PayloadPart", b"one")
+    answer = broken.to_response_dict()
+    model: Any = runtime_model().operation_model("InvokeEndpointWithResponseStream")
+    shape = model.output_shape.members["Body"].members[answer["headers"][":exception-type"]]
+    assert answer["status_code"] == 400
+    assert set(json.loads(answer["body"])) == set(shape.members)
 
 
 def test_wrong_credentials_and_names_are_refused(running: Running) -> None:

@@ -5,7 +5,8 @@
 
 SageMaker (InvokeEndpoint, https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html):
 signature, service, region, host, endpoint and payload hash are verified as AWS does; an error of the container is 424
-``ModelError`` with ``OriginalStatusCode`` and ``OriginalMessage``. The OpenAI path takes a bearer token and no
+``ModelError`` with ``OriginalStatusCode`` and ``OriginalMessage``. InvokeEndpointWithResponseStream is the same with
+another path, and its answer comes in frames (:mod:`.event_stream`). The OpenAI path takes a bearer token and no
 signature, and gives the container's answer as it comes
 (https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html). Payload and time limits of
 real-time endpoints
@@ -32,6 +33,8 @@ from aiohttp import web
 from pydantic import Field
 
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.routing import ROUTE_HEADER
+from spillway.twin.data_plane.processes import event_stream
 from spillway.twin.data_plane.processes.aws_signatures import RefusalError, Verifier
 
 MEGABYTE = 1 << 20
@@ -39,6 +42,10 @@ NO_STATUS = 0
 """What SageMaker gives as the status of a container that gave none: ``Received server error (0) from …``."""
 FORWARDED = ("Content-Type", "Accept", "Inference-Header-Content-Length")
 RETURNED = ("Content-Type", "Inference-Header-Content-Length")
+MOST_ATTRIBUTES = 1024
+"""Characters of ``CustomAttributes``."""
+CONTAINER_TYPE = "x-Amzn-SageMaker-Content-Type"
+"""What the container called a streamed answer, whose own type is the frames'."""
 
 
 class SageMakerFront(Frozen):
@@ -139,13 +146,17 @@ class BurstFront:
             verifier.verify(request, body)
         if len(body) > front.max_body_bytes:
             raise RefusalError(413, "ValidationException", f"Request body is over {front.max_body_bytes} bytes")
-        if request.method != "POST" or not (chat or request.path == f"/endpoints/{front.endpoint}/invocations"):
+        invocations = f"/endpoints/{front.endpoint}/invocations"
+        framed = request.path == f"{invocations}-response-stream"
+        if request.method != "POST" or not (chat or framed or request.path == invocations):
             raise RefusalError(400, "ValidationError", "Endpoint not found in this account and region.")
+        if len(request.headers.get(ROUTE_HEADER, "")) > MOST_ATTRIBUTES:
+            raise RefusalError(400, "ValidationError", f"CustomAttributes is over {MOST_ATTRIBUTES} characters")
         if self._in_flight >= front.max_concurrent:
             raise RefusalError(429, "ThrottlingException", "Rate exceeded")
         extra = {"x-Amzn-Invoked-Production-Variant": "AllTraffic", "x-amzn-RequestId": str(uuid4())}
         path = "/v1/chat/completions" if chat else "/invocations"
-        return await self._forward(request, path, body, extra, self._sagemaker_model_error)
+        return await self._forward(request, path, body, extra, self._sagemaker_model_error, framed)
 
     async def _azure_ml(self, request: web.Request) -> web.StreamResponse:
         front = self._settings
@@ -174,10 +185,11 @@ class BurstFront:
         body: bytes,
         extra: dict[str, str],
         model_error: Callable[[int, bytes], web.Response],
+        framed: bool = False,
     ) -> web.StreamResponse:
         self._in_flight += 1
         try:
-            return await self._ask(request, path, body, extra, model_error)
+            return await self._ask(request, path, body, extra, model_error, framed)
         except TimeoutError:
             return self._timed_out()
         except aiohttp.ClientConnectorError:
@@ -194,29 +206,38 @@ class BurstFront:
         body: bytes,
         extra: dict[str, str],
         model_error: Callable[[int, bytes], web.Response],
+        framed: bool,
     ) -> web.StreamResponse:
         assert self._session is not None
-        headers = {name: request.headers[name] for name in FORWARDED if name in request.headers}
+        forwarded = (*FORWARDED, ROUTE_HEADER) if self._is_sagemaker else FORWARDED
+        headers = {name: request.headers[name] for name in forwarded if name in request.headers}
         timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=2)
         url = self._upstream + path
         async with self._session.request(request.method, url, data=body, headers=headers, timeout=timeout) as answer:
             if answer.status != 200:
                 return model_error(answer.status, await answer.read())
             kept = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
+            if framed:
+                kept = {"Content-Type": event_stream.TYPE, CONTAINER_TYPE: kept.get("Content-Type", "")}
             response = web.StreamResponse(headers={**kept, **extra})
-            response.content_length = answer.content_length
+            response.content_length = None if framed else answer.content_length
             await response.prepare(request)
-            await self._stream(request, answer, response)
+            await self._stream(request, answer, response, framed)
             return response
 
-    async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+    async def _stream(
+        self, request: web.Request, answer: aiohttp.ClientResponse, response: web.StreamResponse, framed: bool
+    ) -> None:
         try:
             async for chunk in answer.content.iter_any():
-                await response.write(chunk)
+                await response.write(event_stream.part(chunk) if framed else chunk)
             await response.write_eof()
         except (TimeoutError, aiohttp.ClientError):
-            # The status has gone out: a broken connection is the only way left to say that this is not all.
-            if request.transport:
+            if framed:
+                await response.write(event_stream.broken())
+                await response.write_eof()
+            elif request.transport:
+                # The status has gone out: a broken connection is the only way left to say that this is not all.
                 request.transport.abort()
 
     def _timed_out(self) -> web.Response:

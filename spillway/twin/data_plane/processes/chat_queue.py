@@ -37,10 +37,18 @@ class QueueOptions(Frozen):
     """Seconds from the beginning of a request's turn to its first token."""
     token_s: float = Field(default=0.01, ge=0)
     """Seconds for each further token."""
+    dies_after: int | None = Field(default=None, ge=0)
+    """Tokens of an answer after which the engine is gone; ``None``: never."""
+    pooling: bool = False
+    """Whether it gives vectors and scores (``--runner pooling``) and not text."""
 
 
 class QueueFullError(Exception):
     """There is no room to wait."""
+
+
+class ServerGoneError(Exception):
+    """It died over this answer: nothing more is said, and the connection is gone."""
 
 
 @dataclass
@@ -100,6 +108,8 @@ class ChatQueue:
         try:
             self.counts.prompt_tokens += tokens_in(prompt)
             for index, token in enumerate(answer_to(prompt, count)):
+                if index == self.options.dies_after:
+                    raise ServerGoneError
                 await asyncio.sleep(self.options.token_s if index else self.options.first_token_s)
                 self.counts.generation_tokens += 1
                 done += 1

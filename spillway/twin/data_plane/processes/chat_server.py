@@ -3,8 +3,10 @@
 ``python -m spillway.twin.data_plane.processes.chat_server --port N --model NAME --options file.json [--drain-s 30]``
 
 For drills about capacity and for tests of the way to an answer; what it says means nothing. The forms are those of
-vLLM 0.30 (``vllm/entrypoints/openai``, ``serve/exception_handling``). At SIGTERM it takes nothing new, finishes what it
-has within ``--drain-s`` (``--shutdown-timeout``) and ends.
+vLLM 0.30 (``vllm/entrypoints/openai``, ``pooling``, ``serve/exception_handling``). ``/invocations`` is as in AWS's
+container: the route that its header names (the middleware in ``scripts/docker/vllm`` of its repository,
+https://github.com/aws/deep-learning-containers), else what the body is for. At SIGTERM it takes nothing new, finishes
+what it has within ``--drain-s`` (``--shutdown-timeout``) and ends.
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 from aiohttp import web
 
+from spillway.contracts.routing import ROUTE_HEADER
 from spillway.contracts.server_routes import VLLM_VERSION
-from spillway.twin.data_plane.processes.chat_queue import ChatQueue, QueueFullError, QueueOptions, tokens_in
+from spillway.twin.data_plane.processes.chat_forms import CHAT, POOLED, RESPONSE, TEXT, Answer, Form, pooled
+from spillway.twin.data_plane.processes.chat_queue import (
+    ChatQueue,
+    QueueFullError,
+    QueueOptions,
+    ServerGoneError,
+    tokens_in,
+)
 
 PRIORITY_HEADER: Final = "X-Vllm-Priority"
 DEFAULT_TOKENS: Final = 16
@@ -32,8 +44,6 @@ BUSY: Final = (
     "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 )
 MAX_BODY_BYTES: Final = 64 << 20
-
-Forms = Callable[[str, str | None], Mapping[str, Any]]
 
 
 class InvalidError(Exception):
@@ -52,6 +62,12 @@ class ChatServer:
         self.queue = ChatQueue(options)
         self.ending = False
         self.answering = 0
+        self._routes = {
+            "/v1/chat/completions": self._chat,
+            "/v1/completions": self._completion,
+            "/v1/responses": self._response,
+            **{path: partial(self._pooled, path) for path in POOLED},
+        }
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._errors])
@@ -60,10 +76,9 @@ class ChatServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/version", self._version)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/invocations", self._chat)
-        app.router.add_post("/v1/completions", self._completion)
-        app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/invocations", self._invocations)
+        for path, handler in self._routes.items():
+            app.router.add_post(path, handler)
         return app
 
     async def drained(self, within_s: float) -> None:
@@ -84,6 +99,10 @@ class ChatServer:
             return _error(error.status, kind, str(error), error.param)
         except QueueFullError:
             return _error(503, "Service Unavailable", BUSY)
+        except ServerGoneError:
+            if request.transport:
+                request.transport.abort()
+            return web.Response()
         finally:
             self.answering -= 1
 
@@ -97,9 +116,25 @@ class ChatServer:
         card = {"id": self.model, "object": "model", "created": 0, "owned_by": "vllm", "root": self.model}
         return web.json_response({"object": "list", "data": [card]})
 
-    async def _embeddings(self, request: web.Request) -> web.Response:
-        await self._body(request)
-        raise InvalidError("The model does not support Embeddings API")
+    async def _invocations(self, request: web.Request) -> web.StreamResponse:
+        named = re.search(r"route=(/[^\s,]+)", request.headers.get(ROUTE_HEADER, ""))
+        if named is None:
+            body = await self._body(request)
+            return await (self._completion if "prompt" in body else self._chat)(request)
+        if named[1] not in self._routes:
+            raise web.HTTPNotFound
+        return await self._routes[named[1]](request)
+
+    async def _pooled(self, path: str, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        if not self.queue.options.pooling:
+            raise InvalidError("The model does not support Embeddings API")
+        self.queue.admit()
+        answer, tokens = pooled(path, body)
+        async for _ in self.queue.generate(" ".join(tokens), 1, self._priority(request, body)):
+            pass
+        usage = {"prompt_tokens": len(tokens), "total_tokens": len(tokens), "completion_tokens": 0}
+        return web.json_response({"id": f"pool-{uuid4().hex}", "model": self.model, **answer, "usage": usage})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         queue, counts = self.queue, self.queue.counts
@@ -120,13 +155,23 @@ class ChatServer:
         if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
             raise InvalidError("1 validation error: 'messages': Field required", param="messages")
         prompt = "\n".join(str(each.get("content")) for each in messages)
-        return await self._answer(request, body, prompt, _chat_chunk, _chat_answer, "chatcmpl")
+        return await self._answer(request, body, prompt, CHAT)
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request)
         if not isinstance(prompt := body.get("prompt"), str):
             raise InvalidError("1 validation error: 'prompt': Field required", param="prompt")
-        return await self._answer(request, body, prompt, _text_chunk, _text_answer, "cmpl")
+        return await self._answer(request, body, prompt, TEXT)
+
+    async def _response(self, request: web.Request) -> web.StreamResponse:
+        body = await self._body(request)
+        if not (asked := body.get("input")):
+            raise InvalidError("1 validation error: 'input': Field required", param="input")
+        return await self._answer(request, body, asked if isinstance(asked, str) else json.dumps(asked), RESPONSE)
+
+    @staticmethod
+    def _priority(request: web.Request, body: dict[str, Any]) -> int:
+        return int(request.headers.get(PRIORITY_HEADER, body.get("priority") or 0))
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         if self.ending:
@@ -141,77 +186,36 @@ class ChatServer:
             raise InvalidError(f"The model `{body['model']}` does not exist.", 404, "model")
         return body
 
-    async def _answer(
-        self, request: web.Request, body: dict[str, Any], prompt: str, chunk: Any, whole: Any, prefix: str
-    ) -> web.StreamResponse:
-        count = body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_TOKENS
+    async def _answer(self, request: web.Request, body: dict[str, Any], prompt: str, form: Form) -> web.StreamResponse:
+        count = next((body[name] for name in form.limits if body.get(name)), DEFAULT_TOKENS)
         if not isinstance(count, int) or count < 1:
             raise InvalidError("max_tokens must be at least 1", param="max_tokens")
         self.queue.admit()
         await asyncio.sleep(self.queue.options.render_s)
-        priority = int(request.headers.get(PRIORITY_HEADER, body.get("priority") or 0))
-        tokens = self.queue.generate(prompt, count, priority)
-        about = {"id": f"{prefix}-{uuid4().hex}", "created": int(time.time()), "model": self.model}
-        usage = {
-            "prompt_tokens": tokens_in(prompt),
-            "completion_tokens": count,
-            "total_tokens": tokens_in(prompt) + count,
-        }
+        tokens = self.queue.generate(prompt, count, self._priority(request, body))
+        answer = form.answer(f"{form.prefix}{uuid4().hex}", int(time.time()), self.model, tokens_in(prompt))
         if body.get("stream"):
-            wanted = (body.get("stream_options") or {}).get("include_usage")
-            return await _stream(request, tokens, about, chunk, usage if wanted else None)
-        text = "".join([token async for token in tokens])
-        return web.json_response({**about, **whole(text), "usage": usage})
+            return await _stream(request, tokens, answer, body.get("stream_options") or {})
+        text = [token async for token in tokens]
+        return web.json_response(answer.whole(text))
 
 
 async def _stream(
-    request: web.Request, tokens: AsyncIterator[str], about: dict[str, Any], chunk: Any, usage: dict[str, int] | None
+    request: web.Request, tokens: AsyncIterator[str], answer: Answer, options: dict[str, Any]
 ) -> web.StreamResponse:
     """The headers go at once, the first part with the first token, as vLLM's do."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
 
-    async def send(part: dict[str, Any]) -> None:
-        await response.write(f"data: {json.dumps({**about, **part})}\n\n".encode())
-
-    first = True
     try:
         async with contextlib.aclosing(tokens):  # pyright: ignore[reportArgumentType]
-            async for token in tokens:
-                if first:
-                    await send(chunk("", "assistant"))
-                await send(chunk(token, None))
-                first = False
-        await send(chunk(None, None))
-        if usage:
-            await send({**chunk("", None), "choices": [], "usage": usage})
+            async for event in answer.events(tokens, options):
+                await response.write(event.encode())
     except QueueFullError:
         error = json.dumps({"error": _error_of(503, "Service Unavailable", BUSY)})
-        await response.write(f"data: {error}\n\n".encode())
-    await response.write(b"data: [DONE]\n\n")
+        await response.write(f"data: {error}\n\ndata: [DONE]\n\n".encode())
     await response.write_eof()
     return response
-
-
-def _chat_chunk(text: str | None, role: str | None) -> dict[str, Any]:
-    """``text``: ``None`` at the end."""
-    delta = ({"role": role} if role else {}) | ({} if text is None else {"content": text})
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": "length" if text is None else None}
-    return {"object": "chat.completion.chunk", "choices": [choice]}
-
-
-def _text_chunk(text: str | None, role: str | None) -> dict[str, Any]:
-    choice = {"index": 0, "text": text or "", "logprobs": None, "finish_reason": "length" if text is None else None}
-    return {"object": "text_completion", "choices": [choice]}
-
-
-def _chat_answer(text: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text, "tool_calls": []}
-    return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
-
-
-def _text_answer(text: str) -> dict[str, Any]:
-    return {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": "length"}]}
 
 
 def _error(status: int, kind: str, message: str, param: str | None = None) -> web.Response:

@@ -1,0 +1,42 @@
+"""What Envoy tells the agent of each request for generated text, once its answer is over, whole or cut."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from spillway.contracts.frozen import Frozen
+
+
+class Usage(Frozen):
+    """One request's. Numbers of tokens are ``None`` where nobody said them."""
+
+    id: str
+    """Of the request."""
+    client: str
+    request_class: str
+    site: str | None
+    """Which answered."""
+    status: int
+    """Of the answer."""
+    model: str
+    """As the request names it."""
+    reserved: float
+    """Most that it could use, counted before it was sent."""
+    prompt: float | None
+    completion: float | None
+    cached: float | None
+    """Of the prompt, read from the server's cache."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        """Envoy writes a dash for what is not there."""
+        return None if value == "-" else value
+
+    @property
+    def charged(self) -> float:
+        """What counts against the budget: what the answer said, to where it was cut; all that was reserved where an
+        answer began and never said; nothing where none was given."""
+        if self.prompt is not None:
+            return self.prompt + (self.completion or 0)
+        return self.reserved if self.status == 200 else 0

@@ -1,0 +1,97 @@
+"""Who has used how many tokens, and whether there is room for more: a bucket for each caller and class with a contract.
+
+A bucket holds a minute's worth and fills evenly; it is this gateway process's share. A request takes what it may use at
+most, and gets back what it did not when its answer is over. One larger than the bucket waits until that is full, and
+leaves it in debt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+
+from spillway.contracts.routing import RoutingTable
+from spillway.contracts.usage import Usage
+
+KINDS = ("prompt", "completion", "cached")
+
+
+@dataclass
+class Bucket:
+    """``size``: tokens that it holds; it fills in a minute."""
+
+    size: float
+    now: Callable[[], float] = time.monotonic
+    level: float = field(init=False)
+    seen: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.level, self.seen = self.size, self.now()
+
+    def wait_s(self, tokens: float) -> float:
+        """Seconds until so many may be taken."""
+        moment = self.now()
+        self.level = min(self.size, self.level + (moment - self.seen) * self.size / 60)
+        self.seen = moment
+        return max(0.0, min(tokens, self.size) - self.level) * 60 / self.size
+
+    def take(self, tokens: float) -> None:
+        """Also below nothing; a negative number gives back, and never more than there was room for."""
+        self.wait_s(0)
+        self.level = min(self.size, self.level - tokens)
+
+
+class TokenBudgets:
+    """Belongs to one event loop."""
+
+    def __init__(self, table: RoutingTable, now: Callable[[], float] = time.monotonic) -> None:
+        self._buckets = {
+            (name, request_class.value): Bucket(tokens / table.replicas, now)
+            for name, limits in table.callers()
+            for request_class, tokens in limits.tokens_per_minute.items()
+        }
+        self._reserved: dict[str, float] = {}
+        self.used: defaultdict[tuple[str, str, str, str, str], float] = defaultdict(float)
+        """Tokens by client, class, site, model and kind."""
+        self.charged: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """Tokens by client and class."""
+        self.refused: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """Requests by client and class."""
+
+    def reserve(self, request_id: str, client: str, request_class: str, tokens: float) -> int:
+        """0, and they are taken; else whole seconds to wait, and they are not."""
+        bucket = self._buckets.get((client, request_class))
+        if bucket is None:
+            return 0
+        if wait := ceil(bucket.wait_s(tokens)):
+            self.refused[client, request_class] += 1
+            return wait
+        bucket.take(tokens)
+        self._reserved[request_id] = tokens
+        return 0
+
+    def settle(self, usage: Usage) -> None:
+        """An answer is over."""
+        whose = usage.client, usage.request_class
+        charged = usage.charged
+        self.charged[whose] += charged
+        for kind in KINDS:
+            self.used[(*whose, usage.site or "", usage.model, kind)] += getattr(usage, kind) or 0
+        if bucket := self._buckets.get(whose):
+            bucket.take(charged - self._reserved.pop(usage.id, 0))
+
+    def metrics(self) -> Iterator[str]:
+        """Lines for Prometheus."""
+        for (client, request_class, site, model, kind), tokens in self.used.items():
+            labels = f'client="{client}",class="{request_class}",site="{site}",model="{model}",kind="{kind}"'
+            yield f"spillway_tokens_total{{{labels}}} {tokens:.0f}"
+        for (client, request_class), tokens in self.charged.items():
+            yield f'spillway_tokens_charged_total{{client="{client}",class="{request_class}"}} {tokens:.0f}'
+        for (client, request_class), requests in self.refused.items():
+            yield f'spillway_tokens_refused_total{{client="{client}",class="{request_class}"}} {requests}'
+        for (client, request_class), bucket in self._buckets.items():
+            bucket.wait_s(0)
+            yield f'spillway_tokens_left{{client="{client}",class="{request_class}"}} {bucket.level:.0f}'
