@@ -102,7 +102,7 @@ def _chat_table(table: RoutingTable, folder: Path) -> RoutingTable:
     private, sagemaker, azure = table.sites
     token = AwsToken(region="eu-west-1", credentials_file=str(folder / "aws"))
     sites = (
-        private.model_copy(update={"health": ActiveCheck(path="/health", interval_s=0.2, timeout_s=0.2)}),
+        private.model_copy(update={"health": ActiveCheck(path="/health", interval_s=0.2, timeout_s=1.0)}),
         sagemaker.model_copy(update={"auth": token, "paths": sagemaker_paths("vllm", MODEL, ENDPOINT)}),
         azure.model_copy(update={"paths": azure_paths("vllm", MODEL)}),
     )
