@@ -92,8 +92,8 @@ UNUSED = (
 SPARE = (
     "*-default-deny",  # a denial
     "*-compile-engines",  # of jobs that this plan does not have
-    "*-viewer-*",  # people who look
     "*-email-*",
+    "*-node-AmazonSSMManagedInstanceCore",  # for people who look into a node
     "*-gpu-metrics-podmonitor",  # of pods that a chart brings
     "*-burst-sg-endpoints",  # the containers are isolated from the network: they call no API
 )
@@ -452,6 +452,7 @@ def _handles(resource: Resource) -> list[str]:
         metadata.get("name"),
         (metadata.get("labels") or {}).get("app.kubernetes.io/name"),
         metadata.get("namespace"),
+        resource.props.get("serviceAccount"),
     ]
     names += [str(resource.id).rpartition("/")[2], str(resource.props.get("name", "")).rstrip(".")]
     found = [resource.id, resource.outputs.get("arn"), resource.outputs.get("principalId"), *names]
@@ -502,11 +503,8 @@ def report(asked: argparse.Namespace, graph: Graph, pool: int, walked: float, ve
         "caught": len(caught),
         "share": round(share, 4),
         "named": named,
-        "missed": [
-            f"{one.mutation.operator} {one.mutation.resource.name}: {one.mutation.what}"
-            for one in verdicts
-            if not one.named
-        ],
+        "missed": [_line(one) for one in verdicts if not one.named],
+        "named_elsewhere": [_line(one) for one in verdicts if one.named == "elsewhere"],
     }
     if asked.json:
         print(json.dumps(figures))
@@ -514,9 +512,14 @@ def report(asked: argparse.Namespace, graph: Graph, pool: int, walked: float, ve
         print(f"{asked.stack}: {figures['flows']} flows, {figures['open']} open, walked in {walked:.3f} s")
         print(f"{len(verdicts)} of {pool} changes, seed {asked.seed}: {len(caught)} caught, {share:.1%}")
         print(f"named: itself {named['itself']}, beside {named['beside']}, elsewhere {named['elsewhere']}")
-        for line in figures["missed"]:
-            print(f"  missed: {line}")
+        for what in ("missed", "named_elsewhere"):
+            for line in figures[what]:
+                print(f"  {what.replace('_', ' ')}: {line}")
     return int(share < TARGET)
+
+
+def _line(verdict: Verdict) -> str:
+    return f"{verdict.mutation.operator} {verdict.mutation.resource.name}: {verdict.mutation.what}"
 
 
 if __name__ == "__main__":

@@ -120,6 +120,8 @@ class KubernetesPlatform(Component):
         names = self.context.namespaces
         for namespace in (names.serving, names.gateway, names.system):
             self._policy(namespace, "default-deny", pods={}, ingress=[], egress=[])
+        # Redis, alone in the third namespace, looks no name up.
+        for namespace in (names.serving, names.gateway):
             self._policy(namespace, "allow-dns", pods={}, egress=[_to_dns()])
         for name in self.args.servers:
             self._policy(

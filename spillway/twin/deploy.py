@@ -108,8 +108,9 @@ def preview(
 def rehearse(stack: TwinStack, brief: Brief, progress: Progress) -> Rehearsed:
     """Deploy the stack from nothing onto emulated clouds that are thrown away, whatever stands.
 
-    So every value is known that a plan cannot know. Runs no policies, and nothing of what is deployed. Raises
-    ``DeployerError`` where a stand-in refuses something.
+    So every value is known that a plan cannot know. What others may do meanwhile counts as done (delegate to a zone,
+    make a Secret): rules name it. Runs no policies, and nothing of what is deployed. Raises ``DeployerError`` where a
+    stand-in refuses something.
     """
     from spillway.twin.deployer.embedded import EmbeddedDeployer
     from spillway.twin.deployer.policy import plain_resources
@@ -123,7 +124,7 @@ def rehearse(stack: TwinStack, brief: Brief, progress: Progress) -> Rehearsed:
                     used.project.root,
                     used.name,
                     used.state_dir,
-                    _stand_ins(twin.endpoints),
+                    _stand_ins(twin.endpoints, others_help=True),
                     used.passphrase,
                     on_event=progress,
                     secrets=secrets,
@@ -229,15 +230,15 @@ def _made_secrets(stack: TwinStack, endpoints: Mapping[str, str], brief: Brief) 
     return stack.make_secrets(brief.secrets, endpoints["kubernetes"]) if brief.secrets else {}
 
 
-def _stand_ins(endpoints: Mapping[str, str]) -> tuple[StandIn, ...]:
+def _stand_ins(endpoints: Mapping[str, str], *, others_help: bool = False) -> tuple[StandIn, ...]:
     from spillway.twin.aws.standin import AwsStandIn
     from spillway.twin.azure.standin import AzureStandIn
-    from spillway.twin.kubernetes.standin import KubernetesStandIn
+    from spillway.twin.kubernetes.standin import PATIENCE_S, KubernetesStandIn
 
     return (
-        AwsStandIn(endpoints["aws"]),
+        AwsStandIn(endpoints["aws"], delegates=others_help),
         AzureStandIn(endpoints["azure"], endpoints["aws"]),
-        KubernetesStandIn(endpoints["kubernetes"]),
+        KubernetesStandIn(endpoints["kubernetes"], patience_s=None if others_help else PATIENCE_S),
     )
 
 

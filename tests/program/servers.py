@@ -17,16 +17,20 @@ from tests.support.waiting import await_server
 STAND_INS = ("aws", "azure", "kubernetes")
 
 
-def stand_ins(endpoints: dict[str, str]) -> list[StandIn]:
+def stand_ins(endpoints: dict[str, str], *, delegates: bool = False) -> list[StandIn]:
     aws, azure, kubernetes = (endpoints[name] for name in STAND_INS)
-    return [AwsStandIn(aws), AzureStandIn(azure, aws), KubernetesStandIn(kubernetes)]
+    return [AwsStandIn(aws, delegates=delegates), AzureStandIn(azure, aws), KubernetesStandIn(kubernetes)]
 
 
 class Servers:
-    """Working files are in ``folder``. Ends only the processes that it started."""
+    """Working files are in ``folder``. Ends only the processes that it started.
 
-    def __init__(self, folder: Path) -> None:
+    ``delegates``: somebody delegates to new zones at once.
+    """
+
+    def __init__(self, folder: Path, *, delegates: bool = False) -> None:
         self._folder = folder
+        self._delegates = delegates
         self._ports = {name: free_port() for name in STAND_INS}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.endpoints = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
@@ -51,4 +55,4 @@ class Servers:
             process.wait(10)
 
     def stand_ins(self) -> list[StandIn]:
-        return stand_ins(self.endpoints)
+        return stand_ins(self.endpoints, delegates=self._delegates)

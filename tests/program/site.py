@@ -42,13 +42,13 @@ class Site:
         return {key: value for key, value in self.config.items() if key.startswith("spillway-secrets:")}
 
 
-def site(folder: Path, stack: str, changes: dict[str, Any] | None = None) -> Site:
+def site(folder: Path, stack: str, changes: dict[str, Any] | None = None, *, delegates: bool = False) -> Site:
     """With servers that run; the caller stops them."""
     own = {"spillway:package.path": str(small_package(folder / "package")), **(changes or {})}
     config = changed(example(stack), own)
     config.update(secrets_for(config))
     project(folder, config)
-    servers = Servers(folder / "servers")
+    servers = Servers(folder / "servers", delegates=delegates)
     servers.start()
     return Site(folder, servers, config)
 

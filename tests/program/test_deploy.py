@@ -78,8 +78,12 @@ match sys.argv[1:]:
 """In place of Docker, which has the image already: what it pushes is in the emulated registry."""
 
 
+REGISTRAR = "ZREGISTRAR"
+"""A zone that was there before: whoever has the parent of the stack's."""
+
+
 class Public(dnslib.server.BaseResolver):
-    """Public DNS after somebody has delegated to the name servers that Route 53 gave the zone."""
+    """Public DNS. Whoever is asked for a zone's name servers delegates to those that Route 53 gave it first."""
 
     def __init__(self, endpoint: str) -> None:
         anyone = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
@@ -91,9 +95,16 @@ class Public(dnslib.server.BaseResolver):
             reply.add_answer(dnslib.RR(request.q.qname, dnslib.QTYPE.A, rdata=dnslib.A(ADDRESS), ttl=1))
             return reply
         for zone in self._route53.list_hosted_zones_by_name(DNSName=str(request.q.qname))["HostedZones"]:
-            for server in self._route53.get_hosted_zone(Id=zone["Id"])["DelegationSet"]["NameServers"]:
+            servers = self._route53.get_hosted_zone(Id=zone["Id"])["DelegationSet"]["NameServers"]
+            self._delegate(zone["Name"], servers)
+            for server in servers:
                 reply.add_answer(dnslib.RR(request.q.qname, dnslib.QTYPE.NS, rdata=dnslib.NS(server), ttl=1))
         return reply
+
+    def _delegate(self, zone: str, servers: list[str]) -> None:
+        record = {"Name": zone, "Type": "NS", "TTL": 60, "ResourceRecords": [{"Value": server} for server in servers]}
+        changes = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+        self._route53.change_resource_record_sets(HostedZoneId=REGISTRAR, ChangeBatch=changes)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ LABELS = {f"spillway.dev/{key}": value for key, value in TAGS.items()}
 
 @pytest.fixture(scope="module")
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = site(tmp_path_factory.mktemp("prod"), "prod", NEW_ZONE)
+    made = site(tmp_path_factory.mktemp("prod"), "prod", NEW_ZONE, delegates=True)
     yield made
     made.servers.stop()
 
@@ -490,7 +490,7 @@ def test_a_destroy_leaves_what_is_protected_and_what_that_needs(prod: Site, up: 
 @pytest.mark.pulumi_cli
 @pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH")
 def test_the_real_engine_agrees(tmp_path_factory: pytest.TempPathFactory, plan: PreviewResult) -> None:
-    other = site(tmp_path_factory.mktemp("cli"), "prod", NEW_ZONE)
+    other = site(tmp_path_factory.mktemp("cli"), "prod", NEW_ZONE, delegates=True)
     try:
         cli = PulumiCli(other.folder, "test", other.folder / "cli", other.servers.stand_ins(), PASSPHRASE)
         made = cli.up()

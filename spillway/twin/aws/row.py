@@ -104,6 +104,9 @@ class Row:
     before_delete: Callable[[Any, Scope], None] | None = None
     coverage: Coverage = "moto"
     note: str = ""
+    kept_as_given: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
+    """Inputs that the service gives back in a form of its own, with which the provider compares the program's at each
+    `up`: input -> whether a text has that form already. One that has not differs each time."""
 
     @property
     def type_name(self) -> str:

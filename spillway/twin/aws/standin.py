@@ -87,12 +87,18 @@ _PROVIDER_SETTINGS = frozenset(
 
 
 class AwsStandIn:
-    """The stand-in for package ``aws``, talking to ``python -m spillway.twin.aws.server`` at ``endpoint``."""
+    """The stand-in for package ``aws``, talking to ``python -m spillway.twin.aws.server`` at ``endpoint``.
+
+    ``delegates``: somebody delegates to each public zone as soon as it is made, as a person does between two stages.
+    """
 
     package = "aws"
 
-    def __init__(self, endpoint: str, region: str = "eu-west-1", account_id: str = ACCOUNT) -> None:
+    def __init__(
+        self, endpoint: str, region: str = "eu-west-1", account_id: str = ACCOUNT, *, delegates: bool = False
+    ) -> None:
         self.account_id = account_id
+        self.delegates = delegates
         self.region = region
         self.default_tags: dict[str, str] = {}
         self.clients = Clients(endpoint)
@@ -197,6 +203,7 @@ class AwsStandIn:
             return Diff(changed, tuple(key for key in changed if key == "region"))
         row = self.row(type_)
         changed = _changed(old.inputs, new_inputs, ignore_changes)
+        changed += tuple(name for name in _always_different(row, new_inputs) if name not in {*changed, *ignore_changes})
         replaces = tuple(key for key in changed if key not in _updatable(row))
         return Diff(changed, replaces, bool(replaces) and self._must_delete_first(row, old.inputs, new_inputs))
 
@@ -322,6 +329,7 @@ class AwsStandIn:
             "urn": urn,
             "name_of_urn": urn.rsplit("::", 1)[-1],
             "account": self.account_id,
+            "delegates": self.delegates,
             "partition": "aws",
             "region": region if isinstance(region, str) else self.region,
             "tags": self._tags_of(row, inputs),
@@ -512,6 +520,11 @@ def _changed(old: Properties, new: Properties, ignore: tuple[str, ...]) -> tuple
     ignored = {re.split(r"[.\[]", path, maxsplit=1)[0] for path in ignore}
     names = sorted((set(old) | set(new)) - ignored - {"__defaults"})
     return tuple(name for name in names if not _same(old.get(name), new.get(name)))
+
+
+def _always_different(row: Row, inputs: Properties) -> list[str]:
+    given = {name: inputs.get(name) for name in row.kept_as_given}
+    return [name for name, value in given.items() if isinstance(value, str) and not row.kept_as_given[name](value)]
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -61,6 +62,19 @@ class KubernetesClient:
     def list(self, kind: Kind, namespace: str = "", labels: str = "") -> list[dict[str, Any]]:
         query = f"?{urlencode({'labelSelector': labels})}" if labels else ""
         return self._call("GET", self._path(kind, namespace) + query)["items"]
+
+    def watch(self, kind: Kind, namespace: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
+        """The object as it is, then as it becomes, for so long."""
+        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": str(seconds)}
+        url = f"{self._endpoint}{self._path(kind, namespace)}?{urlencode(query)}"
+        response = self._pool.request(
+            "GET", url, headers=self._headers, preload_content=False, timeout=seconds + _TIMEOUT_S
+        )
+        try:
+            for line in response:
+                yield json.loads(line)["object"]
+        finally:
+            response.close()
 
     def _path(self, kind: Kind, namespace: str, name: str | None = None) -> str:
         root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"

@@ -9,7 +9,8 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from spillway.twin.kubernetes import merge, podsecurity, quota, rules, status
+from spillway.twin.kubernetes import merge, podsecurity, quota, rules, status, waiting
+from spillway.twin.kubernetes.records import charts_of
 from spillway.twin.kubernetes.schema import Catalogue, Kind
 from spillway.twin.kubernetes.values import mapping, without_none
 
@@ -20,6 +21,7 @@ Key = tuple[str, str]
 _FIRST_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 _SERVER_FIELDS: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 _WITHOUT_GENERATION: Final = frozenset({"metadata", "status"})
+_AWAITED: Final = frozenset({"Secret", "ConfigMap", "ServiceAccount"})
 
 
 class ApiError(Exception):
@@ -242,7 +244,7 @@ class Cluster:
         self, kind: Kind, key: Key, thing: Object, event: str, dry_run: bool, *, status_too: bool = True
     ) -> Object:
         if status_too and not kind.custom:
-            status.settle(thing, _now())
+            status.settle(thing, _now(), self._waits_for(thing))
         if dry_run:
             return thing
         if kind.kind == "CustomResourceDefinition":
@@ -252,7 +254,28 @@ class Cluster:
         self._table(kind)[key] = thing
         self._refresh_quotas(key[0])
         self._emit(event, kind, thing)
+        if kind.kind in _AWAITED:
+            self._settle_those_that_wait()
         return thing
+
+    def _waits_for(self, thing: Object) -> str:
+        return waiting.reason(thing, self._is_there, self._charts)
+
+    def _is_there(self, kind: str, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._objects.get(("", kind), {})
+
+    def _charts(self) -> frozenset[str]:
+        return charts_of(self._objects.get(("", "Secret"), {}).values())
+
+    def _settle_those_that_wait(self) -> None:
+        """What controllers do when the thing has come for which an object waits."""
+        objects = [thing for table in self._objects.values() for thing in table.values()]
+        for thing in objects:
+            if waiting.told(thing) and not self._waits_for(thing):
+                kind = self.catalogue.find(thing["apiVersion"], thing["kind"])
+                assert kind is not None
+                key = (thing["metadata"].get("namespace", ""), thing["metadata"]["name"])
+                self._store(kind, key, copy.deepcopy(thing), "MODIFIED", dry_run=False)
 
     def _emit(self, event: str, kind: Kind, thing: Object) -> None:
         if event == "DELETED":

@@ -5,14 +5,12 @@ The record is what Helm itself keeps, a Secret of type ``helm.sh/release.v1``: `
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import re
 from typing import Any, Final
 
 from spillway.contracts.names import LABEL_PREFIX
 from spillway.twin.kubernetes.client import KubernetesClient
+from spillway.twin.kubernetes.records import RECORD, packed, unpacked
 from spillway.twin.kubernetes.schema import Catalogue, Kind
 from spillway.twin.kubernetes.values import known, mapping, text
 from spillway.twin.provider import UNKNOWN, CheckFailure, Properties, ResourceState, StandInError
@@ -119,7 +117,7 @@ class Releases:
         newest = self._newest(namespace, name)
         if newest is None:
             return None
-        release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(newest["data"]["release"]))))
+        release = unpacked(newest)
         live = {"chart": release["chart"]["source"], "version": release["chart"]["metadata"]["version"]}
         inputs = {**(state.inputs if state else {}), **live, "name": name, "namespace": namespace}
         if release["config"] or "values" in inputs:
@@ -154,20 +152,19 @@ class Releases:
             },
             "config": inputs.get("values", {}),
         }
-        packed = base64.b64encode(gzip.compress(json.dumps(release, default=str).encode(), mtime=0))
         self._client.apply(
             self._secret,
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "type": "helm.sh/release.v1",
+                "type": RECORD,
                 "metadata": {
                     "name": f"sh.helm.release.v1.{name}.v{revision}",
                     "namespace": namespace,
                     "labels": {"owner": "helm", "name": name, "status": "deployed", "version": str(revision)},
                     "annotations": {URN_ANNOTATION: urn},
                 },
-                "data": {"release": base64.b64encode(packed).decode()},
+                "data": {"release": packed(release)},
             },
         )
         return _state(inputs, revision)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spillway.twin.kubernetes import helm, merge, rules
+from spillway.twin.kubernetes import helm, merge, rules, waiting
 from spillway.twin.kubernetes.client import ApiRefusalError, KubernetesClient
 from spillway.twin.kubernetes.helm import RELEASE, URN_ANNOTATION, Releases
 from spillway.twin.kubernetes.schema import Catalogue, Kind
@@ -26,18 +26,27 @@ from spillway.twin.provider import (
 )
 
 _AUTONAMED: Final = "pulumi.com/autonamed"
+_SKIP_AWAIT: Final = "pulumi.com/skipAwait"
 _SECRET_PARTS: Final = ("data", "stringData")
+PATIENCE_S: Final = 20.0
 _SERVER_METADATA: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
 class KubernetesStandIn:
-    """One API server: the twin's, or a real one when ``token`` and ``ca`` (a PEM file's path) are given."""
+    """One API server: the twin's, or a real one when ``token`` and ``ca`` (a PEM file's path) are given.
+
+    ``patience_s``: how long it waits for what an object says it waits for, ``None`` for not at all; Pulumi's provider
+    waits ten minutes.
+    """
 
     package = "kubernetes"
     environment: Mapping[str, str] = {}
 
-    def __init__(self, endpoint: str, token: str | None = None, ca: str | None = None) -> None:
+    def __init__(
+        self, endpoint: str, token: str | None = None, ca: str | None = None, patience_s: float | None = PATIENCE_S
+    ) -> None:
         self._client = KubernetesClient(endpoint, token, ca)
+        self._patience_s = patience_s
         self._catalogue = Catalogue()
         self._releases = Releases(self._client, self._catalogue)
         self._namespace = "default"
@@ -172,7 +181,26 @@ class KubernetesStandIn:
     def _apply(self, urn: str, kind: Kind, inputs: Properties) -> ResourceState:
         manifest = copy.deepcopy(inputs)
         manifest["metadata"].setdefault("annotations", {})[URN_ANNOTATION] = urn
-        return _state(kind, inputs, _without_own_annotation(self._client.apply(kind, manifest)))
+        live = self._settled(kind, self._client.apply(kind, manifest))
+        return _state(kind, inputs, _without_own_annotation(live))
+
+    def _settled(self, kind: Kind, live: Properties) -> Properties:
+        """The object once it has what it waits for; what it waits for may be made by the same deployment.
+
+        In Pulumi's words (https://github.com/pulumi/pulumi-kubernetes/issues/1512).
+        """
+        reason, metadata = waiting.told(live), live["metadata"]
+        skipped = mapping(metadata.get("annotations")).get(_SKIP_AWAIT) == "true"
+        if not reason or skipped or self._patience_s is None:
+            return live
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        for now in self._client.watch(kind, namespace, name, self._patience_s):
+            if not waiting.told(now):
+                return now
+        raise StandInError(
+            f'the Kubernetes API server reported that "{namespace}/{name}" failed to fully initialize or become live: '
+            f"'{name}' timed out waiting to be Ready: {reason}"
+        )
 
 
 def _state(kind: Kind, inputs: Properties, live: Properties) -> ResourceState:

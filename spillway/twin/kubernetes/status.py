@@ -1,4 +1,5 @@
-"""What controllers would write: the stand-in has none, so objects settle at once into their healthy state."""
+"""What controllers would write: the stand-in has none, so objects settle at once into their healthy state, unless they
+wait for something that is not there."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import base64
 from typing import Any, Final
 
 from spillway.twin.kubernetes.values import mapping
+from spillway.twin.kubernetes.waiting import WAITING
 
 
 def merge_string_data(secret: dict[str, Any]) -> None:
@@ -24,11 +26,27 @@ def give_address(service: dict[str, Any], serial: int) -> None:
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
 
 
-def settle(thing: dict[str, Any], now: str) -> None:
+def settle(thing: dict[str, Any], now: str, waits_for: str = "") -> None:
     """Write the status that the object's controller would reach. Kinds without one stay as they are."""
     writer = _WRITERS.get(thing["kind"])
     if writer is not None:
-        thing["status"] = writer(thing, now)
+        usual = writer(thing, now)
+        thing["status"] = _waiting(usual, now, waits_for) if waits_for else usual
+
+
+def _waiting(usual: dict[str, Any], now: str, waits_for: str) -> dict[str, Any]:
+    """A healthy status as it is before: nothing is ready, and a condition says why."""
+    before = {key: _BEFORE.get(key, value) for key, value in usual.items() if key != "completionTime"}
+    return {**before, "conditions": [{**_true(WAITING, "Waiting", now), "message": waits_for}]}
+
+
+_BEFORE: Final[dict[str, Any]] = {
+    "readyReplicas": 0,
+    "availableReplicas": 0,
+    "succeeded": 0,
+    "loadBalancer": {},
+    "phase": "Pending",
+}
 
 
 def _true(type_: str, reason: str, now: str) -> dict[str, str]:

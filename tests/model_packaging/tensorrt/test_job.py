@@ -84,6 +84,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         namespace = {"metadata": {"name": "spillway-test-serving", "labels": labels}}
         driver.create("kubernetes:core/v1:Namespace", "serving", namespace)
+        account = {"metadata": {"name": "compiler", "namespace": "spillway-test-serving"}}
+        driver.create("kubernetes:core/v1:ServiceAccount", "compiler", account)
         yield driver
 
 

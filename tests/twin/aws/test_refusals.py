@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.twin.aws.support import Server
+from spillway.twin.aws.standin import AwsStandIn
+from spillway.twin.provider import StandInError
+from tests.twin.aws.support import Server, create
 
 pytestmark = pytest.mark.heavy
 
 ROLE = "arn:aws:iam::123456789012:role/role"
+VALIDATION = "aws:acm/certificateValidation:CertificateValidation"
+MONITOR = "aws:costexplorer/anomalyMonitor:AnomalyMonitor"
 
 
 def code_of(call: Any, **params: Any) -> str:
@@ -94,3 +99,67 @@ def test_a_clusters_name_is_taken_until_it_is_gone(server: Server) -> None:
     asked = {"name": "taken", "roleArn": ROLE, "resourcesVpcConfig": {"subnetIds": []}}
     eks.create_cluster(**asked)
     assert code_of(eks.create_cluster, **asked) == "ResourceInUseException"
+
+
+def test_a_certificate_is_issued_once_public_dns_proves_its_name(server: Server, stand_in: AwsStandIn) -> None:
+    """https://docs.aws.amazon.com/acm/latest/userguide/troubleshooting-DNS-validation.html: a new zone whose name
+    servers the parent zone does not name answers nobody."""
+    acm, route53 = server.client("acm"), server.client("route53")
+    zone = route53.create_hosted_zone(Name="new.example.org", CallerReference="new")
+    arn = acm.request_certificate(DomainName="api.new.example.org", ValidationMethod="DNS")["CertificateArn"]
+    proof = acm.describe_certificate(CertificateArn=arn)["Certificate"]["DomainValidationOptions"][0]["ResourceRecord"]
+    upsert(route53, zone["HostedZone"]["Id"], proof["Name"], "CNAME", proof["Value"])
+
+    waits = {"certificateArn": arn, "validationRecordFqdns": [proof["Name"]]}
+    with pytest.raises(StandInError, match=r"last state: 'PENDING_VALIDATION'"):
+        create(stand_in, VALIDATION, "too-early", waits)
+    balancer = server.client("elbv2")
+    listener = {"Protocol": "HTTPS", "Port": 443, "Certificates": [{"CertificateArn": arn}], "DefaultActions": []}
+    asked = {"LoadBalancerArn": "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/x/1", **listener}
+    assert code_of(balancer.create_listener, **asked) == "UnsupportedCertificate"
+
+    # What a registrar does, or whoever has the parent zone: here one that was there before.
+    upsert(route53, "ZPARENT", "new.example.org", "NS", *zone["DelegationSet"]["NameServers"])
+    assert create(stand_in, VALIDATION, "delegated", waits).outputs["certificateArn"] == arn
+    assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["Status"] == "ISSUED"
+
+
+def test_no_record_no_certificate(server: Server, stand_in: AwsStandIn) -> None:
+    acm = server.client("acm")
+    arn = acm.request_certificate(DomainName="unproved.example.org", ValidationMethod="DNS")["CertificateArn"]
+    with pytest.raises(StandInError, match="validation records"):
+        create(stand_in, VALIDATION, "unproved", {"certificateArn": arn})
+
+
+def test_where_somebody_delegates_a_new_zone_proves_names(server: Server) -> None:
+    """A rehearsal goes on as a deployment does after its wait for the delegation."""
+    helped = AwsStandIn(server.endpoint, delegates=True)
+    zone = create(helped, "aws:route53/zone:Zone", "helped", {"name": "helped.example.net"})
+    asked = {"domainName": "api.helped.example.net", "validationMethod": "DNS"}
+    certificate = create(helped, "aws:acm/certificate:Certificate", "helped", asked)
+    proof = certificate.outputs["domainValidationOptions"][0]
+    name, value = proof["resourceRecordName"], proof["resourceRecordValue"]
+    record = {"zoneId": zone.outputs["zoneId"], "name": name, "type": "CNAME", "ttl": 60, "records": [value]}
+    create(helped, "aws:route53/record:Record", "helped-proof", record)
+    create(helped, VALIDATION, "helped", {"certificateArn": certificate.outputs["arn"]})
+
+
+def upsert(route53: Any, zone: str, name: str, type_: str, *values: str) -> None:
+    record = {"Name": name, "Type": type_, "TTL": 60, "ResourceRecords": [{"Value": value} for value in values]}
+    changes = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=changes)
+
+
+def test_a_short_expression_replaces_the_anomaly_monitor_each_time(stand_in: AwsStandIn) -> None:
+    """The provider keeps the expression as Cost Explorer answers it, with every member, and compares texts
+    (terraform-provider-aws, internal/service/ce/anomaly_monitor.go)."""
+    tags = {"Key": "stack", "Values": ["prod"], "MatchOptions": None}
+    whole = {"And": None, "CostCategories": None, "Dimensions": None, "Not": None, "Or": None, "Tags": tags}
+    short = ("monitorSpecification",)
+    unmatched = {**whole, "Tags": {"Key": "stack", "Values": ["prod"]}}
+    for number, (expression, replaced) in enumerate([(whole, ()), ({"Tags": tags}, short), (unmatched, short)]):
+        inputs = {"name": f"m{number}", "monitorType": "CUSTOM", "monitorSpecification": json.dumps(expression)}
+        state = create(stand_in, MONITOR, f"m{number}", inputs)
+        found = stand_in.diff(MONITOR, state, state.inputs, ())
+        assert found.replaces == replaced
+        assert not stand_in.diff(MONITOR, state, state.inputs, ("monitorSpecification",))

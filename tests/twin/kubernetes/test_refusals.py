@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from spillway.contracts.quantities import parse_quantity
+from spillway.twin.kubernetes.helm import RELEASE
+from spillway.twin.kubernetes.standin import KubernetesStandIn
 from spillway.twin.provider import StandInError
 from tests.support.twin_server import Driver
+from tests.support.waiting import eventually
 
 from .conftest import deployment
 from .test_standin import samples
@@ -127,6 +132,103 @@ def test_a_wrong_object_is_refused_where_it_is_wrong(
 def test_the_namespace_must_exist(driver: Driver) -> None:
     with pytest.raises(StandInError, match='namespaces "nowhere" not found'):
         driver.create("kubernetes:apps/v1:Deployment", "web", deployment("nowhere"))
+
+
+def impatient(endpoint: str) -> Driver:
+    return Driver(KubernetesStandIn(endpoint, patience_s=0.2))
+
+
+TLS = {"volumes": [{"name": "tls", "secret": {"secretName": "gateway-tls"}}]}
+
+
+def with_pod(manifest: dict[str, Any], pod: dict[str, Any]) -> dict[str, Any]:
+    return put(manifest, POD, {**manifest["spec"]["template"]["spec"], **pod})
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "told"),
+    [
+        (TLS, {}, r'MountVolume.SetUp failed for volume "tls": secret "gateway-tls" not found'),
+        ({"volumes": [{"name": "c", "configMap": {"name": "routes"}}]}, {}, 'configmap "routes" not found'),
+        (
+            {"volumes": [{"name": "p", "projected": {"sources": [{"secret": {"name": "keys"}}]}}]},
+            {},
+            'secret "keys" not found',
+        ),
+        ({}, {"envFrom": [{"secretRef": {"name": "keys"}}]}, 'CreateContainerConfigError: secret "keys" not found'),
+        (
+            {},
+            {"env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "k"}}}]},
+            'secret "keys" not found',
+        ),
+        ({"serviceAccountName": "gateway"}, {}, 'serviceaccount "gateway" not found'),
+    ],
+)
+def test_pods_wait_for_what_they_need(
+    endpoint: str, namespace: str, pod: dict[str, Any], container: dict[str, Any], told: str
+) -> None:
+    """https://kubernetes.io/docs/concepts/configuration/secret/: if the Secret cannot be fetched, the kubelet retries,
+    and the pod does not start."""
+    wanted = with_pod(deployment(namespace, "web", **container), pod)
+    with pytest.raises(StandInError, match=rf"timed out waiting to be Ready: .*{re.escape(told)}"):
+        impatient(endpoint).create("kubernetes:apps/v1:Deployment", "web", wanted)
+
+
+def test_an_optional_secret_is_not_waited_for(driver: Driver, namespace: str) -> None:
+    optional = {"volumes": [{"name": "tls", "secret": {"secretName": "gateway-tls", "optional": True}}]}
+    driver.create("kubernetes:apps/v1:Deployment", "web", with_pod(deployment(namespace), optional))
+
+
+def test_a_secret_that_comes_later_starts_the_pods(driver: Driver, namespace: str) -> None:
+    """The kubelet tries again, and Pulumi waits meanwhile: a plan need not say which comes first."""
+    secret = {"metadata": {"name": "gateway-tls", "namespace": namespace}, "stringData": {"tls.crt": "x"}}
+    wanted = with_pod(deployment(namespace), TLS)
+    with ThreadPoolExecutor(1) as other:
+        made = other.submit(driver.create, "kubernetes:apps/v1:Deployment", "web", wanted)
+        eventually(lambda: live(driver, "apps/v1:Deployment", namespace, "web")["status"]["readyReplicas"] == 0)
+        driver.create("kubernetes:core/v1:Secret", "tls", secret)
+        assert made.result(10).outputs["status"]["readyReplicas"] == 2
+
+
+def live(driver: Driver, type_: str, namespace: str, name: str) -> dict[str, Any]:
+    found = driver.stand_in.read(f"kubernetes:{type_}", f"{namespace}/{name}", None)
+    return found.outputs if found else {"status": {"readyReplicas": None}}
+
+
+CONTROLLER = {
+    "chart": "aws-load-balancer-controller",
+    "version": "1.14.0",
+    "repositoryOpts": {"repo": "https://aws.github.io/eks-charts"},
+}
+
+
+def left_to_the_controller(namespace: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "gateway",
+            "namespace": namespace,
+            "annotations": {"service.beta.kubernetes.io/aws-load-balancer-type": "external"},
+        },
+        "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 443}]},
+    }
+
+
+def test_a_service_that_is_left_to_a_controller_gets_no_address_without_it(endpoint: str, namespace: str) -> None:
+    """https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/: with the annotation the
+    in-tree controller leaves the Service to the AWS Load Balancer Controller."""
+    driver, service = impatient(endpoint), "kubernetes:core/v1:Service"
+    told = r"Service was not allocated an IP address: aws-load-balancer-controller, .* is not in the cluster"
+    with pytest.raises(StandInError, match=told):
+        driver.create(service, "gateway", left_to_the_controller(namespace))
+    in_tree = left_to_the_controller(namespace)
+    in_tree["metadata"] = {"name": "legacy", "namespace": namespace}
+    assert driver.create(service, "legacy", in_tree).outputs["status"]["loadBalancer"]["ingress"]
+
+    release = {**CONTROLLER, "namespace": namespace, "name": "balancers"}
+    controller = driver.create("kubernetes:helm.sh/v3:Release", "balancers", release)
+    made = driver.create(service, "gateway", left_to_the_controller(namespace))
+    assert made.outputs["status"]["loadBalancer"]["ingress"][0]["hostname"]
+    driver.stand_in.delete(driver.urn(RELEASE, "balancers"), RELEASE, controller)
 
 
 def secured(namespace: str, level: str, driver: Driver) -> None:

@@ -40,21 +40,23 @@ def may(world: World, identity: Resource | None, on: Resource | None, why: str, 
         return
     principal = identity.outputs.get("principalId")
     if not holds(world, principal, on.id, *roles):
-        near = _near(world, principal, on.id, roles)
+        near = _near(world, on.id, roles)
         yield Closed(
             near or on,
-            "" if near is None else "principalId" if near.props.get("principalId") != principal else "roleDefinitionId",
+            "principalId" if near else "",
             f"identity {identity.name} has no role on {on.name} that lets it {why}: {' or '.join(roles)}",
             f"Assign {roles[0]} on it to the identity.",
         )
 
 
-def _near(world: World, principal: Any, scope: str, roles: tuple[str, ...]) -> Resource | None:
-    """An assignment on the same scope that would be it, were it for this identity."""
+def _near(world: World, scope: str, roles: tuple[str, ...]) -> Resource | None:
+    """An assignment on the same scope that would be it, were it not for somebody whom the plan does not know."""
     ids = {ROLES[name] for name in roles}
+    known = {one.outputs.get("principalId") for one in world.graph.of(IDENTITY)}
     for found in world.graph.of(_ASSIGNMENT):
         same = str(found.props.get("scope")).lower() == scope.lower()
-        if same and str(found.props.get("roleDefinitionId")).rpartition("/")[2].lower() in ids:
+        fits = str(found.props.get("roleDefinitionId")).rpartition("/")[2].lower() in ids
+        if same and fits and found.props.get("principalId") not in known:
             return found
     return None
 

@@ -71,8 +71,23 @@ def from_bucket(world: World, group: Resource, variables: Mapping[str, str], cal
     ]
     return [
         Door("way out of the subnet", partial(_way_out, world, group)),
+        Door("token issuer", partial(_vouches, world, variables.get("AWS_ROLE_ARN"))),
         *rights.identity(world, variables.get("AWS_ROLE_ARN"), trusted, calls, group),
     ]
+
+
+def _vouches(world: World, arn: str | None) -> Iterator[Closed]:
+    """Whether the role trusts tokens of Entra; a provider that the plan does not make is not judged."""
+    role = world.by_arn(arn, rights.ROLE)
+    trust = str(role.props.get("assumeRolePolicy")) if role else ""
+    for provider in world.graph.of(rights.PROVIDER):
+        if str(provider.outputs.get("arn")) in trust and not is_entra(provider):
+            yield Closed(
+                provider,
+                "url",
+                "the courier's role trusts another issuer than Microsoft Entra, which signs the tokens of its identity",
+                "Register https://sts.windows.net/<tenant>/ as its issuer.",
+            )
 
 
 def _issuer(provider: Resource) -> str:

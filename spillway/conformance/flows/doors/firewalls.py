@@ -81,9 +81,12 @@ def _shut(
     left: list[IPv4Network],
     over: str,
 ) -> Closed:
-    """Names the rule that was surely meant: of this peer for another port, or of this port for another such peer."""
+    """Names the rule that was surely meant: of this peer for another port, or of this port for another such peer.
+
+    A rule that stands by itself and fits the port alone may be there for somebody else: then it is the group.
+    """
     alike = [rule for rule in rules if _about(rule, peer)] or [rule for rule in fitting if _like(rule, peer)]
-    meant = next(iter(alike or fitting), None)
+    meant = next(iter(alike or [rule for rule in fitting if rule.resource is group]), None)
     way = "from" if direction == "ingress" else "to"
     who = told(left) if left else "the group or prefix list at the other end"
     resource = meant.resource if meant and meant.resource is not group else group

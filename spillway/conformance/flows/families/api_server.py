@@ -21,12 +21,15 @@ from spillway.contracts.resources import Resource
 _SERVER: Final = re.compile(r"""server['"]?\s*:\s*['"]?(https?://[^\s'",}]+)""")
 _INSTANCE: Final = "aws:ec2/instance:Instance"
 _TEMPLATE: Final = "aws:ec2/launchTemplate:LaunchTemplate"
+_ENTRY: Final = "aws:eks/accessEntry:AccessEntry"
+_ASSOCIATION: Final = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
 
 
 def flows(world: World) -> Iterator[Flow]:
     if world.eks:
         yield Flow("deployer", "API server", "tcp/443", tuple(_deployer_to_eks(world, world.eks)))
         yield Flow("node", "API server", "tcp/443", (Door("private endpoint", partial(_nodes, world, world.eks)),))
+        yield from _entered(world, world.eks)
     if world.aks:
         doors = (
             Door("API server's address", partial(_private_cluster, world, world.aks)),
@@ -82,7 +85,7 @@ def _deploys_inside(world: World, cluster: Resource) -> bool:
 def _admins(world: World, cluster: Resource) -> list[Resource]:
     return [
         one
-        for one in world.graph.of("aws:eks/accessPolicyAssociation:AccessPolicyAssociation")
+        for one in world.graph.of(_ASSOCIATION)
         if one.props.get("clusterName") == cluster.id and "Admin" in str(one.props.get("policyArn"))
     ]
 
@@ -90,7 +93,7 @@ def _admins(world: World, cluster: Resource) -> list[Resource]:
 def _entry(world: World, cluster: Resource) -> Iterator[Closed]:
     """Without its own bootstrap entry and without any admin, nobody may make anything in the cluster."""
     admins = _admins(world, cluster)
-    entries = {one.props.get("principalArn") for one in world.graph.of("aws:eks/accessEntry:AccessEntry")}
+    entries = {one.props.get("principalArn") for one in world.graph.of(_ENTRY)}
     bootstrap = cluster.get("accessConfig.bootstrapClusterCreatorAdminPermissions")
     if bootstrap is False and not any(one.props.get("principalArn") in entries for one in admins):
         yield Closed(
@@ -98,6 +101,32 @@ def _entry(world: World, cluster: Resource) -> Iterator[Closed]:
             "accessConfig",
             "the cluster lets its creator do nothing, and no access entry makes anybody an admin",
             "Name the deployer's role in private_cluster.admin_role_arns.",
+        )
+
+
+def _entered(world: World, cluster: Resource) -> Iterator[Flow]:
+    """Each principal that the cluster knows, and what it may do there.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/access-policies.html (read 2026-11-30): an entry by itself gives no
+    right; one has it by an access policy or by RBAC on one of the entry's groups.
+    """
+    for entry in world.graph.of(_ENTRY):
+        standard = entry.props.get("type") in (None, "STANDARD")
+        if standard and entry.props.get("clusterName") == cluster.id and not entry.props.get("kubernetesGroups"):
+            name = str(entry.props.get("principalArn")).rpartition("/")[2]
+            door = Door("rights in the cluster", partial(_associated, world, entry))
+            yield Flow(name, "API server", "tcp/443", (door,))
+
+
+def _associated(world: World, entry: Resource) -> Iterator[Closed]:
+    whom = ("clusterName", "principalArn")
+    given = [one for one in world.graph.of(_ASSOCIATION) if all(one.get(key) == entry.get(key) for key in whom)]
+    if not given:
+        yield Closed(
+            entry,
+            "",
+            "the cluster knows this principal, and no access policy or group lets it do anything there",
+            "Associate an access policy with it, or give it a Kubernetes group that RBAC knows.",
         )
 
 

@@ -2,7 +2,9 @@
 
 Managed network: https://learn.microsoft.com/azure/machine-learning/how-to-managed-network; roles of a user-assigned
 identity: https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication (both read
-2026-11-29).
+2026-11-29); of an endpoint's own identity:
+https://learn.microsoft.com/azure/machine-learning/how-to-access-resources-from-endpoints-managed-identities (read
+2026-11-30).
 """
 
 from __future__ import annotations
@@ -167,6 +169,10 @@ def _from_deployment(world: World, deployment: Resource) -> Iterator[Flow]:
                 *([_approval(world, _identity(world, workspace), account)] if _foreign(workspace, account) else []),
             ]
             yield Flow("Azure ML deployment", f"model store {name}", "tcp/443", tuple(doors))
+    storage = world.by_id(workspace.props.get("storageAccount"))
+    if storage:
+        reader = partial(azure_rights.may, world, identity, storage, "read what the workspace keeps there", *reads)
+        yield Flow("Azure ML deployment", "workspace's storage", "tcp/443", (*network, Door("rights", reader)))
     registry = world.by_id(workspace.props.get("containerRegistry"))
     if registry:
         pulls = ("AcrPull", "AcrPush", "Contributor", "Owner")

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, Final
+
 from spillway.twin.aws.recorder import Kind, nothing
-from spillway.twin.aws.row import Part, Row, Tags
+from spillway.twin.aws.row import Part, Row, Scope, Tags
 from spillway.twin.aws.sample import OWNED, Sample
 from spillway.twin.aws.service import Service
+
+_MEMBERS: Final = {"And", "CostCategories", "Dimensions", "Not", "Or", "Tags"}
+_FILTERS: Final = ("CostCategories", "Dimensions", "Tags")
+_OF_A_STACK: Final = {"Key": "stack", "Values": ["test"], "MatchOptions": None}
+
+
+def _whole(text: str) -> bool:
+    """Whether an expression has every member, empty ones as null: so the provider keeps what it reads, and so the
+    example in pulumi-aws's `costexplorer.AnomalyMonitor` is written."""
+    found = json.loads(text)
+    given = [found[name] for name in _FILTERS if found.get(name)]
+    return set(found) >= _MEMBERS and all("MatchOptions" in one for one in given)
+
+
+def _expression(inputs: Scope) -> Scope:
+    text = inputs.get("monitorSpecification")
+    return {"monitorSpecification": _without_nulls(json.loads(text))} if isinstance(text, str) else {}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return value
+
 
 _ROWS = (
     Row(
@@ -17,22 +44,33 @@ _ROWS = (
             "name": "AnomalyMonitor.MonitorName",
             "monitorType": "AnomalyMonitor.MonitorType",
             "monitorDimension": "AnomalyMonitor.MonitorDimension",
+            "monitorSpecification": "AnomalyMonitor.MonitorSpecification",
         },
+        prepare=_expression,
+        kept_as_given={"monitorSpecification": _whole},
         parts=(Part("UpdateAnomalyMonitor", ("name",), rename={"name": "MonitorName"}, update_only=True),),
         key={"MonitorArn": "{id}"},
         read="GetAnomalyMonitors",
         read_key={"MonitorArnList": ["{id}"]},
         live="AnomalyMonitors[?MonitorArn=='{id}'] | [0]",
         delete="DeleteAnomalyMonitor",
-        local=("monitorSpecification",),
         outputs={"arn": "{id}"},
         tags=Tags("TagResource", "UntagResource", {"ResourceArn": "{id}"}, "ResourceTags", "ResourceTagKeys"),
         coverage="recorded",
+        note="a CUSTOM one whose expression lacks a member is replaced at each `up`, as by the provider",
         samples=(
             Sample(
                 "monitor",
                 {"name": "services", "monitorType": "DIMENSIONAL", "monitorDimension": "SERVICE", "tags": OWNED},
                 change={"name": "all-services"},
+            ),
+            Sample(
+                "monitor-of-a-stack",
+                {
+                    "name": "stack",
+                    "monitorType": "CUSTOM",
+                    "monitorSpecification": json.dumps({**dict.fromkeys(sorted(_MEMBERS)), "Tags": _OF_A_STACK}),
+                },
             ),
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spillway.twin.aws.recorder import Call, RefusedError
 from spillway.twin.aws.row import Part, Row, Scope, Tags
 from spillway.twin.aws.sample import OWNED, Sample
 from spillway.twin.aws.service import QueueCall, Service
@@ -225,7 +226,7 @@ _ROWS = (
                     "port": 443,
                     "protocol": "HTTPS",
                     "sslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
-                    "certificateArn": "$certificate.arn",
+                    "certificateArn": "$validation.certificateArn",
                     "defaultActions": [{"type": "forward", "targetGroupArn": "$targets.arn"}],
                     "tags": OWNED,
                 },
@@ -282,7 +283,7 @@ def _patch(_: QueueCall) -> None:
             known = acm_backends[backend.account_id][region]._certificates
             if arn not in known:
                 bundle = CertBundle.generate_cert("spillway.test", backend.account_id, region, sans=[])
-                bundle.arn = arn
+                bundle.arn, bundle.status = arn, "ISSUED"
                 known[arn] = bundle
         return create(backend, **given)
 
@@ -290,4 +291,24 @@ def _patch(_: QueueCall) -> None:
     patched.create_listener = create_listener
 
 
-SERVICE = Service("elbv2", _ROWS, patch=_patch)
+def _refuse_unissued(call: Call) -> None:
+    """In the service's words (https://github.com/traveloka/terraform-aws-acm-certificate/pull/32)."""
+    from moto.acm.models import acm_backends
+
+    for given in call.params.get("Certificates") or ():
+        arn = given["CertificateArn"]
+        backend = acm_backends[call.account][call.region]
+        if arn in backend._certificates and backend.get_certificate(arn).status != "ISSUED":
+            raise RefusedError(
+                "UnsupportedCertificate",
+                f"The certificate '{arn}' must have a fully-qualified domain name, a supported signature, and a"
+                " supported key size.",
+            )
+
+
+SERVICE = Service(
+    "elbv2",
+    _ROWS,
+    refuses={"CreateListener": _refuse_unissued, "ModifyListener": _refuse_unissued},
+    patch=_patch,
+)

@@ -39,6 +39,20 @@ def _zone(scope: Scope) -> list[dict[str, Any]]:
     return [params]
 
 
+_REGISTRAR = "ZREGISTRAR"
+"""A zone that was there before, above all others: see `_patch`."""
+
+
+def _delegation(scope: Scope) -> list[dict[str, Any]]:
+    """What somebody else does who has the zone above, where somebody does."""
+    if not scope.get("delegates") or scope.get("vpcs"):
+        return []
+    servers = scope["call"]("GetHostedZone", {"Id": scope["id"]})["DelegationSet"]["NameServers"]
+    record = {"Name": scope["name"], "Type": "NS", "TTL": 60, "ResourceRecords": [{"Value": one} for one in servers]}
+    change = {"Action": "UPSERT", "ResourceRecordSet": record}
+    return [{"HostedZoneId": _REGISTRAR, "ChangeBatch": {"Changes": [change]}}]
+
+
 def _empty_zone(call: Any, scope: Scope) -> None:
     """Only with ``forceDestroy``: else Route 53 refuses to delete a zone that holds records."""
     if not scope.get("forceDestroy"):
@@ -177,7 +191,10 @@ _ROWS = (
         read="GetHostedZone",
         delete="DeleteHostedZone",
         before_delete=_empty_zone,
-        parts=(Part("UpdateHostedZoneComment", ("comment",), update_only=True),),
+        parts=(
+            Part("UpdateHostedZoneComment", ("comment",), update_only=True),
+            Part("ChangeResourceRecordSets", ("@create",), build=_delegation),
+        ),
         local=("forceDestroy", "enableAcceleratedRecovery"),
         name="",
         outputs={
@@ -223,6 +240,16 @@ _ROWS = (
                     "failoverRoutingPolicies": [{"type": "PRIMARY"}],
                 },
                 change={"ttl": 20},
+            ),
+            Sample(
+                "proof",
+                {
+                    "zoneId": "Z0123456789ABCDEFGHIJ",
+                    "name": "_d930b28be6c5927595552b219965053e.api.example.com",
+                    "type": "CNAME",
+                    "ttl": 60,
+                    "records": ["_c9edd76ee4a0e2a74388032f3861cc50.ykybfrwcxw.acm-validations.aws."],
+                },
             ),
             Sample(
                 "balancer-record",
@@ -345,6 +372,40 @@ def _refuse_unfit_alarm(call: Call) -> None:
     )
     if reason:
         raise RefusedError("InvalidInput", f"the alarm {identifier['Name']} {reason}; Route 53 cannot follow it")
+
+
+def public_values(account: str, name: str, type_: str) -> set[str]:
+    """What everybody is answered who asks public DNS for a name: records of zones to which somebody delegates."""
+    from moto.route53.models import route53_backends
+
+    zones: Any = route53_backends[account]["aws"].zones.values()
+    return {
+        str(value)
+        for zone in zones
+        if not zone.private_zone and _delegated(zone, zones)
+        for record in zone.rrsets
+        if (record.name.rstrip("."), record.type) == (name.rstrip("."), type_)
+        for value in record.records
+    }
+
+
+def _delegated(zone: Any, zones: Any) -> bool:
+    """A zone that was there before is; one that is made here once a public zone above it has its name servers."""
+    if zone.resource_id.startswith("Z"):
+        return True
+    servers = {server.rstrip(".") for server in zone.delegation_set.name_servers}
+    return any(
+        (record.name.rstrip("."), record.type) == (zone.name.rstrip("."), "NS")
+        and servers & {str(value).rstrip(".") for value in record.records}
+        for above in zones
+        if _is_above(above, zone) and not above.private_zone and _delegated(above, zones)
+        for record in above.rrsets
+    )
+
+
+def _is_above(other: Any, zone: Any) -> bool:
+    suffix = f".{other.name.strip('.')}".rstrip(".")
+    return other.name != zone.name and zone.name.rstrip(".").endswith(suffix)
 
 
 def _patch(_: QueueCall) -> None:

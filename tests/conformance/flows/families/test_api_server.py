@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_private_api_server_is_reached_by_a_tunnel(
 
 
 def test_somebody_has_to_be_an_admin() -> None:
-    entry = made("aws:eks/accessEntry:AccessEntry", "entry", {"principalArn": ADMIN})
+    entry = made("aws:eks/accessEntry:AccessEntry", "entry", {"clusterName": "eks", "principalArn": ADMIN})
     rights = {
         "clusterName": "eks",
         "principalArn": ADMIN,
@@ -57,7 +58,10 @@ def test_somebody_has_to_be_an_admin() -> None:
     }
     association = made("aws:eks/accessPolicyAssociation:AccessPolicyAssociation", "rights", rights)
     assert closed(eks(True, bootstrap=False), entry, association) == []
-    assert closed(eks(True, bootstrap=False), entry) == [("eks", "accessConfig")]
+    assert closed(eks(True, bootstrap=False), entry) == [("eks", "accessConfig"), ("entry", "")]
+    assert closed(eks(True), entry) == [("entry", "")]
+    grouped = replace(entry, props={**entry.props, "kubernetesGroups": ["platform"]})
+    assert closed(eks(True), grouped) == []
 
 
 @pytest.mark.parametrize(
