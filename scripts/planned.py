@@ -47,6 +47,8 @@ KUBECONFIG = yaml.safe_dump(
 ANSWERS = {
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": [f"us-east-1{letter}" for letter in "abc"]},
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {"locations": ["us-east-1a"]},
+    "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1.0.0-eksbuild.1"},
+    "aws:ec2/getManagedPrefixList:getManagedPrefixList": {"entries": [{"cidr": "15.177.0.0/18"}]},
     "azure-native:containerservice:listManagedClusterUserCredentials": {
         "kubeconfigs": [{"name": "plan", "value": base64.b64encode(KUBECONFIG.encode()).decode()}]
     },

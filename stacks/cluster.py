@@ -14,6 +14,7 @@ from components.base import StackContext
 from components.burst.site import AzureSurroundings, BuiltSite
 from components.connectivity.aws_federation import AwsFederation
 from components.connectivity.aws_network import AwsNetwork, subnet_cidrs
+from components.connectivity.settings import MirrorSettings
 from components.model_store.aws import AwsModelStore, StoredContent
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
 from spillway.contracts import vllm_serving
@@ -104,6 +105,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
             api_cidrs=connectivity.deployer_cidrs,
             api_security_group_ids=[host.security_group_id] if host else [],
             tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
+            pulls_through=bool(connectivity.mirror.pull_through),
         ),
         opts=on_the_road,
     )
@@ -151,8 +153,11 @@ def private_site(
     table: pulumi.Output[RoutingTable],
     built: Sequence[BuiltSite],
     tls: Tls | None,
+    mirror: MirrorSettings,
+    callers: tuple[str, ...],
 ) -> KubernetesGateway:
-    """Everything that runs on the cluster; the gateway is what the rest needs of it."""
+    """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
+    call that."""
     from components.gateway.kubernetes import KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
@@ -160,14 +165,14 @@ def private_site(
     from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
     from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 
-    mirror, trial = settings.connectivity.mirror, settings.model_server.canary
+    trial = settings.model_server.canary
     servers = (MODEL_SERVER, CANARY) if trial else (MODEL_SERVER,)
     platform = KubernetesPlatform(
         context,
         KubernetesPlatformArgs(
             settings=settings.private_cluster,
             mirror=mirror,
-            gateway_clients=(*settings.client_cidrs, *_balancer_networks(settings)),
+            gateway_clients=(*callers, *_balancer_networks(settings)),
             model_port=triton.HTTP_PORT,
             # vLLM has its metrics on the port that serves.
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
@@ -237,7 +242,7 @@ def private_site(
             runtime_dir=RUNTIME_DIR,
             cluster_kind=settings.private_cluster.kind,
             exposure=settings.exposure,
-            client_cidrs=tuple(settings.client_cidrs),
+            client_cidrs=callers,
             aws_region=settings.aws.region,
             role_arn=federation.gateway_role_arn,
             envoy_yaml=table.apply(envoy_yaml),

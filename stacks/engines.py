@@ -34,7 +34,7 @@ def chosen_engines(
     """
     found: dict[SiteName, EngineRecord] = {}
     problems: list[Problem] = []
-    for host in [_private(settings), *(_burst(site) for site in sites)]:
+    for host in [_private(settings), *(_burst(site, manifest) for site in sites)]:
         if host.engine is None:
             continue
         key, given = key_of(host.key), repr(host.engine)
@@ -53,8 +53,8 @@ def chosen_engines(
 
 def named_engines(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[SiteName, str]:
     """The engines that the file names: ``<hardware key>/<precision>`` by the site that serves it."""
-    hosts = [_private(settings), *(_burst(site) for site in sites)]
-    return {host.site: host.engine for host in hosts if host.engine is not None}
+    named = {Site.PRIVATE.value: settings.model_server.engine, **{site.name: site.engine for site in sites}}
+    return {site: engine for site, engine in named.items() if engine is not None}
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def _private(settings: StackSettings) -> _Host:
     return _Host(Site.PRIVATE.value, "model_server.engine", engine, machines, _private_image(settings), unfit)
 
 
-def _burst(site: BurstSite) -> _Host:
+def _burst(site: BurstSite, manifest: Manifest) -> _Host:
     key = f"burst.{site.name}.engine"
-    return _Host(site.name, key, site.engine, site.machines(), site.serving_image(), site.engine_problems)
+    return _Host(site.name, key, site.engine, site.machines(), site.serving_image(manifest), site.engine_problems)
 
 
 def _sound(manifest: Manifest, package: Path, name: str) -> EngineRecord:

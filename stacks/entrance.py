@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pulumi
 
@@ -75,7 +75,7 @@ def _standby(
         context,
         StandbyGatewayArgs(
             settings=settings.gateway,
-            mirror=settings.connectivity.mirror,
+            mirror=base.mirror,
             region=settings.aws.region,
             account_id=settings.aws.account_id,
             exposure=settings.exposure,
@@ -129,12 +129,20 @@ def _route53(
             zone_id=zone.zone_id,
             primary_address=gateway.address,
             primary_kind=gateway.address_kind,
+            way_in=_way_in(settings),
             standby_dns_name=standby.dns_name,
             standby_zone_id=standby.zone_id,
             alarm_topic_arn=cost.topic_arn,
         ),
     )
     return Entrance(failover.host, standby, {"heartbeat": failover.alarm_name})
+
+
+def _way_in(settings: StackSettings) -> Literal["HTTPS", "HTTP"] | None:
+    """How the private gateway is asked from the Internet, where it is open to it."""
+    if settings.exposure != "public":
+        return None
+    return "HTTPS" if settings.gateway.tls else "HTTP"
 
 
 def _traffic_manager(

@@ -17,6 +17,7 @@ import pulumi
 from components.base import StackContext
 from components.burst.site import AzureSurroundings, BurstSite
 from components.connectivity.aws_network import AwsNetwork, AwsNetworkArgs
+from components.connectivity.settings import MirrorSettings
 from components.failover_dns.settings import Route53Settings
 from components.model_store.aws import AwsModelStore, AwsModelStoreArgs, TrialPackage
 from components.private_cluster.settings import AksSettings, EksSettings
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Foundation:
-    """``zone``: of Route 53, where it moves the name. ``certificate``: asked for here, waited for by its user."""
+    """``mirror``: where machines in AWS pull from. ``callers``: networks that may call the private gateway.
+    ``zone``: of Route 53, where it moves the name. ``certificate``: asked for here, waited for by its user."""
 
     context: StackContext
+    mirror: MirrorSettings
+    callers: tuple[str, ...]
     network: AwsNetwork
     store: AwsModelStore
     azure: AzureSurroundings | None
@@ -74,10 +78,34 @@ def foundation(
         ),
     )
     store = _store(context, settings, package, sites)
-    azure = _azure(context, settings, sites)
+    mirror = _mirror(context, settings)
+    callers = _callers(context, settings)
+    azure = _azure(context, settings, sites, callers)
     cluster = private_cluster(context, settings, network, azure, secrets, root)
     zone = _zone(context, settings, network)
-    return Foundation(context, network, store, azure, cluster, zone, _certificate(context, settings, zone))
+    proof = _certificate(context, settings, zone)
+    return Foundation(context, mirror, callers, network, store, azure, cluster, zone, proof)
+
+
+def _mirror(context: StackContext, settings: StackSettings) -> MirrorSettings:
+    """The mirror, and ECR's caches where the settings ask for some."""
+    mirror = settings.connectivity.mirror
+    if not mirror.pull_through:
+        return mirror
+    from components.connectivity.image_caches import ImageCaches, ImageCachesArgs
+
+    return ImageCaches(context, ImageCachesArgs(mirror, settings.aws.region, settings.aws.account_id)).mirror
+
+
+def _callers(context: StackContext, settings: StackSettings) -> tuple[str, ...]:
+    """Clients, and Route 53's checkers where they ask the way in from outside."""
+    clients = tuple(settings.client_cidrs)
+    judged = isinstance(settings.dns, Route53Settings) and settings.gateway.standby.enabled
+    if not judged or settings.exposure != "public":
+        return clients
+    from components.failover_dns import health_checkers
+
+    return (*clients, *health_checkers.networks(context.aws, settings.aws.region))
 
 
 def _zones(context: StackContext, settings: StackSettings) -> tuple[str, ...]:
@@ -141,7 +169,9 @@ def _trial(release: Package | None) -> TrialPackage | None:
     return TrialPackage(release.path, release.manifest, release.content(Site.PRIVATE, Layout.TRITON))
 
 
-def _azure(context: StackContext, settings: StackSettings, sites: Sequence[BurstSite]) -> AzureSurroundings | None:
+def _azure(
+    context: StackContext, settings: StackSettings, sites: Sequence[BurstSite], callers: tuple[str, ...]
+) -> AzureSurroundings | None:
     """The stack's resource group and network in Azure, for whatever stands there."""
     if settings.azure is None:
         return None
@@ -165,7 +195,7 @@ def _azure(context: StackContext, settings: StackSettings, sites: Sequence[Burst
             cidr=settings.connectivity.vnet_cidr,
             settings=settings.connectivity.azure_network,
             peer_cidrs=tuple(settings.client_cidrs),
-            public_cidrs=tuple(settings.client_cidrs) if _balances_in_azure(settings) else (),
+            public_cidrs=callers if _balances_in_azure(settings) else (),
             public_port=443 if settings.gateway.tls else 80,
             has_courier=settings.model_store.upload_package and any(site.account == "azure" for site in sites),
         ),

@@ -79,7 +79,20 @@ def compose(
     table = _table(context, settings, package, built, cost, secrets)
     proved = certificate(settings, base)
     tls = _tls(settings, proved, secrets)
-    gateway = private_site(context, settings, package, network, cluster, store, federation, table, built, tls)
+    gateway = private_site(
+        context,
+        settings,
+        package,
+        network,
+        cluster,
+        store,
+        federation,
+        table,
+        built,
+        tls,
+        base.mirror,
+        base.callers,
+    )
     way_in = entrance(context, settings, base, gateway, cost, table, built, secrets, proved)
     monitoring = AwsMonitoring(
         context,

@@ -168,8 +168,8 @@ class BurstSite(Protocol):
         """Why it cannot run this engine, the GPU and the library aside."""
         ...
 
-    def serving_image(self) -> tuple[str, Container | None]:
-        """The image that serves Triton packages here, in words of the stack file, and what is known of it."""
+    def serving_image(self, manifest: Manifest) -> tuple[str, Container | None]:
+        """The image that serves this Triton package here, in words of the stack file, and what is known of it."""
         ...
 
     def left_behind(self, prefix: str, bucket: str, before: datetime, delete: bool) -> Mapping[str, Sequence[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -135,6 +135,30 @@ class FederationSettings(Settings):
         return self
 
 
+class Cache(NamedTuple):
+    """One registry that ECR can cache: the last part of its prefix, and where ECR asks for it."""
+
+    name: str
+    upstream: str
+
+
+CachedRegistry = Literal["docker.io", "ghcr.io", "public.ecr.aws", "quay.io", "registry.k8s.io"]
+
+CACHES: Final[dict[CachedRegistry, Cache]] = {
+    "docker.io": Cache("hub", "registry-1.docker.io"),
+    "ghcr.io": Cache("ghcr", "ghcr.io"),
+    "public.ecr.aws": Cache("ecr", "public.ecr.aws"),
+    "quay.io": Cache("quay", "quay.io"),
+    "registry.k8s.io": Cache("k8s", "registry.k8s.io"),
+}
+"""https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-rule.html, read 2026-11-30. A
+prefix has at most 30 characters, of which a stack's own takes 24."""
+
+PullThroughCredential = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:ecr-pullthroughcache/[\w/+=.@-]+$")
+]
+
+
 class MirrorSettings(Settings):
     """Where images and charts come from on sites that do not reach the Internet."""
 
@@ -146,6 +170,26 @@ class MirrorSettings(Settings):
 
     pull_secret: str | None = None
     """Name of the stack secret with the mirror's docker config JSON; none for a mirror without log-in."""
+
+    pull_through: dict[CachedRegistry, PullThroughCredential | None] = Field(default_factory=dict)
+    """On EKS: registries that the account's ECR keeps for nodes and standby once it was asked, each with the ARN of a
+    secret ``ecr-pullthroughcache/...`` that logs in there, or null. Docker Hub and GitHub want one; ECR has no cache of
+    ``nvcr.io``, and a cache's first pull goes over NAT."""
+
+    @model_validator(mode="after")
+    def _some_want_a_login(self) -> MirrorSettings:
+        for registry in ("docker.io", "ghcr.io"):
+            if registry in self.pull_through and not self.pull_through[registry]:
+                raise ValueError(
+                    f"pull_through.{registry} is null, and ECR caches it with a log-in only: give the ARN of a secret "
+                    "named ecr-pullthroughcache/... with username and accessToken"
+                )
+        return self
+
+    def cached(self, address: str) -> MirrorSettings:
+        """With ECR's caches at ``address`` (registry and prefix) in the place of the registries that they keep."""
+        caches = {registry: f"{address}/{CACHES[registry].name}" for registry in self.pull_through}
+        return self.model_copy(update={"images": {**caches, **self.images}})
 
     def image(self, reference: str) -> str:
         """The mirrored reference of an image, or the reference itself when its registry has no mirror."""

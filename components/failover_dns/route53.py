@@ -1,4 +1,5 @@
-"""Route 53 failover between the two gateways, judged by an alarm on the private gateway's heartbeat."""
+"""Route 53 failover between the two gateways: judged from inside by an alarm on the private gateway's heartbeat and,
+where it has a public address, from outside by Route 53's own checkers."""
 
 from __future__ import annotations
 
@@ -15,10 +16,16 @@ from spillway.contracts import metrics
 PERIOD_S = 60
 """Route 53 follows standard-resolution alarms only, so a minute is the shortest period."""
 
+ASKED_EVERY_S = 30
+"""By each of Route 53's checkers, some fifteen of them; every 10 s costs more."""
+FAILURES = 3
+"""In a row, for one checker to call the way in shut: as slow as the heartbeat's alarm, and no lost packet moves DNS."""
+
 
 @dataclass(frozen=True)
 class Route53FailoverArgs:
     """``primary_address``: of the private gateway; ``primary_kind`` says what it is, which decides the records' type.
+    ``way_in``: what the Internet's side of it is asked over, ``None`` where the Internet does not reach it.
     ``zone_id``: the zone of ``Route53Zone``. ``standby_dns_name``, ``standby_zone_id``: of the standby gateway's load
     balancer. ``alarm_topic_arn``: told when the heartbeat stops and when it is back."""
 
@@ -29,6 +36,7 @@ class Route53FailoverArgs:
     primary_kind: Literal["ip", "hostname"]
     standby_dns_name: pulumi.Input[str]
     standby_zone_id: pulumi.Input[str]
+    way_in: Literal["HTTPS", "HTTP"] | None = None
     alarm_topic_arn: pulumi.Input[str] | None = None
 
 
@@ -42,7 +50,8 @@ class Route53Failover(Component):
         self.args = args
         self.host = args.settings.host
         alarm = self._heartbeat_alarm()
-        health_check = self._health_check(alarm)
+        heartbeat = self._health_check(alarm)
+        health_check = self._both(heartbeat, args.way_in) if args.way_in else heartbeat
         self._records(health_check)
         self.alarm_name = alarm.name
         self.alarm_arn = alarm.arn
@@ -90,6 +99,37 @@ class Route53Failover(Component):
                 "period": alarm.period.apply(str),
             },
             tags={**self.context.tags, "Name": f"{self.context.prefix}-private-gateway"},
+            opts=self.child(),
+        )
+
+    def _both(self, heartbeat: aws.route53.HealthCheck, way_in: Literal["HTTPS", "HTTP"]) -> aws.route53.HealthCheck:
+        """Hearts beat behind a shut door, and Envoy answers before a cluster that is dead: both have to be well.
+
+        Envoy itself answers what is asked. Certificates are not looked at
+        (https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html).
+        """
+        name, address = f"{self.context.prefix}-way-in", self.args.primary_address
+        is_ip = self.args.primary_kind == "ip"
+        outside = aws.route53.HealthCheck(
+            name,
+            type=way_in,
+            ip_address=address if is_ip else None,
+            fqdn=self.host if is_ip else address,
+            port=443 if way_in == "HTTPS" else 80,
+            resource_path="/healthz",
+            request_interval=ASKED_EVERY_S,
+            failure_threshold=FAILURES,
+            enable_sni=way_in == "HTTPS",
+            tags={**self.context.tags, "Name": name},
+            opts=self.child(),
+        )
+        both = f"{self.context.prefix}-private-gateway-reached"
+        return aws.route53.HealthCheck(
+            both,
+            type="CALCULATED",
+            child_health_threshold=2,
+            child_healthchecks=[heartbeat.id, outside.id],
+            tags={**self.context.tags, "Name": both},
             opts=self.child(),
         )
 

@@ -330,6 +330,7 @@ class KubernetesGateway(Component):
                 self.context.namespaces.gateway,
                 annotations={
                     **LOAD_BALANCER_ANNOTATIONS.get((args.cluster_kind, args.exposure), {}),
+                    **(self._attributes() if args.cluster_kind == "eks" else {}),
                     **(args.tls.annotations if args.tls else {}),
                 }
                 or None,
@@ -352,6 +353,15 @@ class KubernetesGateway(Component):
             ),
             opts=self.child(depends_on=after),
         )
+
+    def _attributes(self) -> dict[str, str]:
+        """Of the load balancer
+        (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/)."""
+        found = {"deletion_protection.enabled": str(self.context.protect_data).lower()}
+        if bucket := self.args.settings.access_log_bucket:
+            logs = {"enabled": "true", "bucket": bucket, "prefix": f"{self.context.prefix}-gateway"}
+            found |= {f"access_logs.s3.{key}": value for key, value in logs.items()}
+        return {f"{_PREFIX}attributes": ",".join(f"{key}={value}" for key, value in found.items())}
 
     def _autoscaler(self, deployment: k8s.apps.v1.Deployment) -> None:
         settings = self.args.settings

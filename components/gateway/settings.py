@@ -207,10 +207,6 @@ class StandbySettings(Settings):
     max_replicas: int = Field(default=6, ge=1)
     """Most tasks that autoscaling starts."""
 
-    access_log_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
-    """Bucket in the stack's region for the load balancer's access logs, with its delivery allowed and encrypted by
-    SSE-S3, as Elastic Load Balancing asks; none when left out."""
-
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""
 
@@ -253,6 +249,11 @@ class GatewaySettings(Settings):
 
     standby: StandbySettings = StandbySettings()
     """The gateway in AWS."""
+
+    access_log_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    """Bucket in the stack's region for the access logs of AWS's load balancers, encrypted by SSE-S3, which lets
+    ``logdelivery.elasticloadbalancing.amazonaws.com`` and ``delivery.logs.amazonaws.com`` write; none when left out.
+    EKS's load balancer logs TLS alone, so with ``tls.acm``."""
 
     operator_key_secret: SecretName = "gateway_operator_key"
     """Name of the stack secret with the operator's key, which allows choosing a site (``x-spillway-site``)."""

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pulumi
 import pulumi_aws as aws
 
 from components.aws_documents import assumed_by, partition, policy
 from components.base import Component, StackContext
+from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import MirrorSettings
 from components.gateway.firewall import firewall
 from components.gateway.rights import burst_rights
@@ -61,6 +62,14 @@ class StandbyGatewayArgs:
     agent_port: int = 9902
     runtime_dir: str = "/var/run/spillway"
     log_retention_days: RetentionDays = 90
+
+
+class _TaskSecret(NamedTuple):
+    """``value``: of this version, so that a new value makes new tasks, which read it at their start alone
+    (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html)."""
+
+    arn: pulumi.Output[str]
+    value: pulumi.Output[str]
 
 
 class StandbyGateway(Component):
@@ -148,9 +157,9 @@ class StandbyGateway(Component):
             idle_timeout=120,
             enable_deletion_protection=self.context.protect_data,
             access_logs=aws.lb.LoadBalancerAccessLogsArgs(
-                bucket=self.standby.access_log_bucket, prefix=f"{prefix}-standby", enabled=True
+                bucket=args.settings.access_log_bucket, prefix=f"{prefix}-standby", enabled=True
             )
-            if self.standby.access_log_bucket
+            if args.settings.access_log_bucket
             else None,
             tags=self._tags("standby"),
             opts=self.child(delete_before_replace=True),
@@ -232,9 +241,9 @@ class StandbyGateway(Component):
         )
         return group.id
 
-    def _secrets(self) -> dict[str, pulumi.Output[str]]:
-        """One secret a file: path -> ARN."""
-        arns: dict[str, pulumi.Output[str]] = {}
+    def _secrets(self) -> dict[str, _TaskSecret]:
+        """One secret a file, by its path."""
+        found: dict[str, _TaskSecret] = {}
         for path, content in self.args.secret_files.items():
             name = f"{self.context.prefix}-standby-{PurePosixPath(path).name.replace('.', '-')}"
             secret = aws.secretsmanager.Secret(
@@ -250,8 +259,8 @@ class StandbyGateway(Component):
             )
             # A task that starts before there is a value fails.
             self.ready.append(value)
-            arns[path] = secret.arn
-        return arns
+            found[path] = _TaskSecret(secret.arn, pulumi.Output.concat(secret.arn, ":::", value.version_id))
+        return found
 
     def _task_definition(self) -> aws.ecs.TaskDefinition:
         args, prefix = self.args, self.context.prefix
@@ -267,7 +276,8 @@ class StandbyGateway(Component):
         files = pulumi.Output.all(args.envoy_yaml, args.routing_json).apply(
             lambda texts: pack({ENVOY_FILE: texts[0], ROUTING_FILE: texts[1]})
         )
-        containers = pulumi.Output.all(files=files, logs=group.name, secrets=secrets).apply(
+        values = {path: secret.value for path, secret in secrets.items()}
+        containers = pulumi.Output.all(files=files, logs=group.name, secrets=values).apply(
             lambda found: json.dumps(self._containers(found["files"], found["logs"], found["secrets"]))
         )
         return aws.ecs.TaskDefinition(
@@ -395,9 +405,7 @@ class StandbyGateway(Component):
             )
         return role.arn
 
-    def _execution_role(
-        self, group: aws.cloudwatch.LogGroup, secrets: Mapping[str, pulumi.Output[str]]
-    ) -> pulumi.Output[str]:
+    def _execution_role(self, group: aws.cloudwatch.LogGroup, secrets: Mapping[str, _TaskSecret]) -> pulumi.Output[str]:
         args, prefix = self.args, self.context.prefix
         role = aws.iam.Role(
             f"{prefix}-standby-execution-role",
@@ -415,6 +423,7 @@ class StandbyGateway(Component):
             return policy(
                 {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
                 {"Effect": "Allow", "Action": pull, "Resource": repositories},
+                *([first_pull(self.context, args.region, args.account_id)] if args.mirror.pull_through else []),
                 {
                     "Effect": "Allow",
                     "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -429,7 +438,7 @@ class StandbyGateway(Component):
                 f"{prefix}-standby-execution-policy",
                 role=role.name,
                 policy=pulumi.Output.all(
-                    logs=group.arn, secrets=list(secrets.values()), key=args.secrets_key_arn
+                    logs=group.arn, secrets=[each.arn for each in secrets.values()], key=args.secrets_key_arn
                 ).apply(rights),
                 opts=self.child(),
             )

@@ -21,8 +21,10 @@ from components.aws_documents import (
 )
 from components.aws_parts import own_key
 from components.base import Component, StackContext
+from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import is_private
 from components.private_cluster.balancer_controller import balancer_controller_statements
+from components.private_cluster.eks_kubeconfig import kubeconfig
 from components.private_cluster.operators import GPU_NODES, NODES_FROM_ZERO
 from components.private_cluster.settings import GPU_TAINT_KEYS, EksGpuPool, EksSettings, EksSystemPool, Taint
 from spillway.contracts.names import LABEL_PREFIX
@@ -58,7 +60,7 @@ spec:
 class EksArgs:
     """``logs_key_arn``: KMS key of the log groups. ``api_cidrs``: the deployer's networks. ``api_security_group_ids``:
     security groups that may reach the API server, the deployer's host for one. ``tunnel_port``: local port of the
-    deployer's tunnel, where the API server is reached through one."""
+    deployer's tunnel, where the API server is reached through one. ``pulls_through``: nodes pull from ECR's caches."""
 
     settings: EksSettings
     region: str
@@ -69,6 +71,7 @@ class EksArgs:
     api_cidrs: Sequence[str] = ()
     api_security_group_ids: Sequence[pulumi.Input[str]] = ()
     tunnel_port: int | None = None
+    pulls_through: bool = False
 
 
 class Eks(Component):
@@ -285,7 +288,7 @@ class Eks(Component):
         )
 
     def _node_role(self) -> aws.iam.Role:
-        return self._role(
+        role = self._role(
             "node",
             "Lets nodes join the cluster and pull images; pods have roles of their own",
             assumed_by("ec2.amazonaws.com"),
@@ -293,6 +296,13 @@ class Eks(Component):
             "AmazonEC2ContainerRegistryPullOnly",
             "AmazonSSMManagedInstanceCore",
         )
+        if self.args.pulls_through:
+            document = policy(first_pull(self.context, self.args.region, self.args.account_id))
+            pulls = aws.iam.RolePolicy(
+                f"{self.context.prefix}-node-caches-policy", role=role.name, policy=document, opts=self.child()
+            )
+            self._rights["node"].append(pulls)
+        return role
 
     def _launch_template(
         self, name: str, pool: EksSystemPool | EksGpuPool, user_data: str | None
@@ -398,7 +408,7 @@ class Eks(Component):
             f"{self.context.prefix}-{name}",
             cluster_name=self.cluster.name,
             addon_name=name,
-            addon_version=self.settings.addon_versions.get(name),
+            addon_version=self._addon_version(name),
             configuration_values=json.dumps(configuration) if configuration else None,
             service_account_role_arn=role.arn if role else None,
             pod_identity_associations=[pod_identity] if pod_identity else None,
@@ -407,6 +417,15 @@ class Eks(Component):
             tags=self.context.tags,
             opts=self.child(depends_on=depends_on),
         )
+
+    def _addon_version(self, name: str) -> str:
+        """EKS's default for this Kubernetes, unless the settings name one: an add-on without a version stays at what it
+        was made with, however often Kubernetes is raised."""
+        if given := self.settings.addon_versions.get(name):
+            return given
+        opts = pulumi.InvokeOptions(provider=self.context.aws)
+        asked = {"addon_name": name, "kubernetes_version": self.settings.kubernetes_version}
+        return aws.eks.get_addon_version(**asked, opts=opts).version
 
     def _addons_before_nodes(self) -> list[pulumi.Resource]:
         """What a node needs to become Ready, and what hands roles to pods."""
@@ -524,50 +543,6 @@ class Eks(Component):
             opts=self.child(),
         )
         return role.arn, [rights, association]
-
-
-def kubeconfig(
-    name: str, endpoint: str, certificate_authority: str, region: str, tunnel_port: int | None = None
-) -> str:
-    """A kubeconfig (JSON) whose token comes from ``aws eks get-token``: it holds no credential itself.
-
-    With ``tunnel_port`` it asks the tunnel's end on this machine, and still checks the API server's own name.
-    """
-    server = {"server": endpoint, "certificate-authority-data": certificate_authority}
-    if tunnel_port is not None:
-        host = endpoint.removeprefix("https://").partition("/")[0]
-        server |= {"server": f"https://127.0.0.1:{tunnel_port}", "tls-server-name": host}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": name,
-            "clusters": [{"name": name, "cluster": server}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-            "users": [
-                {
-                    "name": name,
-                    "user": {
-                        "exec": {
-                            "apiVersion": "client.authentication.k8s.io/v1beta1",
-                            "command": "aws",
-                            "args": [
-                                "--region",
-                                region,
-                                "eks",
-                                "get-token",
-                                "--cluster-name",
-                                name,
-                                "--output",
-                                "json",
-                            ],
-                            "interactiveMode": "Never",
-                        }
-                    },
-                }
-            ],
-        }
-    )
 
 
 def _volume_key_use(key_arn: str) -> str:

@@ -220,7 +220,7 @@ class KubernetesPlatform(Component):
             repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=repository),
             version=settings.version,
             namespace=namespace,
-            values=merged(values, mirrored(self.args.mirror, operators.IMAGES[chart])),
+            values=merged(merged(values, mirrored(self.args.mirror, operators.IMAGES[chart])), settings.values),
             atomic=True,
             timeout=900,
             opts=self.child(depends_on=[*own, *after]),

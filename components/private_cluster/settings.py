@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -95,8 +95,9 @@ class EksGpuPool(Pool):
     ami_type: Literal["AL2023_x86_64_NVIDIA", "AL2023_ARM_64_NVIDIA"] = "AL2023_x86_64_NVIDIA"
     """Machine image; it brings the NVIDIA driver and container toolkit."""
 
-    capacity_type: Literal["ON_DEMAND", "SPOT", "CAPACITY_BLOCK"] = "ON_DEMAND"
-    """How the instances are bought. The core of the service should not be interruptible."""
+    capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
+    """How the instances are bought. The core of the service should not be interruptible. A Capacity Block ends on a
+    day, so it is none."""
 
     disk_gib: Annotated[int, Field(ge=30, le=16384)] = 200
     """Root volume of a node, GiB; Triton images are large."""
@@ -174,6 +175,9 @@ class ChartSettings(Settings):
 
     repository: Annotated[str, Field(pattern=r"^(https|oci)://")]
     """Chart repository; ``connectivity.mirror.charts`` replaces it."""
+
+    values: dict[str, Any] = Field(default_factory=dict)
+    """Further chart values, merged over ours. No secrets: name a Secret instead."""
 
 
 class NvidiaOperatorSettings(ChartSettings):
@@ -342,7 +346,7 @@ class EksSettings(_Cluster):
     """Who may read the cluster's objects."""
 
     addon_versions: dict[str, str] = Field(default_factory=dict)
-    """Exact versions of EKS add-ons by name; EKS's default for the others."""
+    """Exact versions of EKS add-ons by name; the others have EKS's default for ``kubernetes_version``."""
 
     metadata_hop_limit: Annotated[int, Field(ge=1, le=2)] = 1
     """IMDSv2 hop limit: at 1 pods cannot reach the node's credentials."""

@@ -298,16 +298,18 @@ def test_the_standby_listens_with_tls_on_fargate(planned: Found) -> None:
     assert planned.inputs("aws:ecs/service:Service")["launchType"] == "FARGATE"
 
 
-def test_dns_fails_over_on_the_heartbeat(stands: Found) -> None:
+def test_dns_fails_over_on_the_heartbeat_and_on_the_way_in(stands: Found) -> None:
     primary, secondary = (stands.inputs("aws:route53/record:Record", name) for name in ("primary", "secondary"))
     assert primary["failoverRoutingPolicies"] == [{"type": "PRIMARY"}]
     assert secondary["failoverRoutingPolicies"] == [{"type": "SECONDARY"}]
     assert (primary["ttl"], secondary["ttl"]) == (30, 30)
-    (check,) = stands.of("aws:route53/healthCheck:HealthCheck")
-    assert primary["healthCheckId"] == check.id
-    assert plain(check.inputs)["type"] == "CLOUDWATCH_METRIC"
+    checks = {check.id: plain(check.inputs) for check in stands.of("aws:route53/healthCheck:HealthCheck")}
+    both = checks[primary["healthCheckId"]]
+    assert (both["type"], both["childHealthThreshold"]) == ("CALCULATED", 2)
+    beats, outside = (checks[id_] for id_ in both["childHealthchecks"])
     alarm = stands.inputs("aws:cloudwatch/metricAlarm:MetricAlarm", "heartbeat")
-    assert plain(check.inputs)["cloudwatchAlarmName"] == alarm["name"]
+    assert (beats["type"], beats["cloudwatchAlarmName"]) == ("CLOUDWATCH_METRIC", alarm["name"])
+    assert (outside["type"], outside["port"], outside["fqdn"]) == ("HTTPS", 443, primary["records"][0])
     assert (alarm["metricName"], alarm["period"], alarm["treatMissingData"]) == ("GatewayHeartbeat", 60, "breaching")
 
 

@@ -155,6 +155,8 @@ BAD = [
     Bad("a VPN without its far end", {f"{S}connectivity.burst_egress": "vpn"}, "connectivity", "a mapping of", "add vpn.peer_address"),
     Bad("zones of another region", {f"{S}connectivity.zones": ["eu-west-1a", "eu-west-1b", "eu-west-1c"]}, "connectivity.zones", "eu-west-1a", "us-east-1a"),
     Bad("a mirror with a scheme", {f"{S}connectivity.mirror": {"images": {"nvcr.io": "https://mirror.example.com"}}}, "connectivity.mirror.images.nvcr.io", "'https://mirror.example.com'", "without a scheme"),
+    Bad("caches for nodes outside AWS", {f"{S}connectivity.mirror": {"pull_through": {"quay.io": None}}}, "connectivity.mirror.pull_through", "kind: existing", "mirror.images"),
+    Bad("caches without a way to fill them", {f"{S}private_cluster": EKS, f"{S}connectivity": {"nat": "none", "mirror": {"pull_through": {"quay.io": None}}}}, "connectivity.mirror.pull_through", "nat: none", "nat: single"),
     # Impossible combinations
     Bad("AMD on EKS", {f"{S}private_cluster": {**EKS, "accelerator": "amd"}, ISSUER: REMOVE}, "private_cluster.accelerator", "'amd'", "AWS has no ROCm instances"),
     Bad("nowhere to spill", {f"{S}burst": {}}, "burst", "burst none", "set burst.sagemaker or burst.azure_ml"),

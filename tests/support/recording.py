@@ -39,7 +39,13 @@ class _Mocks(mocks.Mocks):
         arn = f"arn:aws:mock:eu-west-1:123456789012:{args.typ.split(':')[-1]}/{args.name}"
         # Only plain values are echoed: a cloud often answers a structure in another shape than it was given.
         echoed = {key: value for key, value in args.inputs.items() if not isinstance(value, (dict, list))}
-        return f"{args.name}-id", {"arn": arn, "name": args.name, **echoed, **self.outputs.get(args.typ, {})}
+        return f"{args.name}-id", {
+            "arn": arn,
+            "name": args.name,
+            **echoed,
+            **MADE.get(args.typ, {}),
+            **self.outputs.get(args.typ, {}),
+        }
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
         return {**args.args, **ANSWERS.get(args.token, {}), **self.outputs.get(args.token, {})}
@@ -49,8 +55,12 @@ ZONES = [f"us-east-1{letter}" for letter in "abc"]
 ANSWERS = {
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ZONES},
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {"locations": ZONES},
+    "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1.0.0-eksbuild.1"},
+    "aws:ec2/getManagedPrefixList:getManagedPrefixList": {"entries": [{"cidr": "15.177.0.0/18"}]},
 }
 """What the provider's functions say to a whole program."""
+MADE = {"aws:secretsmanager/secretVersion:SecretVersion": {"versionId": "v1"}}
+"""What a cloud gives a resource that a program makes a text of."""
 
 
 def record(build: Callable[[], object], outputs: Mapping[str, Mapping[str, Any]] | None = None) -> list[Recorded]:

@@ -60,7 +60,7 @@ class AzureMl:
     def engine_problems(self, record: EngineRecord) -> Iterator[str]:
         return iter(())
 
-    def serving_image(self) -> tuple[str, Container | None]:
+    def serving_image(self, manifest: Manifest) -> tuple[str, Container | None]:
         """Azure's own Triton image, of which it says no version, or the team's."""
         return self.settings.container_image or "Azure ML's Triton image", None
 

@@ -11,6 +11,7 @@ from components.aws_documents import Statement, allow, partition
 from components.burst.sagemaker import alarms
 from components.burst.sagemaker.component import VARIANT, SageMakerBurst, SageMakerBurstArgs
 from components.burst.sagemaker.live_capacity import live_instances
+from components.burst.sagemaker.rules import pinned
 from components.burst.sagemaker.settings import SageMakerSettings
 from components.burst.site import BuiltSite, BurstSite, Surroundings, Watch
 from components.cost_guard.capacity import HeldCapacity, SiteCapacity
@@ -38,7 +39,7 @@ def build(site: SageMakerSite, around: Surroundings) -> BuiltSite:
     burst = SageMakerBurst(
         around.context,
         SageMakerBurstArgs(
-            settings=site.settings,
+            settings=pinned(site.settings, around.manifest),
             region=site.region,
             account_id=site.account_id,
             vpc_id=network.vpc_id,

@@ -12,23 +12,11 @@ from components.retention import RetentionDays
 from spillway.contracts.frozen import Settings
 from spillway.contracts.trt_engines import ENGINE_NAME
 
-LOCAL_STORAGE_FAMILIES: Final = (
-    "g4dn",
-    "g5",
-    "g6",
-    "g6e",
-    "gr6",
-    "g7",
-    "g7e",
-    "p4d",
-    "p4de",
-    "p5",
-    "p5e",
-    "p5en",
-    "p6",
-)
-"""Instance families with NVMe disks of their own: SageMaker takes neither a KMS key nor a volume size for them, the
-hardware encrypts (CreateEndpointConfig, KmsKeyId)."""
+_GPUS: Final = ("dl1", "g4dn", "g5", "g6", "g6e", "g7", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
+_OTHERS: Final = ("c5d", "c6gd", "m5d", "m6gd", "r5d", "r6gd", "r7gd", "trn1", "trn1n", "trn2")
+LOCAL_STORAGE_FAMILIES: Final = frozenset((*_GPUS, *_OTHERS))
+"""Instance families with NVMe disks of their own, beside all of p6: SageMaker takes neither a KMS key nor a volume
+size for them, the hardware encrypts (CreateEndpointConfig, KmsKeyId)."""
 
 TARGET_SHARE: Final = 0.7
 """Of an instance's slots: the gateway lets no more requests in than there are slots, so that a target at or above them
@@ -162,8 +150,8 @@ class SageMakerSettings(Settings):
     """A compiled engine that the endpoint runs instead of the portable model: ``<hardware key>/<precision>``, a folder
     below the package's ``engines/``. It fits one GPU and the container's TensorRT only."""
     container_version: str | None = None
-    """Version of the serving container, from the table in components/burst; the newest row whose driver
-    inference_ami_version brings when left out."""
+    """Version of the serving container, from the table in components/burst. Left out: the newest that the package was
+    made for, of a package that names none the newest whose driver inference_ami_version brings."""
     container_image: str | None = None
     """Image address that overrides the table, e.g. a mirror in your own ECR."""
     inference_ami_version: InferenceAmi = "al2023-ami-sagemaker-inference-gpu-4-1"

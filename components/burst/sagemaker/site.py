@@ -56,8 +56,8 @@ class SageMaker:
     def engine_problems(self, record: EngineRecord) -> Iterator[str]:
         return rules.engine_problems(self.settings, record)
 
-    def serving_image(self) -> tuple[str, Container | None]:
-        return rules.serving_image(self.settings, self.region)
+    def serving_image(self, manifest: Manifest) -> tuple[str, Container | None]:
+        return rules.serving_image(self.settings, self.region, manifest)
 
     def left_behind(self, prefix: str, bucket: str, before: datetime, delete: bool) -> Mapping[str, Sequence[str]]:
         import boto3

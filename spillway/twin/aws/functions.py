@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from spillway.contracts import health_checkers
 from spillway.twin.aws.client import Clients, UnreachableError
 from spillway.twin.provider import Properties, Secret, UnknownTypeError
 
@@ -95,12 +96,35 @@ def _zone(clients: Clients, region: str, args: Properties) -> Properties:
     return {"id": id_, "zoneId": id_, "name": zone["Name"].rstrip("."), "arn": f"arn:aws:route53:::hostedzone/{id_}"}
 
 
+def _prefix_list(clients: Clients, region: str, args: Properties) -> Properties:
+    name = args["name"]
+    try:
+        filters = [{"Name": "prefix-list-name", "Values": [name]}]
+        found = clients.call("ec2", region, "DescribeManagedPrefixLists", {"Filters": filters})["PrefixLists"]
+        if not found:
+            raise UnknownTypeError(f"no prefix list {name} in {region}")
+        id_ = found[0]["PrefixListId"]
+        entries = clients.call("ec2", region, "GetManagedPrefixListEntries", {"PrefixListId": id_})["Entries"]
+    except UnreachableError:
+        # A plan asks no server.
+        id_, entries = "pl-planned", [{"Cidr": cidr} for cidr in health_checkers.RANGES]
+    return {"id": id_, "name": name, "entries": [{"cidr": entry["Cidr"]} for entry in entries]}
+
+
+def _addon_version(_: Clients, __: str, args: Properties) -> Properties:
+    """Another one for each minor of Kubernetes, as EKS's own mostly are."""
+    version = f"v{args['kubernetesVersion']}.0-eksbuild.1"
+    return {"id": args["addonName"], **args, "version": version}
+
+
 _FUNCTIONS: dict[str, Function] = {
     "aws:index/getCallerIdentity:getCallerIdentity": _identity,
     "aws:index/getRegion:getRegion": _region,
     "aws:index/getPartition:getPartition": _partition,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": _offerings,
+    "aws:ec2/getManagedPrefixList:getManagedPrefixList": _prefix_list,
+    "aws:eks/getAddonVersion:getAddonVersion": _addon_version,
     "aws:ssm/getParameter:getParameter": _parameter,
     "aws:route53/getZone:getZone": _zone,
 }

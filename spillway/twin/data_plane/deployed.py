@@ -233,9 +233,12 @@ class DeployedReader:
             secrets = {path: self._aws_secret(arns[variable], region) for path, variable in wanted.items()}
             yield Gateway("standby", files["envoy.yaml"], files["routing.json"], secrets)
 
-    def _aws_secret(self, arn: str, region: str) -> bytes:
+    def _aws_secret(self, value: str, region: str) -> bytes:
+        """``value``: as ECS takes it, ``<ARN>:<JSON key>:<stage>:<version>`` or the ARN alone."""
+        parts = value.split(":")
+        version = {"VersionId": parts[9]} if parts[9:] and parts[9] else {}
         client = aws_client("secretsmanager", self._endpoints["aws"], region)
-        return client.get_secret_value(SecretId=arn)["SecretString"].encode()
+        return client.get_secret_value(SecretId=":".join(parts[:7]), **version)["SecretString"].encode()
 
     def _mounted(self, namespace: str, pod: dict[str, Any]) -> dict[str, bytes]:
         """What secrets put into the pod's containers, by path."""

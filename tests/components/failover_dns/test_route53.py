@@ -16,13 +16,19 @@ from tests.support.recording import Recorded, context, of_type, record
 RECORD = "aws:route53/record:Record"
 
 
-def failover(kind: Literal["ip", "hostname"] = "ip", **settings: Any) -> list[Recorded]:
+CHECK = "aws:route53/healthCheck:HealthCheck"
+
+
+def failover(
+    kind: Literal["ip", "hostname"] = "ip", way_in: Literal["HTTPS", "HTTP"] | None = None, **settings: Any
+) -> list[Recorded]:
     args = Route53FailoverArgs(
         settings=Route53Settings(zone_name="serve.example.com", **settings),
         region="eu-west-1",
         zone_id="Z0123456789ABC",
         primary_address="10.0.0.7" if kind == "ip" else "gateway.private.example.com",
         primary_kind=kind,
+        way_in=way_in,
         standby_dns_name="standby.elb.example.com",
         standby_zone_id="Z32O12XQLNTSW2",
     )
@@ -63,11 +69,41 @@ def test_alarm_is_one_that_route53_takes() -> None:
 def test_health_check_follows_the_alarm() -> None:
     resources = failover()
     (alarm,) = of_type(resources, "aws:cloudwatch/metricAlarm:MetricAlarm")
-    (check,) = of_type(resources, "aws:route53/healthCheck:HealthCheck")
+    (check,) = of_type(resources, CHECK)
     assert check.inputs["type"] == "CLOUDWATCH_METRIC"
     assert check.inputs["cloudwatchAlarmName"] == alarm.inputs["name"]
     assert check.inputs["cloudwatchAlarmRegion"] == "eu-west-1"
     assert check.inputs["insufficientDataHealthStatus"] == "Unhealthy"
+
+
+def checks(resources: list[Recorded]) -> dict[str, dict[str, Any]]:
+    return {one.name.removeprefix("spillway-test-"): one.inputs for one in of_type(resources, CHECK)}
+
+
+@pytest.mark.parametrize(("way_in", "port"), [("HTTPS", 443), ("HTTP", 80)])
+def test_a_public_gateway_is_asked_from_outside_too(way_in: Literal["HTTPS", "HTTP"], port: int) -> None:
+    """By its load balancer's own name: asked by the name that fails over, the standby would answer for it
+    (https://docs.aws.amazon.com/Route53/latest/APIReference/API_HealthCheckConfig.html)."""
+    resources = failover("hostname", way_in)
+    found = checks(resources)
+    outside = found["way-in"]
+    assert (outside["type"], outside["port"], outside["resourcePath"]) == (way_in, port, "/healthz")
+    assert outside["fqdn"] == "gateway.private.example.com"
+    assert "ipAddress" not in outside
+    both = found["private-gateway-reached"]
+    assert (both["type"], both["childHealthThreshold"]) == ("CALCULATED", 2)
+    assert both["childHealthchecks"] == ["spillway-test-private-gateway-id", "spillway-test-way-in-id"]
+    assert pair(resources)[0].inputs["healthCheckId"] == "spillway-test-private-gateway-reached-id"
+
+
+def test_an_address_is_asked_under_the_name_that_clients_use() -> None:
+    outside = checks(failover("ip", "HTTPS"))["way-in"]
+    assert (outside["ipAddress"], outside["fqdn"]) == ("10.0.0.7", "inference.serve.example.com")
+    assert outside["enableSni"] is True
+
+
+def test_a_gateway_that_the_internet_does_not_reach_is_judged_from_inside_alone() -> None:
+    assert set(checks(failover())) == {"private-gateway"}
 
 
 def test_address_pair_is_a_record_and_an_alias() -> None:

@@ -56,12 +56,13 @@ CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/c"
 def standby(
     exposure: Literal["internal", "public"] = "internal",
     routing_json: str = '{"role": "standby"}',
+    logs: str | None = None,
     **settings: Any,
 ) -> list[Recorded]:
     """The standby gateway, as a stack registers it."""
     args = StandbyGatewayArgs(
         mirror=MirrorSettings(),
-        settings=GatewaySettings(standby=StandbySettings(**settings)),
+        settings=GatewaySettings(standby=StandbySettings(**settings), access_log_bucket=logs),
         region="eu-west-1",
         account_id="123456789012",
         exposure=exposure,

@@ -6,9 +6,10 @@ import pytest
 from pulumi import RunError
 
 from components.gateway.kubernetes import Tls
+from components.gateway.settings import GatewaySettings
 from spillway.contracts.routing import Listen, ServerTls
 from tests.components.gateway.recorded import CERTIFICATE, RUNTIME, pod, private_gateway
-from tests.support.recording import of_type
+from tests.support.recording import Recorded, of_type
 
 
 def mounts(container: dict[str, Any]) -> dict[str, str]:
@@ -40,6 +41,25 @@ def test_service_is_internal_and_for_known_networks_only() -> None:
     assert service.inputs["metadata"]["annotations"][scheme] == "internal"
     assert service.inputs["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
     assert service.inputs["spec"]["externalTrafficPolicy"] == "Local"
+
+
+def attributes(found: list[Recorded]) -> dict[str, str]:
+    """Of the load balancer, as its controller reads them
+    (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/)."""
+    (service,) = of_type(found, "kubernetes:core/v1:Service")
+    text = service.inputs["metadata"]["annotations"]["service.beta.kubernetes.io/aws-load-balancer-attributes"]
+    return dict(pair.split("=") for pair in text.split(","))
+
+
+def test_what_a_platform_team_asks_of_the_load_balancer() -> None:
+    assert attributes(private_gateway()) == {"deletion_protection.enabled": "true"}
+    settings = GatewaySettings(operator_key_secret="operator", access_log_bucket="company-logs")
+    assert attributes(private_gateway(settings=settings)) == {
+        "deletion_protection.enabled": "true",
+        "access_logs.s3.enabled": "true",
+        "access_logs.s3.bucket": "company-logs",
+        "access_logs.s3.prefix": "spillway-test-gateway",
+    }
 
 
 def test_new_config_is_a_new_pod() -> None:

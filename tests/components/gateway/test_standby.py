@@ -33,7 +33,9 @@ def test_key_comes_from_secrets_manager_and_stands_nowhere_else(resources: list[
     environment = {v["name"]: v["value"] for v in found["files"]["environment"]}
     assert json.loads(environment[SECRETS_VARIABLE]) == {KEY_FILE: "SECRET_0"}
     (secret,) = found["files"]["secrets"]
-    assert "secret" in secret["valueFrom"].lower()
+    arn, version = secret["valueFrom"].split(":::")
+    assert arn.endswith("/spillway-test-standby-azure-ml-key")
+    assert version == "v1", "a rotated key makes new tasks"
     assert not any("secrets" in found[name] for name in ("envoy", "agent"))
 
 
@@ -100,7 +102,7 @@ def test_up_waits_for_a_standby_that_serves(resources: list[Recorded]) -> None:
 
 
 def test_what_a_platform_team_asks_of_the_load_balancer() -> None:
-    found = standby("public", access_log_bucket="company-logs")
+    found = standby("public", logs="company-logs")
     (balancer,) = of_type(found, "aws:lb/loadBalancer:LoadBalancer")
     assert balancer.inputs["enableDeletionProtection"] is True, "as long as the stack's data is protected"
     assert balancer.inputs["accessLogs"] == {

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from components.private_cluster.eks import Eks, EksArgs, kubeconfig
+from components.private_cluster.eks import Eks, EksArgs
+from components.private_cluster.eks_kubeconfig import kubeconfig
 from components.private_cluster.settings import EksSettings, PrivateClusterSettings
+from spillway.twin.aws import functions
+from tests.support import recording
 from tests.support.recording import Recorded, context, of_type, record
 
 CLUSTER = "aws:eks/cluster:Cluster"
@@ -22,7 +25,7 @@ CLUSTER_OUTPUTS = {
 }
 
 
-def eks(api_cidrs: tuple[str, ...] = (), **settings: Any) -> list[Recorded]:
+def eks(api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, **settings: Any) -> list[Recorded]:
     args = EksArgs(
         settings=EksSettings(**settings),
         region="eu-west-1",
@@ -32,6 +35,7 @@ def eks(api_cidrs: tuple[str, ...] = (), **settings: Any) -> list[Recorded]:
         logs_key_arn="arn:aws:kms:eu-west-1:123456789012:key/logs",
         api_cidrs=api_cidrs,
         api_security_group_ids=["sg-deployer"],
+        pulls_through=pulls_through,
     )
     return record(lambda: Eks(context(), args), outputs={CLUSTER: CLUSTER_OUTPUTS})
 
@@ -43,6 +47,13 @@ def resources() -> list[Recorded]:
 
 def named(resources: list[Recorded], type_: str, name: str) -> Recorded:
     return next(r for r in of_type(resources, type_) if r.name == f"spillway-test-{name}")
+
+
+@pytest.mark.parametrize("pulls_through", [False, True])
+def test_nodes_may_fill_the_caches_of_their_stack(pulls_through: bool) -> None:
+    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-iam.html"""
+    documents = [r.inputs["policy"] for r in of_type(eks(pulls_through=pulls_through), "aws:iam/rolePolicy:RolePolicy")]
+    assert any("ecr:CreateRepository" in one for one in documents) is pulls_through
 
 
 def test_api_endpoint_is_private(resources: list[Recorded]) -> None:
@@ -129,6 +140,20 @@ def test_network_policies_are_enforced(resources: list[Recorded]) -> None:
     addons = {a.inputs["addonName"]: a.inputs for a in of_type(resources, "aws:eks/addon:Addon")}
     assert {"coredns", "kube-proxy", "eks-pod-identity-agent", "aws-ebs-csi-driver"} < addons.keys()
     assert json.loads(addons["vpc-cni"]["configurationValues"]) == {"enableNetworkPolicy": "true"}
+
+
+@pytest.mark.parametrize(("kubernetes", "coredns"), [("1.33", "v1.33.0-eksbuild.1"), ("1.34", "v1.34.0-eksbuild.1")])
+def test_add_ons_follow_kubernetes_unless_they_are_pinned(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: str, coredns: str
+) -> None:
+    """An add-on without a version keeps the one that it was made with."""
+    nothing: Any = None
+    monkeypatch.setattr(
+        recording._Mocks, "call", lambda _, asked: functions.invoke(nothing, "eu-west-1", asked.token, asked.args)
+    )
+    found = eks(kubernetes_version=kubernetes, addon_versions={"vpc-cni": "v1.20.4-eksbuild.1"})
+    versions = {a.inputs["addonName"]: a.inputs["addonVersion"] for a in of_type(found, "aws:eks/addon:Addon")}
+    assert (versions["coredns"], versions["vpc-cni"]) == (coredns, "v1.20.4-eksbuild.1")
 
 
 def test_network_plugin_gets_its_role_by_its_own_token(resources: list[Recorded]) -> None:

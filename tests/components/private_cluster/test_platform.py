@@ -142,6 +142,16 @@ def test_eks_gets_a_load_balancer_controller_that_asks_no_metadata_service() -> 
     assert "aws-load-balancer-controller" not in releases(build(AksSettings(kind="aks", admin_group_ids=("g",))))
 
 
+def test_values_of_ones_own_go_over_ours() -> None:
+    own = {"image": {"tag": "v3.5.0-ours"}, "replicaCount": 3, "region": "eu-central-1"}
+    settings = EksSettings.model_validate({"kind": "eks", "load_balancer_controller": {"values": own}})
+    mirror = MirrorSettings(images={"public.ecr.aws": "registry.example.com/aws"})
+    values = releases(build(settings, mirror=mirror))["aws-load-balancer-controller"]["values"]
+    repository = "registry.example.com/aws/eks/aws-load-balancer-controller"
+    assert values["image"] == {"repository": repository, "tag": "v3.5.0-ours"}
+    assert (values["replicaCount"], values["region"]) == (3, "eu-central-1")
+
+
 def test_images_of_the_charts_come_from_the_mirror() -> None:
     mirror = MirrorSettings(
         images={"nvcr.io": "registry.example.com/nvcr", "registry.k8s.io": "registry.example.com/k8s"}

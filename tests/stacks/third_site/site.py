@@ -75,7 +75,7 @@ class Metal:
     def engine_problems(self, record: EngineRecord) -> Iterator[str]:
         return iter(())
 
-    def serving_image(self) -> tuple[str, Container | None]:
+    def serving_image(self, manifest: Manifest) -> tuple[str, Container | None]:
         return "the provider's image", None
 
     def left_behind(self, prefix: str, bucket: str, before: datetime, delete: bool) -> Mapping[str, Sequence[str]]:

@@ -87,6 +87,16 @@ def test_a_canary_is_at_most_half_of_the_fleet(server: Server) -> None:
     sagemaker.update_endpoint(EndpointConfigName="canary-2", **asked)
 
 
+def test_ecr_caches_some_registries_and_some_with_a_login_only(server: Server) -> None:
+    """https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-rule.html"""
+    make = server.client("ecr").create_pull_through_cache_rule
+    other = {"ecrRepositoryPrefix": "nvidia", "upstreamRegistryUrl": "nvcr.io"}
+    assert code_of(make, **other) == "UnsupportedUpstreamRegistryException"
+    hub = {"ecrRepositoryPrefix": "hub", "upstreamRegistryUrl": "registry-1.docker.io"}
+    assert code_of(make, **hub) == "InvalidParameterException"
+    make(**hub, credentialArn="arn:aws:secretsmanager:eu-west-1:123456789012:secret:ecr-pullthroughcache/hub-AbCdEf")
+
+
 def test_a_full_bucket_is_not_deleted(server: Server) -> None:
     s3 = server.client("s3", region="us-east-1")
     s3.create_bucket(Bucket="full-of-results")

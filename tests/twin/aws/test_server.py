@@ -143,6 +143,9 @@ def test_functions(stand_in: AwsStandIn) -> None:
     assert stand_in.invoke("aws:index/getCallerIdentity:getCallerIdentity", {})["accountId"] == "123456789012"
     assert stand_in.invoke("aws:index/getRegion:getRegion", {})["region"] == "eu-west-1"
     assert len(stand_in.invoke("aws:index/getAvailabilityZones:getAvailabilityZones", {})["names"]) >= 3
+    name = "com.amazonaws.eu-west-1.route53-healthchecks"
+    entries = stand_in.invoke("aws:ec2/getManagedPrefixList:getManagedPrefixList", {"name": name})["entries"]
+    assert {"cidr": "15.177.0.0/18"} in entries
 
 
 def test_archives_are_the_same_bytes_each_time(tmp_path: Path) -> None:

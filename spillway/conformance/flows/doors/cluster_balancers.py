@@ -16,16 +16,18 @@ from ipaddress import IPv4Network
 from typing import Any, Final
 
 from spillway.conformance.flows.addresses import ranges, told, uncovered
-from spillway.conformance.flows.doors import azure_firewalls, cluster_services, pod_policies, public_names, vpc_routes
+from spillway.conformance.flows.doors import azure_firewalls, cluster_services, pod_policies, vpc_routes
 from spillway.conformance.flows.doors.firewalls import lists_allow
 from spillway.conformance.flows.flow import Closed, Door
 from spillway.conformance.flows.workloads import CHART, Pod
 from spillway.conformance.flows.world import World
 from spillway.conformance.graph import chart_of
-from spillway.contracts.resources import Resource
+from spillway.contracts import health_checkers
+from spillway.contracts.resources import UNKNOWN, Resource
 
 _PREFIX: Final = "service.beta.kubernetes.io/aws-load-balancer-"
 _CONTROLLER: Final = "aws-load-balancer-controller"
+_AZURE_INTERNAL: Final = "service.beta.kubernetes.io/azure-load-balancer-internal"
 
 
 def annotation(service: Resource, name: str) -> Any:
@@ -42,9 +44,8 @@ def has_service(world: World, pod: Pod) -> Iterator[Closed]:
     yield Closed(pod.resource, "", "no Service for clients leads to the gateway's pods", "Make a LoadBalancer Service.")
 
 
-def client_doors(world: World, service: Resource, port: int) -> tuple[Door, ...]:
+def client_doors(world: World, service: Resource, port: int, clients: tuple[IPv4Network, ...]) -> tuple[Door, ...]:
     """Between clients and the pods."""
-    clients = public_names.clients(world)
     doors = [Door("Service's source ranges", partial(_source_ranges, service, clients))]
     if world.eks:
         doors += _balancer(world, service, inbound=True)
@@ -60,6 +61,28 @@ def check_doors(world: World, service: Resource, port: int) -> tuple[Door, ...]:
     if not world.eks:
         return ()
     return (*_balancer(world, service, inbound=False), *_to_pods(world, service, port, _own(world, service)))
+
+
+def checker_doors(world: World, service: Resource, port: int, asked: Resource) -> tuple[Door, ...]:
+    """Between Route 53's health checkers, which stand in the Internet, and the pods. ``asked``: the health check."""
+    return (
+        Door("health check", partial(_asks_in_the_internet, service, port, asked)),
+        *client_doors(world, service, port, ranges(list(health_checkers.RANGES))),
+    )
+
+
+def _asks_in_the_internet(service: Resource, port: int, asked: Resource) -> Iterator[Closed]:
+    if asked.get("port") not in (None, UNKNOWN, port):
+        remedy = f"Let it ask {port}."
+        yield Closed(asked, "port", f"it asks another port than {port}, at which the gateway is called", remedy)
+    azure = (service.get("metadata.annotations") or {}).get(_AZURE_INTERNAL)
+    if annotation(service, "scheme") == "internal" or azure == "true":
+        yield Closed(
+            asked,
+            "type",
+            "Route 53 asks from the Internet, and the gateway's load balancer is internal: it is called dead for ever",
+            "Let the health check follow an alarm.",
+        )
 
 
 def kept(service: Resource) -> bool:
@@ -78,8 +101,9 @@ def _source_ranges(service: Resource, clients: tuple[IPv4Network, ...]) -> Itera
         yield Closed(
             service,
             "spec.loadBalancerSourceRanges",
-            f"the load balancer drops clients of {told(left)}, whom another gateway of the plan admits",
-            "Name the same client ranges at every gateway; client_cidrs sets them.",
+            f"the load balancer drops callers of {told(left)}, whom the plan means or another of its gateways admits",
+            "Name the same client ranges at every gateway, and Route 53's checkers where they ask; client_cidrs sets"
+            " the first.",
         )
 
 

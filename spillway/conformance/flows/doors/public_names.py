@@ -9,6 +9,7 @@ from typing import Any, Final
 from spillway.conformance.flows.addresses import ranges
 from spillway.conformance.flows.flow import Closed
 from spillway.conformance.flows.world import World
+from spillway.contracts import health_checkers
 from spillway.contracts.resources import UNKNOWN, Resource
 
 RECORD: Final = "aws:route53/record:Record"
@@ -126,7 +127,7 @@ def _proved(world: World, found: Resource) -> Iterator[Closed]:
 
 
 def clients(world: World) -> tuple[IPv4Network, ...]:
-    """Who may call: every range that one of the gateways' doors to clients names."""
+    """Who may call: every range that one of the gateways' doors to clients names, but for Route 53's checkers."""
     found: list[Any] = []
     for service in world.graph.of("kubernetes:core/v1:Service"):
         found += service.get("spec.loadBalancerSourceRanges") or ()
@@ -135,4 +136,13 @@ def clients(world: World) -> tuple[IPv4Network, ...]:
             resource = world.by_id(group, "aws:ec2/securityGroup:SecurityGroup")
             for rule in (resource.props.get("ingress") or ()) if resource else ():
                 found += rule.get("cidrBlocks") or ()
-    return tuple(dict.fromkeys(ranges(found)))
+    checkers = ranges(list(health_checkers.RANGES))
+    return tuple(one for one in dict.fromkeys(ranges(found)) if one not in checkers)
+
+
+def asked_by_route53(world: World, service: Resource) -> list[Resource]:
+    """Health checks by which Route 53 itself asks the service's load balancer."""
+    status = (service.outputs.get("status") or {}).get("loadBalancer") or {}
+    own = {str(value).lower() for one in status.get("ingress") or () for value in one.values()}
+    checks = world.graph.of("aws:route53/healthCheck:HealthCheck")
+    return [one for one in checks if str(one.get("ipAddress") or one.get("fqdn")).lower() in own]

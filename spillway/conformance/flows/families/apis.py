@@ -54,7 +54,8 @@ def _executions(world: World) -> Iterator[Flow]:
         caller = Caller("ECS", task, place_of(service), None, task.props.get("executionRoleArn"), trusted)
         for container in containers(task):
             for secret in container.get("secrets") or ():
-                arn = str(secret.get("valueFrom"))
+                # Behind the ARN may stand a key, a stage and a version.
+                arn = ":".join(str(secret.get("valueFrom")).split(":")[:7])
                 found = world.by_arn(arn, "aws:secretsmanager/secret:Secret")
                 key = found.props.get("kmsKeyId") if found else None
                 calls = [Call("secretsmanager:GetSecretValue", arn)]

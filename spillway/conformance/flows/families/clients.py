@@ -51,12 +51,15 @@ def _to_pods(world: World, service: Resource) -> Iterator[Flow]:
     name = str(service.get("metadata.name"))
     for port in service.get("spec.ports") or ():
         number = port.get("port")
-        doors = balancers.client_doors(world, service, number)
+        doors = balancers.client_doors(world, service, number, public_names.clients(world))
         same = Door("port of the name", partial(public_names.one_port, world, service, number))
         yield Flow("clients", f"private {name}", f"tcp/{number}", (*doors, same))
         checks = balancers.check_doors(world, service, number)
         if checks:
             yield Flow("load balancer's health checks", f"private {name}", f"tcp/{number}", checks)
+        for asked in public_names.asked_by_route53(world, service):
+            outside = balancers.checker_doors(world, service, number, asked)
+            yield Flow("Route 53's health checkers", f"private {name}", f"tcp/{number}", outside)
 
 
 def _to_tasks(world: World, listener: Resource) -> Iterator[Flow]:

@@ -83,8 +83,8 @@ def _way_in(graph: Graph) -> Iterator[Found]:
             yield (
                 record,
                 "healthCheckId",
-                "its health check asks nobody from outside: with a load balancer without targets, a closed door or an"
-                " expired certificate clients get nothing, and DNS stays",
+                "its health check asks nobody from outside: with a load balancer without targets or a closed door"
+                " clients get nothing, and DNS stays",
                 "Join an endpoint check (HTTPS) of the gateway to it by a calculated check.",
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from spillway.twin.aws.recorder import Call, Kind, RefusedError
 from spillway.twin.aws.row import Part, Row, Tags
 from spillway.twin.aws.sample import ALLOW, OWNED, Sample
 from spillway.twin.aws.service import Service
@@ -93,6 +94,56 @@ _ROWS = (
         name="",
         samples=(Sample("repository-policy", {"repository": "$repository.name", "policy": ALLOW}),),
     ),
+    Row(
+        token="aws:ecr/pullThroughCacheRule:PullThroughCacheRule",
+        service="ecr",
+        create="CreatePullThroughCacheRule",
+        id="{ecrRepositoryPrefix}",
+        key={"ecrRepositoryPrefix": "{ecrRepositoryPrefix}"},
+        read="DescribePullThroughCacheRules",
+        read_key={"ecrRepositoryPrefixes": ["{ecrRepositoryPrefix}"]},
+        live="pullThroughCacheRules[0]",
+        delete="DeletePullThroughCacheRule",
+        parts=(Part("UpdatePullThroughCacheRule", ("credentialArn",), update_only=True),),
+        name="",
+        outputs={"registryId": "{account}"},
+        coverage="recorded",
+        samples=(
+            Sample(
+                "image-cache",
+                {"ecrRepositoryPrefix": "spillway/quay", "upstreamRegistryUrl": "quay.io"},
+                replace={"ecrRepositoryPrefix": "spillway/red-hat"},
+            ),
+        ),
+    ),
 )
 
-SERVICE = Service("ecr", _ROWS)
+_RECORDED = (
+    Kind(
+        "ecr",
+        ("ecrRepositoryPrefix",),
+        "CreatePullThroughCacheRule",
+        update="UpdatePullThroughCacheRule",
+        delete="DeletePullThroughCacheRule",
+        list="DescribePullThroughCacheRules",
+        many="pullThroughCacheRules",
+        by="ecrRepositoryPrefixes",
+        missing="PullThroughCacheRuleNotFoundException",
+        exists="PullThroughCacheRuleAlreadyExistsException",
+    ),
+)
+_LOGIN = ("docker.io", "ghcr.io", "gitlab.com", "azurecr.io", "chainguard.dev", "cgr.dev")
+"""Ends of registries that ECR asks for with somebody's log-in only
+(https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-rule.html)."""
+_UPSTREAMS = ("public.ecr.aws", "registry.k8s.io", "quay.io", *_LOGIN)
+
+
+def _refuse_unknown_upstream(call: Call) -> None:
+    upstream = call.params["upstreamRegistryUrl"]
+    if not upstream.endswith(_UPSTREAMS):
+        raise RefusedError("UnsupportedUpstreamRegistryException", f"The upstream registry {upstream} is not supported")
+    if upstream.endswith(_LOGIN) and not call.params.get("credentialArn"):
+        raise RefusedError("InvalidParameterException", f"{upstream} needs a credentialArn")
+
+
+SERVICE = Service("ecr", _ROWS, recorded=_RECORDED, refuses={"CreatePullThroughCacheRule": _refuse_unknown_upstream})

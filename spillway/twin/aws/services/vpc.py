@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spillway.contracts import health_checkers
 from spillway.twin.aws.row import Part, Row, Scope
 from spillway.twin.aws.sample import ALLOW, OWNED, Sample
-from spillway.twin.aws.service import Service
+from spillway.twin.aws.service import QueueCall, Service
 from spillway.twin.aws.services.ec2 import arn, by_id
 
 
@@ -346,4 +347,23 @@ _ROWS = (
     ),
 )
 
-SERVICE = Service("ec2", _ROWS)
+
+def _patch(_: QueueCall) -> None:
+    """AWS manages a prefix list of Route 53's health checkers, which moto lacks."""
+    from moto.ec2.models.managed_prefixes import ManagedPrefixListBackend
+
+    patched: Any = ManagedPrefixListBackend
+    ours = patched.create_default_pls
+
+    def create_default_pls(backend: Any) -> None:
+        ours(backend)
+        backend._create_aws_managed_prefix_list(
+            name=health_checkers.prefix_list(backend.region_name),
+            address_family="IPv4",
+            entries=[{"Cidr": cidr, "Description": "default"} for cidr in health_checkers.RANGES],
+        )
+
+    patched.create_default_pls = create_default_pls
+
+
+SERVICE = Service("ec2", _ROWS, patch=_patch)

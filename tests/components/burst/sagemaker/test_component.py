@@ -98,7 +98,21 @@ def test_key_only_where_the_instance_has_no_disks_of_its_own() -> None:
     plain = configuration(build({"instance_type": "ml.c6i.xlarge"}), "real-time").inputs
     assert plain["kmsKeyArn"]
     assert plain["productionVariants"][0]["volumeSizeInGb"] == 100
-    assert has_local_storage("ml.p6-b200.48xlarge")
+
+
+def test_families_with_disks_are_those_that_ec2_tells() -> None:
+    """What DescribeInstanceTypes says (moto keeps a copy), over every type that SageMaker's own model knows."""
+    from botocore.session import get_session
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    model: Any = get_session().get_service_model("sagemaker")
+    told = {name: bool(each.get("InstanceStorageSupported")) for name, each in INSTANCE_TYPES.items()}
+    known = [type_ for type_ in model.shape_for("ProductionVariantInstanceType").enum if type_[3:] in told]
+    assert len(known) > 150
+    assert {type_ for type_ in known if has_local_storage(type_) is not told[type_[3:]]} == set()
+    # Of these EC2's copy has nothing.
+    assert has_local_storage("ml.p6e-gb200.36xlarge")
+    assert has_local_storage("ml.dl1.24xlarge")
     assert not has_local_storage("ml.p3.2xlarge")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spillway.conformance.flows.families.clients import FAMILY
+from spillway.contracts.health_checkers import RANGES
 from spillway.contracts.resources import Resource
 from tests.conformance.flows.plans import (
     asked,
@@ -22,12 +25,14 @@ CLIENTS = "198.51.100.0/24"
 _PREFIX = "service.beta.kubernetes.io/aws-load-balancer-"
 
 
-def gateway(**annotations: str) -> Resource:
+def gateway(*further: str, **annotations: str) -> Resource:
     names = {"type": "external", "nlb-target-type": "ip", "scheme": "internet-facing", **annotations}
-    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": [CLIENTS]}
+    sources = [CLIENTS, *further]
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": sources}
     metadata = {"annotations": {f"{_PREFIX}{key.replace('_', '-')}": value for key, value in names.items()}}
     body = {"selector": {"app": "gateway"}, "ports": [{"port": 443, "targetPort": "http"}], **spec}
-    return kubernetes("core/v1:Service", "gateway", metadata=metadata, spec=body)
+    found = kubernetes("core/v1:Service", "gateway", metadata=metadata, spec=body)
+    return replace(found, outputs={"status": {"loadBalancer": {"ingress": [{"hostname": "nlb.elb.amazonaws.com"}]}}})
 
 
 def admitting(*cidrs: str) -> Resource:
@@ -70,6 +75,44 @@ def test_kept_client_addresses_still_need_a_rule_for_health_checks() -> None:
 def test_a_service_without_its_controller_gets_no_address() -> None:
     found = closed(gateway(), admitting("10.0.1.0/24"), controller=False)
     assert found["clients"] == {f"metadata.annotations.{_PREFIX}type"}
+
+
+KEPT = "preserve_client_ip.enabled=true"
+CHECKERS = RANGES
+"""Published by AWS in ip-ranges.json."""
+
+
+def way_in(port: int = 443) -> Resource:
+    props = {"type": "HTTPS", "fqdn": "nlb.elb.amazonaws.com", "port": port}
+    return made("aws:route53/healthCheck:HealthCheck", "way-in", props)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "policy", "paths"),
+    [
+        (CHECKERS, CHECKERS, set[str]()),
+        ((), CHECKERS, {"spec.loadBalancerSourceRanges"}),
+        (CHECKERS, (), {"spec.ingress"}),
+        (CHECKERS[1:], CHECKERS, {"spec.loadBalancerSourceRanges"}),
+    ],
+)
+def test_route_53_has_to_be_let_in_where_it_asks(
+    balancer: tuple[str, ...], policy: tuple[str, ...], paths: set[str]
+) -> None:
+    """A check from outside that the doors drop calls a gateway dead for ever, whose clients are served."""
+    kept = gateway(*balancer, target_group_attributes=KEPT)
+    found = closed(kept, admitting(CLIENTS, "10.0.1.0/24", *policy), way_in())
+    assert found["Route 53's health checkers"] == paths
+    assert found["clients"] == set()
+
+
+def test_route_53_asks_at_the_gateways_port_and_from_the_internet() -> None:
+    doors = admitting(CLIENTS, "10.0.1.0/24", *CHECKERS)
+    inside = gateway(*CHECKERS, target_group_attributes=KEPT, scheme="internal")
+    assert closed(gateway(*CHECKERS, target_group_attributes=KEPT), doors, way_in(80))[
+        "Route 53's health checkers"
+    ] == {"port"}
+    assert "type" in closed(inside, doors, way_in())["Route 53's health checkers"]
 
 
 @pytest.mark.parametrize(("port", "named"), [(443, False), (4444, True)])
