@@ -214,7 +214,7 @@ def write_onnx_runtime(
         "dependencies": [
             f"python={sys.version_info.major}.{sys.version_info.minor}",
             "pip",
-            {"pip": [*requirements, "azureml-inference-server-http"]},
+            {"pip": [*requirements, "azureml-inference-server-http>=1.5"]},
         ],
     }
     (folder / "conda.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")

@@ -18,21 +18,43 @@ import onnxruntime as ort
 MAX_BODY_BYTES = 6 * 1024 * 1024
 """What SageMaker lets through to a real-time endpoint."""
 
+NUMBER, WHOLE = {int, float}, {int}
 DTYPES = {
-    "FP32": np.float32,
-    "FP16": np.float16,
-    "FP64": np.float64,
-    "INT64": np.int64,
-    "INT32": np.int32,
-    "INT16": np.int16,
-    "INT8": np.int8,
-    "UINT8": np.uint8,
-    "BOOL": np.bool_,
+    "FP32": (np.float32, NUMBER),
+    "FP16": (np.float16, NUMBER),
+    "FP64": (np.float64, NUMBER),
+    "INT64": (np.int64, WHOLE),
+    "INT32": (np.int32, WHOLE),
+    "INT16": (np.int16, WHOLE),
+    "INT8": (np.int8, WHOLE),
+    "UINT8": (np.uint8, WHOLE),
+    "BOOL": (np.bool_, {bool}),
+    "BYTES": (object, {str}),
 }
+"""By Triton's name: numpy's type, and what JSON may say it with. A text is no number, and 0 is no false."""
+
+READ = {"priority": int, "timeout": int, "sequence_id": (int, str)}
+"""Parameters that Triton reads itself, and what each may be."""
+EXPECTED = 'expected a KServe v2 request: {"inputs": [{"name", "shape", "datatype", "data"}]}'
 
 
 class RequestError(ValueError):
     """The request is at fault; the message says how."""
+
+
+def read(body):
+    """JSON → values. Of a key that stands twice the first counts, as in Triton. Raises RequestError."""
+
+    def first(pairs):
+        found = {}
+        for key, value in pairs:
+            found.setdefault(key, value)
+        return found
+
+    try:
+        return json.loads(body, object_pairs_hook=first)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is no JSON: {error}") from None
 
 
 class Model:
@@ -45,34 +67,80 @@ class Model:
         self._session = ort.InferenceSession(
             str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
         )
-        self._outputs = [spec["name"] for spec in self.service["outputs"]]
         self._tokenizer = self._load_tokenizer(folder) if self.service["text"] else None
 
     def infer(self, request):
-        """A KServe v2 request as a dict → the response as a dict. Raises RequestError."""
+        """A KServe v2 request as a dict → the response as a dict, as Triton answers it. Raises RequestError."""
         if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
-            raise RequestError('expected a KServe v2 request: {"inputs": [{"name", "shape", "datatype", "data"}]}')
-        given = {item.get("name"): item for item in request["inputs"] if isinstance(item, dict)}
-        if unknown := sorted(str(name) for name in given.keys() - {spec["name"] for spec in self.service["inputs"]}):
-            raise RequestError(f"unknown input {unknown[0]!r}")
-        feed = {spec["name"]: self._tensor(spec, given.get(spec["name"])) for spec in self.service["inputs"]}
+            raise RequestError(EXPECTED)
+        name = request.get("id", "")
+        if not isinstance(name, str):
+            raise RequestError(f"id is a text, the request says {name!r}")
+        check_parameters(request.get("parameters", {}))
+        asked = self._asked(request.get("outputs", []))
+        feed = self._feed(request["inputs"])
         self._check_batch(feed)
         if self._tokenizer:
             feed = self._encode(self._tokenizer, feed["TEXT"])
+        specs = [spec for spec in self.service["outputs"] if not asked or spec["name"] in asked]
         try:
-            answers = [np.asarray(answer) for answer in self._session.run(self._outputs, feed)]
+            answers = [np.asarray(answer) for answer in self._session.run([spec["name"] for spec in specs], feed)]
         except Exception as error:
             raise RequestError(f"the model does not take this input: {error}") from error
-        outputs = [
-            {
-                "name": spec["name"],
-                "datatype": spec["datatype"],
-                "shape": list(array.shape),
-                "data": array.ravel().tolist(),
-            }
-            for spec, array in zip(self.service["outputs"], answers, strict=True)
-        ]
-        return {"model_name": self.service["name"], "outputs": outputs}
+        outputs = [self._output(spec, array, asked) for spec, array in zip(specs, answers, strict=True)]
+        head = {"id": name} if name else {}
+        return {**head, "model_name": self.service["name"], "model_version": "1", "outputs": outputs}
+
+    def _asked(self, outputs):
+        """Output -> how many of its highest values are asked for, by class; 0 for all as they are."""
+        if not isinstance(outputs, list) or not all(
+            isinstance(item, dict) and isinstance(item.get("name"), str) for item in outputs
+        ):
+            raise RequestError('outputs is a list of {"name"}')
+        known = {spec["name"]: spec for spec in self.service["outputs"]}
+        asked = {}
+        for item in outputs:
+            if item["name"] not in known:
+                raise RequestError(f"unknown output {item['name']!r}; there are {', '.join(known)}")
+            parameters = item.get("parameters") or {}
+            count = parameters.get("classification", 0) if isinstance(parameters, dict) else 0
+            if type(count) is not int or count < 0:
+                raise RequestError(f"classification is a count, the request says {count!r}")
+            if count and known[item["name"]]["datatype"] == "BOOL":
+                raise RequestError(f"output {item['name']!r} is BOOL, which has no classes")
+            asked[item["name"]] = count
+        return asked
+
+    def _output(self, spec, array, asked):
+        count = asked.get(spec["name"], 0)
+        if not count:
+            data = array.ravel().tolist()
+            return {"name": spec["name"], "datatype": spec["datatype"], "shape": list(array.shape), "data": data}
+        batched = self.service["max_batch_size"] > 0
+        rows = array.reshape(len(array) if batched else 1, -1)
+        best = [np.argsort(-row.astype(np.float64), kind="stable")[:count].tolist() for row in rows]
+        data = [self._named(row[index], index) for row, places in zip(rows, best, strict=True) for index in places]
+        shape = [len(rows), len(best[0])] if batched else [len(best[0])]
+        return {"name": spec["name"], "datatype": "BYTES", "shape": shape, "data": data}
+
+    def _named(self, value, index):
+        """As Triton writes a class: value, index, and its label where there is one."""
+        labels = self.service["labels"]
+        number = f"{value:f}" if isinstance(value, np.floating) else str(value)
+        return f"{number}:{index}" + (f":{labels[index]}" if index < len(labels) else "")
+
+    def _feed(self, inputs):
+        given = {}
+        for item in inputs:
+            name = item.get("name") if isinstance(item, dict) else None
+            if not isinstance(name, str):
+                raise RequestError(EXPECTED)
+            if name in given:
+                raise RequestError(f"input {name!r} stands twice in the request")
+            given[name] = item
+        if unknown := sorted(given.keys() - {spec["name"] for spec in self.service["inputs"]}):
+            raise RequestError(f"unknown input {unknown[0]!r}")
+        return {spec["name"]: self._tensor(spec, given.get(spec["name"])) for spec in self.service["inputs"]}
 
     def _tensor(self, spec, item):
         name, wanted = spec["name"], spec["shape"]
@@ -84,14 +152,27 @@ class Model:
         if (
             not isinstance(shape, list)
             or len(shape) != len(wanted)
-            or not all(isinstance(size, int) and size > 0 for size in shape)
+            or not all(type(size) is int and size > 0 for size in shape)
             or any(size != fixed for size, fixed in zip(shape, wanted, strict=True) if fixed > 0)
         ):
             raise RequestError(f"input {name!r} takes shape {wanted} (-1 is any size), the request says {shape}")
+        parameters = item.get("parameters")
+        if isinstance(parameters, dict) and parameters.keys() & {"binary_data_size", "shared_memory_region"}:
+            raise RequestError(f"input {name!r}: this server reads tensors from data, as JSON")
+        return self._array(spec, item.get("data"), shape)
+
+    def _array(self, spec, data, shape):
+        """Of lists in lists the numbers count in their order, whatever the lists, as in Triton."""
+        name, (dtype, kinds) = spec["name"], DTYPES[spec["datatype"]]
+        if not isinstance(data, list):
+            raise RequestError(f"input {name!r}: data is a list, the request says {type(data).__name__}")
+        values = flat(data)
+        if others := sorted(kind.__name__ for kind in set(map(type, values)) - kinds):
+            raise RequestError(f"input {name!r}: {spec['datatype']} holds no {others[0]}")
         try:
-            dtype = object if spec["datatype"] == "BYTES" else DTYPES[spec["datatype"]]
-            return np.array(item["data"], dtype=dtype).reshape(shape)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            with np.errstate(over="ignore"):
+                return np.array(values, dtype=dtype).reshape(shape)
+        except (ValueError, OverflowError) as error:
             raise RequestError(f"input {name!r}: data does not fit shape {shape}: {error}") from None
 
     def _check_batch(self, feed):
@@ -107,8 +188,6 @@ class Model:
     @staticmethod
     def _encode(tokenizer, texts):
         values = texts.ravel().tolist()
-        if not all(isinstance(value, str) for value in values):
-            raise RequestError("input 'TEXT' holds something that is no text")
         encoded = tokenizer.encode_batch(values)
         return {
             "input_ids": np.array([item.ids for item in encoded], dtype=np.int64),
@@ -125,6 +204,26 @@ class Model:
         return tokenizer
 
 
+def flat(data):
+    """The values of lists in lists, in order. Raises RequestError for more lists than anybody needs."""
+    if not any(isinstance(item, list) for item in data):
+        return data
+    try:
+        return [value for item in data for value in (flat(item) if isinstance(item, list) else [item])]
+    except RecursionError:
+        raise RequestError("data: too many lists in lists") from None
+
+
+def check_parameters(parameters):
+    """Triton's rule: numbers, texts and flags. What they ask of its queue there is none here to do."""
+    if not isinstance(parameters, dict):
+        raise RequestError("parameters is a mapping")
+    for key, value in parameters.items():
+        wrong = not isinstance(value, READ.get(key, (int, float, str)))
+        if wrong or (key in READ and (value is True or value is False or (isinstance(value, int) and value < 0))):
+            raise RequestError(f"parameter {key!r} cannot be {value!r}")
+
+
 @functools.cache
 def model():
     """The model beside this file, loaded once."""
@@ -138,7 +237,12 @@ def init():
 
 def run(raw_data):
     """Azure ML calls this with the body of each request; what it returns becomes the response's JSON."""
-    return model().infer(json.loads(raw_data))
+    try:
+        return model().infer(read(raw_data))
+    except RequestError as error:
+        from azureml_inference_server_http.api.aml_response import AMLResponse
+
+        return AMLResponse({"error": str(error)}, 400, json_str=True)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -164,8 +268,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": f"{self.path}: no such route; there are GET /ping and POST /invocations"})
             return
         try:
-            self._answer(200, model().infer(json.loads(body)))
-        except (RequestError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            self._answer(200, model().infer(read(body)))
+        except RequestError as error:
             self._answer(400, {"error": str(error)})
 
     def _answer(self, status, value):
