@@ -36,6 +36,12 @@ class StackContext:
         return Namespaces(self.prefix)
 
     @property
+    def pull_secret(self) -> str:
+        """Name of the Secret with the mirror's log-in, in each namespace that pulls from one which asks for it. Two
+        stacks may share a namespace of the cluster's own."""
+        return f"{self.prefix}-pull"
+
+    @property
     def tags(self) -> dict[str, str]:
         """Cloud tags: owner, cost-centre, stack, and what the settings add. ``stack`` is the prefix: budgets count by
         it, and another stack of the account may have the same short name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from components.connectivity.settings import MirrorSettings
 
@@ -22,6 +22,19 @@ def at(path: str, value: Any) -> dict[str, Any]:
     for key in reversed(path.split(".")):
         value = {key: value}
     return value
+
+
+Form = Literal["name", "names", "reference", "references"]
+"""How a chart wants to be told of a pull secret: by name, as ``{name: …}``, or as a list of either."""
+
+
+def pulled(secret: str | None, paths: Mapping[str, Form]) -> dict[str, Any]:
+    """Values that name a pull secret. ``paths``: where the chart takes it, and in which form."""
+    values: dict[str, Any] = {}
+    for path, form in paths.items() if secret else ():
+        one = {"name": secret} if form.startswith("reference") else secret
+        values = merged(values, at(path, [one] if form.endswith("s") else one))
+    return values
 
 
 def mirrored(mirror: MirrorSettings, images: Mapping[str, str]) -> dict[str, Any]:

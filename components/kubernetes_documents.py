@@ -8,6 +8,7 @@ import pulumi
 from pulumi_kubernetes import core, meta, policy
 
 from components.base import Component, StackContext
+from components.connectivity.settings import MirrorSettings
 
 RUN_AS_USER: Final = 10001
 """A user id that no image needs to know: nothing is written outside the mounted volumes."""
@@ -60,6 +61,13 @@ def resources(cpu: str, memory: str, disk: str | None = None, **limits: str) -> 
     """Requests equal to limits for memory and devices; CPU and ``disk``, the node's, are requested but not limited."""
     asked = {"cpu": cpu, "memory": memory, **({"ephemeral-storage": disk} if disk else {})}
     return core.v1.ResourceRequirementsArgs(requests={**asked, **limits}, limits={"memory": memory, **limits})
+
+
+def pull_secrets(context: StackContext, mirror: MirrorSettings) -> list[core.v1.LocalObjectReferenceArgs] | None:
+    """What a pod's images are pulled with."""
+    if mirror.pull_secret is None:
+        return None
+    return [core.v1.LocalObjectReferenceArgs(name=context.pull_secret)]
 
 
 def environment(values: dict[str, pulumi.Input[str]]) -> list[core.v1.EnvVarArgs]:

@@ -20,6 +20,7 @@ import model_packaging.reference as packaging
 import stacks.reference as stack_file
 from components.burst.sagemaker import generate_images
 from components.gateway.reference import routes
+from components.monitoring.exported import exported
 from policies.reference import policies
 from spillway.cli.reference import commands
 from spillway.contracts.schema_tables import table
@@ -112,6 +113,7 @@ GENERATED: Final = (
     Generated("docs/reference/policies.md", parts(policies=policies)),
     Generated("docs/reference/conformance.md", parts(rules=rules)),
     Generated("docs/reference/routes.md", parts(routes=routes)),
+    Generated("docs/reference/metrics.md", parts(exported=exported)),
     Generated("docs/reference/twin-aws.md", parts(rows=twin_aws.table)),
     Generated("docs/reference/twin-azure.md", parts(rows=twin_azure.table)),
     Generated("docs/reference/twin-kubernetes.md", parts(kinds=twin_kubernetes.table)),

@@ -155,9 +155,10 @@ def private_site(
     tls: Tls | None,
     mirror: MirrorSettings,
     callers: tuple[str, ...],
+    pull_config: pulumi.Input[str] | None,
 ) -> KubernetesGateway:
     """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
-    call that."""
+    call that. ``pull_config``: what opens the mirror, as docker config JSON."""
     from components.gateway.kubernetes import KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
@@ -178,6 +179,7 @@ def private_site(
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
             servers=servers,
             surge_gpus=settings.model_server.gpus,
+            pull_config=pull_config,
             cluster_name=cluster.name,
             region=settings.aws.region,
             vpc_id=network.vpc_id,

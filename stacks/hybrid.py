@@ -79,6 +79,7 @@ def compose(
     table = _table(context, settings, package, built, cost, secrets)
     proved = certificate(settings, base)
     tls = _tls(settings, proved, secrets)
+    pull_secret = settings.connectivity.mirror.pull_secret
     gateway = private_site(
         context,
         settings,
@@ -92,6 +93,7 @@ def compose(
         tls,
         base.mirror,
         base.callers,
+        pull_config=secrets[pull_secret] if pull_secret else None,
     )
     way_in = entrance(context, settings, base, gateway, cost, table, built, secrets, proved)
     monitoring = AwsMonitoring(

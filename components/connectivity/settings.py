@@ -169,7 +169,8 @@ class MirrorSettings(Settings):
     """Upstream chart repository to mirror, both URLs; ``*`` for all others."""
 
     pull_secret: str | None = None
-    """Name of the stack secret with the mirror's docker config JSON; none for a mirror without log-in."""
+    """Name of the stack secret with the mirror's docker config JSON, which everything in the private cluster pulls
+    with; none for a mirror without log-in."""
 
     pull_through: dict[CachedRegistry, PullThroughCredential | None] = Field(default_factory=dict)
     """On EKS: registries that the account's ECR keeps for nodes and standby once it was asked, each with the ARN of a

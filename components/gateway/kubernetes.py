@@ -24,6 +24,7 @@ from components.kubernetes_documents import (
     metadata,
     mount,
     pod_security,
+    pull_secrets,
     resources,
     selector,
     service_account,
@@ -224,6 +225,7 @@ class KubernetesGateway(Component):
                     spec=k8s.core.v1.PodSpecArgs(
                         service_account_name=account.metadata.name,
                         automount_service_account_token=False,
+                        image_pull_secrets=pull_secrets(self.context, args.mirror),
                         priority_class_name=args.priority_class,
                         security_context=pod_security(),
                         termination_grace_period_seconds=75,

@@ -15,6 +15,7 @@ from components.kubernetes_documents import (
     metadata,
     mount,
     pod_security,
+    pull_secrets,
     resources,
     selector,
 )
@@ -92,6 +93,7 @@ class KubernetesModelStore(Component):
                     metadata=k8s.meta.v1.ObjectMetaArgs(labels={**self.context.labels, **selector(REDIS)}),
                     spec=k8s.core.v1.PodSpecArgs(
                         automount_service_account_token=False,
+                        image_pull_secrets=pull_secrets(self.context, args.mirror),
                         priority_class_name=args.priority_class,
                         security_context=pod_security(),
                         containers=[container],

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, StackContext
-from components.chart_values import at, merged
+from components.chart_values import Form, at, merged, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata, selector
 from components.monitoring.grafana import dashboard
@@ -33,6 +33,13 @@ STACK_REGISTRIES: Final = {
     "prometheus-node-exporter.image": "quay.io",
 }
 """Where the chart's images come from, by the path of their ``registry`` value: what a mirror has to replace."""
+
+PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
+    # Grafana and the exporters are charts inside this one, and see what is global.
+    STACK: {"global.imagePullSecrets": "references"},
+    ADAPTER: {"image.pullSecrets": "names"},
+}
+"""Where the charts take the secret that their images are pulled with."""
 
 GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000}
 """DCGM exporter's and AMD device metrics exporter's: nothing else in the operators' namespace has this port."""
@@ -80,6 +87,7 @@ class KubernetesMonitoring(Component):
         self, chart: str, settings: MonitoringChart, values: dict[str, Any], after: list[pulumi.Resource]
     ) -> k8s.helm.v3.Release:
         repository = self.args.mirror.chart_repository(settings.repository)
+        secret = self.context.pull_secret if self.args.mirror.pull_secret else None
         is_oci = repository.startswith("oci://")
         return k8s.helm.v3.Release(
             f"{self.context.prefix}-{chart}",
@@ -88,7 +96,7 @@ class KubernetesMonitoring(Component):
             repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=repository),
             version=settings.version,
             namespace=self.context.namespaces.monitoring,
-            values=merged(values, settings.values),
+            values=merged(merged(values, pulled(secret, PULL_SECRETS[chart])), settings.values),
             atomic=True,
             timeout=900,
             opts=self.child(depends_on=after),

@@ -31,7 +31,8 @@ class Queries:
         return f'namespace="{self.namespaces.gateway}",envoy_http_conn_manager_prefix="front"'
 
     def _sites(self, names: str = ".+") -> str:
-        return f'namespace="{self.namespaces.gateway}",envoy_cluster_name=~"{names}-open"'
+        # A release on trial answers for its site, too.
+        return f'namespace="{self.namespaces.gateway}",envoy_cluster_name=~"{names}-(open|canary)"'
 
     @property
     def latency_p99_s(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pulumi
 
+from components.chart_values import Form
 from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
     AksSettings,
@@ -63,6 +64,45 @@ IMAGES: Final[dict[str, dict[str, str]]] = {
     "aws-load-balancer-controller": {"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
 }
 """Chart -> the values that name its images -> what they are by default: what a mirror has to replace."""
+
+
+_DISCOVERY_SECRETS: Final[dict[str, Form]] = {"node-feature-discovery.imagePullSecrets": "references"}
+
+PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
+    "gpu-operator": {
+        **_DISCOVERY_SECRETS,
+        **{
+            f"{part}.imagePullSecrets": "names"
+            for part in (
+                "operator",
+                "operator.initContainer",
+                "validator",
+                "driver",
+                "toolkit",
+                "devicePlugin",
+                "gfd",
+                "dcgm",
+                "dcgmExporter",
+                "migManager",
+                "nodeStatusExporter",
+            )
+        },
+    },
+    "gpu-operator-charts": {
+        **_DISCOVERY_SECRETS,
+        "controllerManager.manager.imagePullSecrets": "name",
+        "kmm.controller.manager.imagePullSecrets": "name",
+        "kmm.webhookServer.webhookServer.imagePullSecrets": "name",
+        "deviceConfig.spec.commonConfig.utilsContainer.imageRegistrySecret": "reference",
+        "deviceConfig.spec.devicePlugin.imageRegistrySecret": "reference",
+        "deviceConfig.spec.metricsExporter.imageRegistrySecret": "reference",
+    },
+    "cert-manager": {"global.imagePullSecrets": "references"},
+    "dcgm-exporter": {"imagePullSecrets": "references"},
+    "cluster-autoscaler": {"image.pullSecrets": "names"},
+    "aws-load-balancer-controller": {"imagePullSecrets": "references"},
+}
+"""Chart -> where it takes the secret that its images are pulled with. The forms are those of the templates."""
 
 
 def nvidia_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, StackContext
-from components.chart_values import merged, mirrored
+from components.chart_values import merged, mirrored, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata
 from components.private_cluster import operators
@@ -47,6 +47,7 @@ class KubernetesPlatformArgs:
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
+    ``pull_config``: docker config JSON that opens the mirror.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -56,6 +57,7 @@ class KubernetesPlatformArgs:
     metrics_port: int
     servers: tuple[str, ...] = (MODEL_SERVER,)
     surge_gpus: int = 0
+    pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
     vpc_id: pulumi.Input[str] | None = None
@@ -79,6 +81,7 @@ class KubernetesPlatform(Component):
         self._quota(names.gateway, quotas.gateway, default_gpus=0)
         self._quota(names.system, quotas.system, default_gpus=0)
         self._network_policies()
+        self._pull_secrets = self._open_the_mirror()
         self._operators()
         self.register_outputs({"namespaces": list(self.namespaces)})
 
@@ -97,6 +100,27 @@ class KubernetesPlatform(Component):
             opts=self.child(),
         )
         return created.metadata.name.apply(lambda found: found or name)
+
+    def _open_the_mirror(self) -> list[pulumi.Resource]:
+        """The pull secret, wherever something of ours runs."""
+        args = self.args
+        if args.pull_config is None:
+            return []
+        spaces = dict.fromkeys(self.namespaces)
+        if isinstance(args.settings, EksSettings):
+            controllers = (args.settings.autoscaler, args.settings.load_balancer_controller)
+            spaces |= dict.fromkeys(one.namespace for one in controllers if one.enabled)
+        return [self._pull_secret(space, args.pull_config) for space in spaces]
+
+    def _pull_secret(self, namespace: str, config: pulumi.Input[str]) -> k8s.core.v1.Secret:
+        own = [resource for name, resource in self.namespaces.items() if name == namespace]
+        return k8s.core.v1.Secret(
+            f"{self.context.prefix}-pull-{namespace}",
+            metadata=metadata(self.context, self.context.pull_secret, namespace),
+            type="kubernetes.io/dockerconfigjson",
+            string_data={".dockerconfigjson": pulumi.Output.secret(config)},
+            opts=self.child(depends_on=own, additional_secret_outputs=["data", "stringData"]),
+        )
 
     def _quota(self, namespace: str, quota: Quota, default_gpus: int) -> None:
         gpu = GPU_TAINT_KEYS[self.args.settings.accelerator]
@@ -213,6 +237,10 @@ class KubernetesPlatform(Component):
         repository = self.args.mirror.chart_repository(settings.repository)
         is_oci = repository.startswith("oci://")
         own = [resource for name, resource in self.namespaces.items() if name == namespace]
+        secret = self.context.pull_secret if self._pull_secrets else None
+        images = merged(
+            mirrored(self.args.mirror, operators.IMAGES[chart]), pulled(secret, operators.PULL_SECRETS[chart])
+        )
         return k8s.helm.v3.Release(
             f"{self.context.prefix}-{chart}",
             name=f"{self.context.prefix}-{chart}",
@@ -220,10 +248,10 @@ class KubernetesPlatform(Component):
             repository_opts=None if is_oci else k8s.helm.v3.RepositoryOptsArgs(repo=repository),
             version=settings.version,
             namespace=namespace,
-            values=merged(merged(values, mirrored(self.args.mirror, operators.IMAGES[chart])), settings.values),
+            values=merged(merged(values, images), settings.values),
             atomic=True,
             timeout=900,
-            opts=self.child(depends_on=[*own, *after]),
+            opts=self.child(depends_on=[*own, *self._pull_secrets, *after]),
         )
 
 

@@ -48,6 +48,7 @@ def secrets_for(config: dict[str, Any]) -> dict[str, str]:
         "azure_reader": _PRINCIPAL,
         "azure_traffic": _PRINCIPAL,
         "kubeconfig": KUBECONFIG,
+        "mirror_login": '{"auths": {"registry.example.com": {"auth": "dXNlcjpwYXNzd29yZA=="}}}',
         "vpn_pre_shared_key": "shared_key_of_the_tests",
     }
     names = required_secrets(read_settings(flat(config)))

@@ -64,6 +64,12 @@ def test_autoscaler_uses_pods_metrics_of_gpu_load_and_queue(mig: bool, metric: s
     assert pods == {metric: target, "triton_queue_ms": "100"}
 
 
+def test_images_of_a_mirror_with_a_log_in_are_pulled_with_it() -> None:
+    pod = build(mirror=MirrorSettings(pull_secret="mirror_login"))["Deployment"]["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "spillway-test-pull"}]
+    assert "imagePullSecrets" not in build()["Deployment"]["spec"]["template"]["spec"]
+
+
 def test_local_nvme_storage_class() -> None:
     settings = ModelServerSettings.model_validate({"cache": {"storage_class": "local-nvme", "size": "200Gi"}})
     volume = build(settings=settings)["Deployment"]["spec"]["template"]["spec"]["volumes"][0]

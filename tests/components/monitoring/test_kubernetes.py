@@ -163,6 +163,12 @@ def test_mirror_replaces_charts_and_images() -> None:
     assert stack["values"]["prometheus"]["prometheusSpec"]["image"] == {"registry": "registry.example.com/quay"}
 
 
+def test_a_mirror_with_a_log_in_is_told_to_both_charts() -> None:
+    found = releases(build(mirror=MirrorSettings(images={"*": "registry.example.com"}, pull_secret="mirror_login")))
+    assert found["kube-prometheus-stack"]["values"]["global"] == {"imagePullSecrets": [{"name": "spillway-test-pull"}]}
+    assert found["prometheus-adapter"]["values"]["image"]["pullSecrets"] == ["spillway-test-pull"]
+
+
 def test_team_values_win_and_leave_the_rest() -> None:
     values = {"alertmanager": {"config": {"route": {"receiver": "team"}}}, "grafana": {"replicas": 2}}
     stack = releases(build({"charts": {"prometheus": {"values": values}}}))["kube-prometheus-stack"]["values"]

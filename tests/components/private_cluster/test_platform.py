@@ -1,16 +1,33 @@
 from __future__ import annotations
 
+import json
+from functools import reduce
+from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from components.connectivity.settings import MirrorSettings
+from components.monitoring.kubernetes import PULL_SECRETS as MONITORING_SECRETS
+from components.private_cluster.operators import PULL_SECRETS
 from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
 from tests.support.recording import Recorded, context, of_type, record
 
+AMD_ON_AZURE = AksSettings.model_validate(
+    {
+        "kind": "aks",
+        "admin_group_ids": ["g"],
+        "accelerator": "amd",
+        "gpu_pool": {"vm_size": "Standard_ND96isr_MI300X_v5", "gpus_per_node": 8},
+        "amd_operator": {"driver": True, "driver_image": "registry.example.com/amdgpu"},
+    }
+)
 
-def build(settings: Any, metrics_port: int = 8002, mirror: MirrorSettings | None = None) -> list[Recorded]:
+
+def build(
+    settings: Any, metrics_port: int = 8002, mirror: MirrorSettings | None = None, pull_config: str | None = None
+) -> list[Recorded]:
     args = KubernetesPlatformArgs(
         settings=settings,
         mirror=mirror or MirrorSettings(),
@@ -20,6 +37,7 @@ def build(settings: Any, metrics_port: int = 8002, mirror: MirrorSettings | None
         cluster_name="spillway-test",
         region="eu-west-1",
         vpc_id="vpc-1",
+        pull_config=pull_config,
     )
     return record(lambda: KubernetesPlatform(context(), args))
 
@@ -168,3 +186,38 @@ def test_images_of_the_charts_come_from_the_mirror() -> None:
     assert scaler == {"repository": "registry.example.com/k8s/autoscaling/cluster-autoscaler"}
     # Nobody mirrors this registry.
     assert "image" not in found["aws-load-balancer-controller"]["values"]
+
+
+@pytest.mark.parametrize("settings", [EksSettings(), AMD_ON_AZURE], ids=["eks", "amd"])
+def test_everything_may_log_in_to_the_mirror(settings: Any) -> None:
+    mirror = MirrorSettings(images={"*": "registry.example.com"}, pull_secret="mirror_login")
+    config = '{"auths": {"registry.example.com": {"auth": "dXNlcjpwYXNzd29yZA=="}}}'
+    found = build(settings, mirror=mirror, pull_config=config)
+    secrets = [one.inputs for one in of_type(found, "kubernetes:core/v1:Secret")]
+    assert {one["metadata"]["name"] for one in secrets} == {"spillway-test-pull"}
+    assert {one["type"] for one in secrets} == {"kubernetes.io/dockerconfigjson"}
+    # Where a chart goes, and where the servers do.
+    spaces = {one["metadata"]["namespace"] for one in secrets}
+    namespaces = {one.inputs["metadata"]["name"] for one in of_type(found, "kubernetes:core/v1:Namespace")}
+    assert spaces == namespaces | {one["namespace"] for one in releases(found).values()}
+    for chart, release in releases(found).items():
+        for path, form in PULL_SECRETS[chart].items():
+            told = reduce(lambda values, key: values[key], path.split("."), release["values"])
+            one = {"name": "spillway-test-pull"} if form.startswith("reference") else "spillway-test-pull"
+            assert told == ([one] if form.endswith("s") else one), path
+
+
+def test_the_charts_know_where_they_are_told_of_the_log_in() -> None:
+    known = json.loads(files("spillway.conformance.services.kubernetes").joinpath("charts.json").read_text())
+    for chart, paths in {**PULL_SECRETS, **MONITORING_SECRETS}.items():
+        for path in paths:
+            keys = known[chart]["keys"]
+            for key in path.split("."):
+                assert key in keys, f"{chart}: {path}"
+                keys = keys[key] or {}
+
+
+def test_without_a_log_in_nothing_names_a_secret() -> None:
+    found = build(EksSettings())
+    assert of_type(found, "kubernetes:core/v1:Secret") == []
+    assert "ullSecrets" not in str(releases(found))

@@ -1,0 +1,233 @@
+"""Each alert by promtool's unit tests: what fires it, and what nearly does.
+
+The series are written as Envoy, Triton, vLLM, the GPUs' exporters and the agent write them: a scrape each 15 s.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from components.monitoring.exported import PROMETHEUS
+from components.monitoring.queries import adapter_rules
+from components.monitoring.settings import MonitoringSettings
+from scripts.promtool import RELEASE, built
+from spillway.contracts.names import CANARY, MODEL_SERVER
+from tests.components.monitoring.test_kubernetes import alerts, build
+
+GATEWAY, SERVING = 'namespace="spillway-test-gateway"', 'namespace="spillway-test-serving"'
+OTHERS = 'namespace="other-stack-gateway"'
+EVER = 80
+"""Scrapes: 20 minutes."""
+FOR_GOOD = "20m"
+LIMITS = MonitoringSettings()
+Series = dict[str, str]
+
+needs_promtool = pytest.mark.skipif(not built().is_file(), reason="promtool is not built: python scripts/promtool.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """``fires``: series that fire the alert; ``quiet``: those that nearly do. ``labels``: of the alert, beside ours."""
+
+    alert: str
+    fires: Series
+    quiet: Series
+    labels: dict[str, str] = field(default_factory=dict)
+    kind: Literal["triton", "vllm"] = "triton"
+    accelerator: Literal["nvidia", "amd"] = "nvidia"
+
+
+def constant(value: float) -> str:
+    return f"{value}x{EVER}"
+
+
+def growing(by: float) -> str:
+    """A counter."""
+    return f"0+{by}x{EVER}"
+
+
+def latency(slowest_ms: int, name: str = GATEWAY) -> Series:
+    """Ten requests a scrape, each within the bucket that ends at ``slowest_ms`` and beyond the one before it."""
+    bounds = (1000, 2500, 5000, 10000)
+    labels = f'{name},envoy_http_conn_manager_prefix="front"'
+    series = f"envoy_http_downstream_rq_time_bucket{{{labels},le="
+    counts = {str(bound): growing(10 if bound >= slowest_ms else 0) for bound in bounds}
+    return {f'{series}"{bound}"}}': values for bound, values in {**counts, "+Inf": growing(10)}.items()}
+
+
+def completed(**sites: float) -> Series:
+    name = "envoy_cluster_upstream_rq_completed"
+    return {f'{name}{{{GATEWAY},envoy_cluster_name="{site}"}}': growing(by) for site, by in sites.items()}
+
+
+def healthy(**sites: float) -> Series:
+    name = "envoy_cluster_membership_healthy"
+    return {
+        f'{name}{{{GATEWAY},pod="{pod}",envoy_cluster_name="private-{what}"}}': constant(value)
+        for key, value in sites.items()
+        for pod, _, what in [key.partition("_")]
+    }
+
+
+def site_open(site: str, class_: str, value: int) -> Series:
+    return {f'spillway_site_open{{{GATEWAY},site="{site}",class="{class_}"}}': constant(value)}
+
+
+def waiting(metric: str, *values: int) -> Series:
+    return {f'{metric}{{{SERVING},pod="{pod}"}}': constant(value) for pod, value in enumerate(values)}
+
+
+CASES = (
+    Case("SpillwayLatencyHigh", latency(10000), {**latency(5000), **latency(10000, OTHERS)}),
+    Case(
+        "SpillwayQueueDeep",
+        waiting("nv_inference_pending_request_count", 600, 401),
+        waiting("nv_inference_pending_request_count", 600, 400),
+    ),
+    Case(
+        "SpillwayQueueDeep",
+        waiting("vllm:num_requests_waiting", 600, 401),
+        waiting("vllm:num_requests_waiting", 600, 400),
+        kind="vllm",
+    ),
+    Case("SpillwayGpuSaturated", waiting("DCGM_FI_DEV_GPU_UTIL", 95, 87), waiting("DCGM_FI_DEV_GPU_UTIL", 95, 85)),
+    Case(
+        "SpillwayGpuSaturated",
+        # Under MIG the other one is not there, or nought.
+        {f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{SERVING}}}": constant(0.91), f"DCGM_FI_DEV_GPU_UTIL{{{SERVING}}}": "0x80"},
+        {f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{SERVING}}}": constant(0.89), f"DCGM_FI_DEV_GPU_UTIL{{{SERVING}}}": "99x80"},
+    ),
+    Case(
+        "SpillwayGpuSaturated",
+        waiting("gpu_gfx_activity", 95, 87),
+        waiting("gpu_gfx_activity", 95, 85),
+        accelerator="amd",
+    ),
+    Case(
+        "SpillwaySpillHigh",
+        completed(**{"private-open": 45, "private-canary": 4, "sagemaker-open": 30, "azure_ml-open": 21}),
+        completed(**{"private-open": 45, "private-canary": 6, "sagemaker-open": 30, "azure_ml-open": 20}),
+    ),
+    Case("SpillwayPrivateSiteDown", healthy(a_open=0, b_open=0, a_canary=1), healthy(a_open=0, b_open=1)),
+    Case(
+        "SpillwayBurstSiteDown",
+        {**site_open("sagemaker", "P0", 0), **site_open("azure_ml", "P0", 1)},
+        # A cut-off closes the other classes first; the private site is Envoy's to judge.
+        {**site_open("sagemaker", "P1", 0), **site_open("sagemaker", "P0", 1), **site_open("private", "P0", 0)},
+        labels={"site": "sagemaker"},
+    ),
+    Case(
+        "SpillwayGatewayDown",
+        {f'up{{{GATEWAY},pod="a"}}': constant(0), f"up{{{OTHERS}}}": constant(1)},
+        {f'up{{{GATEWAY},pod="a"}}': constant(0), f'up{{{GATEWAY},pod="b"}}': constant(1)},
+    ),
+    Case(
+        "SpillwayCanaryEnded",
+        {f'spillway_canary_ended{{{GATEWAY},pod="{pod}",version="v2"}}': constant(int(pod == "b")) for pod in "ab"},
+        {f'spillway_canary_ended{{{GATEWAY},pod="{pod}",version="v2"}}': constant(0) for pod in "ab"},
+        labels={"version": "v2"},
+    ),
+)
+
+
+def rules(case: Case) -> dict[str, dict[str, Any]]:
+    return alerts(build(kind=case.kind, accelerator=case.accelerator, servers=(MODEL_SERVER, CANARY)))
+
+
+def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
+    """The alert as Alertmanager gets it."""
+    summary = rule["annotations"]["summary"]
+    for label, value in case.labels.items():
+        summary = summary.replace(f"{{{{ $labels.{label} }}}}", value)
+    return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": {"summary": summary}}
+
+
+def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_test") -> dict[str, Any]:
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    return {"interval": "15s", "input_series": given, what: list(checks)}
+
+
+def promtool(folder: Path, found: dict[str, dict[str, Any]], tests: list[dict[str, Any]]) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "s", "rules": list(found.values())}]}))
+    described = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}
+    (folder / "tests.yaml").write_text(yaml.safe_dump(described))
+    for command in (["check", "rules", "--lint-fatal", "rules.yaml"], ["test", "rules", "tests.yaml"]):
+        done = subprocess.run([built(), *command], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{case.kind}-{case.accelerator}")
+def test_an_alert_fires_when_it_should_and_only_then(tmp_path: Path, case: Case) -> None:
+    found = rules(case)
+    fired = {"eval_time": FOR_GOOD, "alertname": case.alert}
+    expected = {**fired, "exp_alerts": [told(case, found[case.alert])]}
+    promtool(tmp_path, found, [one_test(case.fires, expected), one_test(case.quiet, {**fired, "exp_alerts": []})])
+
+
+def test_every_alert_has_a_case() -> None:
+    assert {case.alert for case in CASES} == set(rules(CASES[0]))
+
+
+@needs_promtool
+def test_an_alert_waits_as_long_as_it_says(tmp_path: Path) -> None:
+    """So that a server that restarts wakes nobody."""
+    found = rules(CASES[0])
+    (case,) = [case for case in CASES if case.alert == "SpillwayPrivateSiteDown"]
+    early = {"eval_time": "45s", "alertname": case.alert, "exp_alerts": []}
+    promtool(tmp_path, found, [one_test(case.fires, early)])
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("metric", "by", "series", "value"),
+    [
+        # 30 requests a scrape waited 6 s in all, 200 ms each; the ensemble before them waits nowhere.
+        (
+            "triton_queue_ms",
+            "namespace,pod",
+            {
+                f'nv_inference_queue_duration_us{{{SERVING},pod="a",model="encoder"}}': growing(6_000_000),
+                f'nv_inference_request_success{{{SERVING},pod="a",model="encoder"}}': growing(30),
+                f'nv_inference_queue_duration_us{{{SERVING},pod="a",model="ensemble"}}': growing(0),
+                f'nv_inference_request_success{{{SERVING},pod="a",model="ensemble"}}': growing(30),
+            },
+            200.0,
+        ),
+        # Two gateways, two sites, and another stack's.
+        (
+            "spillway_requests_in_flight",
+            "",
+            {
+                f'envoy_cluster_upstream_rq_active{{{GATEWAY},pod="a",envoy_cluster_name="private-open"}}': "7x80",
+                f'envoy_cluster_upstream_rq_active{{{GATEWAY},pod="b",envoy_cluster_name="private-open"}}': "5x80",
+                f'envoy_cluster_upstream_rq_active{{{GATEWAY},pod="b",envoy_cluster_name="sagemaker-open"}}': "4x80",
+                # The gates before a site count the same requests again.
+                f'envoy_cluster_upstream_rq_active{{{GATEWAY},pod="b",envoy_cluster_name="sagemaker-batch"}}': "3x80",
+                f'envoy_cluster_upstream_rq_active{{{OTHERS},pod="c",envoy_cluster_name="private-open"}}': "100x80",
+            },
+            16.0,
+        ),
+    ],
+)
+def test_the_adapters_questions_have_the_value_that_is_meant(
+    tmp_path: Path, metric: str, by: str, series: Series, value: float
+) -> None:
+    every: Any = adapter_rules("nvidia", LIMITS.scrape_interval_s)
+    (rule,) = [one for one in (*every["custom"], *every["external"]) if one["name"]["as"] == metric]
+    space = SERVING if by else GATEWAY
+    query = rule["metricsQuery"].replace("<<.LabelMatchers>>", space).replace("<<.GroupBy>>", by)
+    query = query.replace("<<.Series>>", rule["seriesQuery"].partition("{")[0])
+    labels = '{namespace="spillway-test-serving", pod="a"}' if by else "{}"
+    check = {"expr": query, "eval_time": FOR_GOOD, "exp_samples": [{"labels": labels, "value": value}]}
+    promtool(tmp_path, rules(CASES[0]), [one_test(series, check, what="promql_expr_test")])
+
+
+def test_promtool_is_of_the_prometheus_that_is_installed() -> None:
+    assert PROMETHEUS.version == f"v{RELEASE}"
