@@ -12,11 +12,12 @@ import pytest
 from aiohttp import web
 
 from spillway.contracts.classes import SITE_HEADER, RequestClass
+from spillway.contracts.server_routes import CHAT_PATH
 from spillway.drill.chat import ChatWorkload, Stream
 from spillway.drill.plan import DrillPlan, Phase
 from spillway.drill.report import render_table, write_html
 from spillway.drill.run import run_drill
-from spillway.drill.target import CHAT_PATH, DrillTarget
+from spillway.drill.target import DrillTarget
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from spillway.twin.data_plane.processes.chat_server import ChatServer
 from spillway.twin.data_plane.processes.child import free_port
