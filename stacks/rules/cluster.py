@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Final
 
 from components.burst.site import BurstSite
 from components.cost_guard.settings import instance_price
@@ -13,17 +11,6 @@ from spillway.contracts.prices import PriceError
 from spillway.contracts.problems import Problem, key_of
 from stacks.pricing import private_machines
 from stacks.settings import StackSettings
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-
-
-def _kubeconfig_is_there(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    cluster = settings.private_cluster
-    if not isinstance(cluster, ExistingSettings) or cluster.kubeconfig_path is None:
-        return
-    if not (ROOT / cluster.kubeconfig_path).is_file():
-        advice = "there is no such file; give a path relative to the project, or use kubeconfig_secret"
-        yield Problem(key_of("private_cluster.kubeconfig_path"), repr(cluster.kubeconfig_path), advice)
 
 
 def _existing_cluster_is_federated(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
@@ -105,7 +92,6 @@ def _landing_zone_has_what_is_used(settings: StackSettings, sites: Sequence[Burs
 RULES = (
     _deployer_reaches_the_cluster,
     _landing_zone_has_what_is_used,
-    _kubeconfig_is_there,
     _existing_cluster_is_federated,
     _own_cluster_is_not_federated,
     _gpus_of_a_node,

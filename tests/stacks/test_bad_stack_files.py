@@ -284,7 +284,7 @@ def test_a_bad_stack_file_is_refused(tmp_path: Path, bad: Bad) -> None:
 
     headline, *problems = refused(tmp_path, config).splitlines()
 
-    assert headline == "the stack file stacks/config/Pulumi.test.yaml cannot be deployed:"
+    assert headline == "the stack file Pulumi.test.yaml cannot be deployed:"
     assert len(problems) == 1, "one mistake is one line"
     key, _, rest = problems[0].partition(": given ")
     given, _, advice = rest.partition("; ")
