@@ -156,7 +156,9 @@ def _capacity(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings) -> S
         site=site.name,
         module=FUNCTIONS,
         machines=site.machines(),
-        asked=pulumi.Output.all(reader, *addresses).apply(_source),
+        asked=pulumi.Output.all(reader, *addresses).apply(
+            lambda found: _source(found, [one.planned.traffic for one in burst.online])
+        ),
         may_read=pulumi.Output.all(reader, key).apply(_may_use),
         held=held,
         may_hold=may_hold,
@@ -179,10 +181,11 @@ def _held(scaler: pulumi.Output[str], one: OnlineDeployment) -> HeldCapacity:
     return HeldCapacity(one.planned.min_instances, RequestClass.P1, asked)
 
 
-def _source(found: list[str]) -> dict[str, object]:
+def _source(found: list[str], percents: list[int]) -> dict[str, object]:
     secret, *deployments = found
     machines = [
-        AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType")) for one in deployments
+        AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType"), percent=percent)
+        for one, percent in zip(deployments, percents, strict=True)
     ]
     return asdict(AzureSource(secret, tuple(machines)))
 

@@ -161,6 +161,8 @@ def test_slots_follow_the_split() -> None:
     """Blue has nine tenths on two instances: it is full when 2 / 0.9 instances' worth of requests are on their way."""
     found = route(CANARY, "westeurope", manifest(), "host", 5.0)
     assert found.slots == int(manifest().serving.slots * 2 / 0.9)
+    assert found.with_instances(4 / 0.9).slots == 2 * found.slots, "as four instances of blue are published"
+    assert found.capacity == "published"
 
 
 def test_names_are_of_one_customer_and_never_come_again() -> None:
