@@ -16,6 +16,7 @@ import pulumi
 import yaml
 from pulumi_azure_native import authorization, containerservice, managedidentity, monitor, operationalinsights
 
+from components.azure_roles import in_force
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
 from spillway.contracts.azure_roles import ROLES
@@ -113,7 +114,7 @@ class Aks(Component):
             opts=self.child(),
         )
 
-    def _cluster(self, grant: pulumi.Resource) -> containerservice.ManagedCluster:
+    def _cluster(self, grant: authorization.RoleAssignment) -> containerservice.ManagedCluster:
         args, settings, prefix = self.args, self.settings, self.context.prefix
         return containerservice.ManagedCluster(
             f"{prefix}-cluster",
@@ -157,7 +158,7 @@ class Aks(Component):
             agent_pool_profiles=[self._system_pool(settings.system_pool)],
             tags=self.context.tags,
             # The autoscaler owns the number of nodes once the pool is there.
-            opts=self.child(depends_on=[grant], ignore_changes=["agentPoolProfiles[0].count"]),
+            opts=self.child(depends_on=[grant, in_force([grant])], ignore_changes=["agentPoolProfiles[0].count"]),
         )
 
     def _api_server(self) -> containerservice.ManagedClusterAPIServerAccessProfileArgs:

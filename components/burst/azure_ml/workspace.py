@@ -20,6 +20,7 @@ from pulumi_azure_native import (
     machinelearningservices as ml,
 )
 
+from components.azure_roles import in_force
 from components.base import Component, StackContext, unique_name
 from components.burst.azure_ml.settings import AzureMlSettings
 from components.connectivity.azure_network import private_endpoint
@@ -76,10 +77,8 @@ class AzureMlWorkspace(Component):
         self._links: list[pulumi.Resource] = []
         self.logs = self._log_workspace()
         self.workspace = self._workspace()
-        self.ready: list[pulumi.Resource] = [
-            self._grant("workspace", "contributor", self.workspace.id),
-            *self._serving_rights,
-        ]
+        rights = [self._grant("workspace", "contributor", self.workspace.id), *self._serving_rights]
+        self.ready: list[pulumi.Input[pulumi.Resource]] = [*rights, in_force(rights)]
         self._private("azureml", self.workspace.id, "amlworkspace", "api", "notebooks")
         self.register_outputs({"workspace_name": self.workspace.name})
 
@@ -149,8 +148,7 @@ class AzureMlWorkspace(Component):
             v1_legacy_mode=False,
             hbi_workspace=True,
             tags=self.context.tags,
-            # Rights take effect minutes after they were given; private endpoints take as long to be made.
-            opts=self.child(holds_data=True, depends_on=[*grants, *self._links]),
+            opts=self.child(holds_data=True, depends_on=[*grants, in_force(grants), *self._links]),
         )
 
     def _insights(self) -> applicationinsights.Component:
