@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import pulumi
 import yaml
-from pulumi_azure_native import authorization, containerservice, managedidentity, monitor, operationalinsights
+from pulumi_azure_native import authorization, containerservice, managedidentity, operationalinsights
 
+from components.azure_logs import send_logs
 from components.azure_roles import in_force
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
@@ -65,7 +66,7 @@ class Aks(Component):
             lambda profile: (profile.issuer_url if profile else None) or ""
         )
         pool = self._gpu_pool()
-        self._control_plane_logs()
+        send_logs(self, "aks-control-plane", self.cluster.id, self.logs.id, CONTROL_PLANE_LOGS)
         self._maintenance()
         self.kubeconfig = self._kubeconfig()
         self.ready: list[pulumi.Resource] = [self.cluster, pool]
@@ -248,17 +249,6 @@ class Aks(Component):
             ),
             "tags": self.context.tags,
         }
-
-    def _control_plane_logs(self) -> None:
-        monitor.DiagnosticSetting(
-            f"{self.context.prefix}-aks-control-plane",
-            resource_uri=self.cluster.id,
-            name="spillway",
-            workspace_id=self.logs.id,
-            logs=[monitor.DiagnosticsLogSettingsArgs(category=name, enabled=True) for name in CONTROL_PLANE_LOGS],
-            metrics=[monitor.DiagnosticsMetricSettingsArgs(category="AllMetrics", enabled=True)],
-            opts=self.child(),
-        )
 
     def _maintenance(self) -> None:
         """Upgrades of Kubernetes and of the nodes' images, both in one weekly window."""

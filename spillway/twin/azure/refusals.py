@@ -155,8 +155,26 @@ def _rights(asked: Asked) -> None:
             raise ArmError(403, "AuthorizationFailed", message)
 
 
+LOGGED: Final = {
+    "microsoft.keyvault/vaults": {"AuditEvent", "AzurePolicyEvaluationDetails"},
+    "microsoft.storage/storageaccounts/blobservices": {"StorageRead", "StorageWrite", "StorageDelete"},
+    "microsoft.containerregistry/registries": {"ContainerRegistryLoginEvents", "ContainerRegistryRepositoryEvents"},
+}
+"""Types with few log categories → all of them: learn.microsoft.com/azure/azure-monitor/reference/logs-index."""
+
+
+def _logged(asked: Asked) -> None:
+    resource = asked.path.lower().rpartition("/providers/microsoft.insights/")[0]
+    namespace, *rest = resource.rpartition("/providers/")[2].split("/")
+    known = LOGGED.get("/".join([namespace, *rest[::2]]))
+    for one in asked.properties.get("logs") or ():
+        if known is not None and one.get("category") not in known:
+            raise ArmError(400, "BadRequest", f"Category '{one.get('category')}' is not supported.")
+
+
 _CHECKS: Final[dict[str, tuple[Callable[[Asked], None], ...]]] = {
     "keyvault:Vault": (_vault,),
+    "monitor:DiagnosticSetting": (_logged,),
     "machinelearningservices:Workspace": (_workspace, _rights),
     "machinelearningservices:OnlineEndpoint": (_endpoint,),
     "machinelearningservices:BatchEndpoint": (_endpoint,),

@@ -64,6 +64,15 @@ def test_a_deployment_keeps_its_size(driver: Driver) -> None:
     )
 
 
+def test_a_resource_logs_only_what_its_type_has(driver: Driver) -> None:
+    logs = [{"category": "StorageRead", "enabled": True}]
+    vault = f"{ACCOUNT.partition('/providers/')[0]}/providers/Microsoft.KeyVault/vaults/spill-vault"
+    said = refused(driver, "monitor:DiagnosticSetting", resourceUri=vault, name="wrong", logs=logs)
+    assert "Category 'StorageRead' is not supported." in said
+    here = {**SAMPLES["monitor:DiagnosticSetting"], "resourceUri": f"{ACCOUNT}/blobServices/default", "logs": logs}
+    driver.create("azure-native:monitor:DiagnosticSetting", "right", here)
+
+
 def test_batch_needs_code_for_what_is_not_mlflow(driver: Driver) -> None:
     workspace = "Microsoft.MachineLearningServices/workspaces/ml-ws"
     model = f"{ACCOUNT.partition('/providers/')[0]}/providers/{workspace}/models/minilm/versions/1"
