@@ -40,10 +40,13 @@ AZURE_ML = f"{S}burst.azure_ml"
 QUESTIONS = [policy for policy in ALL if policy.name in ("services-accept", "changes-go-through", "flows-open")]
 RIGHTS_AFTER_S = 1.0
 AZURE_ML_ALONE = {f"{S}burst.sagemaker": REMOVE}
+PLATFORM = f"/subscriptions/{'9' * 8}-0000-4000-8000-{'9' * 12}/resourceGroups/dns"
+ZONE = f"{PLATFORM}/providers/Microsoft.Network/dnszones/dev.example.com"
+"""Of the platform team, in a subscription of its own."""
 BEHIND_TRAFFIC_MANAGER = {
     f"{S}exposure": "public",
     f"{S}client_cidrs": ["198.51.100.0/24"],
-    f"{S}dns": {"provider": "traffic_manager", "zone_name": "dev.example.com"},
+    f"{S}dns": {"provider": "traffic_manager", "zone_name": "dev.example.com", "zone_id": ZONE},
 }
 PULUMI = pytest.param(
     PulumiCli,
@@ -141,10 +144,26 @@ def life(
 ) -> Iterator[Life]:
     stack, base = request.param
     made = site(tmp_path / "life", stack, rights_after_s=RIGHTS_AFTER_S)
+    if base is BEHIND_TRAFFIC_MANAGER:
+        platform_team(made.servers.endpoints["azure"])
     try:
         yield Life(made, base, engine)
     finally:
         made.servers.stop()
+
+
+def platform_team(endpoint: str) -> None:
+    for path, version, place in (
+        (PLATFORM, "2025-04-01", "eastus"),
+        (ZONE, "2018-05-01", "global"),
+    ):
+        url, body = f"{endpoint}{path}?api-version={version}", json.dumps({"location": place}).encode()
+        urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"), timeout=10).close()
+
+
+def records(endpoint: str) -> list[str]:
+    with urllib.request.urlopen(f"{endpoint}{ZONE}/CNAME?api-version=2018-05-01", timeout=10) as answer:
+        return [one["name"] for one in json.load(answer)["value"]]
 
 
 def deployments(done: UpResult) -> set[str]:
@@ -173,5 +192,8 @@ def test_it_is_brought_up_changed_and_taken_down_twice(life: Life, tmp_path: Pat
         {"green-nc8ast4v3": 100},
     ]
     assert sampler.empty == 0
+    behind_traffic_manager, azure = life.base is BEHIND_TRAFFIC_MANAGER, life.made.servers.endpoints["azure"]
+    assert not behind_traffic_manager or records(azure) == ["inference"]
     life.deployer(larger).destroy()
+    assert not behind_traffic_manager or records(azure) == []
     assert deployments(life.up(larger)) == {"green-nc8ast4v3"}
