@@ -1,8 +1,13 @@
-"""Custom roles with the actions of one caller, and their assignment to it."""
+"""Custom roles with the actions of one caller, their assignment to it, and the wait until assignments are in force."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
 import pulumi
 from pulumi_azure_native import authorization
@@ -11,6 +16,12 @@ from components.base import Component, unique_name
 from spillway.contracts.azure_calls import ACTIONS, Caller
 
 ROLE_NAME_LENGTH = 128
+IN_FORCE_S: Final = 180.0
+"""Seconds after which an assignment is taken to be in force. Azure says that it may take ten minutes, and most take one
+(https://learn.microsoft.com/azure/role-based-access-control/troubleshooting, read on 2026-11-30); azurerm tries again
+for five minutes at most. What uses the rights takes longer than the rest by itself."""
+IN_FORCE_VARIABLE: Final = "SPILLWAY_AZURE_RIGHTS_IN_FORCE_S"
+"""Says otherwise where there is no Azure: the twin sets it."""
 
 
 def grant_calls(
@@ -45,3 +56,25 @@ def grant_calls(
             role_definition_id=role.id,
             opts=component.child(),
         )
+
+
+def in_force(assignments: Sequence[authorization.RoleAssignment]) -> pulumi.Output[pulumi.Resource]:
+    """To be depended on by what uses the rights at once: the last assignment, once all of them are old enough.
+
+    Only an update waits, and only for assignments of its own: Azure tells when each was made.
+    """
+    made = pulumi.Output.all(*(one.created_on for one in assignments))
+    return made.apply(partial(_wait, assignments[-1]))
+
+
+async def _wait(last: pulumi.Resource, made: list[str | None]) -> pulumi.Resource:
+    if not pulumi.runtime.is_dry_run():
+        within = float(os.environ.get(IN_FORCE_VARIABLE, IN_FORCE_S))
+        await asyncio.sleep(left_s([one for one in made if one], within, datetime.now(UTC)))
+    return last
+
+
+def left_s(made: Sequence[str], within_s: float, now: datetime) -> float:
+    """Seconds until the youngest is ``within_s`` old; no more than that, whatever the clocks say."""
+    ages = [(now - datetime.fromisoformat(one)).total_seconds() for one in made]
+    return min(within_s, max(0.0, within_s - min(ages))) if ages else 0.0

@@ -91,7 +91,7 @@ class Component(pulumi.ComponentResource):
         self,
         *,
         holds_data: bool = False,
-        depends_on: Sequence[pulumi.Resource] | None = None,
+        depends_on: Sequence[pulumi.Input[pulumi.Resource]] | None = None,
         ignore_changes: list[str] | None = None,
         additional_secret_outputs: list[str] | None = None,
         delete_before_replace: bool | None = None,

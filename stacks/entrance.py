@@ -90,7 +90,7 @@ def _standby(
             routing_json=own.apply(lambda found: found.model_dump_json()),
             endpoint_arns=[arn for one in built for arn in one.endpoint_arns],
             tokens=any(one.tokens for one in built),
-            cutoff_parameter_arn=cost.parameter_arn,
+            parameter_arns=cost.gateway_parameter_arns,
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
             certificate_arn=certificate_arn,

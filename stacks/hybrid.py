@@ -69,7 +69,7 @@ def compose(
             settings=settings.connectivity.federation,
             endpoint_arns=[arn for site in built for arn in site.endpoint_arns],
             tokens=any(site.tokens for site in built),
-            cutoff_parameter_arn=cost.parameter_arn,
+            parameter_arns=cost.gateway_parameter_arns,
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,
             oidc_provider_arn=cluster.oidc_provider_arn,
@@ -193,6 +193,7 @@ def _table(
         clients=pulumi.Output.unsecret(pulumi.Output.all(**hashes)),
         operator=pulumi.Output.unsecret(secrets[settings.gateway.operator_key_secret].apply(hash_key)),
         cutoff=cost.parameter_name,
+        live=cost.live_parameter_name,
     )
 
     def build(names: dict[str, Any]) -> RoutingTable:
@@ -206,6 +207,7 @@ def _table(
                 client_hashes=names["clients"],
                 operator_hash=names["operator"],
                 cutoff_parameter=names["cutoff"],
+                live_parameter=names["live"],
             ),
             package.canary.manifest if package.canary else None,
         )

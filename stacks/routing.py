@@ -23,6 +23,7 @@ from spillway.contracts.routing import (
     Cutoff,
     Heartbeat,
     Listen,
+    LiveInstances,
     NoAuth,
     Probe,
     RoutingTable,
@@ -45,6 +46,7 @@ class DeployedNames:
     client_hashes: Mapping[str, str]
     operator_hash: str
     cutoff_parameter: str
+    live_parameter: str
 
 
 def routing_table(
@@ -70,6 +72,7 @@ def routing_table(
         cutoff=Cutoff(
             parameter=names.cutoff_parameter, region=settings.aws.region, poll_s=settings.gateway.cutoff_poll_s
         ),
+        live=LiveInstances(parameter=names.live_parameter, region=settings.aws.region),
         heartbeat=Heartbeat(
             region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
         ),

@@ -35,7 +35,7 @@ class AwsFederationArgs:
     settings: FederationSettings
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
-    cutoff_parameter_arn: pulumi.Input[str] | None = None
+    parameter_arns: Sequence[pulumi.Input[str]] = ()
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
     oidc_provider_arn: pulumi.Input[str] | None = None
@@ -150,9 +150,9 @@ class AwsFederation(Component):
 
     def _gateway_rights(self, role: aws.iam.Role) -> None:
         args = self.args
-        document = pulumi.Output.all(endpoints=list(args.endpoint_arns), cutoff=args.cutoff_parameter_arn).apply(
+        document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
             lambda found: policy(
-                *burst_rights(found["endpoints"], found["cutoff"], tokens=args.tokens),
+                *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
                 heartbeat_right(metrics.NAMESPACE),
             )
         )

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Final
 
 import pulumi
 from pulumi_azure_native import network
 
 from components.base import Component, StackContext
 from components.connectivity.settings import VpnSettings
+
+SA_SECONDS: Final = 27_000
+SA_KILOBYTES: Final = 102_400_000
+"""Azure's own life of a security association: learn.microsoft.com/azure/vpn-gateway/vpn-gateway-about-vpn-devices."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,19 @@ class AzureVpn(Component):
             virtual_network_gateway_connection_name=f"{self.context.prefix}-peer",
             connection_type=network.VirtualNetworkGatewayConnectionType.IPSEC,
             connection_protocol=network.VirtualNetworkGatewayConnectionProtocol.IK_EV2,
+            # As the AWS side has it: AES256-GCM, SHA-384, Diffie-Hellman group 20. Azure's own proposals are weaker.
+            ipsec_policies=[
+                network.IpsecPolicyArgs(
+                    ike_encryption=network.IkeEncryption.GCMAES256,
+                    ike_integrity=network.IkeIntegrity.SHA384,
+                    dh_group=network.DhGroup.ECP384,
+                    ipsec_encryption=network.IpsecEncryption.GCMAES256,
+                    ipsec_integrity=network.IpsecIntegrity.GCMAES256,
+                    pfs_group=network.PfsGroup.ECP384,
+                    sa_life_time_seconds=SA_SECONDS,
+                    sa_data_size_kilobytes=SA_KILOBYTES,
+                )
+            ],
             virtual_network_gateway1=network.VirtualNetworkGatewayArgs(id=gateway.id),
             local_network_gateway2=network.LocalNetworkGatewayArgs(id=peer.id),
             shared_key=pulumi.Output.secret(args.pre_shared_key),

@@ -25,6 +25,7 @@ from spillway.contracts.function_config import (
     PrivateMachines,
     SiteSource,
 )
+from spillway.contracts.live_instances import to_json
 from spillway.contracts.prices import catalogue
 
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
@@ -46,7 +47,8 @@ class AwsCostGuardArgs:
 class AwsCostGuard(Component):
     """Functions, schedule, parameter, alarms, topic, budget and anomaly monitor.
 
-    Outputs: ``topic_arn``, ``kms_key_arn``, ``parameter_name``, ``parameter_arn``, ``alarm_arns`` and ``alarm_names``
+    Outputs: ``topic_arn``, ``kms_key_arn``, ``parameter_name`` (of the cut-off), ``live_parameter_name``,
+    ``gateway_parameter_arns`` (what gateways read), ``alarm_arns`` and ``alarm_names``
     (by short name: ``blended``, ``burst-ceiling``, ``forecast-ceiling``, ``burst-calm``, ``forecast-calm``,
     ``rise``, ``signal-missing``, ``price-missing``), ``signal_function_name``, ``cutoff_function_name``.
     """
@@ -61,7 +63,9 @@ class AwsCostGuard(Component):
         self.topic = self._topic()
         self.topic_arn = self.topic.arn
         self.parameter = self._parameter()
-        self.parameter_name, self.parameter_arn = self.parameter.name, self.parameter.arn
+        self.live_parameter = self._live_parameter()
+        self.parameter_name, self.live_parameter_name = self.parameter.name, self.live_parameter.name
+        self.gateway_parameter_arns = (self.parameter.arn, self.live_parameter.arn)
         self.alarms = self._alarms()
         self.alarm_arns = {name: alarm.arn for name, alarm in self.alarms.items()}
         self.alarm_names = {name: alarm.name for name, alarm in self.alarms.items()}
@@ -143,6 +147,18 @@ class AwsCostGuard(Component):
             description="Classes that may not spill, and why; written by the cut-off function",
             type="String",
             value=json.dumps({"closed": []}),
+            tags=self.context.tags,
+            opts=self.child(ignore_changes=["value"]),
+        )
+
+    def _live_parameter(self) -> aws.ssm.Parameter:
+        """Whose counts gateways follow that cannot ask a site themselves (``contracts.live_instances``)."""
+        return aws.ssm.Parameter(
+            f"{self.name}-live-parameter",
+            name=f"/{self.context.prefix}/live-instances",
+            description="Live instances of burst sites that gateways cannot ask; written by the cost signal",
+            type="String",
+            value=to_json({}),
             tags=self.context.tags,
             opts=self.child(ignore_changes=["value"]),
         )
@@ -294,17 +310,19 @@ class AwsCostGuard(Component):
         args = self.args
         asked = [site.asked for site in args.sites]
 
-        def config(found: list[Mapping[str, Any]]) -> FunctionConfig:
+        def config(values: list[Any]) -> FunctionConfig:
+            live_parameter, *found = values
             return CostConfig(
                 stack=self.context.prefix,
                 gateway=self.context.prefix,
                 ceiling=args.settings.max_burst_usd_per_hour,
+                live_parameter=live_parameter,
                 private=replace(args.private, usd_per_gpu_hour=round(args.private.usd_per_gpu_hour, 6)),
                 prices=self._prices(),
                 sites={site.site: SiteSource(site.module, own) for site, own in zip(args.sites, found, strict=True)},
             )
 
-        return pulumi.Output.all(*asked).apply(config)
+        return pulumi.Output.all(self.live_parameter.name, *asked).apply(config)
 
     def _prices(self) -> dict[str, tuple[float, int]]:
         """Of the types that are deployed, and of those that somebody may put in their place by hand."""
@@ -318,8 +336,14 @@ class AwsCostGuard(Component):
         return {name: instance_price(settings, cloud, name, region) for cloud, name, region in sorted(wanted)}
 
     def _signal_rights(self) -> pulumi.Output[list[Statement]]:
-        own = [allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"), _put_metrics()]
-        return _all_of(own, [site.may_read for site in self.args.sites])
+        def rights(live_parameter_arn: str) -> list[Statement]:
+            return [
+                allow("ReadSignal", ["cloudwatch:GetMetricData"], "*"),
+                _put_metrics(),
+                allow("LiveInstances", ["ssm:GetParameter", "ssm:PutParameter"], live_parameter_arn),
+            ]
+
+        return _all_of(self.live_parameter.arn.apply(rights), [site.may_read for site in self.args.sites])
 
     def _cutoff_config(self) -> pulumi.Output[FunctionConfig]:
         cutoff = self.args.settings.cutoff

@@ -45,7 +45,7 @@ class BudgetSettings(Settings):
     aws_usd_per_month: int = Field(default=15_000, ge=1)
     """Monthly limit in AWS."""
     azure_usd_per_month: int = Field(default=15_000, ge=1)
-    """Monthly limit in Azure, in US dollars."""
+    """Monthly limit in Azure, in the currency of the billing account: give US dollars in that currency."""
     alert_percents: tuple[int, ...] = (80, 100)
     """Percent of the limit actually spent that send a notice; a forecast of 100 % always does."""
     stop_roles: tuple[str, ...] = ()

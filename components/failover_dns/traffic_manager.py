@@ -19,10 +19,10 @@ from components.base import Component, StackContext, unique_name
 from components.failover_dns.settings import TrafficManagerSettings
 from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs
 from spillway.contracts import metrics
+from spillway.contracts.azure_calls import API_VERSIONS
 from spillway.contracts.function_config import SwitchConfig
 from spillway.contracts.names import AZURE_MANAGER_URL
 
-API_VERSION: Final = "2022-04-01"
 """Of Microsoft.Network/trafficManagerProfiles."""
 PERIOD_S: Final = 60
 
@@ -186,7 +186,7 @@ class TrafficManager(Component):
 
     def _switch(self, private: trafficmanager.Endpoint, alarm: aws.cloudwatch.MetricAlarm) -> pulumi.Output[str]:
         secret_arn = self._secret()
-        url = pulumi.Output.concat(AZURE_MANAGER_URL, private.id, f"?api-version={API_VERSION}")
+        url = pulumi.Output.concat(AZURE_MANAGER_URL, private.id, f"?api-version={API_VERSIONS['externalEndpoints']}")
         config = pulumi.Output.all(alarm.name, url, secret_arn).apply(lambda found: SwitchConfig(*found))
         function = ScheduledFunction(
             self.context,

@@ -10,9 +10,10 @@ from spillway.contracts import aws_token as token
 
 
 def burst_rights(
-    endpoint_arns: Sequence[str], cutoff_parameter_arn: str | None, *, tokens: bool = False
+    endpoint_arns: Sequence[str], parameter_arns: Sequence[str], *, tokens: bool = False
 ) -> list[Statement]:
-    """Invoke the burst endpoints, see their status, read the spill cut-off. ``tokens``: some of them take a token."""
+    """Invoke the burst endpoints, see their status, read what the cost guard says. ``tokens``: some of them take a
+    token."""
     statements: list[dict[str, Any]] = []
     if endpoint_arns:
         actions = ["InvokeEndpoint", "InvokeEndpointWithResponseStream", "DescribeEndpoint"]
@@ -37,13 +38,13 @@ def burst_rights(
                 "Condition": {"Bool": {"aws:SecureTransport": "true"}},
             }
         )
-    if cutoff_parameter_arn:
+    if parameter_arns:
         statements.append(
             {
-                "Sid": "SpillCutoff",
+                "Sid": "CostGuard",
                 "Effect": "Allow",
                 "Action": "ssm:GetParameter",
-                "Resource": cutoff_parameter_arn,
+                "Resource": list(parameter_arns),
             }
         )
     return list(statements)

@@ -55,7 +55,7 @@ class StandbyGatewayArgs:
     routing_json: pulumi.Input[str]
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
-    cutoff_parameter_arn: pulumi.Input[str] | None = None
+    parameter_arns: Sequence[pulumi.Input[str]] = ()
     secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     port: int = 8080
@@ -391,15 +391,15 @@ class StandbyGateway(Component):
         args, prefix = self.args, self.context.prefix
         role = aws.iam.Role(
             f"{prefix}-standby-task-role",
-            description="Lets the standby gateway invoke the burst endpoints and read the spill cut-off",
+            description="Lets the standby gateway invoke the burst endpoints and read what the cost guard says",
             assume_role_policy=assumed_by("ecs-tasks.amazonaws.com", args.account_id),
             tags=self.context.tags,
             opts=self.child(),
         )
-        if args.endpoint_arns or args.cutoff_parameter_arn:
-            document = pulumi.Output.all(endpoints=list(args.endpoint_arns), cutoff=args.cutoff_parameter_arn).apply(
-                lambda found: policy(*burst_rights(found["endpoints"], found["cutoff"], tokens=args.tokens))
-            )
+        if args.endpoint_arns or args.parameter_arns:
+            document = pulumi.Output.all(
+                endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)
+            ).apply(lambda found: policy(*burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens)))
             self.ready.append(
                 aws.iam.RolePolicy(f"{prefix}-standby-task-policy", role=role.name, policy=document, opts=self.child())
             )

@@ -14,6 +14,7 @@ from spillway.contracts.routing import (
     Cutoff,
     Heartbeat,
     Listen,
+    LiveInstances,
     Probe,
     RoutingTable,
     SiteRoute,
@@ -32,6 +33,7 @@ def build_table(
     probe: Probe,
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
     cutoff: Cutoff | None,
+    live: LiveInstances | None = None,
     heartbeat: Heartbeat | None,
     listen: Listen | None = None,
 ) -> RoutingTable:
@@ -57,6 +59,7 @@ def build_table(
         probe=probe,
         answer_timeout_s=answer_timeout_s,
         cutoff=cutoff,
+        live=live,
         heartbeat=heartbeat,
     )
 

@@ -14,8 +14,10 @@ from typing import Any, Final
 
 import pulumi
 import yaml
-from pulumi_azure_native import authorization, containerservice, managedidentity, monitor, operationalinsights
+from pulumi_azure_native import authorization, containerservice, managedidentity, operationalinsights
 
+from components.azure_logs import send_logs
+from components.azure_roles import in_force
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
 from spillway.contracts.azure_roles import ROLES
@@ -31,6 +33,12 @@ CONTROL_PLANE_LOGS: Final = (
 """Categories of AKS resource logs; audit without reads, which would be most of it."""
 
 KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
+
+
+SPARE: Final = {"max_surge": "1"}
+NO_SPARE: Final = {"max_surge": "0", "max_unavailable": "1"}
+"""How a pool is upgraded. A GPU node goes before its successor comes: there is quota for no other, and the burst sites
+carry its share (ADR 41). https://learn.microsoft.com/azure/aks/stateful-workload-upgrades, read on 2026-11-30."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Aks(Component):
             lambda profile: (profile.issuer_url if profile else None) or ""
         )
         pool = self._gpu_pool()
-        self._control_plane_logs()
+        send_logs(self, "aks-control-plane", self.cluster.id, self.logs.id, CONTROL_PLANE_LOGS)
         self._maintenance()
         self.kubeconfig = self._kubeconfig()
         self.ready: list[pulumi.Resource] = [self.cluster, pool]
@@ -113,7 +121,7 @@ class Aks(Component):
             opts=self.child(),
         )
 
-    def _cluster(self, grant: pulumi.Resource) -> containerservice.ManagedCluster:
+    def _cluster(self, grant: authorization.RoleAssignment) -> containerservice.ManagedCluster:
         args, settings, prefix = self.args, self.settings, self.context.prefix
         return containerservice.ManagedCluster(
             f"{prefix}-cluster",
@@ -157,7 +165,7 @@ class Aks(Component):
             agent_pool_profiles=[self._system_pool(settings.system_pool)],
             tags=self.context.tags,
             # The autoscaler owns the number of nodes once the pool is there.
-            opts=self.child(depends_on=[grant], ignore_changes=["agentPoolProfiles[0].count"]),
+            opts=self.child(depends_on=[grant, in_force([grant])], ignore_changes=["agentPoolProfiles[0].count"]),
         )
 
     def _api_server(self) -> containerservice.ManagedClusterAPIServerAccessProfileArgs:
@@ -243,21 +251,10 @@ class Aks(Component):
             "node_labels": {**labels, **pool.labels},
             "node_taints": all_taints or None,
             "upgrade_settings": containerservice.AgentPoolUpgradeSettingsArgs(
-                max_surge="1", drain_timeout_in_minutes=30
+                drain_timeout_in_minutes=30, **(SPARE if isinstance(pool, AksSystemPool) else NO_SPARE)
             ),
             "tags": self.context.tags,
         }
-
-    def _control_plane_logs(self) -> None:
-        monitor.DiagnosticSetting(
-            f"{self.context.prefix}-aks-control-plane",
-            resource_uri=self.cluster.id,
-            name="spillway",
-            workspace_id=self.logs.id,
-            logs=[monitor.DiagnosticsLogSettingsArgs(category=name, enabled=True) for name in CONTROL_PLANE_LOGS],
-            metrics=[monitor.DiagnosticsMetricSettingsArgs(category="AllMetrics", enabled=True)],
-            opts=self.child(),
-        )
 
     def _maintenance(self) -> None:
         """Upgrades of Kubernetes and of the nodes' images, both in one weekly window."""

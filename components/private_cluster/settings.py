@@ -428,8 +428,9 @@ class AksSettings(_Cluster):
     encryption_at_host: bool = True
     """Encrypt temporary disks and caches on the hosts; the subscription needs the feature EncryptionAtHost."""
 
-    upgrade_channel: Literal["none", "patch", "stable"] = "patch"
-    """Which upgrades Azure makes by itself, in the maintenance window."""
+    upgrade_channel: Literal["none", "patch"] = "patch"
+    """Which upgrades Azure makes by itself, in the maintenance window. The minor version is ``kubernetes_version``'s:
+    one that Azure moved on could not be brought back by the next ``up``."""
 
     maintenance_day: Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"] = "Sunday"
     """Weekday of the maintenance window."""

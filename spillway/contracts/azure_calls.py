@@ -19,3 +19,10 @@ ACTIONS: Final[dict[Caller, tuple[str, ...]]] = {
     "traffic switch": (f"{_ENDPOINTS}/read", f"{_ENDPOINTS}/write"),
 }
 """Caller → every action that it needs, and no other."""
+
+API_VERSIONS: Final = {
+    "deployments": "2024-10-01",
+    "autoscaleSettings": "2022-10-01",
+    "externalEndpoints": "2022-04-01",
+}
+"""Type of what is called → version of its API; a template names an endpoint's deployments by the first."""

@@ -79,11 +79,12 @@ class HeldEndpoint:
 @dataclass(frozen=True)
 class AzureMachines:
     """``url``: a Resource Manager address; ``count`` and ``size``: where its answer has the number of instances and
-    their size, key by key."""
+    their size, key by key; ``percent``: of the site's requests that they answer."""
 
     url: str
     count: tuple[str, ...]
     size: tuple[str, ...]
+    percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class CostConfig(FunctionConfig):
     """Of the cost signal.
 
     ``gateway``: the name under which the private gateway publishes; ``ceiling``: of burst, US dollars an hour;
+    ``live_parameter``: SSM parameter that tells the gateways of live instances (``contracts.live_instances``);
     ``prices``: US dollars an hour and GPUs by instance type; ``sites``: the burst sites by name.
     """
 
@@ -139,6 +141,7 @@ class CostConfig(FunctionConfig):
     stack: str
     gateway: str
     ceiling: float
+    live_parameter: str
     private: PrivateMachines
     prices: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     sites: Mapping[str, SiteSource] = field(default_factory=dict)

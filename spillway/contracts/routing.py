@@ -36,6 +36,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import sha256
 from itertools import product
+from math import floor
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -231,10 +232,11 @@ class SiteRoute(Frozen):
     """How many of the slots P2 may use; ``None``: half of them, at least one."""
     headroom: int | None = Field(default=None, ge=0)
     """Requests above the slots that P0 may queue here when every site is full; ``None``: as many as there are slots."""
-    instances: int = Field(default=1, ge=1)
-    """Instances that the slots were counted for."""
-    capacity: Literal["fixed", "addresses", "endpoint"] = "fixed"
-    """What tells how many instances are live: nothing, the addresses behind ``host``, or the SageMaker endpoint."""
+    instances: int | float = Field(default=1, gt=0)
+    """Instances that the slots were counted for; a fraction where requests are split over deployments."""
+    capacity: Literal["fixed", "addresses", "endpoint", "published"] = "fixed"
+    """What tells how many instances are live: nothing, the addresses behind ``host``, the SageMaker endpoint, or the
+    table's ``live``."""
     max_body_bytes: int | None = Field(default=None, ge=1)
     """Largest body that the site takes; ``None``: the gateway's own limit."""
     connect_timeout_s: float = Field(default=0.25, gt=0)
@@ -248,11 +250,11 @@ class SiteRoute(Frozen):
         """The ``Host`` header the site sees."""
         return self.host_header or self.host
 
-    def with_instances(self, live: int) -> SiteRoute:
+    def with_instances(self, live: float) -> SiteRoute:
         """The route with another number of instances: slots grow and shrink with them, but not to nothing."""
 
         def scaled(slots: int | None) -> int | None:
-            return None if slots is None else slots and max(1, slots * live // self.instances)
+            return None if slots is None else slots and max(1, floor(slots * live / self.instances + _ROUNDING))
 
         changed = {name: scaled(getattr(self, name)) for name in ("slots", "batch_slots", "headroom")}
         return self.model_copy(update=changed)
@@ -301,6 +303,8 @@ DEFAULT_CLASSES = (
 request would be lost. ``first_token_s`` has to leave an idle server time to read the longest prompt."""
 
 ANSWER_TIMEOUT_S = 120.0
+_ROUNDING = 1e-9
+"""So that slots times three thirds are as many slots."""
 
 
 class Limits(Frozen):
@@ -372,6 +376,16 @@ class Cutoff(Frozen):
     """Seconds between reads."""
     order: tuple[RequestClass, ...] = (RequestClass.P2, RequestClass.P1, RequestClass.P0)
     """Order in which classes close: closing one closes those before it."""
+
+
+class LiveInstances(Frozen):
+    """Where the live instances of sites are read whose ``capacity`` is ``published`` (``contracts.live_instances``)."""
+
+    parameter: str
+    """Name of the SSM parameter."""
+    region: str
+    poll_s: float = Field(default=20.0, gt=0)
+    """Seconds between reads; what is read changes once a minute."""
 
 
 class Heartbeat(Frozen):
@@ -452,6 +466,8 @@ class RoutingTable(Frozen):
     probe: Probe | None = None
     """Needed where a site's health is ``agent``."""
     cutoff: Cutoff | None = None
+    live: LiveInstances | None = None
+    """Needed where a site's capacity is ``published``."""
     heartbeat: Heartbeat | None = None
 
     @model_validator(mode="after")
@@ -468,6 +484,8 @@ class RoutingTable(Frozen):
                 raise ValueError(f"two clients have the same {what}: give each its own")
         if self.probe is None and any(s.health.kind == "agent" for s in self.sites):
             raise ValueError("probe is missing: a site whose health the agent judges needs one")
+        if self.live is None and any(s.capacity == "published" for s in self.sites):
+            raise ValueError("live is missing: a site whose capacity is published needs to know where")
         return self
 
     def callers(self) -> tuple[tuple[str, Limits], ...]:

@@ -3,7 +3,9 @@
 # ruff: noqa: N802 (the methods have the service's names)
 from __future__ import annotations
 
+import copy
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +37,8 @@ def _sdk_version(package: str) -> str:
 
 
 class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
-    """One stand-in as a resource provider.
+    """One stand-in as a resource provider. Each further provider of the package, which the CLI reaches by a connection
+    of its own, gets a copy with its own settings.
 
     It accepts no secrets, so the CLI unwraps them and marks the outputs of the same name, as the embedded deployer
     does.
@@ -43,6 +46,8 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
 
     def __init__(self, stand_in: StandIn, base: Path) -> None:
         self._stand_in = stand_in
+        self._by_peer: dict[str, StandIn] = {}
+        self._lock = threading.Lock()
         self._base = base
 
     def Handshake(self, request: Any, context: Any) -> provider_pb2.ProviderHandshakeResponse:
@@ -74,14 +79,14 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
         config = self._values(request.args)
         known = {k: v for k, v in config.items() if k not in ("version", "__internal") and not has_unknown(v)}
         with _said(context):
-            self._stand_in.configure(known)
+            self._configured(context.peer()).configure(known)
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Check(self, request: provider_pb2.CheckRequest, context: Any) -> provider_pb2.CheckResponse:
         olds = self._values(request.olds) if request.olds.fields else None
         type_ = request.type or _type_of(request.urn)
         with _said(context):
-            checked = self._stand_in.check(request.urn, type_, olds, self._values(request.news), request.randomSeed)
+            checked = self._of(context).check(request.urn, type_, olds, self._values(request.news), request.randomSeed)
         failures = [provider_pb2.CheckFailure(property=f.path, reason=f.reason) for f in checked.failures]
         return provider_pb2.CheckResponse(inputs=to_struct(checked.inputs), failures=failures)
 
@@ -89,7 +94,7 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
         old = ResourceState(request.id, self._values(request.old_inputs), self._values(request.olds))
         type_ = request.type or _type_of(request.urn)
         with _said(context):
-            diff = self._stand_in.diff(type_, old, self._values(request.news), tuple(request.ignoreChanges))
+            diff = self._of(context).diff(type_, old, self._values(request.news), tuple(request.ignoreChanges))
         return _diff_response(diff.changed, diff.replaces, diff.delete_before_replace)
 
     def Create(self, request: provider_pb2.CreateRequest, context: Any) -> provider_pb2.CreateResponse:
@@ -97,8 +102,8 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
         inputs = self._values(request.properties)
         with _said(context):
             if request.preview:
-                return provider_pb2.CreateResponse(properties=to_struct(self._stand_in.preview(type_, None, inputs)))
-            made = self._stand_in.create(request.urn, type_, inputs)
+                return provider_pb2.CreateResponse(properties=to_struct(self._of(context).preview(type_, None, inputs)))
+            made = self._of(context).create(request.urn, type_, inputs)
         return provider_pb2.CreateResponse(id=made.id, properties=to_struct(made.outputs))
 
     def Read(self, request: provider_pb2.ReadRequest, context: Any) -> provider_pb2.ReadResponse:
@@ -107,7 +112,7 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
         if request.properties.fields or request.inputs.fields:
             known = ResourceState(request.id, self._values(request.inputs), self._values(request.properties))
         with _said(context):
-            live = self._stand_in.read(type_, request.id, known)
+            live = self._of(context).read(type_, request.id, known)
         if live is None:
             return provider_pb2.ReadResponse()
         inputs = live.inputs or (known.inputs if known else {})
@@ -119,22 +124,30 @@ class ProviderServer(provider_pb2_grpc.ResourceProviderServicer):
         inputs = self._values(request.news)
         with _said(context):
             if request.preview:
-                return provider_pb2.UpdateResponse(properties=to_struct(self._stand_in.preview(type_, old, inputs)))
-            made = self._stand_in.update(request.urn, type_, old, inputs)
+                return provider_pb2.UpdateResponse(properties=to_struct(self._of(context).preview(type_, old, inputs)))
+            made = self._of(context).update(request.urn, type_, old, inputs)
         return provider_pb2.UpdateResponse(properties=to_struct(made.outputs))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Any) -> empty_pb2.Empty:
         old = ResourceState(request.id, self._values(request.old_inputs), self._values(request.properties))
         with _said(context):
-            self._stand_in.delete(request.urn, request.type or _type_of(request.urn), old)
+            self._of(context).delete(request.urn, request.type or _type_of(request.urn), old)
         return empty_pb2.Empty()
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: Any) -> provider_pb2.InvokeResponse:
         with _said(context):
-            result = self._stand_in.invoke(request.tok, self._values(request.args))
+            result = self._of(context).invoke(request.tok, self._values(request.args))
         response = provider_pb2.InvokeResponse()
         getattr(response, "return").CopyFrom(to_struct(result))
         return response
+
+    def _configured(self, peer: str) -> StandIn:
+        with self._lock:
+            taken = any(one is self._stand_in and other != peer for other, one in self._by_peer.items())
+            return self._by_peer.setdefault(peer, copy.copy(self._stand_in) if taken else self._stand_in)
+
+    def _of(self, context: Any) -> StandIn:
+        return self._by_peer.get(context.peer(), self._stand_in)
 
     def _values(self, struct: struct_pb2.Struct) -> Properties:
         return unwrap(from_struct(struct, self._base))

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 MINUTE_S = 6
 PARAMETER = "/spillway-local/spill-cutoff"
+LIVE = "/spillway-local/live-instances"
 CEILING, REOPEN_AFTER_S = 6.0, 8
 
 
@@ -98,6 +99,13 @@ def scale(site: LocalSite, instances: int) -> None:
 def instances(site: LocalSite) -> int:
     name = site.up["outputs"]["endpoints"]["sagemaker"]
     return site.aws("sagemaker").describe_endpoint(EndpointName=name)["ProductionVariants"][0]["CurrentInstanceCount"]
+
+
+def test_gateways_are_told_of_azures_instances(site: LocalSite) -> None:
+    def told() -> dict[str, Any]:
+        return json.loads(site.aws("ssm").get_parameter(Name=LIVE)["Parameter"]["Value"])
+
+    eventually(lambda: told().get("azure_ml", {}).get("instances") == 1, 30, "the signal tells them")
 
 
 def test_each_site_answers_with_its_own_model(site: LocalSite) -> None:

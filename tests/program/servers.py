@@ -17,20 +17,25 @@ from tests.support.waiting import await_server
 STAND_INS = ("aws", "azure", "kubernetes")
 
 
-def stand_ins(endpoints: dict[str, str], *, delegates: bool = False) -> list[StandIn]:
+def stand_ins(endpoints: dict[str, str], *, delegates: bool = False, rights_after_s: float = 0.0) -> list[StandIn]:
     aws, azure, kubernetes = (endpoints[name] for name in STAND_INS)
-    return [AwsStandIn(aws, delegates=delegates), AzureStandIn(azure, aws), KubernetesStandIn(kubernetes)]
+    return [
+        AwsStandIn(aws, delegates=delegates),
+        AzureStandIn(azure, aws, rights_after_s),
+        KubernetesStandIn(kubernetes),
+    ]
 
 
 class Servers:
     """Working files are in ``folder``. Ends only the processes that it started.
 
-    ``delegates``: somebody delegates to new zones at once.
+    ``delegates``: somebody delegates to new zones at once. ``rights_after_s``: seconds until Azure's role assignments
+    are in force.
     """
 
-    def __init__(self, folder: Path, *, delegates: bool = False) -> None:
+    def __init__(self, folder: Path, *, delegates: bool = False, rights_after_s: float = 0.0) -> None:
         self._folder = folder
-        self._delegates = delegates
+        self._delegates, self._rights_after_s = delegates, rights_after_s
         self._ports = {name: free_port() for name in STAND_INS}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.endpoints = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
@@ -39,6 +44,7 @@ class Servers:
         """Start these, all if none is named, and wait until they answer."""
         for name in names or self._ports:
             command = [sys.executable, "-m", f"spillway.twin.{name}.server", "--port", str(self._ports[name])]
+            command += ["--rights-after", str(self._rights_after_s)] if name == "azure" else []
             state = self._folder / name
             state.mkdir(parents=True, exist_ok=True)
             with (self._folder / f"{name}.log").open("ab") as log:
@@ -55,4 +61,4 @@ class Servers:
             process.wait(10)
 
     def stand_ins(self) -> list[StandIn]:
-        return stand_ins(self.endpoints, delegates=self._delegates)
+        return stand_ins(self.endpoints, delegates=self._delegates, rights_after_s=self._rights_after_s)

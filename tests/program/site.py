@@ -42,13 +42,20 @@ class Site:
         return {key: value for key, value in self.config.items() if key.startswith("spillway-secrets:")}
 
 
-def site(folder: Path, stack: str, changes: dict[str, Any] | None = None, *, delegates: bool = False) -> Site:
-    """With servers that run; the caller stops them."""
+def site(
+    folder: Path,
+    stack: str,
+    changes: dict[str, Any] | None = None,
+    *,
+    delegates: bool = False,
+    rights_after_s: float = 0.0,
+) -> Site:
+    """With servers that run; the caller stops them. The last two: as in :class:`Servers`."""
     own = {"spillway:package.path": str(small_package(folder / "package")), **(changes or {})}
     config = changed(example(stack), own)
     config.update(secrets_for(config))
     project(folder, config)
-    servers = Servers(folder / "servers", delegates=delegates)
+    servers = Servers(folder / "servers", delegates=delegates, rights_after_s=rights_after_s)
     servers.start()
     return Site(folder, servers, config)
 

@@ -1,15 +1,19 @@
-"""A stack with Azure ML taken through its life: up, a canary, promoted, another size, down, and again.
+"""Stacks with Azure ML taken through their life: up, a canary, promoted, another size, down, and again.
 
-Traffic is sampled all the while: once the endpoint has some it never has none.
+On an existing cluster with Azure ML alone, and on AKS behind Traffic Manager; driven by the embedded deployer, and by
+Pulumi's own engine where it is on PATH. Azure's role assignments are in force a second after they were made. Traffic is
+sampled all the while: once the endpoint has some it never has none.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +24,12 @@ from policies.judge import judge
 from policies.resources import Context
 from spillway.contracts.manifest import read_manifest
 from spillway.twin.deployer.api import UpResult
+from spillway.twin.deployer.embedded import EmbeddedDeployer
 from spillway.twin.deployer.policy import plain_resources
+from spillway.twin.deployer.pulumi_cli import PulumiCli
 from stacks.stack_file import read_settings
 from tests.program.site import Site, site
-from tests.stacks.files import REMOVE, changed, flat
+from tests.stacks.files import PASSPHRASE, REMOVE, changed, flat, project, secrets_for
 from tests.support.packages import small_package
 
 pytestmark = [pytest.mark.heavy, pytest.mark.soak]
@@ -32,15 +38,51 @@ S = "spillway:"
 ML = "azure-native:machinelearningservices"
 AZURE_ML = f"{S}burst.azure_ml"
 QUESTIONS = [policy for policy in ALL if policy.name in ("services-accept", "changes-go-through", "flows-open")]
+RIGHTS_AFTER_S = 1.0
+AZURE_ML_ALONE = {f"{S}burst.sagemaker": REMOVE}
+PLATFORM = f"/subscriptions/{'9' * 8}-0000-4000-8000-{'9' * 12}/resourceGroups/dns"
+ZONE = f"{PLATFORM}/providers/Microsoft.Network/dnszones/dev.example.com"
+"""Of the platform team, in a subscription of its own."""
+BEHIND_TRAFFIC_MANAGER = {
+    f"{S}exposure": "public",
+    f"{S}client_cidrs": ["198.51.100.0/24"],
+    f"{S}dns": {"provider": "traffic_manager", "zone_name": "dev.example.com", "zone_id": ZONE},
+}
+PULUMI = pytest.param(
+    PulumiCli,
+    id="pulumi",
+    marks=[
+        pytest.mark.pulumi_cli,
+        pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH"),
+    ],
+)
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = site(tmp_path_factory.mktemp("life"), "local")
-    try:
-        yield made
-    finally:
-        made.servers.stop()
+@dataclass(frozen=True)
+class Life:
+    """One stack's, under one deployer. ``base``: how its stack file differs from the example's all the while."""
+
+    made: Site
+    base: dict[str, Any]
+    engine: type[EmbeddedDeployer] | type[PulumiCli]
+
+    def config(self, changes: dict[str, Any]) -> dict[str, Any]:
+        edited = changed(self.made.config, {**self.base, **changes})
+        return {**edited, **secrets_for(edited)}
+
+    def deployer(self, changes: dict[str, Any]) -> EmbeddedDeployer | PulumiCli:
+        folder = project(self.made.folder, self.config(changes))
+        return self.engine(folder, "test", folder / "state", self.made.servers.stand_ins(), PASSPHRASE)
+
+    def up(self, changes: dict[str, Any]) -> UpResult:
+        """Brought up, judged, and looked at again: a second ``up`` would change nothing."""
+        deployer = self.deployer(changes)
+        done = deployer.up()
+        policies = read_settings(flat(self.config(changes))).policies
+        verdict = judge(plain_resources(done.resources), policies, Context(), QUESTIONS)
+        assert [(v.finding.rule, v.finding.message) for v in verdict.violations] == []
+        assert {step.op for step in deployer.preview().steps} <= {"same", "read"}
+        return done
 
 
 class Sampler:
@@ -86,37 +128,63 @@ def sampled(made: Site) -> Iterator[Sampler]:
         thread.join()
 
 
-def up(made: Site, changes: dict[str, Any]) -> UpResult:
-    """Brought up, judged, and looked at again: a second ``up`` would change nothing."""
-    deployer = made.changed_to(changes)
-    done = deployer.up()
-    policies = read_settings(flat(changed(made.config, changes))).policies
-    verdict = judge(plain_resources(done.resources), policies, Context(), QUESTIONS)
-    assert [(v.finding.rule, v.finding.message) for v in verdict.violations] == []
-    assert {step.op for step in deployer.preview().steps} <= {"same", "read"}
-    return done
+@pytest.fixture(params=[pytest.param(EmbeddedDeployer, id="embedded"), PULUMI])
+def engine(request: pytest.FixtureRequest) -> type[EmbeddedDeployer] | type[PulumiCli]:
+    return request.param
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("local", AZURE_ML_ALONE), id="existing"),
+        pytest.param(("dev", BEHIND_TRAFFIC_MANAGER), id="aks"),
+    ]
+)
+def life(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: type[EmbeddedDeployer] | type[PulumiCli]
+) -> Iterator[Life]:
+    stack, base = request.param
+    made = site(tmp_path / "life", stack, rights_after_s=RIGHTS_AFTER_S)
+    if base is BEHIND_TRAFFIC_MANAGER:
+        platform_team(made.servers.endpoints["azure"])
+    try:
+        yield Life(made, base, engine)
+    finally:
+        made.servers.stop()
+
+
+def platform_team(endpoint: str) -> None:
+    for path, version, place in (
+        (PLATFORM, "2025-04-01", "eastus"),
+        (ZONE, "2018-05-01", "global"),
+    ):
+        url, body = f"{endpoint}{path}?api-version={version}", json.dumps({"location": place}).encode()
+        urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"), timeout=10).close()
+
+
+def records(endpoint: str) -> list[str]:
+    with urllib.request.urlopen(f"{endpoint}{ZONE}/CNAME?api-version=2018-05-01", timeout=10) as answer:
+        return [one["name"] for one in json.load(answer)["value"]]
 
 
 def deployments(done: UpResult) -> set[str]:
     return {r.inputs["deploymentName"] for r in done.resources if r.type == f"{ML}:OnlineDeployment"}
 
 
-def test_it_is_brought_up_changed_and_taken_down_twice(stack: Site, tmp_path: Path) -> None:
-    alone = {f"{S}burst.sagemaker": REMOVE}
-    first = read_manifest(stack.config[f"{S}package"]["path"]).version
+def test_it_is_brought_up_changed_and_taken_down_twice(life: Life, tmp_path: Path) -> None:
+    first = read_manifest(life.made.config[f"{S}package"]["path"]).version
     second = {f"{S}package.path": str(small_package(tmp_path / "second", slots=6))}
     canary = {
         "blue": {"package_version": first, "traffic": 90},
         "green": {"traffic": 10},
     }
-    with sampled(stack) as sampler:
-        assert deployments(up(stack, alone)) == {"blue-nc4ast4v3"}
-        done = up(stack, {**alone, **second, f"{AZURE_ML}.deployments": canary})
+    promoted = {**second, f"{AZURE_ML}.deployments": {"green": {"traffic": 100}}}
+    larger = {**promoted, f"{AZURE_ML}.vm_size": "Standard_NC8as_T4_v3"}
+    with sampled(life.made) as sampler:
+        assert deployments(life.up({})) == {"blue-nc4ast4v3"}
+        done = life.up({**second, f"{AZURE_ML}.deployments": canary})
         assert deployments(done) == {"blue-nc4ast4v3", "green-nc4ast4v3"}
-        promoted = {**alone, **second, f"{AZURE_ML}.deployments": {"green": {"traffic": 100}}}
-        assert deployments(up(stack, promoted)) == {"green-nc4ast4v3"}
-        larger = {**promoted, f"{AZURE_ML}.vm_size": "Standard_NC8as_T4_v3"}
-        assert deployments(up(stack, larger)) == {"green-nc8ast4v3"}
+        assert deployments(life.up(promoted)) == {"green-nc4ast4v3"}
+        assert deployments(life.up(larger)) == {"green-nc8ast4v3"}
     assert sampler.seen == [
         {"blue-nc4ast4v3": 100},
         {"blue-nc4ast4v3": 90, "green-nc4ast4v3": 10},
@@ -124,5 +192,8 @@ def test_it_is_brought_up_changed_and_taken_down_twice(stack: Site, tmp_path: Pa
         {"green-nc8ast4v3": 100},
     ]
     assert sampler.empty == 0
-    stack.changed_to(larger).destroy()
-    assert deployments(up(stack, larger)) == {"green-nc8ast4v3"}
+    behind_traffic_manager, azure = life.base is BEHIND_TRAFFIC_MANAGER, life.made.servers.endpoints["azure"]
+    assert not behind_traffic_manager or records(azure) == ["inference"]
+    life.deployer(larger).destroy()
+    assert not behind_traffic_manager or records(azure) == []
+    assert deployments(life.up(larger)) == {"green-nc8ast4v3"}

@@ -1,4 +1,4 @@
-"""Other places for a stack in Azure: AKS with a public address behind Traffic Manager, and a landing zone's network."""
+"""Another place for a stack in Azure: a landing zone's network. AKS in its own: ``test_azure_life.py``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.connectivity.azure_settings import PRIVATE_ZONES
 from policies.catalogue import ALL
 from policies.judge import judge
 from policies.resources import Context
@@ -23,18 +24,14 @@ pytestmark = [pytest.mark.heavy, pytest.mark.soak]
 S = "spillway:"
 HUB = f"/subscriptions/{'9' * 8}-0000-4000-8000-{'9' * 12}/resourceGroups/landing/providers/Microsoft.Network"
 SUBNETS = {name: f"{HUB}/virtualNetworks/spoke/subnets/{name}" for name in ("nodes", "endpoints", "courier")}
+CENTRAL = {name: f"{HUB}/privateDnsZones/{zone}" for name, zone in PRIVATE_ZONES.items()}
 OWNED = ("network:", "privatedns:")
 """Modules of Azure whose resources are the landing zone's affair."""
 QUESTIONS = [policy for policy in ALL if policy.name in ("services-accept", "changes-go-through", "flows-open")]
-PUBLIC = {
-    f"{S}exposure": "public",
-    f"{S}client_cidrs": ["198.51.100.0/24"],
-    f"{S}dns": {"provider": "traffic_manager", "zone_name": "dev.example.com"},
-}
 LANDED = {
     f"{S}connectivity.deployer": "own_network",
     f"{S}connectivity.deployer_cidrs": [],
-    f"{S}connectivity.azure_network": {"existing_subnets": SUBNETS, "zones": "policy"},
+    f"{S}connectivity.azure_network": {"existing_subnets": SUBNETS},
     f"{S}private_cluster.outbound": "userDefinedRouting",
 }
 
@@ -85,13 +82,16 @@ def up(made: Site, changes: dict[str, Any]) -> UpResult:
     return done
 
 
-def test_aks_with_a_public_address_behind_traffic_manager(dev: Site) -> None:
-    made = {resource.type for resource in up(dev, PUBLIC).resources}
-    assert {"azure-native:containerservice:ManagedCluster", "azure-native:trafficmanager:Profile"} <= made
-
-
-def test_a_landing_zones_network_is_used_and_not_planned(dev: Site) -> None:
+@pytest.mark.parametrize(
+    ("zones", "own"),
+    [
+        ({"zones": "policy"}, {"network:PrivateEndpoint"}),
+        ({"zones": "central", "zone_ids": CENTRAL}, {"network:PrivateEndpoint", "network:PrivateDnsZoneGroup"}),
+    ],
+)
+def test_a_landing_zones_network_is_used_and_not_planned(dev: Site, zones: dict[str, Any], own: set[str]) -> None:
     landing_zone(dev.servers.endpoints["azure"])
-    made = [resource.type.removeprefix("azure-native:") for resource in up(dev, LANDED).resources]
-    own = {type_ for type_ in made if type_.startswith(OWNED)}
-    assert own == {"network:PrivateEndpoint"}
+    network = f"{S}connectivity.azure_network"
+    done = up(dev, {**LANDED, network: {**LANDED[network], **zones}})
+    made = [resource.type.removeprefix("azure-native:") for resource in done.resources]
+    assert {type_ for type_ in made if type_.startswith(OWNED)} == own

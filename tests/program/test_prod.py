@@ -326,7 +326,7 @@ def test_cost_is_watched_at_the_thresholds_of_the_settings(planned: Found) -> No
     assert threshold("cost-forecast-ceiling") == ("ForecastMonthDollars", 8000)
     schedule = planned.inputs("aws:scheduler/schedule:Schedule", "cost-signal-schedule")
     assert schedule["scheduleExpression"] == "rate(1 minute)"
-    parameter = planned.inputs("aws:ssm/parameter:Parameter")
+    parameter = planned.inputs("aws:ssm/parameter:Parameter", "cost-cutoff-parameter")
     assert parameter["name"] == "/spillway-test/spill-cutoff"
     assert json.loads(parameter["value"])["closed"] == []
 

@@ -27,13 +27,12 @@ from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.azure_courier import PackageCourier, PackageCourierArgs
 from components.model_store.content import package_prefix
 from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs
+from spillway.contracts.azure_calls import API_VERSIONS
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
 from spillway.contracts.names import AZURE_MANAGER_URL
 
 FUNCTIONS: Final = "spillway.runtime.functions.azure_ml"
-DEPLOYMENT_API: Final = "2024-10-01"
-AUTOSCALE_API: Final = "2022-10-01"
 
 
 class AzureMlSite(BurstSite, Protocol):
@@ -137,7 +136,7 @@ def _burst(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings, st
 def _capacity(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings) -> SiteCapacity:
     own, key = around.cost_guard, around.aws_network.credentials_key_arn
     reader = _credential(around, "reader", "reads Azure's live capacity", own.azure_reader_secret)
-    addresses = [_address(one.id, DEPLOYMENT_API) for one in burst.online]
+    addresses = [_address(one.id, "deployments") for one in burst.online]
     held: tuple[HeldCapacity, ...] = ()
     may_hold: pulumi.Input[list[Statement]] = []
     if own.azure_scaler_secret is not None:
@@ -156,7 +155,9 @@ def _capacity(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings) -> S
         site=site.name,
         module=FUNCTIONS,
         machines=site.machines(),
-        asked=pulumi.Output.all(reader, *addresses).apply(_source),
+        asked=pulumi.Output.all(reader, *addresses).apply(
+            lambda found: _source(found, [one.planned.traffic for one in burst.online])
+        ),
         may_read=pulumi.Output.all(reader, key).apply(_may_use),
         held=held,
         may_hold=may_hold,
@@ -169,20 +170,21 @@ def _credential(around: Surroundings, purpose: str, does: str, secret: str) -> p
     return AzureCredential(around.context, args).secret_arn
 
 
-def _address(id_: pulumi.Output[str], version: str) -> pulumi.Output[str]:
-    return pulumi.Output.concat(AZURE_MANAGER_URL, id_, f"?api-version={version}")
+def _address(id_: pulumi.Output[str], kind: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(AZURE_MANAGER_URL, id_, f"?api-version={API_VERSIONS[kind]}")
 
 
 def _held(scaler: pulumi.Output[str], one: OnlineDeployment) -> HeldCapacity:
-    addresses = (_address(one.id, DEPLOYMENT_API), _address(one.autoscale_id, AUTOSCALE_API))
+    addresses = (_address(one.id, "deployments"), _address(one.autoscale_id, "autoscaleSettings"))
     asked = pulumi.Output.all(scaler, *addresses).apply(lambda found: asdict(HeldDeployment(*found)))
     return HeldCapacity(one.planned.min_instances, RequestClass.P1, asked)
 
 
-def _source(found: list[str]) -> dict[str, object]:
+def _source(found: list[str], percents: list[int]) -> dict[str, object]:
     secret, *deployments = found
     machines = [
-        AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType")) for one in deployments
+        AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType"), percent=percent)
+        for one, percent in zip(deployments, percents, strict=True)
     ]
     return asdict(AzureSource(secret, tuple(machines)))
 

@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
-from pulumi_azure_native import monitor, resources
+from pulumi_azure_native import resources
 
+from components.azure_logs import ML_ENDPOINT, send_logs
 from components.base import Component, StackContext, unique_name
 from components.burst.azure_ml.deployments import ServingPlace, autoscale, environment, online_deployment
 from components.burst.azure_ml.settings import PlannedDeployment
 from components.burst.azure_ml.workspace import AzureMlArgs, AzureMlWorkspace, user_assigned
 from components.model_store.content import package_prefix
+from spillway.contracts.azure_calls import API_VERSIONS
 
 MODEL_TYPES: Final = {"triton": "triton_model", "vllm": "custom_model"}
 """As Azure ML calls what a package of a kind holds."""
 ENDPOINT_NAME_LENGTH: Final = 32
 """https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas, read on 2026-11-30."""
-ENDPOINT_API_VERSION: Final = "2024-10-01"
-"""API version of the traffic step. Source: Microsoft.MachineLearningServices workspaces/onlineEndpoints reference."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class AzureMlBurst(Component):
             OnlineDeployment(planned, deployment.id, autoscale(self, args, planned, deployment).id)
             for planned, deployment in made.items()
         )
-        self._diagnostics(endpoint)
+        send_logs(self, "azureml-diagnostics", endpoint.id, self.logs.id, ML_ENDPOINT)
         self.key: pulumi.Output[str] = pulumi.Output.secret(self._key(endpoint, made.values()))
         self.register_outputs({"endpoint_name": self.endpoint_name, "host": self.host})
 
@@ -161,7 +161,7 @@ class AzureMlBurst(Component):
                 "resources": [
                     {
                         "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
-                        "apiVersion": ENDPOINT_API_VERSION,
+                        "apiVersion": API_VERSIONS["deployments"],
                         "name": f"{values['workspace']}/{values['endpoint']}",
                         "location": args.location,
                         "kind": "Managed",
@@ -190,18 +190,6 @@ class AzureMlBurst(Component):
             ),
             tags=self.context.tags,
             opts=self.child(depends_on=list(deployments.values())),
-        )
-
-    def _diagnostics(self, endpoint: ml.OnlineEndpoint) -> None:
-        categories = ("AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointEventLog")
-        monitor.DiagnosticSetting(
-            f"{self.context.prefix}-azureml-diagnostics",
-            name="spillway",
-            resource_uri=endpoint.id,
-            workspace_id=self.logs.id,
-            logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in categories],
-            metrics=[monitor.DiagnosticsMetricSettingsArgs(category="AllMetrics", enabled=True)],
-            opts=self.child(),
         )
 
     def _key(self, endpoint: ml.OnlineEndpoint, deployments: Iterable[ml.OnlineDeployment]) -> pulumi.Output[str]:

@@ -46,7 +46,7 @@ class ServingPlace:
     workspace: ml.Workspace
     endpoint: ml.OnlineEndpoint
     identity: managedidentity.UserAssignedIdentity
-    ready: list[pulumi.Resource]
+    ready: list[pulumi.Input[pulumi.Resource]]
     environment_id: pulumi.Output[str] | None = None
 
 

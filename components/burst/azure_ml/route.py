@@ -36,7 +36,9 @@ def route(
         tls=UpstreamTls(sni=host),
         auth=BearerKey(key_file=f"{KEYS_FOLDER}/{KEY_FILE}"),
         paths=paths(manifest.kind, manifest.entry_model),
-        slots=_slots(settings, manifest),
+        slots=int(manifest.serving.slots * _fewest(settings)),
+        instances=_fewest(settings),
+        capacity="published",
         health=AgentCheck(interval_s=probe_interval_s, timeout_s=probe_timeout_s(manifest.kind)),
     )
 
@@ -47,7 +49,8 @@ def paths(kind: ServerKind, model: str) -> tuple[PathRule, ...]:
     return tuple(PathRule(client=path, upstream=path) for path in served)
 
 
-def _slots(settings: AzureMlSettings, manifest: Manifest) -> int:
-    """Requests at once that the deployments carry at their fewest instances, as the traffic is split over them."""
-    instances = min(one.min_instances * 100 / one.traffic for one in settings.planned if one.traffic)
-    return int(manifest.serving.slots * instances)
+def _fewest(settings: AzureMlSettings) -> int | float:
+    """The fewest instances of the deployments as one site, as the traffic is split over them. How many there really are
+    the cost signal publishes: it may ask Resource Manager, and no gateway has to (ADR 57)."""
+    fewest = min(one.min_instances * 100 / one.traffic for one in settings.planned if one.traffic)
+    return int(fewest) if fewest.is_integer() else fewest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,8 @@ from pulumi_azure_native import (
     machinelearningservices as ml,
 )
 
+from components.azure_logs import BLOBS, ML_WORKSPACE, REGISTRY, VAULT, send_logs
+from components.azure_roles import in_force
 from components.base import Component, StackContext, unique_name
 from components.burst.azure_ml.settings import AzureMlSettings
 from components.connectivity.azure_network import private_endpoint
@@ -76,11 +78,11 @@ class AzureMlWorkspace(Component):
         self._links: list[pulumi.Resource] = []
         self.logs = self._log_workspace()
         self.workspace = self._workspace()
-        self.ready: list[pulumi.Resource] = [
-            self._grant("workspace", "contributor", self.workspace.id),
-            *self._serving_rights,
-        ]
+        rights = [self._grant("workspace", "contributor", self.workspace.id), *self._serving_rights]
+        self.ready: list[pulumi.Input[pulumi.Resource]] = [*rights, in_force(rights)]
         self._private("azureml", self.workspace.id, "amlworkspace", "api", "notebooks")
+        self._send("workspace", self.workspace.id, ML_WORKSPACE)
+        self._send("models", pulumi.Output.concat(args.store_account_id, "/blobServices/default"), BLOBS, "Transaction")
         self.register_outputs({"workspace_name": self.workspace.name})
 
     def _identity(self, name: str) -> managedidentity.UserAssignedIdentity:
@@ -149,8 +151,7 @@ class AzureMlWorkspace(Component):
             v1_legacy_mode=False,
             hbi_workspace=True,
             tags=self.context.tags,
-            # Rights take effect minutes after they were given; private endpoints take as long to be made.
-            opts=self.child(holds_data=True, depends_on=[*grants, *self._links]),
+            opts=self.child(holds_data=True, depends_on=[*grants, in_force(grants), *self._links]),
         )
 
     def _insights(self) -> applicationinsights.Component:
@@ -215,6 +216,7 @@ class AzureMlWorkspace(Component):
         )
         for group in ("blob", "file"):
             self._private(f"azureml-{group}", account.id, group, group)
+        self._send("storage", pulumi.Output.concat(account.id, "/blobServices/default"), BLOBS, "Transaction")
         return account
 
     def _vault(self) -> keyvault.Vault:
@@ -238,6 +240,7 @@ class AzureMlWorkspace(Component):
             opts=self.child(holds_data=True),
         )
         self._private("azureml-vault", vault.id, "vault", "vault")
+        self._send("vault", vault.id, VAULT)
         return vault
 
     def _registry(self) -> containerregistry.Registry:
@@ -252,11 +255,18 @@ class AzureMlWorkspace(Component):
             anonymous_pull_enabled=False,
             public_network_access="Disabled",
             network_rule_bypass_options="AzureServices",
+            zone_redundancy=containerregistry.ZoneRedundancy.ENABLED,
             tags=self.context.tags,
             opts=self.child(holds_data=True),
         )
         self._private("azureml-registry", registry.id, "registry", "registry")
+        self._send("registry", registry.id, REGISTRY)
         return registry
+
+    def _send(
+        self, name: str, resource_id: pulumi.Input[str], categories: Sequence[str], metrics: str = "AllMetrics"
+    ) -> None:
+        send_logs(self, f"azureml-{name}-logs", resource_id, self.logs.id, categories, metrics)
 
     def _private(self, name: str, target_id: pulumi.Input[str], group_id: str, *zones: str) -> None:
         args = self.args

@@ -266,7 +266,8 @@ def _azure_nodes(graph: Graph) -> Iterator[_Part]:
         rest = max(_number(pool.get("count")), _number(pool.get("minCount")))
         peak = max(rest, _number(pool.get("maxCount")))
         if (each := _cores(size)) and (family := azure_family(size)):
-            sums = (rest * each, peak * each, (rest + 1) * each)
+            surge = 0 if str((pool.get("upgradeSettings") or {}).get("maxSurge")) == "0" else 1
+            sums = (rest * each, peak * each, (rest + surge) * each)
             yield _Part("Microsoft.Compute", "", family, "cores", text(location) or home, *sums)
 
 

@@ -95,6 +95,9 @@ def _zoned(graph: Graph) -> Iterator[tuple[Resource, str]]:
     for gateway in graph.of("azure-native:network:VirtualNetworkGateway"):
         if text(gateway.get("sku.name")).endswith("AZ"):
             yield gateway, "sku.name"
+    for registry in graph.of("azure-native:containerregistry:Registry"):
+        if registry.get("zoneRedundancy") == "Enabled":
+            yield registry, "zoneRedundancy"
     for cluster in graph.of("azure-native:containerservice:ManagedCluster"):
         for index, pool in enumerate(items(cluster.get("agentPoolProfiles"))):
             if texts(pool.get("availabilityZones")):

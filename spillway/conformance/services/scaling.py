@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from spillway.conformance.graph import Graph
 from spillway.conformance.rule import Rule, Source
-from spillway.conformance.services.aws.runtime_calls import agents
+from spillway.conformance.services.aws.runtime_calls import Agent, agents
 from spillway.conformance.services.documented import Found, items, rule
-from spillway.contracts.resources import Resource
+from spillway.contracts.property_values import document
+from spillway.contracts.resources import UNKNOWN, Resource
 
 _TARGET: Final = "aws:appautoscaling/target:Target"
 _POLICY: Final = "aws:appautoscaling/policy:Policy"
@@ -67,6 +68,29 @@ def _follows(graph: Graph) -> Iterator[Found]:
                     " instances autoscaling adds: they cost and get nothing",
                     "Let the routing table's `capacity` follow the live instances.",
                 )
+            if site.get("capacity") == "published" and not _published(graph, agent, site):
+                yield (
+                    agent.resource,
+                    "",
+                    f"its gateway waits for the live instances of {site.get('site')}, which no function writes where it"
+                    " reads them",
+                    "Give the cost signal the routing table's parameter, and percents to the machines of the site.",
+                )
+
+
+def _published(graph: Graph, agent: Agent, site: Mapping[str, Any]) -> bool:
+    """Whether a function counts the site's machines, and writes where the agent reads. What is not known may do so."""
+    read = (agent.routing.get("live") or {}).get("parameter")
+    for function in graph.of("aws:lambda/function:Function"):
+        variables = function.get("environment.variables")
+        told = variables.get("SPILLWAY_COST") if isinstance(variables, Mapping) else variables
+        if told is UNKNOWN:
+            return True
+        cost = document(told)
+        if isinstance(cost, Mapping) and cost.get("live_parameter") == read:
+            asked = ((cost.get("sites") or {}).get(site.get("site")) or {}).get("asked") or {}
+            return any(machines.get("percent") for machines in items(asked.get("machines")))
+    return False
 
 
 @rule(

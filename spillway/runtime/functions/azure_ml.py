@@ -29,7 +29,11 @@ def _instances(machines: AzureMachines, answer: Any) -> Live:
         raise CapacityError(f"{machines.url} does not report {'.'.join(machines.count)}")
     if not isinstance(size, str):
         raise CapacityError(f"{machines.url} does not report {'.'.join(machines.size)}")
-    return Live(size, count)
+    return Live(size, count, machines.percent, _is_settled(answer))
+
+
+def _is_settled(answer: Mapping[str, Any]) -> bool:
+    return answer.get("properties", {}).get("provisioningState", "Succeeded") in SETTLED
 
 
 def _at(value: Any, path: Iterable[str]) -> Any:
@@ -54,8 +58,7 @@ def hold(asked: Mapping[str, Any], minimum: int, held: bool, bearer: str | None 
 def _lower(url: str, minimum: int, bearer: str) -> None:
     """Azure takes minutes for it, and no other change meanwhile: the next minute asks again."""
     live = azure.call(url, bearer)
-    settled = live.get("properties", {}).get("provisioningState", "Succeeded") in SETTLED
-    if not settled or live["sku"]["capacity"] <= minimum:
+    if not _is_settled(live) or live["sku"]["capacity"] <= minimum:
         return
     try:
         azure.call(url, bearer, {"sku": {"capacity": minimum}})

@@ -18,6 +18,7 @@ from typing import Any
 from spillway.contracts import metrics
 from spillway.contracts.function_config import CostConfig, PrivateMachines
 from spillway.runtime.functions.aws import client
+from spillway.runtime.functions.gateway_capacity import publish_live
 from spillway.runtime.functions.site import CapacityError, Live, site_api
 
 RISE_OVER = timedelta(minutes=15)
@@ -62,8 +63,9 @@ class Signal:
 
 @dataclass(frozen=True)
 class Burst:
-    """``capacity``: what was read. ``failed``: by source, why the rest was not."""
+    """``live``: what was read, by site; ``capacity``: with its price. ``failed``: by source, why the rest was not."""
 
+    live: Mapping[str, list[Live]]
     capacity: tuple[Capacity, ...]
     failed: Mapping[str, Exception]
 
@@ -71,9 +73,16 @@ class Burst:
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Read, compute, publish. Raises when anything could not be read."""
     config, now = CostConfig.from_environment(), datetime.now(UTC)
+    burst = read_burst(config)
+    try:
+        return _signal(config, burst, now)
+    finally:
+        publish_live(client("ssm"), config.live_parameter, burst.live, now.timestamp())
+
+
+def _signal(config: CostConfig, burst: Burst, now: datetime) -> dict[str, Any]:
     values: list[Value] = []
     try:
-        burst = read_burst(config)
         private, failed = live_private(config, now)
         failed = {**burst.failed, **failed}
         for source, error in failed.items():
@@ -208,14 +217,16 @@ def _recent(metric: str, dimensions: Mapping[str, str], now: datetime, over: tim
 
 def read_burst(config: CostConfig) -> Burst:
     """Each site by itself: one that fails takes nothing from the others."""
+    live: dict[str, list[Live]] = {}
     found: list[Capacity] = []
     failed: dict[str, Exception] = {}
     for site, source in config.sites.items():
         try:
-            found += [priced(config, site, live) for live in site_api(source.module).read(source.asked)]
+            live[site] = site_api(source.module).read(source.asked)
+            found += [priced(config, site, one) for one in live[site]]
         except Exception as error:
             failed[site] = error
-    return Burst(tuple(found), failed)
+    return Burst(live, tuple(found), failed)
 
 
 def live_private(config: CostConfig, now: datetime) -> tuple[dict[str, Any], dict[str, Exception]]:

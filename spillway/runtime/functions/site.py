@@ -14,10 +14,16 @@ class CapacityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Live:
-    """Instances of one type that run now."""
+    """Instances of one type that run now.
+
+    ``percent``: of the site's requests that they answer, where gateways follow their number and cannot ask for it
+    themselves. ``settled``: whether all of them serve, none just coming or going.
+    """
 
     instance_type: str
     instances: int
+    percent: int = 0
+    settled: bool = True
 
 
 class SiteApi(Protocol):

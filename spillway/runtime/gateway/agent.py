@@ -34,6 +34,7 @@ from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
+from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.token_budgets import TokenBudgets
 
@@ -56,6 +57,9 @@ class Agent:
         self.budgets = TokenBudgets(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
+        self.live: LiveWatch | None = None
+        if table.live:
+            self.live = LiveWatch(table.live, partial(read_parameter, region=table.live.region))
 
     def is_open(self, site: SiteName, request_class: RequestClass) -> bool:
         """Whether a site takes a class: Envoy itself judges the private one, and a cut-off closes burst sites only."""
@@ -114,6 +118,8 @@ class Agent:
         ]
         if self.cutoff:
             work.append(_every(self.cutoff.cutoff.poll_s, self._obey_cutoff))
+        if self.live:
+            work.append(_every(self.live.live.poll_s, self._read_live))
         if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
             work.append(_every(RENEW_S, self._renew_tokens))
         if any(route.capacity != "fixed" for route in self.table.sites):
@@ -150,16 +156,22 @@ class Agent:
             LOG.warning("spill cut-off: closed for %s", ", ".join(sorted(self.cutoff.closed)) or "nobody")
             self.publish()
 
+    async def _read_live(self) -> None:
+        assert self.live is not None
+        await asyncio.to_thread(self.live.check)
+
     async def _renew_tokens(self) -> None:
         await asyncio.to_thread(write_tokens, self.table)
 
     async def _fit_breakers(self, breakers: Breakers) -> None:
         for route in self.table.sites:
-            live = None
+            live: float | None = None
             if route.capacity == "addresses":
                 live = await breakers.addresses(route)
             elif route.capacity == "endpoint" and route.site in self.judges:
                 live = self.judges[route.site].live_instances
+            elif route.capacity == "published" and self.live:
+                live = self.live.instances(route)
             if live:
                 await breakers.fit(route, live)
 

@@ -42,7 +42,7 @@ class Breakers:
             clusters = (await answer.json(content_type=None))["cluster_statuses"]
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
-    async def fit(self, route: SiteRoute, live: int) -> None:
+    async def fit(self, route: SiteRoute, live: float) -> None:
         """Set the site's limits for that many instances. To be repeated: a restarted Envoy has forgotten them."""
         limits = self._table.limits(route.with_instances(live))
         values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}

@@ -7,6 +7,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from spillway.twin.azure import wire
@@ -53,12 +54,10 @@ def is_long_running(path: str) -> bool:
 
 
 class ResourceManager:
-    """Used from one thread only. ``role_delay``: looks at a scope's role assignments that miss one that was just made,
-    as Azure's own caches do."""
+    """Used from one thread only. ``rights_after_s``: how old role assignments are in force."""
 
-    def __init__(self, role_delay: int = 0) -> None:
-        self._role_delay = role_delay
-        self._unseen: dict[str, int] = {}
+    def __init__(self, rights_after_s: float = 0.0) -> None:
+        self._rights_after = timedelta(seconds=rights_after_s)
         self._resources: dict[str, Body] = {}
         self._keys: dict[str, list[str]] = {}
         self._deleted: set[tuple[str, str]] = set()
@@ -82,7 +81,8 @@ class ResourceManager:
         self._check_references(path, body)
         self._check_traffic(row, path, body)
         old = self._resources.get(path.lower())
-        check(row.type, Asked(path, body, old, self._resources, frozenset(self._deleted)))
+        in_force = datetime.now(UTC) - self._rights_after
+        check(row.type, Asked(path, body, old, self._resources, frozenset(self._deleted), in_force))
         if old is not None and "location" in old and _place(body.get("location")) != _place(old["location"]):
             message = f"The resource '{name}' already exists in location '{old['location']}'."
             raise ArmError(409, "InvalidResourceLocation", message)
@@ -91,8 +91,6 @@ class ResourceManager:
         resource = self._complete(row, path, parameters, body, old)
         self._resources[path.lower()] = resource
         self._put_children(row, path, resource)
-        if row.type == "authorization:RoleAssignment" and old is None and self._role_delay:
-            self._unseen[path.lower()] = self._role_delay
         return resource, old is None
 
     def get(self, path: str) -> Body:
@@ -160,13 +158,7 @@ class ResourceManager:
         """The resources of a collection, e.g. all deployments of an endpoint."""
         prefix = f"{path.lower()}/"
         below = [key for key in sorted(self._resources) if key.startswith(prefix) and "/" not in key[len(prefix) :]]
-        return [self._resources[key] for key in below if not self._still_unseen(key)]
-
-    def _still_unseen(self, key: str) -> bool:
-        left = self._unseen.pop(key, 0)
-        if left > 1:
-            self._unseen[key] = left - 1
-        return left > 0
+        return [self._resources[key] for key in below]
 
     def of_type(self, type_: str, subscription: str) -> list[Body]:
         """The resources of an ARM type in a subscription."""
@@ -311,6 +303,7 @@ class ResourceManager:
             "group": path[: path.lower().find("/providers/")],
             "home": path.rpartition("/providers/")[0],
             "tenant": TENANT_ID,
+            "created": (old or {}).get("properties", {}).get("createdOn") or datetime.now(UTC).isoformat(),
             "octet": str(uuid.uuid5(uuid.NAMESPACE_URL, path).int % 254 + 1),
         }
         for key, template in row.computed.items():

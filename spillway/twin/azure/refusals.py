@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 Body = Mapping[str, Any]
@@ -28,13 +29,14 @@ class ArmError(Exception):
 @dataclass(frozen=True)
 class Asked:
     """A PUT. ``live``: every resource by its path in lower case; ``old``: what is there; ``deleted``: soft-deleted, by
-    type and name."""
+    type and name; ``in_force``: the moment until which role assignments have been made that are in force."""
 
     path: str
     body: Body
     old: Body | None
     live: Mapping[str, Body]
     deleted: frozenset[tuple[str, str]]
+    in_force: datetime
 
     @property
     def name(self) -> str:
@@ -135,14 +137,50 @@ def _busy(asked: Asked) -> None:
         raise ArmError(409, "Conflict", message)
 
 
+def _rights(asked: Asked) -> None:
+    """What is made to act as an identity uses its rights at once."""
+    identities = (asked.body.get("identity") or {}).get("userAssignedIdentities") or {}
+    principals = {asked.of(id_).get("principalId") for id_ in identities} - {None}
+    for path, one in asked.live.items():
+        assigned = one.get("properties") or {}
+        if "/roleassignments/" not in path or assigned.get("principalId") not in principals:
+            continue
+        if datetime.fromisoformat(assigned["createdOn"]) > asked.in_force:
+            who, where = assigned["principalId"], assigned["scope"]
+            message = (
+                f"The client '{who}' with object id '{who}' does not have authorization to perform action"
+                f" '{where.rpartition('/providers/')[2].partition('/')[0]}/read' over scope '{where}' or the scope is"
+                " invalid. If access was recently granted, please refresh your credentials."
+            )
+            raise ArmError(403, "AuthorizationFailed", message)
+
+
+LOGGED: Final = {
+    "microsoft.keyvault/vaults": {"AuditEvent", "AzurePolicyEvaluationDetails"},
+    "microsoft.storage/storageaccounts/blobservices": {"StorageRead", "StorageWrite", "StorageDelete"},
+    "microsoft.containerregistry/registries": {"ContainerRegistryLoginEvents", "ContainerRegistryRepositoryEvents"},
+}
+"""Types with few log categories → all of them: learn.microsoft.com/azure/azure-monitor/reference/logs-index."""
+
+
+def _logged(asked: Asked) -> None:
+    resource = asked.path.lower().rpartition("/providers/microsoft.insights/")[0]
+    namespace, *rest = resource.rpartition("/providers/")[2].split("/")
+    known = LOGGED.get("/".join([namespace, *rest[::2]]))
+    for one in asked.properties.get("logs") or ():
+        if known is not None and one.get("category") not in known:
+            raise ArmError(400, "BadRequest", f"Category '{one.get('category')}' is not supported.")
+
+
 _CHECKS: Final[dict[str, tuple[Callable[[Asked], None], ...]]] = {
     "keyvault:Vault": (_vault,),
-    "machinelearningservices:Workspace": (_workspace,),
+    "monitor:DiagnosticSetting": (_logged,),
+    "machinelearningservices:Workspace": (_workspace, _rights),
     "machinelearningservices:OnlineEndpoint": (_endpoint,),
     "machinelearningservices:BatchEndpoint": (_endpoint,),
-    "machinelearningservices:OnlineDeployment": (_busy, _deployment),
+    "machinelearningservices:OnlineDeployment": (_busy, _deployment, _rights),
     "machinelearningservices:BatchDeployment": (_batch,),
-    "containerservice:ManagedCluster": (_cluster,),
+    "containerservice:ManagedCluster": (_cluster, _rights),
 }
 
 

@@ -188,9 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state-dir", type=Path, required=True, help="blobs go below it")
-    parser.add_argument("--role-delay", type=int, default=0, help="looks that miss a new role assignment")
+    parser.add_argument("--rights-after", type=float, default=0.0, help="seconds until role assignments are in force")
     arguments = parser.parse_args()
-    api = Api(ResourceManager(arguments.role_delay), arguments.state_dir / "blobs")
+    api = Api(ResourceManager(arguments.rights_after), arguments.state_dir / "blobs")
     web.run_app(api.app(), host="127.0.0.1", port=arguments.port, print=None, access_log=None)
 
 

@@ -33,12 +33,12 @@ _KEY_FUNCTIONS: Final = {f"azure-native:{action.function}": (row, action) for ro
 
 class AzureStandIn:
     """``endpoint``: the address of ``spillway.twin.azure.server``; ``aws``: of the AWS from which packages are brought,
-    where there is one."""
+    where there is one; ``rights_after_s``: when role assignments are in force, as the server was told."""
 
     package = "azure-native"
-    environment: Mapping[str, str] = {}
 
-    def __init__(self, endpoint: str, aws: str = "") -> None:
+    def __init__(self, endpoint: str, aws: str = "", rights_after_s: float = 0.0) -> None:
+        self.environment: Mapping[str, str] = {"SPILLWAY_AZURE_RIGHTS_IN_FORCE_S": str(rights_after_s)}
         self._client = ArmClient(endpoint)
         self._aws = aws
         self._subscription = SUBSCRIPTION_ID

@@ -126,7 +126,7 @@ class Deployment:
             self._now[urn] = goal.state(urn, goal.inputs, provider)
             return Registered(urn, "", {})
         try:
-            live = self._stand_ins.for_type(goal.type).read(goal.type, str(id_), None)
+            live = self._stand_ins.for_type(goal.type, provider).read(goal.type, str(id_), None)
         except StandInError as error:
             return self._failed(urn, goal, str(error))
         if live is None:
@@ -161,7 +161,7 @@ class Deployment:
 
     def _provider(self, urn: str, goal: Goal, old: State | None) -> Registered:
         inputs = {**goal.inputs, "version": goal.version} if goal.version else goal.inputs
-        self._stand_ins.configure(goal.package, inputs)
+        self._stand_ins.configure(urn, goal.package, inputs)
         settled = self._settle_provider(goal.state(urn, inputs, ""), old)
         changed = _changed_keys(old.inputs, inputs) if old else ()
         op: Op = "create" if old is None else "update" if changed else "same"
@@ -181,8 +181,8 @@ class Deployment:
         return settled
 
     def _resource(self, urn: str, goal: Goal, old: State | None) -> Registered:
-        stand_in = self._stand_ins.for_type(goal.type)
         provider = self._provider_of(goal)
+        stand_in = self._stand_ins.for_type(goal.type, provider)
         live = old if old is not None and not old.pending_replacement and not old.external else None
         wanted = names.keep_ignored(goal.inputs, live.inputs, goal.ignore_changes) if live else goal.inputs
         checked = self._check(urn, goal, stand_in, wanted, live, seed_from=old.id if old and not live else None)
@@ -333,7 +333,7 @@ class Deployment:
             if not lost:
                 continue
             inputs = {key: UNKNOWN if key in lost else value for key, value in unwrap(state.inputs).items()}
-            stand_in = self._stand_ins.for_type(state.type)
+            stand_in = self._stand_ins.for_type(state.type, state.provider)
             if stand_in.diff(state.type, state.for_stand_in(), inputs, state.ignore_changes).replaces:
                 if state.protect:
                     raise DeployerError(f"{_label(state)} has to be replaced with it, and is protected")
@@ -402,7 +402,7 @@ class Deployment:
         spared = state.retain_on_delete or state.external or state.pending_replacement
         with_another = bool(going and state.deleted_with in going)
         if in_cloud and not spared and not with_another:
-            stand_in = self._stand_ins.for_type(state.type)
+            stand_in = self._stand_ins.for_type(state.type, state.provider)
             started = replace(state)
             self._attempt(
                 "deleting", started, "delete", lambda: stand_in.delete(state.urn, state.type, state.for_stand_in())
@@ -446,7 +446,7 @@ class Deployment:
                 inputs: Properties = {key: Secret(v) if key in secret else v for key, v in config.items()}
                 if version:
                     inputs["version"] = version
-                self._stand_ins.configure(package, inputs)
+                self._stand_ins.configure(urn, package, inputs)
                 self._seen.add(urn)
                 goal = Goal(type=type_, name=name, custom=True, inputs=inputs)
                 state = self._settle_provider(goal.state(urn, inputs, ""), self._old.get(urn))

@@ -269,7 +269,7 @@ class EmbeddedDeployer:
 
     def _created_again(self, resources: list[State], started: State) -> list[State]:
         try:
-            stand_in = self._stand_ins.for_type(started.type)
+            stand_in = self._stand_ins.for_type(started.type, started.provider)
             made = stand_in.create(started.urn, started.type, unwrap(started.inputs))
         except StandInError:
             # The next pass asks for it anew, and says what is wrong if the cloud still refuses.
@@ -287,7 +287,9 @@ class EmbeddedDeployer:
         if (state.urn, state.id, state.delete) != (started.urn, started.id, started.delete):
             return False
         try:
-            live = self._stand_ins.for_type(state.type).read(state.type, state.id or "", state.for_stand_in())
+            live = self._stand_ins.for_type(state.type, state.provider).read(
+                state.type, state.id or "", state.for_stand_in()
+            )
         except StandInError:
             return False
         return live is None
@@ -309,7 +311,9 @@ class EmbeddedDeployer:
         if not state.custom or state.type.startswith(PROVIDER_PREFIX) or state.pending_replacement:
             return state
         try:
-            found = self._stand_ins.for_type(state.type).read(state.type, state.id or "", state.for_stand_in())
+            found = self._stand_ins.for_type(state.type, state.provider).read(
+                state.type, state.id or "", state.for_stand_in()
+            )
         except StandInError as error:
             raise DeployerError(f"{state.type} {state.name!r} cannot be read: {error}") from error
         if found is None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from spillway.twin.deployer.api import DeployerError
-from spillway.twin.deployer.checkpoint import State
+from spillway.twin.deployer.checkpoint import State, provider_urn
 from spillway.twin.deployer.goal import PROVIDER_PREFIX
 from spillway.twin.provider import UNKNOWN, Properties, StandIn, UnknownTypeError
 from spillway.twin.provider_values import unwrap
 
 
 class StandIns:
-    """The stand-ins by package. A package has one set of settings: the last provider that was configured."""
+    """The stand-ins by package. Each further provider of a package, such as one for another subscription, gets a copy
+    with its own settings."""
 
     def __init__(self, stand_ins: Iterable[StandIn]) -> None:
         self._by_package = {stand_in.package: stand_in for stand_in in stand_ins}
+        self._by_provider: dict[str, StandIn] = {}
         self._types: dict[str, frozenset[str]] = {}
         self._configured: dict[str, Properties] = {}
         self._lock = threading.Lock()
@@ -48,10 +51,11 @@ class StandIns:
             known = ", ".join(sorted(self._by_package)) or "none"
             raise DeployerError(f"No stand-in for the package {package!r}; there are: {known}.") from None
 
-    def for_type(self, type_: str) -> StandIn:
-        """The stand-in of a resource type. Raises :class:`UnknownTypeError` when it has no row for it."""
+    def for_type(self, type_: str, provider: str) -> StandIn:
+        """The stand-in of a resource type, as the provider of this reference was configured. Raises
+        :class:`UnknownTypeError` when it has no row for it."""
         package = type_.split(":", 1)[0]
-        stand_in = self.of(package)
+        stand_in = self._by_provider.get(provider_urn(provider)) or self.of(package)
         with self._lock:
             if package not in self._types:
                 self._types[package] = stand_in.types()
@@ -60,14 +64,16 @@ class StandIns:
             raise UnknownTypeError(f"the {package} stand-in has no row for the type {type_}")
         return stand_in
 
-    def configure(self, package: str, inputs: Properties) -> None:
+    def configure(self, urn: str, package: str, inputs: Properties) -> None:
         """Hand a provider's settings over; what is not known yet is left out."""
         config = {k: v for k, v in unwrap(inputs).items() if v is not UNKNOWN and k not in ("version", "__internal")}
-        stand_in = self.of(package)
+        own = self.of(package)
         with self._lock:
-            if self._configured.get(package) == config:
+            if self._configured.get(urn) == config:
                 return
-            self._configured[package] = config
+            taken = any(one is own and other != urn for other, one in self._by_provider.items())
+            stand_in = self._by_provider.setdefault(urn, copy.copy(own) if taken else own)
+            self._configured[urn] = config
             stand_in.configure(config)
 
     def configure_from(self, states: Iterable[State]) -> None:
@@ -75,4 +81,4 @@ class StandIns:
         for state in states:
             package = state.type.removeprefix(PROVIDER_PREFIX)
             if state.type.startswith(PROVIDER_PREFIX) and package in self._by_package:
-                self.configure(package, state.inputs)
+                self.configure(state.urn, package, state.inputs)

@@ -15,7 +15,9 @@ from components.connectivity.settings import DeployerHostSettings, FederationSet
 from tests.support.recording import Recorded, context, of_type, record
 
 ENDPOINT = "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/spillway-test-burst"
-CUTOFF = "arn:aws:ssm:eu-west-1:123456789012:parameter/spillway-test/spill-cutoff"
+PARAMETERS = [
+    f"arn:aws:ssm:eu-west-1:123456789012:parameter/spillway-test/{name}" for name in ("spill-cutoff", "live-instances")
+]
 ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 OIDC = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
@@ -26,7 +28,7 @@ def federation(settings: dict[str, Any] | None = None, **changes: Any) -> list[R
     args = AwsFederationArgs(
         settings=FederationSettings(**(settings or {})),
         endpoint_arns=[ENDPOINT],
-        cutoff_parameter_arn=CUTOFF,
+        parameter_arns=PARAMETERS,
         bucket_arn="arn:aws:s3:::packages",
         bucket_key_arn="arn:aws:kms:eu-west-1:123456789012:key/k",
         **changes,
@@ -75,9 +77,9 @@ def test_certificates_are_trusted_by_anchor_and_subject() -> None:
 def test_gateway_may_invoke_these_endpoints_and_little_else() -> None:
     resources = federation(oidc_issuer_url="https://oidc.example.com/id")
     rights = {s["Sid"]: s for s in statements(resources, POLICY, "private-gateway-policy", "policy")}
-    assert rights.keys() == {"BurstEndpoints", "SpillCutoff", "Heartbeat"}
+    assert rights.keys() == {"BurstEndpoints", "CostGuard", "Heartbeat"}
     assert rights["BurstEndpoints"]["Resource"] == [ENDPOINT]
-    assert rights["SpillCutoff"]["Resource"] == CUTOFF
+    assert rights["CostGuard"]["Resource"] == PARAMETERS
     assert rights["Heartbeat"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
 
 

@@ -22,6 +22,10 @@ def test_the_gateway_reaches_the_peer_with_its_key() -> None:
     assert peer.inputs["gatewayIpAddress"] == "203.0.113.10"
     (connection,) = of_type(found, "azure-native:network:VirtualNetworkGatewayConnection")
     assert connection.inputs["connectionType"] == "IPsec"
+    (policy,) = connection.inputs["ipsecPolicies"]
+    # Group 20 of RFC 5903 is the 384-bit curve: what the AWS side of components/connectivity/aws_vpn.py asks for.
+    assert (policy["ikeEncryption"], policy["ipsecEncryption"]) == ("GCMAES256", "GCMAES256")
+    assert (policy["dhGroup"], policy["pfsGroup"]) == ("ECP384", "ECP384")
 
 
 def test_the_gateway_subnet_is_the_last_of_the_vnet() -> None:

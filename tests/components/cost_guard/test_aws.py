@@ -87,8 +87,9 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
     contracts = ("__init__", "function_config", "metrics")
     common = {"spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/functions/__init__.py"}
     common |= {f"spillway/contracts/{name}.py" for name in contracts}
-    own = {"cost_signal", "aws", "site", "sagemaker"}
-    assert set(functions["signal"]["code"].assets) == common | {f"spillway/runtime/functions/{n}.py" for n in own}
+    own = {"cost_signal", "gateway_capacity", "aws", "site", "sagemaker"}
+    signal = common | {"spillway/contracts/live_instances.py"}
+    assert set(functions["signal"]["code"].assets) == signal | {f"spillway/runtime/functions/{n}.py" for n in own}
     retries = of_type(resources, "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
     assert [r.inputs["maximumRetryAttempts"] for r in retries] == [1, 1]
     for function in functions.values():
@@ -128,8 +129,8 @@ def test_rights_are_no_wider_than_needed() -> None:
 
 def test_parameter_starts_open_and_topic_is_encrypted() -> None:
     resources = build({"notify_emails": ["a@example.com"]})
-    (parameter,) = of_type(resources, "aws:ssm/parameter:Parameter")
-    assert parameter.inputs["name"] == "/spillway-test/spill-cutoff"
+    parameters = {r.inputs["name"] for r in of_type(resources, "aws:ssm/parameter:Parameter")}
+    assert parameters == {"/spillway-test/spill-cutoff", "/spillway-test/live-instances"}
     (topic,) = of_type(resources, "aws:sns/topic:Topic")
     assert topic.inputs["kmsMasterKeyId"]
     subscriptions = {

@@ -76,7 +76,7 @@ def standby(
         envoy_yaml="static_resources: {}",
         routing_json=routing_json,
         endpoint_arns=[ENDPOINT],
-        cutoff_parameter_arn="arn:cutoff",
+        parameter_arns=["arn:cutoff", "arn:live"],
         secret_files={KEY_FILE: "azure-key-value"},
         certificate_arn=CERTIFICATE,
     )

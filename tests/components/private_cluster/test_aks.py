@@ -182,6 +182,16 @@ def test_control_plane_logs_are_kept() -> None:
     assert {"kube-apiserver", "kube-audit-admin", "guard"} <= categories
 
 
+def test_an_upgrade_takes_no_gpu_node_more() -> None:
+    """As Microsoft upgrades a pool in its place: ``--max-surge 0 --max-unavailable 1``
+    (https://learn.microsoft.com/azure/aks/stateful-workload-upgrades)."""
+    found = build()
+    gpu = one(found, "containerservice:AgentPool")["upgradeSettings"]
+    (system,) = one(found, "containerservice:ManagedCluster")["agentPoolProfiles"]
+    assert (gpu["maxSurge"], gpu["maxUnavailable"]) == ("0", "1")
+    assert system["upgradeSettings"]["maxSurge"] == "1"
+
+
 def test_upgrades_keep_to_the_window() -> None:
     found = build({"maintenance_day": "Saturday", "maintenance_start": "23:30"})
     assert one(found, "containerservice:ManagedCluster")["autoUpgradeProfile"]["upgradeChannel"] == "patch"

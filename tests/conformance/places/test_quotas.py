@@ -54,6 +54,16 @@ def test_nodes_count_by_their_family() -> None:
     assert [one.code for one in needs(Graph([spot]))] == ["L-3819A6DF"]
 
 
+def test_a_pool_that_is_upgraded_in_its_place_needs_no_node_more() -> None:
+    def changing(surge: dict[str, str]) -> float:
+        props = {"vmSize": "Standard_NC4as_T4_v3", "count": 2, "upgradeSettings": surge}
+        [need] = needs(Graph([made("azure-native:containerservice:AgentPool", "gpu", props)]))
+        return need.changing
+
+    assert changing({}) == changing({"maxSurge": "1"}) == 12
+    assert changing({"maxSurge": "0", "maxUnavailable": "1"}) == 8
+
+
 def test_an_online_deployment_keeps_a_fifth_for_upgrades() -> None:
     def deployment(size: str) -> Graph:
         props = {"location": "eastus", "sku": {"capacity": 2}, "properties": {"instanceType": size}}

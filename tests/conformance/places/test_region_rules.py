@@ -31,6 +31,7 @@ def test_zones_are_named_where_there_are_some() -> None:
     for kind, props in (
         ("network:PublicIPAddress", {"zones": ["1", "2", "3"]}),
         ("network:VirtualNetworkGateway", {"sku": {"name": "VpnGw2AZ"}}),
+        ("containerregistry:Registry", {"zoneRedundancy": "Enabled"}),
         ("containerservice:ManagedCluster", pool),
     ):
         nowhere = made(f"azure-native:{kind}", "zoned", {**props, "location": "westcentralus"})

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.heavy
 
 
 def exemptions(stack: str) -> list[dict[str, str]]:
-    return example(stack)["spillway:policies"]["services_accept"]["exempt"]
+    return example(stack)["spillway:policies"].get("services_accept", {}).get("exempt", [])
 
 
 @pytest.mark.parametrize("stack", ["prod", "dev", "local"])

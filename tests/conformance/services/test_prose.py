@@ -156,7 +156,7 @@ def standby(capacity: str, slots: int = 8) -> Resource:
     """The task of the standby gateway, which sends to one SageMaker endpoint, eight requests an instance."""
     path = {"client": "/v2/models/m/infer", "upstream": "/endpoints/e/invocations"}
     site = {"site": "sagemaker", "paths": [path], "slots": slots, "capacity": capacity, "instances": slots // 8}
-    files = pack({"/etc/spillway/routing.json": json.dumps({"sites": [site]})})
+    files = pack({"/etc/spillway/routing.json": json.dumps({"sites": [site], "live": {"parameter": "/s/live"}})})
     container = {
         "command": ["python", "-m", "spillway.runtime.gateway.agent"],
         "environment": [{"name": "SPILLWAY_FILES", "value": files}],
@@ -184,6 +184,17 @@ def signal(*urls: str) -> Resource:
     sites = {"azure_ml": {"asked": {"machines": [{"url": f"https://management.azure.com{url}?api"} for url in urls]}}}
     variables = {"SPILLWAY_COST": json.dumps({"sites": sites})}
     props = {"handler": "spillway.runtime.functions.cost_signal.handler", "environment": {"variables": variables}}
+    return made("aws:lambda/function:Function", props)
+
+
+def counts(parameter: str = "/s/live", percent: int = 100) -> Resource:
+    """The cost signal, which counts machines that answer a part of a site's requests."""
+    asked = {"machines": [{"url": "https://management.azure.com/d", "percent": percent}]}
+    told = {"live_parameter": parameter, "sites": {"sagemaker": {"asked": asked}}}
+    props = {
+        "handler": "spillway.runtime.functions.cost_signal.handler",
+        "environment": {"variables": {"SPILLWAY_COST": json.dumps(told)}},
+    }
     return made("aws:lambda/function:Function", props)
 
 
@@ -359,6 +370,8 @@ CASES = (
         [ROLE, CUTOFF],
     ),
     Case("gateway-follows-capacity", [standby("endpoint")], [standby("fixed")], "", [SCALES]),
+    Case("gateway-follows-capacity", [counts(percent=100)], [counts(percent=0)], "", [standby("published")]),
+    Case("gateway-follows-capacity", [counts("/s/live")], [counts("/other/live")], "", [standby("published")]),
     Case(
         "sagemaker-scaling-reachable",
         [tracking(15)],

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.contracts.function_config import CostConfig, PrivateMachines, SiteSource
+from spillway.contracts.live_instances import from_json
 from spillway.runtime.functions import azure as azure_api
 from spillway.runtime.functions import azure_ml, cost_signal, sagemaker
 from spillway.runtime.functions.cost_signal import Capacity, PriceMissingError, compute, hours_left, priced
@@ -24,7 +25,7 @@ CHEAP, DEAR = "ml.g4dn.xlarge", "ml.p3.16xlarge"
 PRICES = {CHEAP: (2.0, 1), DEAR: (20.0, 8)}
 ENDPOINT = {"endpoints": ["burst"]}
 SAGEMAKER = SiteSource("spillway.runtime.functions.sagemaker", ENDPOINT)
-CONFIG = CostConfig("prod", "g", 10.0, OWNED, PRICES, {"sagemaker": SAGEMAKER})
+CONFIG = CostConfig("prod", "g", 10.0, "/prod/live-instances", OWNED, PRICES, {"sagemaker": SAGEMAKER})
 
 
 class SageMaker:
@@ -185,6 +186,21 @@ def test_a_failed_read_names_its_source_and_publishes_no_total(aws: None, monkey
     assert values["CostSignalErrors",] == 1
     assert (values["CostSourceErrors", "azure_ml"], values["CostSourceErrors", "sagemaker"]) == (1, 0)
     assert not {"BurstDollarsPerHour", "ForecastMonthDollars"} & {key[0] for key in values}
+
+
+def test_gateways_are_told_of_azures_instances_though_the_signal_fails(
+    aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"sku": {"capacity": 4}, "properties": {"instanceType": "unpriced", "provisioningState": "Succeeded"}}
+    monkeypatch.setattr(azure_api, "call", lambda *_: answer)
+    monkeypatch.setattr(azure_api, "token", lambda _: "token")
+    monkeypatch.setattr(azure_ml, "secret", lambda _: {})
+    boto3.client("ssm").put_parameter(Name=CONFIG.live_parameter, Value="{}", Type="String")
+    asked = {**AZURE, "machines": [{**AZURE["machines"][0], "percent": 100}]}
+    with pytest.raises(CapacityError, match="price is not known"):
+        run(monkeypatch, sites={"azure_ml": replace(AZURE_ML, asked=asked)})
+    text = boto3.client("ssm").get_parameter(Name=CONFIG.live_parameter)["Parameter"]["Value"]
+    assert from_json(text)["azure_ml"].instances == 4
 
 
 def test_what_is_known_is_told_where_it_alone_is_above_the_ceiling(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.live_instances import FRESH_S, LiveCount, to_json
 from spillway.contracts.routing import (
     DEFAULT_CLASSES,
     AgentCheck,
     Cutoff,
     Heartbeat,
+    LiveInstances,
     RoutingTable,
 )
 from spillway.runtime.gateway.cutoff_watch import CutoffError, CutoffWatch, parse
@@ -29,6 +32,7 @@ from tests.support.waiting import eventually
 
 ORDER = (RequestClass.P2, RequestClass.P1, RequestClass.P0)
 PARAMETER = "/spillway-test/spill-cutoff"
+LIVE = "/spillway-test/live-instances"
 REGION = "eu-west-1"
 
 
@@ -214,6 +218,44 @@ def test_slots_follow_the_endpoints_instances_up_and_down(tmp_path: Path, aws: s
             eventually(lambda: admitted() == 8, 30, "four times as many")
             scale("burst", 2)
             eventually(lambda: admitted() == 2, 30, "and back")
+        finally:
+            agent.terminate()
+            agent.wait(10)
+
+
+def publish(instances: float, age_s: float = 0.0) -> None:
+    value = to_json({"azure_ml": LiveCount(instances, time.time() - age_s)})
+    boto3.client("ssm").put_parameter(Name=LIVE, Value=value, Type="String", Overwrite=True)
+
+
+@pytest.mark.heavy
+def test_slots_follow_what_the_cost_signal_publishes(tmp_path: Path, aws: str) -> None:
+    """Two instances with one slot each, then six; when nobody counts any more, as many as the table was made for."""
+
+    def only_azure(table: RoutingTable) -> RoutingTable:
+        check = AgentCheck(interval_s=0.3, timeout_s=3)
+        grown = {"health": check, "slots": 2, "instances": 2, "batch_slots": 0, "capacity": "published", "headroom": 0}
+        site = table.site(Site.AZURE_ML).model_copy(update=grown)
+        live = LiveInstances(parameter=LIVE, region=REGION, poll_s=0.3)
+        return table.model_copy(update={"sites": (table.site(Site.PRIVATE), site), "live": live})
+
+    with Rig(tmp_path, only_azure) as rig:
+        routing = tmp_path / "routing.json"
+        routing.write_text(rig.table.model_dump_json())
+        command = [sys.executable, "-m", "spillway.runtime.gateway.agent", "--routing", str(routing)]
+        agent = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+        rig.servers[Site.PRIVATE].status = 500
+        rig.servers[Site.AZURE_ML].delay_s = 1.0
+
+        def admitted() -> int:
+            return rig.sites_of(rig.at_once(12, headers={"x-spillway-key": ALPHA}))["azure_ml"]
+
+        try:
+            eventually(lambda: admitted() == 2, 15, "one for each of two instances")
+            publish(6)
+            eventually(lambda: admitted() == 6, 30, "three times as many")
+            publish(6, age_s=2 * FRESH_S)
+            eventually(lambda: admitted() == 2, 30, "and back, since nobody knows")
         finally:
             agent.terminate()
             agent.wait(10)

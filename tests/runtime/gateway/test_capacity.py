@@ -9,10 +9,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 
 from spillway.contracts.classes import Site
-from spillway.contracts.routing import ActiveCheck, RoutingTable
+from spillway.contracts.live_instances import FRESH_S, LiveCount, to_json
+from spillway.contracts.routing import ActiveCheck, LiveInstances, RoutingTable
 from spillway.runtime.gateway.capacity import Breakers
+from spillway.runtime.gateway.live_watch import LiveWatch
 from tests.support.gateway_rig import Rig
 
 
@@ -22,6 +25,27 @@ def test_slots_follow_instances(tmp_path: Path) -> None:
     assert (four.with_instances(6).slots, four.with_instances(6).batch_slots) == (12, 0)
     assert four.with_instances(1).slots == 2
     assert route.with_instances(0).slots == 1
+    # Four slots an instance, nine of ten requests on the first of two deployments with two instances and one.
+    split = route.model_copy(update={"slots": 8, "instances": 20 / 9})
+    assert [split.with_instances(live).slots for live in (20 / 9, 40 / 9, 10 / 9)] == [8, 16, 4]
+
+
+def test_counts_that_are_old_or_missing_leave_what_the_slots_were_counted_for(tmp_path: Path) -> None:
+    route = Rig(tmp_path).table.site(Site.AZURE_ML)
+    values: list[str | None] = [to_json({"azure_ml": LiveCount(6, read_at=1000)}), None]
+    watch = LiveWatch(LiveInstances(parameter="/live", region="eu-west-1"), lambda _: values.pop(0))
+    assert watch.instances(route, 1000) == 1
+    watch.check()
+    assert (watch.instances(route, 1000 + FRESH_S), watch.instances(route, 1001 + FRESH_S)) == (6, 1)
+    watch.check()
+    assert watch.instances(route, 1000) == 1
+
+
+def test_a_published_capacity_needs_to_know_where(tmp_path: Path) -> None:
+    table = Rig(tmp_path).table.model_dump()
+    table["sites"][2]["capacity"] = "published"
+    with pytest.raises(ValidationError, match="live is missing"):
+        RoutingTable.model_validate(table)
 
 
 @pytest.mark.heavy

@@ -64,6 +64,15 @@ def test_a_deployment_keeps_its_size(driver: Driver) -> None:
     )
 
 
+def test_a_resource_logs_only_what_its_type_has(driver: Driver) -> None:
+    logs = [{"category": "StorageRead", "enabled": True}]
+    vault = f"{ACCOUNT.partition('/providers/')[0]}/providers/Microsoft.KeyVault/vaults/spill-vault"
+    said = refused(driver, "monitor:DiagnosticSetting", resourceUri=vault, name="wrong", logs=logs)
+    assert "Category 'StorageRead' is not supported." in said
+    here = {**SAMPLES["monitor:DiagnosticSetting"], "resourceUri": f"{ACCOUNT}/blobServices/default", "logs": logs}
+    driver.create("azure-native:monitor:DiagnosticSetting", "right", here)
+
+
 def test_batch_needs_code_for_what_is_not_mlflow(driver: Driver) -> None:
     workspace = "Microsoft.MachineLearningServices/workspaces/ml-ws"
     model = f"{ACCOUNT.partition('/providers/')[0]}/providers/{workspace}/models/minilm/versions/1"
@@ -165,14 +174,30 @@ def test_an_identity_made_again_is_another_principal() -> None:
 
 
 def test_a_role_takes_effect_later() -> None:
-    """https://learn.microsoft.com/azure/role-based-access-control/troubleshooting: up to ten minutes."""
-    manager = ResourceManager(role_delay=2)
+    """https://learn.microsoft.com/azure/role-based-access-control/troubleshooting: up to ten minutes. Until then what
+    acts with it is refused in the words of that page."""
+    assert acting_at_once(rights_after_s=0) == ""
+    said = acting_at_once(rights_after_s=60)
+    assert said.startswith("403 AuthorizationFailed: The client")
+    assert said.endswith("If access was recently granted, please refresh your credentials.")
+
+
+def acting_at_once(rights_after_s: float) -> str:
+    """What is said to a workspace whose identity has just been given a role."""
+    manager = ResourceManager(rights_after_s)
     group = "/subscriptions/s/resourceGroups/g"
-    manager.put(group, "2024-11-01", {"location": "westeurope"})
-    assignments = f"{group}/providers/Microsoft.Authorization/roleAssignments"
-    properties = {
-        "principalId": "p",
-        "roleDefinitionId": f"{group}/providers/Microsoft.Authorization/roleDefinitions/r",
+    providers, place = f"{group}/providers", {"location": "westeurope"}
+    manager.put(group, "2024-11-01", place)
+    identity = f"{providers}/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+    principal = manager.put(identity, "2024-11-30", place)[0]["properties"]["principalId"]
+    assigned = {
+        "principalId": principal,
+        "roleDefinitionId": f"{providers}/Microsoft.Authorization/roleDefinitions/r",
     }
-    manager.put(f"{assignments}/a", "2022-04-01", {"properties": properties})
-    assert [len(manager.list(assignments)) for _ in range(3)] == [0, 0, 1]
+    manager.put(f"{providers}/Microsoft.Authorization/roleAssignments/a", "2022-04-01", {"properties": assigned})
+    acts = {**place, "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}}
+    try:
+        manager.put(f"{providers}/Microsoft.MachineLearningServices/workspaces/ml-ws", API, acts)
+    except ArmError as refusal:
+        return f"{refusal.status} {refusal.code}: {refusal.message}"
+    return ""

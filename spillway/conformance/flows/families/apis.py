@@ -29,11 +29,12 @@ def flows(world: World) -> Iterator[Flow]:
 
 def _agents(world: World) -> Iterator[Flow]:
     for gateway in gateways(world):
-        cutoff, heartbeat = gateway.table.get("cutoff"), gateway.table.get("heartbeat")
-        if cutoff:
-            name = f"arn:aws:ssm:{cutoff['region']}:{world.account}:parameter{cutoff['parameter']}"
-            host = f"ssm.{cutoff['region']}.amazonaws.com"
-            yield _signed(world, gateway.caller, host, "spill cut-off", [Call("ssm:GetParameter", name)])
+        heartbeat = gateway.table.get("heartbeat")
+        for part, target in (("cutoff", "spill cut-off"), ("live", "live instances")):
+            if read := gateway.table.get(part):
+                name = f"arn:aws:ssm:{read['region']}:{world.account}:parameter{read['parameter']}"
+                host = f"ssm.{read['region']}.amazonaws.com"
+                yield _signed(world, gateway.caller, host, target, [Call("ssm:GetParameter", name)])
         if heartbeat:
             call = Call("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": heartbeat["namespace"]})
             host = f"monitoring.{heartbeat['region']}.amazonaws.com"
@@ -101,9 +102,12 @@ def _of_handler(world: World, function: Resource, role: Any) -> list[Door]:
 
 def _cost_signal(world: World, told: dict[str, Any]) -> list[Call]:
     """``spillway/runtime/functions/cost_signal.py``."""
+    live = f"arn:aws:ssm:{world.region}:{world.account}:parameter{told.get('live_parameter')}"
     calls = [
         Call("cloudwatch:GetMetricData"),
         Call("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Spillway"}),
+        Call("ssm:GetParameter", live),
+        Call("ssm:PutParameter", live),
     ]
     for site in (told.get("sites") or {}).values():
         calls += _secret(world, (site.get("asked") or {}).get("secret"))

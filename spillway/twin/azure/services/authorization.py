@@ -17,7 +17,7 @@ ROWS: Final = (
         "authorization:RoleAssignment",
         "/{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}",
         "authorization.v2022_04_01.RoleAssignmentCreateParameters",
-        computed={"scope": "{home}"},
+        computed={"scope": "{home}", "createdOn": "{created}"},
         create_only=frozenset({"principalId", "roleDefinitionId", "principalType"}),
         named_by_uuid=True,
         sample=Sample(

@@ -157,10 +157,23 @@ def test_an_earlier_version_stays_while_a_deployment_serves_it() -> None:
     assert paths == {v: f"packages/minilm/{v}/azureml/models" for v in ("old", "abc")}
 
 
+def test_what_holds_data_or_secrets_says_who_uses_it() -> None:
+    settings = {
+        r.inputs["resourceUri"].removeprefix("spillway-test-"): {log["category"] for log in r.inputs["logs"]}
+        for r in of_type(burst(), "azure-native:monitor:DiagnosticSetting")
+    }
+    blobs = {"StorageRead", "StorageWrite", "StorageDelete"}
+    assert [categories for resource, categories in settings.items() if "blobServices" in resource] == [blobs, blobs]
+    assert settings["azureml-vault-id"] == {"AuditEvent"}
+    assert {"azureml-registry-id", "azureml-workspace-id", "azureml-endpoint-id"} <= settings.keys()
+
+
 def test_slots_follow_the_split() -> None:
     """Blue has nine tenths on two instances: it is full when 2 / 0.9 instances' worth of requests are on their way."""
     found = route(CANARY, "westeurope", manifest(), "host", 5.0)
     assert found.slots == int(manifest().serving.slots * 2 / 0.9)
+    assert found.with_instances(4 / 0.9).slots == 2 * found.slots, "as four instances of blue are published"
+    assert found.capacity == "published"
 
 
 def test_names_are_of_one_customer_and_never_come_again() -> None:

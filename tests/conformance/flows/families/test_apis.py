@@ -19,7 +19,9 @@ def function(**settings: Any) -> Resource:
         "name": "signal",
         "handler": "spillway.runtime.functions.cost_signal.handler",
         "role": ROLE.outputs["arn"],
-        "environment": {"variables": {"SPILLWAY_COST": json.dumps(settings)}},
+        "environment": {
+            "variables": {"SPILLWAY_COST": json.dumps({"live_parameter": "/s/live-instances", **settings})}
+        },
     }
     return made("aws:lambda/function:Function", "function", props, arn="arn:function")
 
@@ -30,7 +32,9 @@ def schedule() -> Resource:
 
 
 GROUP = made("aws:cloudwatch/logGroup:LogGroup", "logs", {"name": "/aws/lambda/signal"})
-RIGHTS = (allow("logs:*", LOGS), allow("cloudwatch:*"))
+LIVE = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/s/live-instances"
+TELLS = (allow("ssm:GetParameter", LIVE), allow("ssm:PutParameter", LIVE))
+RIGHTS = (allow("logs:*", LOGS), allow("cloudwatch:*"), *TELLS)
 CALLS = inline(SCHEDULER, allow("lambda:InvokeFunction", "arn:function"))
 
 
@@ -46,7 +50,8 @@ def test_a_function_with_rights_logs_and_a_clock() -> None:
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
-        ([schedule(), GROUP, CALLS, inline(ROLE, RIGHTS[0])], {"signal-policy"}),
+        ([schedule(), GROUP, CALLS, inline(ROLE, RIGHTS[0], *TELLS)], {"signal-policy"}),
+        ([schedule(), GROUP, CALLS, inline(ROLE, *RIGHTS[:2])], {"signal-policy"}),
         ([schedule(), CALLS, inline(ROLE, *RIGHTS)], {"function"}),
         ([schedule(), GROUP, inline(ROLE, *RIGHTS)], {"clock"}),
         ([GROUP, CALLS, inline(ROLE, *RIGHTS)], {"function"}),

@@ -1,0 +1,38 @@
+"""What a resource in Azure logs of itself, sent to a Log Analytics workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pulumi
+from pulumi_azure_native import monitor
+
+from components.base import Component
+
+BLOBS: Final = ("StorageRead", "StorageWrite", "StorageDelete")
+VAULT: Final = ("AuditEvent",)
+REGISTRY: Final = ("ContainerRegistryLoginEvents", "ContainerRegistryRepositoryEvents")
+ML_WORKSPACE: Final = ("DataStoreChangeEvent", "EnvironmentChangeEvent", "ModelsChangeEvent")
+ML_ENDPOINT: Final = ("AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointEventLog")
+"""Categories by type: https://learn.microsoft.com/azure/azure-monitor/reference/logs-index, read on 2026-11-30."""
+
+
+def send_logs(
+    component: Component,
+    name: str,
+    resource_id: pulumi.Input[str],
+    workspace_id: pulumi.Input[str],
+    categories: Sequence[str],
+    metrics: str = "AllMetrics",
+) -> None:
+    """``name``: of the setting in the stack, behind the prefix; in Azure each resource has one, called ``spillway``."""
+    monitor.DiagnosticSetting(
+        f"{component.context.prefix}-{name}",
+        name="spillway",
+        resource_uri=resource_id,
+        workspace_id=workspace_id,
+        logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in categories],
+        metrics=[monitor.DiagnosticsMetricSettingsArgs(category=metrics, enabled=True)],
+        opts=component.child(),
+    )
