@@ -9,8 +9,8 @@ from components.gateway.envoy_front import (
     front_clusters,
     front_listener,
     generation_listeners,
-    metrics_clusters,
     metrics_listener,
+    own_clusters,
 )
 from components.gateway.envoy_parts import Json, extension, socket_address
 from components.gateway.envoy_site import site_clusters, site_listeners, site_secrets
@@ -36,7 +36,7 @@ def render(table: RoutingTable) -> Json:
             ],
             "clusters": [
                 *front_clusters(table),
-                *metrics_clusters(table),
+                *own_clusters(table),
                 *(cluster for route in table.sites for cluster in site_clusters(route, table)),
             ],
             "secrets": [secret for route in table.sites for secret in site_secrets(route)],

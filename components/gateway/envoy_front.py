@@ -84,7 +84,8 @@ def front_clusters(table: RoutingTable) -> list[Json]:
 
 def generation_listeners(table: RoutingTable) -> list[Json]:
     """The levels between the front and the sites, for what generates text."""
-    return [envoy_generation.level(group, table) for group in table.groups()]
+    levels = [envoy_generation.level(group, table) for group in table.groups()]
+    return [*levels, *envoy_generation.inner_listeners(table)]
 
 
 def metrics_listener(table: RoutingTable) -> Json:
@@ -100,17 +101,20 @@ def metrics_listener(table: RoutingTable) -> Json:
     }
 
 
-def metrics_clusters(table: RoutingTable) -> list[Json]:
+def own_clusters(table: RoutingTable) -> list[Json]:
+    """What listens on this host beside the front: Envoy's admin page and the agent."""
     ports = {
         "admin": table.listen.admin_port,
         AGENT_CLUSTER: table.listen.agent_port,
         USAGE_CLUSTER: table.listen.usage_port,
+        envoy_generation.RELAY: table.listen.relay_port,
     }
     return [
         {
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
+            "circuit_breakers": breaker(UNLIMITED),
             "load_assignment": {
                 "cluster_name": name,
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address("127.0.0.1", port)}}]}],

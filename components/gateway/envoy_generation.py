@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from components.gateway.envoy_filters import GROUP_HEADER
 from components.gateway.envoy_parts import (
     STREAM_HEADER,
     Json,
@@ -22,6 +23,7 @@ from components.gateway.envoy_parts import (
     internal_listener,
     next_priority,
     seconds,
+    socket_address,
 )
 from spillway.contracts.routing import Group, RoutingTable
 
@@ -32,6 +34,8 @@ NOT_BEGUN: Final = {
 """``reset`` is what Envoy calls the end of a try's time, too."""
 FAILED: Final = {"retry_on": "retriable-status-codes", "retriable_status_codes": [500, 502], "num_retries": 1}
 ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
+RELAY: Final = "relay"
+"""The cluster that is the agent's relay."""
 
 
 def listener_of(group: Group) -> str:
@@ -42,7 +46,32 @@ def front_routes(group: Group, table: RoutingTable, header: Json) -> list[Json]:
     """From the front to the group's own level, and once more after a failure."""
     action: Json = {"cluster": listener_of(group), "retry_policy": FAILED}
     whole = {**action, "timeout": seconds(table.answer_timeout_s)}
-    return generation_routes(table.server, [header], whole, {**action, "timeout": "0s"})
+    streamed = {**action, "timeout": "0s"}
+    if _resumes(group, table):
+        streamed["cluster"] = RELAY
+    return generation_routes(table.server, [header], whole, streamed)
+
+
+def _resumes(group: Group, table: RoutingTable) -> bool:
+    resume = next(c.resume_streams for c in table.classes if c.request_class is group.request_class)
+    return resume and table.server == "vllm"
+
+
+def inner_listeners(table: RoutingTable) -> list[Json]:
+    """Where the agent's relay gives streams back: each to its group's level."""
+    groups = [group for group in table.groups() if _resumes(group, table)]
+    routes = [
+        {
+            "match": {"prefix": "/", "headers": [header_match(GROUP_HEADER, group.name)]},
+            "route": {"cluster": listener_of(group), "timeout": "0s", "retry_policy": {"num_retries": 0}},
+        }
+        for group in groups
+    ]
+    if not routes:
+        return []
+    manager = connection_manager("inner", table, routes, [], generate_request_id=False)
+    address = socket_address("127.0.0.1", table.listen.inner_port)
+    return [{"name": "inner", "address": address, "filter_chains": [{"filters": [manager]}]}]
 
 
 def level(group: Group, table: RoutingTable) -> Json:

@@ -82,6 +82,10 @@ class ClassSettings(Settings):
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once; below 100, this class is shed before others."""
 
+    resume_streams: bool = False
+    """Whether a chat's stream that breaks goes on at the next site where that is exact (greedy, without tools), and
+    ends with an error event where it is not. Streams of the class then pass the agent."""
+
     spill_to: tuple[SiteName, ...] | None = None
     """Burst sites that the class may use, by their key below ``burst``; every one that is on when left out."""
 

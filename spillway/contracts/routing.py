@@ -285,6 +285,8 @@ class ClassRoute(Frozen):
     becomes is nobody's fault."""
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once."""
+    resume_streams: bool = False
+    """Whether streams of chats pass the agent's relay, which goes on elsewhere with one that breaks."""
 
 
 DEFAULT_CLASSES = (
@@ -354,6 +356,10 @@ class Listen(Frozen):
     """``/metrics`` of Envoy and ``/agent/metrics`` of the agent, for Prometheus; nothing else of the admin page."""
     usage_port: Port = 9904
     """Where the agent is told what each answer used, on 127.0.0.1."""
+    relay_port: Port = 9905
+    """Where the agent takes streams that are to outlast their site, on 127.0.0.1."""
+    inner_port: Port = 9906
+    """Where Envoy takes them back, past the front, on 127.0.0.1."""
     tls: ServerTls | None = None
 
 

@@ -192,6 +192,8 @@ class Rig:
                 agent_port=free_port(),
                 metrics_port=free_port(),
                 usage_port=free_port(),
+                relay_port=free_port(),
+                inner_port=free_port(),
             ),
             probe=Probe(path=INFER, body='{"inputs":[]}'),
             body_limit_bytes=1 << 20,

@@ -36,6 +36,7 @@ from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
+from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.token_budgets import TokenBudgets
 
 LOG = logging.getLogger("spillway.agent")
@@ -55,6 +56,7 @@ class Agent:
         self.last_cutoff_read: float | None = None
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
+        self.relay = Relay(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
         self.live: LiveWatch | None = None
@@ -206,10 +208,19 @@ class Agent:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/tokens/reserve", self._reserve)
+        app.cleanup_ctx.append(self._relay_streams)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.table.listen.agent_port).start()
         return runner
+
+    async def _relay_streams(self, _: web.Application) -> AsyncIterator[None]:
+        # A client that leaves has to end what it asked for.
+        runner = web.AppRunner(self.relay.app(), access_log=None, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.table.listen.relay_port).start()
+        yield
+        await runner.cleanup()
 
     async def _take_usage(self, _: web.Application) -> AsyncIterator[None]:
         async with await usage_log.serve(self.table.listen.usage_port, self.budgets.settle):
@@ -242,7 +253,7 @@ class Agent:
         for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
-        lines += self.budgets.metrics()
+        lines += [*self.budgets.metrics(), *self.relay.metrics()]
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

@@ -53,7 +53,8 @@ class TokenBudgets:
             for name, limits in table.callers()
             for request_class, tokens in limits.tokens_per_minute.items()
         }
-        self._reserved: dict[str, float] = {}
+        # A request's id may be a client's own choice: nobody meets another's by it.
+        self._reserved: dict[tuple[str, str, str], float] = {}
         self.used: defaultdict[tuple[str, str, str, str, str], float] = defaultdict(float)
         """Tokens by client, class, site, model and kind."""
         self.charged: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -70,7 +71,7 @@ class TokenBudgets:
             self.refused[client, request_class] += 1
             return wait
         bucket.take(tokens)
-        self._reserved[request_id] = tokens
+        self._reserved[client, request_class, request_id] = tokens
         return 0
 
     def settle(self, usage: Usage) -> None:
@@ -81,7 +82,7 @@ class TokenBudgets:
         for kind in KINDS:
             self.used[(*whose, usage.site or "", usage.model, kind)] += getattr(usage, kind) or 0
         if bucket := self._buckets.get(whose):
-            bucket.take(charged - self._reserved.pop(usage.id, 0))
+            bucket.take(charged - self._reserved.pop((*whose, usage.id), 0))
 
     def metrics(self) -> Iterator[str]:
         """Lines for Prometheus."""

@@ -249,6 +249,8 @@ class DataPlane:
             agent_port=self._port(f"{group}/agent"),
             metrics_port=self._port(f"{group}/metrics"),
             usage_port=self._port(f"{group}/usage"),
+            relay_port=self._port(f"{group}/relay"),
+            inner_port=self._port(f"{group}/inner"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),

@@ -34,6 +34,8 @@ class GatewayPlace:
     agent_port: int
     metrics_port: int
     usage_port: int
+    relay_port: int
+    inner_port: int
     sites: dict[str, int]
     authority: Path
 
@@ -76,6 +78,8 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
         ("127.0.0.1", listen.admin_port): ("127.0.0.1", here.admin_port),
         ("127.0.0.1", listen.agent_port): ("127.0.0.1", here.agent_port),
         ("127.0.0.1", listen.usage_port): ("127.0.0.1", here.usage_port),
+        ("127.0.0.1", listen.relay_port): ("127.0.0.1", here.relay_port),
+        ("127.0.0.1", listen.inner_port): ("127.0.0.1", here.inner_port),
     }
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
@@ -109,6 +113,8 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
             "agent_port": here.agent_port,
             "metrics_port": here.metrics_port,
             "usage_port": here.usage_port,
+            "relay_port": here.relay_port,
+            "inner_port": here.inner_port,
         }
     )
     changes: dict[str, Any] = {

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar, Final, Protocol
 
+from spillway.twin.data_plane.processes.chat_queue import id_of
+
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer's form. ``prompt``: tokens in it."""
+    """One answer's form. ``prompt``: tokens in it; ``ids``: theirs, where ids are wanted (``return_token_ids``)."""
 
     id: str
     created: int
     model: str
     prompt: int
+    ids: Sequence[int] | None = None
 
     def usage(self, done: int) -> Json:
         """``done``: tokens generated."""
@@ -63,13 +66,19 @@ class _Chunked(Answer):
         each = wanted and bool(options.get("continuous_usage_stats"))
         done = 0
 
+        begun = False
+
         def event(choices: list[Json], with_usage: bool) -> str:
+            nonlocal begun
             more = {"usage": self.usage(done)} if with_usage else {}
-            return _data({**self._about(), "object": self.part_object, "choices": choices, **more})
+            ids = {"prompt_token_ids": list(self.ids)} if self.ids is not None and not begun else {}
+            begun = True
+            return _data({**self._about(), "object": self.part_object, "choices": choices, **ids, **more})
 
         def choice(text: str | None, first: bool = False) -> list[Json]:
             finish = "length" if text is None else None
-            return [{"index": 0, **self._part(text, first), "logprobs": None, "finish_reason": finish}]
+            ids = {"token_ids": [id_of(text)]} if text and self.ids is not None else {}
+            return [{"index": 0, **self._part(text, first), "logprobs": None, "finish_reason": finish, **ids}]
 
         async for token in tokens:
             if self.greets and not done:
@@ -156,7 +165,7 @@ def _data(value: Json) -> str:
 
 
 class _Made(Protocol):
-    def __call__(self, id: str, created: int, model: str, prompt: int, /) -> Answer: ...
+    def __call__(self, id: str, created: int, model: str, prompt: int, ids: Sequence[int] | None, /) -> Answer: ...
 
 
 @dataclass(frozen=True)

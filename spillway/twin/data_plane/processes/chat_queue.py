@@ -92,8 +92,9 @@ class ChatQueue:
             self.counts.rejected += 1
             raise QueueFullError
 
-    async def generate(self, prompt: str, count: int, priority: int) -> AsyncIterator[str]:
-        """``count`` tokens, the same for the same prompt on every engine.
+    async def generate(self, prompt: str, count: int, priority: int, begin: int = 0) -> AsyncIterator[str]:
+        """``count`` tokens, the same for the same prompt on every engine. ``begin``: how many of the answer are part of
+        what was read.
 
         A request counts from here on, as in vLLM: of many at once, some find the queue full only now, and a stream of
         theirs has begun (github.com/vllm-project/vllm/issues/58192). Raises :class:`QueueFullError`.
@@ -106,8 +107,8 @@ class ChatQueue:
         await self._take_turn(priority)
         done = 0
         try:
-            self.counts.prompt_tokens += tokens_in(prompt)
-            for index, token in enumerate(answer_to(prompt, count)):
+            self.counts.prompt_tokens += tokens_in(prompt) + begin
+            for index, token in enumerate(answer_to(prompt, begin + count)[begin:]):
                 if index == self.options.dies_after:
                     raise ServerGoneError
                 await asyncio.sleep(self.options.token_s if index else self.options.first_token_s)
@@ -146,6 +147,27 @@ class ChatQueue:
 def tokens_in(text: str) -> int:
     """A token is a word or a sign here."""
     return len(re.findall(r"\w+|\S", text))
+
+
+FIRST_WORD: Final = 256
+"""Ids below are bytes of a prompt, those from here on words of an answer."""
+
+
+def ids_of(prompt: str) -> list[int]:
+    return list(prompt.encode())
+
+
+def id_of(token: str) -> int:
+    return FIRST_WORD + _WORDS.index(token.strip())
+
+
+def read_ids(ids: list[int]) -> tuple[str, int]:
+    """The prompt, and how many tokens of its answer follow it. Raises ``ValueError`` where they are not its."""
+    prompt = bytes(each for each in ids if each < FIRST_WORD).decode()
+    words = ids[len(ids_of(prompt)) :]
+    if words != [id_of(token) for token in answer_to(prompt, len(words))]:
+        raise ValueError("the ids are of no answer to this prompt")
+    return prompt, len(words)
 
 
 def answer_to(prompt: str, count: int) -> list[str]:

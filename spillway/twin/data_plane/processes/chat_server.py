@@ -34,6 +34,8 @@ from spillway.twin.data_plane.processes.chat_queue import (
     QueueFullError,
     QueueOptions,
     ServerGoneError,
+    ids_of,
+    read_ids,
     tokens_in,
 )
 
@@ -159,9 +161,15 @@ class ChatServer:
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request)
-        if not isinstance(prompt := body.get("prompt"), str):
+        prompt, begin = body.get("prompt"), 0
+        if isinstance(prompt, list):
+            try:
+                prompt, begin = read_ids(prompt)
+            except ValueError as error:
+                raise InvalidError(str(error), param="prompt") from None
+        if not isinstance(prompt, str):
             raise InvalidError("1 validation error: 'prompt': Field required", param="prompt")
-        return await self._answer(request, body, prompt, TEXT)
+        return await self._answer(request, body, prompt, TEXT, begin)
 
     async def _response(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request)
@@ -186,14 +194,18 @@ class ChatServer:
             raise InvalidError(f"The model `{body['model']}` does not exist.", 404, "model")
         return body
 
-    async def _answer(self, request: web.Request, body: dict[str, Any], prompt: str, form: Form) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, body: dict[str, Any], prompt: str, form: Form, begin: int = 0
+    ) -> web.StreamResponse:
         count = next((body[name] for name in form.limits if body.get(name)), DEFAULT_TOKENS)
         if not isinstance(count, int) or count < 1:
             raise InvalidError("max_tokens must be at least 1", param="max_tokens")
         self.queue.admit()
         await asyncio.sleep(self.queue.options.render_s)
-        tokens = self.queue.generate(prompt, count, self._priority(request, body))
-        answer = form.answer(f"{form.prefix}{uuid4().hex}", int(time.time()), self.model, tokens_in(prompt))
+        tokens = self.queue.generate(prompt, count, self._priority(request, body), begin)
+        ids = ids_of(prompt) if body.get("return_token_ids") else None
+        read = tokens_in(prompt) + begin
+        answer = form.answer(f"{form.prefix}{uuid4().hex}", int(time.time()), self.model, read, ids)
         if body.get("stream"):
             return await _stream(request, tokens, answer, body.get("stream_options") or {})
         text = [token async for token in tokens]
