@@ -2,9 +2,10 @@
 
 `python benchmarks/flow_mutations.py [--stack prod] [--count 150] [--seed 1] [--all] [--json]` rehearses the stack,
 walks it, and changes one thing at a time: `--count` changes drawn by the seed from every one that the operators below
-can make (`--all`: every one). A change is caught where the walker then names a closed door that was not closed before.
-It is named where a finding is on the changed resource, and beside it where the finding is on a resource that the
-changed one refers to, or that refers to it (what was dropped cannot be named itself). Target: 97 % caught.
+can make, the same number of each operator as far as it has so many (`--all`: every one). A change is caught where the
+walker then names a closed door that was not closed before. It is named where a finding is on the changed resource, and
+beside it where the finding is on a resource that the changed one refers to, or that refers to it (what was dropped
+cannot be named itself). Target: 97 % caught and named in one of the two ways; ends with 1 below it.
 
 How changes are chosen: by what kinds of resource decide over a packet, a name or a right in the services'
 documentation, not by what the walker reads. Each operator says why it breaks an arrow by construction:
@@ -30,8 +31,10 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +398,16 @@ def azure(graph: Graph) -> Iterator[Mutation]:
 
 OPERATORS = (drops, group_rules, references, iam, cluster, entrances, azure)
 
+
+def drawn(pool: Sequence[Mutation], count: int, seed: int) -> list[Mutation]:
+    """One of each operator in turn. Most changes that there are to make are of IAM documents."""
+    chance = random.Random(seed)
+    mixed = chance.sample(pool, len(pool))
+    turns = [[one for one in mixed if one.operator == name] for name in sorted({one.operator for one in pool})]
+    in_turn = (one for row in zip_longest(*turns) for one in row if one)
+    return list(islice(in_turn, count))
+
+
 # --- judging --------------------------------------------------------------------------------------------------------
 
 
@@ -482,7 +495,7 @@ def main() -> int:
     before = doors(graph)
     walked = time.perf_counter() - started
     pool = [mutation for operator in OPERATORS for mutation in operator(graph)]
-    chosen = pool if asked.all else random.Random(asked.seed).sample(pool, min(asked.count, len(pool)))
+    chosen = pool if asked.all else drawn(pool, asked.count, asked.seed)
     verdicts = [judge(graph, before, mutation) for mutation in chosen]
     return report(asked, graph, len(pool), walked, verdicts)
 
@@ -503,6 +516,7 @@ def report(asked: argparse.Namespace, graph: Graph, pool: int, walked: float, ve
         "caught": len(caught),
         "share": round(share, 4),
         "named": named,
+        "operators": dict(Counter(one.mutation.operator for one in verdicts)),
         "missed": [_line(one) for one in verdicts if not one.named],
         "named_elsewhere": [_line(one) for one in verdicts if one.named == "elsewhere"],
     }
@@ -512,10 +526,11 @@ def report(asked: argparse.Namespace, graph: Graph, pool: int, walked: float, ve
         print(f"{asked.stack}: {figures['flows']} flows, {figures['open']} open, walked in {walked:.3f} s")
         print(f"{len(verdicts)} of {pool} changes, seed {asked.seed}: {len(caught)} caught, {share:.1%}")
         print(f"named: itself {named['itself']}, beside {named['beside']}, elsewhere {named['elsewhere']}")
+        print("operators: " + ", ".join(f"{name} {count}" for name, count in figures["operators"].items()))
         for what in ("missed", "named_elsewhere"):
             for line in figures[what]:
                 print(f"  {what.replace('_', ' ')}: {line}")
-    return int(share < TARGET)
+    return int((named["itself"] + named["beside"]) / len(verdicts) < TARGET)
 
 
 def _line(verdict: Verdict) -> str:

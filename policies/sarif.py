@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from policies.catalogue import ALL
-from policies.judge import Exempted, Verdict, Violation
+from policies.judge import Exempted, Verdict, Violation, remedy
 from policies.policy import Finding, Policy
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -64,8 +64,9 @@ def _result(policy: Policy, finding: Finding, stack_file: str) -> dict[str, Any]
         }
         location["logicalLocations"] = [logical]
     return {
-        "ruleId": policy.name,
+        # A conformance rule below its question: 3.27.5 of the standard lets IDs be hierarchical.
+        "ruleId": f"{policy.name}/{finding.rule}" if finding.rule else policy.name,
         "ruleIndex": _INDEX[policy.name],
-        "message": {"text": f"{finding.message}. {policy.remediation}"},
+        "message": {"text": f"{finding.message}. {remedy(policy, finding)}"},
         "locations": [location],
     }

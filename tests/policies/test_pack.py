@@ -81,6 +81,16 @@ def test_the_sarif_report_is_valid() -> None:
     assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in results.values())
 
 
+def test_a_conformance_finding_tells_its_rule_and_its_own_remedy() -> None:
+    """The question's remedy only says where to look."""
+    group = resource("aws:ec2/securityGroup:SecurityGroup", description="The deployer's machine")
+    report = sarif(found("services-accept", [group]), "stacks/config/Pulumi.test.yaml", "1.0")
+    driver, results = report["runs"][0]["tool"]["driver"], report["runs"][0]["results"]
+    [result] = [one for one in results if one["ruleId"] == "services-accept/aws-call-members"]
+    assert driver["rules"][result["ruleIndex"]]["id"] == "services-accept"
+    assert "docs/reference/conformance.md" not in result["message"]["text"]
+
+
 def test_every_policy_becomes_one_of_pulumis() -> None:
     settings = PoliciesSettings.model_validate({"dns_ttl": {"level": "advisory"}})
     made = {policy.name: policy for policy in Pack(settings, Context()).policies}
