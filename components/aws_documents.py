@@ -79,21 +79,6 @@ def assumed_by_pod() -> str:
     )
 
 
-def assumed_by_certificate(trust_anchor_arn: str, common_name: str) -> str:
-    """Trust for the holder of a client certificate, by IAM Roles Anywhere: one anchor, one subject."""
-    return policy(
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "rolesanywhere.amazonaws.com"},
-            "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
-            "Condition": {
-                "StringEquals": {"aws:PrincipalTag/x509Subject/CN": common_name},
-                "ArnEquals": {"aws:SourceArn": trust_anchor_arn},
-            },
-        }
-    )
-
-
 def key_policy(region: str, account_id: str, *uses: Statement) -> str:
     """A KMS key policy: the account's IAM policies decide who administers it, ``uses`` say which services encrypt."""
     owner = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,7 @@ def private_site(
 ) -> KubernetesGateway:
     """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
     call that. ``pull_config``: what opens the mirror, as docker config JSON."""
-    from components.gateway.kubernetes import KubernetesGateway, KubernetesGatewayArgs
+    from components.gateway.kubernetes import DEREGISTERED_AFTER_S, KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
     from components.model_store.kubernetes import KubernetesModelStore, KubernetesModelStoreArgs
@@ -250,6 +251,7 @@ def private_site(
             envoy_yaml=table.apply(envoy_yaml),
             routing_json=table.apply(lambda found: found.model_dump_json()),
             priority_class=platform.priority_classes[RequestClass.P0],
+            drain_s=max(DEREGISTERED_AFTER_S, ceil(package.manifest.serving.request_timeout_s)),
             keys={name: key for one in built for name, key in one.keys.items()},
             depends_on=ready,
         ),

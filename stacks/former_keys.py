@@ -23,6 +23,8 @@ FORMER_KEYS: Final = {
     "burst.azure_ml.deployment_name": "deployments are named in burst.azure_ml.deployments",
     "burst.azure_ml.mirror_traffic": "give the deployment its `mirror`, in burst.azure_ml.deployments",
     "burst.azure_ml.traffic": "give each deployment its `traffic`, in burst.azure_ml.deployments",
+    "connectivity.federation.trust_anchor_pem": "no pod ever used the certificates: give oidc_issuer.url; its keys may "
+    "lie in a bucket that AWS can reach",
     **{
         f"dns.{key}": "Traffic Manager probes neither gateway any more: remove the key"
         for key in ("probe_path", "probe_port", "probe_interval_s", "probe_timeout_s", "tolerated_failures")

@@ -47,7 +47,7 @@ class Cell:
 _IDENTITY = {
     "eks": "service-account tokens, the cluster's own OIDC issuer",
     "aks": "service-account tokens, the cluster's OIDC issuer federated to AWS",
-    "existing": "service-account tokens of a federated OIDC issuer, or IAM Roles Anywhere",
+    "existing": "service-account tokens of a federated OIDC issuer",
 }
 
 

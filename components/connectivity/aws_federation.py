@@ -1,4 +1,4 @@
-"""AWS rights of the private site without long-lived keys: by its pods' tokens, or by client certificates."""
+"""AWS rights of the private site without long-lived keys: by its pods' tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import Statement, assumed_by_certificate, assumed_by_service_account, policy
+from components.aws_documents import Statement, assumed_by_service_account, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
 from components.gateway.rights import burst_rights, heartbeat_right
@@ -20,11 +20,10 @@ AUDIENCE = "sts.amazonaws.com"
 
 @dataclass(frozen=True)
 class ServiceAccount:
-    """A Kubernetes service account; with Roles Anywhere ``certificate_name`` is its certificate's common name."""
+    """Of Kubernetes."""
 
     namespace: str
     name: str
-    certificate_name: str
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class AwsFederationArgs:
 
 class AwsFederation(Component):
     """Outputs: ``gateway_role_arn`` (Envoy and agent), ``server_role_arn`` (model
-    servers, which fetch the package), ``oidc_provider_arn`` or ``trust_anchor_arn`` and ``profile_arn`` (``None`` for
-    the way that is not used)."""
+    servers, which fetch the package), ``oidc_provider_arn``."""
 
     def __init__(
         self, context: StackContext, args: AwsFederationArgs, opts: pulumi.ResourceOptions | None = None
@@ -53,25 +51,21 @@ class AwsFederation(Component):
         super().__init__("connectivity-federation", context, opts)
         self.args = args
         self.oidc_provider_arn: pulumi.Input[str] | None = None
-        self.trust_anchor_arn: pulumi.Output[str] | None = None
-        self.profile_arn: pulumi.Output[str] | None = None
         trust, spaces = self._trust(), context.namespaces
         gateway = self._role(
             "private-gateway",
             "The private site's gateway and its agent",
-            trust(ServiceAccount(spaces.gateway, names.GATEWAY, "spillway-gateway")),
+            trust(ServiceAccount(spaces.gateway, names.GATEWAY)),
         )
         server = self._role(
             names.MODEL_SERVER,
             "The private site's model servers",
-            trust(ServiceAccount(spaces.serving, names.MODEL_SERVER, "spillway-model-server")),
+            trust(ServiceAccount(spaces.serving, names.MODEL_SERVER)),
         )
         self._gateway_rights(gateway)
         self._package_rights(names.MODEL_SERVER, server)
         self.gateway_role_arn = gateway.arn
         self.server_role_arn = server.arn
-        if self.trust_anchor_arn is not None:
-            self._profile([gateway.arn, server.arn])
         self.register_outputs({"gateway_role_arn": self.gateway_role_arn})
 
     def _trust(self) -> Callable[[ServiceAccount], pulumi.Output[str]]:
@@ -80,11 +74,9 @@ class AwsFederation(Component):
             return self._trust_tokens(args.oidc_issuer_url, args.oidc_provider_arn, ())
         if settings.oidc_issuer:
             return self._trust_tokens(settings.oidc_issuer.url, None, settings.oidc_issuer.thumbprints)
-        if settings.trust_anchor_pem:
-            return self._trust_certificates(settings.trust_anchor_pem)
         raise ValueError(
-            "spillway:connectivity.federation is empty: an existing cluster needs oidc_issuer.url (AWS can reach the "
-            "issuer's keys) or trust_anchor_pem (the CA of its client certificates, for IAM Roles Anywhere)"
+            "spillway:connectivity.federation is empty: an existing cluster needs oidc_issuer.url, an issuer "
+            "whose keys AWS can reach"
         )
 
     def _trust_tokens(
@@ -106,37 +98,6 @@ class AwsFederation(Component):
             return found.apply(lambda f: assumed_by_service_account(f[0], f[1], account.namespace, account.name))
 
         return trust
-
-    def _trust_certificates(self, authority_pem: str) -> Callable[[ServiceAccount], pulumi.Output[str]]:
-        anchor = aws.rolesanywhere.TrustAnchor(
-            f"{self.context.prefix}-private-site",
-            name=f"{self.context.prefix}-private-site",
-            enabled=True,
-            source=aws.rolesanywhere.TrustAnchorSourceArgs(
-                source_type="CERTIFICATE_BUNDLE",
-                source_data=aws.rolesanywhere.TrustAnchorSourceSourceDataArgs(x509_certificate_data=authority_pem),
-            ),
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        self.trust_anchor_arn = anchor.arn
-
-        def trust(account: ServiceAccount) -> pulumi.Output[str]:
-            return anchor.arn.apply(lambda arn: assumed_by_certificate(arn, account.certificate_name))
-
-        return trust
-
-    def _profile(self, role_arns: Sequence[pulumi.Input[str]]) -> None:
-        profile = aws.rolesanywhere.Profile(
-            f"{self.context.prefix}-private-site",
-            name=f"{self.context.prefix}-private-site",
-            enabled=True,
-            role_arns=role_arns,
-            duration_seconds=self.args.settings.session_s,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        self.profile_arn = profile.arn
 
     def _role(self, name: str, description: str, trust: pulumi.Input[str]) -> aws.iam.Role:
         return aws.iam.Role(

@@ -120,19 +120,11 @@ class FederationSettings(Settings):
     """How pods of the private site get AWS credentials that expire. Not for EKS and AKS: their issuer is known."""
 
     oidc_issuer: OidcIssuerSettings | None = None
-    """The issuer of an existing cluster, where AWS can reach its keys."""
-
-    trust_anchor_pem: Annotated[str, Field(pattern=r"^-----BEGIN CERTIFICATE-----")] | None = None
-    """Else: the CA certificate (PEM, public) above the private site's client certificates, for IAM Roles Anywhere."""
+    """The issuer of an existing cluster. AWS fetches its keys: where it cannot reach the cluster, they can lie in a
+    bucket that it can (`--service-account-issuer`)."""
 
     session_s: Annotated[int, Field(ge=900, le=43200)] = 3600
     """Lifetime of the credentials, seconds."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> FederationSettings:
-        if self.oidc_issuer and self.trust_anchor_pem:
-            raise ValueError("both oidc_issuer and trust_anchor_pem are given; keep one of them")
-        return self
 
 
 class Cache(NamedTuple):

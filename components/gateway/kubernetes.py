@@ -61,6 +61,13 @@ LOAD_BALANCER_ANNOTATIONS: dict[tuple[str, str], dict[str, str]] = {
 """How each cloud is told what kind of load balancer a Service wants."""
 
 
+DEREGISTERED_AFTER_S: Final = 130
+"""Seconds until no load balancer sends to a pod any more: AWS's network load balancer takes two minutes, whatever its
+delay is set to (https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/2366, measured there, and
+https://github.com/aws/containers-roadmap/issues/470)."""
+_ENDS_WITHIN_S: Final = 15
+"""Seconds for what is left to do when a gateway has gone on for long enough."""
+
 _TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 
@@ -94,7 +101,9 @@ class Tls:
 class KubernetesGatewayArgs:
     """``envoy_yaml`` and ``routing_json`` come from one routing table, which holds no secret.
 
-    ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are exchanged for.
+    ``drain_s``: how long a gateway that is to end goes on, at least until its load balancer knows and as long as an
+    answer may take. ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are
+    exchanged for.
     """
 
     settings: GatewaySettings
@@ -110,6 +119,7 @@ class KubernetesGatewayArgs:
     envoy_yaml: pulumi.Input[str]
     routing_json: pulumi.Input[str]
     priority_class: pulumi.Input[str]
+    drain_s: int = DEREGISTERED_AFTER_S
     keys: dict[str, pulumi.Input[str]] = field(default_factory=dict)
     depends_on: tuple[pulumi.Resource, ...] = ()
 
@@ -228,7 +238,7 @@ class KubernetesGateway(Component):
                         image_pull_secrets=pull_secrets(self.context, args.mirror),
                         priority_class_name=args.priority_class,
                         security_context=pod_security(),
-                        termination_grace_period_seconds=75,
+                        termination_grace_period_seconds=args.drain_s + _ENDS_WITHIN_S,
                         topology_spread_constraints=spread(GATEWAY),
                         tolerations=leave_a_dead_node(),
                         init_containers=[self._endpoint_files()],
@@ -238,7 +248,12 @@ class KubernetesGateway(Component):
                 ),
             ),
             # The autoscaler owns the number of replicas once the Deployment is there.
-            opts=self.child(depends_on=[config, keys], ignore_changes=["spec.replicas"]),
+            # On full nodes each new gateway waits for an old one's end.
+            opts=self.child(
+                depends_on=[config, keys],
+                ignore_changes=["spec.replicas"],
+                ready_within_s=600 + args.settings.autoscaler.max_replicas * (args.drain_s + _ENDS_WITHIN_S),
+            ),
         )
 
     def _endpoint_files(self) -> k8s.core.v1.ContainerArgs:
@@ -269,7 +284,11 @@ class KubernetesGateway(Component):
         return k8s.core.v1.ContainerArgs(
             name="envoy",
             image=args.mirror.image(settings.image),
-            args=["--config-path", f"{CONFIG_FOLDER}/envoy.yaml", "--drain-time-s", "45", "--log-level", "warning"],
+            args=["--config-path", f"{CONFIG_FOLDER}/envoy.yaml", "--log-level", "warning"],
+            # Envoy ends at once on SIGTERM. Until then it serves: load balancers send for a while, streams go on.
+            lifecycle=k8s.core.v1.LifecycleArgs(
+                pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=k8s.core.v1.SleepActionArgs(seconds=args.drain_s))
+            ),
             env=environment(aws_token_environment(args.role_arn, args.aws_region)),
             ports=[
                 k8s.core.v1.ContainerPortArgs(name="http", container_port=args.listen.port),
@@ -280,8 +299,12 @@ class KubernetesGateway(Component):
             readiness_probe=k8s.core.v1.ProbeArgs(
                 http_get=ready, period_seconds=2, timeout_seconds=2, failure_threshold=2
             ),
+            # One that is to end fails its health check and lives on.
             liveness_probe=k8s.core.v1.ProbeArgs(
-                http_get=ready, period_seconds=10, timeout_seconds=5, failure_threshold=3
+                tcp_socket=k8s.core.v1.TCPSocketActionArgs(port="http"),
+                period_seconds=10,
+                timeout_seconds=5,
+                failure_threshold=3,
             ),
             volume_mounts=mounts,
         )
@@ -297,7 +320,7 @@ class KubernetesGateway(Component):
         return k8s.core.v1.ContainerArgs(
             name="agent",
             image=args.mirror.image(settings.agent_image),
-            command=list(AGENT),
+            command=[*AGENT, "--until-envoy-ends"],
             env=self._agent_environment(),
             resources=resources(settings.agent_resources.cpu, settings.agent_resources.memory),
             security_context=container_security(),

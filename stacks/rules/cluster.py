@@ -14,23 +14,18 @@ from stacks.settings import StackSettings
 
 
 def _existing_cluster_is_federated(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    federation = settings.connectivity.federation
-    if not isinstance(settings.private_cluster, ExistingSettings) or federation.oidc_issuer:
-        return
-    if federation.trust_anchor_pem is None:
+    if isinstance(settings.private_cluster, ExistingSettings) and not settings.connectivity.federation.oidc_issuer:
         advice = (
             "pods of an existing cluster need AWS credentials: give oidc_issuer.url, the cluster's issuer of "
-            "service-account tokens, or trust_anchor_pem, the CA of its client certificates"
+            "service-account tokens"
         )
         yield Problem(key_of("connectivity.federation"), "nothing", advice)
 
 
 def _own_cluster_is_not_federated(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    federation = settings.connectivity.federation
-    given = "oidc_issuer" if federation.oidc_issuer else "trust_anchor_pem" if federation.trust_anchor_pem else None
-    if given and not isinstance(settings.private_cluster, ExistingSettings):
+    if settings.connectivity.federation.oidc_issuer and not isinstance(settings.private_cluster, ExistingSettings):
         advice = f"the issuer of kind: {settings.private_cluster.kind} is known; remove it, or use kind: existing"
-        yield Problem(key_of(f"connectivity.federation.{given}"), "a value", advice)
+        yield Problem(key_of("connectivity.federation.oidc_issuer"), "a value", advice)
 
 
 def _gpus_of_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets
 and sends the heartbeat.
 ``/healthz`` and ``/metrics`` on 127.0.0.1. ``--once`` only writes the endpoint files, for Envoy to find at its
-start.
+start. ``--until-envoy-ends``: a SIGTERM lets Envoy finish first (:mod:`spillway.runtime.gateway.stopping`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
+from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
 
 LOG = logging.getLogger("spillway.agent")
@@ -93,14 +94,21 @@ class Agent:
                 return
         self.publish()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set."""
+    async def run(self, stop: asyncio.Event, until_envoy_ends: bool = False) -> None:
+        """Work until ``stop`` is set; ``until_envoy_ends``: tell Envoy then, and go on as long as it does."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            ending = Ending(self.table.listen.admin_port, session) if until_envoy_ends else None
+            if ending:
+                await ending.call_off()
             self._make_judges(session)
             await self.prepare()
             runner = await self.serve()
             tasks = [asyncio.create_task(work) for work in self._work(session)]
             await stop.wait()
+            if ending:
+                LOG.info("the gateway ends: Envoy keeps no connection from now on")
+                await ending.begin()
+                await ending.over()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -277,7 +285,7 @@ async def _every(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(max(0.0, wait - (time.monotonic() - started)))
 
 
-async def _main(table: RoutingTable, once: bool) -> None:
+async def _main(table: RoutingTable, once: bool, until_envoy_ends: bool) -> None:
     agent = Agent(table)
     if once:
         await agent.prepare()
@@ -286,18 +294,19 @@ async def _main(table: RoutingTable, once: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await agent.run(stop)
+    await agent.run(stop, until_envoy_ends)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--routing", required=True, type=Path, help="the routing table, JSON")
     parser.add_argument("--once", action="store_true", help="write the endpoint files and end")
+    parser.add_argument("--until-envoy-ends", action="store_true", help="when ended, tell Envoy and outlast it")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     table = RoutingTable.model_validate_json(args.routing.read_text())
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_main(table, args.once))
+        asyncio.run(_main(table, args.once, args.until_envoy_ends))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from components.connectivity.aws_federation import AwsFederation, AwsFederationArgs
 from components.connectivity.aws_vpn import AwsVpn, AwsVpnArgs
@@ -21,7 +20,6 @@ PARAMETERS = [
 ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 OIDC = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 
 
 def federation(settings: dict[str, Any] | None = None, **changes: Any) -> list[Recorded]:
@@ -61,19 +59,6 @@ def test_eks_provider_is_reused() -> None:
     assert trust["Principal"] == {"Federated": "arn:aws:iam::1:oidc/x"}
 
 
-def test_certificates_are_trusted_by_anchor_and_subject() -> None:
-    resources = federation({"trust_anchor_pem": PEM, "session_s": 7200})
-    (anchor,) = of_type(resources, "aws:rolesanywhere/trustAnchor:TrustAnchor")
-    (profile,) = of_type(resources, "aws:rolesanywhere/profile:Profile")
-    assert anchor.inputs["source"]["sourceData"]["x509CertificateData"] == PEM
-    assert profile.inputs["durationSeconds"] == 7200
-    roles = {arn.rsplit("/", 1)[-1].removeprefix("spillway-test-") for arn in profile.inputs["roleArns"]}
-    assert roles == {"private-gateway-role", "model-server-role"}
-    (trust,) = statements(resources, ROLE, "private-gateway-role", "assumeRolePolicy")
-    assert trust["Condition"]["StringEquals"] == {"aws:PrincipalTag/x509Subject/CN": "spillway-gateway"}
-    assert "spillway-test-private-site" in trust["Condition"]["ArnEquals"]["aws:SourceArn"]
-
-
 def test_gateway_may_invoke_these_endpoints_and_little_else() -> None:
     resources = federation(oidc_issuer_url="https://oidc.example.com/id")
     rights = {s["Sid"]: s for s in statements(resources, POLICY, "private-gateway-policy", "policy")}
@@ -94,13 +79,8 @@ def test_packages_are_read_from_one_bucket() -> None:
 
 
 def test_nobody_to_trust_is_an_error_that_says_what_to_give() -> None:
-    with pytest.raises(ValueError, match="trust_anchor_pem"):
+    with pytest.raises(ValueError, match=r"oidc_issuer\.url"):
         federation()
-
-
-def test_two_ways_at_once_are_refused() -> None:
-    with pytest.raises(ValidationError, match="keep one"):
-        FederationSettings.model_validate({"trust_anchor_pem": PEM, "oidc_issuer": {"url": "https://o.example"}})
 
 
 def vpn(asn: int = 65010) -> list[Recorded]:

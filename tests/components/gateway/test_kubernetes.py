@@ -20,7 +20,7 @@ def test_endpoint_files_are_there_before_envoy_starts() -> None:
     spec = pod(private_gateway())
     (first,) = spec["initContainers"]
     envoy, agent = spec["containers"]
-    assert first["command"] == [*agent["command"], "--once"]
+    assert first["command"] == [*agent["command"][:-1], "--once"]
     assert first["image"] == agent["image"]
     assert mounts(first)["runtime"] == mounts(envoy)["runtime"] == mounts(agent)["runtime"] == RUNTIME
     assert first["securityContext"]["allowPrivilegeEscalation"] is False
@@ -29,10 +29,24 @@ def test_endpoint_files_are_there_before_envoy_starts() -> None:
 @pytest.mark.parametrize("tls", [None, ServerTls(certificate_file="/tls/tls.crt", key_file="/tls/tls.key")])
 def test_envoy_is_probed_on_the_clients_port(tls: ServerTls | None) -> None:
     envoy = pod(private_gateway(Listen(tls=tls)))["containers"][0]
-    for probe in ("readinessProbe", "livenessProbe"):
-        wanted = {"path": "/healthz", "port": "http", "scheme": "HTTPS" if tls else "HTTP"}
-        assert envoy[probe]["httpGet"] == wanted
+    wanted = {"path": "/healthz", "port": "http", "scheme": "HTTPS" if tls else "HTTP"}
+    assert envoy["readinessProbe"]["httpGet"] == wanted
+    # One that is told to end fails its health check, and goes on.
+    assert envoy["livenessProbe"]["tcpSocket"] == {"port": "http"}
     assert {p["name"]: p["containerPort"] for p in envoy["ports"]} == {"http": 8080, "metrics": 9903}
+
+
+def test_a_gateway_that_ends_goes_on_until_nobody_sends_and_all_is_answered() -> None:
+    """AWS's network load balancer was measured to send for two minutes more
+    (https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/2366)."""
+    for changes, least in (({}, 120), ({"drain_s": 300}, 300)):
+        spec = pod(private_gateway(**changes))
+        envoy, agent = spec["containers"]
+        waits = envoy["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert spec["terminationGracePeriodSeconds"] > waits >= least
+        # Its SIGTERM comes first: it tells Envoy, and outlasts it.
+        assert "lifecycle" not in agent
+        assert "--until-envoy-ends" in agent["command"]
 
 
 def test_service_is_internal_and_for_known_networks_only() -> None:
