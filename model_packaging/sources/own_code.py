@@ -72,6 +72,9 @@ def files_read(folder: Path) -> Iterator[set[Path]]:
 
 
 def _is_own(place: Path, folder: Path) -> bool:
+    # Metadata of distributions, which libraries look through for plugins; those of editable ones lie beside the code.
+    if any(parent.suffix in (".egg-info", ".dist-info") for parent in place.parents):
+        return False
     others = _INSTALLED if place.is_relative_to(folder) else (*_INSTALLED, *_SCRATCH)
     return place.is_file() and not any(place.is_relative_to(other) for other in others)
 

@@ -100,6 +100,16 @@ def test_what_an_entry_names_it_may_read(tmp_path: Path) -> None:
     assert load(settings).outputs == ("OUTPUT",)
 
 
+def test_metadata_of_an_editable_distribution_is_none_of_the_entrys_data(tmp_path: Path) -> None:
+    """Libraries look for plugins by the entry points of every distribution; an editable one's lie beside its code."""
+    metadata = tmp_path / "mine.egg-info"
+    metadata.mkdir()
+    (metadata / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[console_scripts]\nmine = mine:main\n")
+    look = f"from importlib import metadata; assert list(metadata.distributions(path=['{tmp_path}']))[0].entry_points"
+    assert load(python(tmp_path, "looks_for_plugins", look)).outputs == ("OUTPUT",)
+
+
 def external(folder: Path, factor: float, where: str, *, in_branch: bool = False) -> TensorConfig:
     """A linear model whose weights lie in a file of any name, as an initializer or as a constant inside a branch."""
     (folder / where).unlink(missing_ok=True)
