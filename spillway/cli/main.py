@@ -13,6 +13,7 @@ from spillway.cli.command import command_of, tell
 from spillway.cli.completion import completion
 from spillway.cli.deploy import deploy
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+from spillway.cli.init import init
 from spillway.cli.logs import logs
 from spillway.cli.options import stack_option
 from spillway.cli.packaging import package
@@ -48,6 +49,7 @@ def cli() -> None:
 
 cli.add_command(completion)
 cli.add_command(deploy)
+cli.add_command(init)
 cli.add_command(logs)
 cli.add_command(package)
 cli.add_command(plan)

@@ -11,7 +11,7 @@ import click
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
 
-_EXAMPLE: Final = Path("model_packaging", "examples", "minilm", "model.yaml")
+_EXAMPLE: Final = Path(__file__).resolve().parents[2] / "model_packaging/examples/minilm/model.yaml"
 
 
 class _BuildByDefault(click.Group):
@@ -58,7 +58,7 @@ def build(model_yaml: Path | None, out: Path | None, as_json: bool) -> None:
     from spillway.cli.stack import project_root
 
     root, reporter = project_root(), Reporter()
-    config = load_config(model_yaml or root / _EXAMPLE)
+    config = load_config(model_yaml or _EXAMPLE)
     with reporter.phase(f"package of {config.name}"):
         result = package(config, out or root / ".spillway" / "packages", reporter.say)
     link = point_at(result.path)

@@ -130,8 +130,10 @@ def find_stack(name: str) -> Stack:
 
 
 def project_root() -> Path:
+    return enclosing_project() or Path(__file__).resolve().parents[2]
+
+
+def enclosing_project() -> Path | None:
+    """The nearest folder with a ``Pulumi.yaml``, from the working directory upwards."""
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "Pulumi.yaml").is_file():
-            return folder
-    return Path(__file__).resolve().parents[2]
+    return next((folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()), None)

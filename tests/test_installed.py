@@ -1,0 +1,114 @@
+"""Spillway as a wheel, in a user's own folder: nothing of the repository is there but what was installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stacks.beginning import templates
+from tests.support.packages import small_package
+from tests.support.paths import ROOT
+
+PARTS = ("spillway", "components", "stacks", "model_packaging", "policies")
+SECRET = "'{\"clientId\": \"00000000-0000-4000-8000-000000000009\", \"clientSecret\": \"s\", \"tenantId\": \"00000000-0000-4000-8000-000000000002\"}'"
+"""Looks like a principal of Azure, which one of them has to be."""
+pytestmark = pytest.mark.heavy
+
+
+def listed() -> list[str]:
+    """What belongs into a wheel: what git has of the packages, what is new included."""
+    asked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PARTS]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for path in done.stdout.splitlines() if (ROOT / path).is_file()]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: a build leaves folders beside its source."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for path in (*listed(), "pyproject.toml", "README.md", "LICENSE"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes((ROOT / path).read_bytes())
+    uv = [str(Path(sys.executable).with_name("uv")), "build", "--wheel", "--no-build-isolation", "--offline"]
+    subprocess.run([*uv, "--python", sys.executable, "-o", out, source], check=True, capture_output=True)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-m", "spillway", *command], cwd=cwd, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_the_wheel_holds_what_the_packages_hold(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert set(listed()) - set(archive.namelist()) == set()
+
+
+def test_what_reads_data_finds_it(installed: Path, tmp_path: Path) -> None:
+    where = "import spillway; print(spillway.__file__)"
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert Path(done.stdout.strip()).is_relative_to(installed)
+    assert json.loads(run(installed, tmp_path, "prices", "list", "--json").stdout)
+
+
+@pytest.mark.parametrize("template", templates())
+def test_a_project_is_begun_and_judged(installed: Path, tmp_path: Path, template: str) -> None:
+    """With what `init` made up, and one's own package: no mandatory policy refuses it."""
+    package = small_package(tmp_path / "mine" / "models" / "echo")
+    begun = ["init", "first", "--template", template, "--package", str(package.relative_to(tmp_path / "mine"))]
+    told = json.loads(run(installed, tmp_path / "mine", *begun, "--owner", "search", "--json").stdout)
+    assert {"owner", "package"} & set(told["made_up"]) == set()
+    written = [Path(path).relative_to(tmp_path / "mine") for path in told["written"]]
+    assert Path("Pulumi.yaml") in written
+    file = tmp_path / "mine" / "stacks" / "Pulumi.first.yaml"
+    config = yaml.safe_load(file.read_text())["config"]
+    assert config["spillway:owner"] == "search"
+    if config["spillway:private_cluster"]["kind"] != "existing":
+        # The twin makes the secrets of a cluster that is there; these a user sets.
+        secrets = "".join(f"  spillway-secrets:{name}: {SECRET}\n" for name in told["secrets"])
+        file.write_text(file.read_text() + secrets)
+    verdict = json.loads(run(installed, tmp_path / "mine", "check", "-s", "first", "--json").stdout)
+    assert verdict["stack"] == "first"
+
+
+def test_a_second_stack_goes_beside_the_first_and_nothing_is_overwritten(installed: Path, tmp_path: Path) -> None:
+    run(installed, tmp_path, "init", "first")
+    run(installed, tmp_path / "stacks", "init", "second", "--template", "both-clouds")
+    assert sorted(path.name for path in (tmp_path / "stacks").iterdir()) == ["Pulumi.first.yaml", "Pulumi.second.yaml"]
+    before = (tmp_path / "stacks" / "Pulumi.first.yaml").read_text()
+    again = [sys.executable, "-m", "spillway", "init", "first", "--template", "eks"]
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(again, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert (tmp_path / "stacks" / "Pulumi.first.yaml").read_text() == before
+
+
+def test_a_value_that_cannot_be_is_refused_before_anything_is_written(installed: Path, tmp_path: Path) -> None:
+    wrong = [sys.executable, "-m", "spillway", "init", "first", "--aws-account", "12"]
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(wrong, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "spillway:aws.account_id" in done.stderr
+    assert list(tmp_path.iterdir()) == []
