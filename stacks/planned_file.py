@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from components.burst.site import BurstSite
 from components.cost_guard.settings import CostSettings
-from spillway.contracts.classes import RequestClass
 from spillway.contracts.prices import HOURS_PER_MONTH
 from spillway.contracts.problems import key_of
 from spillway.contracts.pulumi_yaml import dump, load
@@ -45,7 +44,6 @@ def planned_config(
     config = file["config"]
     private = chosen.private
     assert private is not None
-    p2 = private.shares[RequestClass.P2]
     nodes, servers = private.min_instances, private.min_instances * private.servers
     notes = [_private_nodes(config[key_of("private_cluster")], nodes)]
     server = config.setdefault(key_of("model_server"), {})
@@ -54,7 +52,7 @@ def planned_config(
     scaling["max_replicas"] = max(servers, scaling.get("max_replicas", servers))
     notes.append(f"model_server: {servers} servers")
     slots = config.setdefault(key_of("gateway"), {}).setdefault("slots", {})
-    slots["private"] = _slots(servers * private.slots, p2)
+    slots["private"] = _slots(servers * private.slots, private.batch_share)
     part = config.setdefault(key_of("burst"), {})
     by_name = {site.name: site for site in sites}
     for burst in chosen.bursts:
@@ -62,7 +60,12 @@ def planned_config(
         by_name[burst.site].sized(part.setdefault(burst.site, {}), burst.instance_type, least, most, burst.scaling)
         notes.append(f"burst.{burst.site}: {least} to {most} × {burst.instance_type}")
         at_least = burst.min_instances * burst.servers * burst.slots
-        slots[burst.site] = _slots(at_least, burst.shares[RequestClass.P2])
+        slots[burst.site] = _slots(at_least, burst.batch_share)
+        if most > least and burst.scaling.slots_follow:
+            notes.append(
+                f"gateway.slots.{burst.site}: {at_least}, which stay when it grows; where the package's own slots are "
+                "right, leave them out, and they follow"
+            )
     notes += _ceilings(config.setdefault(key_of("cost_guard"), {}), chosen)
     return file, notes
 

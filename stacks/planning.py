@@ -17,7 +17,7 @@ from spillway.contracts.prices import Owned, catalogue
 from spillway.contracts.targets import Layout
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import Sizes
-from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model
+from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_memory
 from spillway.planner.system import Failures, Objective, SiteSpec
 from stacks.pricing import price_per_hour, private_machines
 from stacks.settings import StackSettings
@@ -56,12 +56,16 @@ def service_of(
     gpus = settings.model_server.gpus or 1
     if measured:
         return measured_model(measured)
-    if rates:
-        return from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
     try:
         manifest = read_manifest(root / settings.package.path)
     except PackageError as error:
-        raise PlannerError(f"{error}\n{_SERVICE_HINT}") from None
+        if not rates:
+            raise PlannerError(f"{error}\n{_SERVICE_HINT}") from None
+        manifest = None
+    if rates:
+        given = from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
+        return with_memory(given, manifest.language) if manifest and manifest.language else given
+    assert manifest is not None
     return _of_package(manifest, sites, gpus)
 
 
@@ -70,7 +74,7 @@ def _of_package(manifest: Manifest, sites: Sequence[BurstSite], gpus: int) -> Se
     served = manifest.served.get(Layout.VLLM if manifest.kind == "vllm" else Layout.TRITON, "any variant")
     private = from_manifest(manifest, served, gpus)
     elsewhere = {
-        site.name: from_manifest(manifest, manifest.served[site.layout]).request_s / private.request_s
+        site.name: from_manifest(manifest, manifest.served[site.layout]).prompt_s[0] / private.prompt_s[0]
         for site in sites
         if manifest.served.get(site.layout, served) != served
     }
@@ -102,7 +106,14 @@ def space_of(
         )
     own_types = {site.machines()[0].instance_type for site in sites}
     own = {spec.site: spec for spec in burst if spec.instance_type in own_types}
-    return Space(private=private, burst=burst, kept=tuple(own.values()), objectives=objectives, failures=failures)
+    return Space(
+        private=private,
+        burst=burst,
+        kept=tuple(own.values()),
+        objectives=objectives,
+        failures=failures,
+        gateways=settings.gateway.replicas,
+    )
 
 
 def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
@@ -148,8 +159,11 @@ def _gpu(instance_type: str) -> str | None:
 
 
 def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel) -> Iterator[SiteSpec]:
-    """The stack's own burst types and, from the catalogue, the others of that cloud, region and GPU kind."""
+    """The stack's own burst types and, from the catalogue, the others of that cloud, region and GPU kind; for the
+    classes that spill there."""
+    routes = settings.gateway.classes.routes([site.name for site in sites])
     for site in sites:
+        takes = tuple(r.request_class for r in routes if r.spill_to is None or site.name in r.spill_to)
         own = site.machines()[0]
         place = (own.cloud, own.region, _gpu(own.instance_type))
         others = {price.instance_type for price in catalogue() if (price.cloud, price.region, price.gpu) == place}
@@ -157,7 +171,7 @@ def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: S
             usd, gpus = instance_price(settings.cost_guard, own.cloud, name, own.region)
             if gpus >= service.gpus_per_server:
                 spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, 1, 1)
-                yield spec.model_copy(update={"scaling": site.scaling(), "network_s": _NETWORK_S})
+                yield spec.model_copy(update={"scaling": site.scaling(), "network_s": _NETWORK_S, "takes": takes})
 
 
 def _spec(
@@ -188,5 +202,6 @@ def _spec(
         min_instances=least,
         max_instances=most,
         factors=service.at(site, gpu),
-        stretch=service.stretch,
+        kv_tokens=service.kv_tokens(gpu),
+        most_at_server=2 * service.slots if service.language else None,
     )

@@ -52,6 +52,19 @@ KEPT_FOR_A_CLOUD = ("accept", "content-length", "content-type", "inference-heade
 
 TOKEN_FILTER = "envoy.filters.http.credential_injector"
 SIGNING_FILTER = "envoy.filters.http.aws_request_signing"
+LEAST_BUSY: Json = {
+    "policies": [
+        {
+            "typed_extension_config": extension(
+                "envoy.load_balancing_policies.least_request",
+                "extensions.load_balancing_policies.least_request.v3.LeastRequest",
+                selection_method="FULL_SCAN",
+            )
+        }
+    ]
+}
+"""To the server with the fewest requests of all, not to the better one of two drawn ones: a prompt that meets a busy
+server waits for seconds while others idle (docs/decisions/0075-the-least-busy-server.md)."""
 
 STEPS = ((Gate.BATCH, Gate.INTERACTIVE), (Gate.INTERACTIVE, Gate.OPEN))
 
@@ -208,7 +221,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
             all_addresses_in_single_endpoint=route.dns == "logical",
         ),
         "connect_timeout": seconds(route.connect_timeout_s),
-        "lb_policy": "LEAST_REQUEST",
+        "load_balancing_policy": LEAST_BUSY,
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spillway.drill.plan import DrillPlan
     from spillway.planner.plan import Plan
     from spillway.planner.service import ServiceModel
-    from spillway.planner.system import Failures, Objective
+    from spillway.planner.system import Failures, Measure, Objective
     from spillway.planner.trace import Trace
     from stacks.planning import PrivatePrice
 
@@ -40,7 +40,12 @@ _commands = click.Group()
 @click.option("--slots", default=32, show_default=True, help="With --tokens-per-s: requests at once on a server.")
 @click.option("--scale", default=1.0, show_default=True, help="Times the trace's traffic: copies laid over each other.")
 @click.option("--judge-from", "split", type=click.FloatRange(0.05, 0.95), help="Size on this share, judge on the rest.")
-@click.option("--objective", "wishes", multiple=True, help="CLASS=SECONDS:SHARE waiting, e.g. P0=0.5:0.9995.")
+@click.option(
+    "--objective",
+    "wishes",
+    multiple=True,
+    help="CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999; wait, first_token or latency.",
+)
 @click.option("--mtbf-hours", default=4380.0, show_default=True, help="Between outages of the private site; 0: none.")
 @click.option("--mttr-hours", default=4.0, show_default=True, help="How long such an outage lasts, on the mean.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
@@ -83,9 +88,8 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     from stacks.planning import space_of
 
     service, price = _service(stack, options), _price(options)
-    space = space_of(
-        stack.checked_settings, stack.sites, service, _objectives(options["wishes"]), _failures(options), price
-    )
+    goals = _objectives(options["wishes"], "wait" if service.language else "latency")
+    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price)
     trace = read_trace(
         options["trace_path"],
         seed=options["seed"],
@@ -148,23 +152,28 @@ def _price(options: dict[str, Any]) -> PrivatePrice:
     return PrivatePrice(known[name].usd_per_gpu_hour, known[name])
 
 
-def _objectives(wishes: tuple[str, ...]) -> dict[RequestClass, Objective]:
-    from spillway.contracts.classes import RequestClass
-    from spillway.planner.system import default_objectives
+def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass, Objective]:
+    from typing import get_args
 
-    found = default_objectives()
+    from spillway.contracts.classes import RequestClass
+    from spillway.planner.system import Measure, default_objectives
+
+    found = default_objectives(measure)
     for wish in wishes:
         name, _, bounds = wish.partition("=")
-        within, _, share = bounds.partition(":")
         try:
+            *measured, within, share = bounds.split(":")
             key, within_s, wanted = RequestClass(name.upper()), float(within), float(share)
         except ValueError:
-            raise click.UsageError(f"--objective {wish!r}: write CLASS=SECONDS:SHARE, e.g. P0=0.5:0.9995") from None
+            raise click.UsageError(
+                f"--objective {wish!r}: write CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999"
+            ) from None
+        chosen = ":".join(measured) or found[key].measure
+        if chosen not in get_args(Measure):
+            raise click.UsageError(f"--objective {wish!r}: {chosen!r} is none of {', '.join(get_args(Measure))}")
         if not (within_s > 0 and 0 < wanted <= 1):
             raise click.UsageError(f"--objective {wish!r}: seconds above 0, and a share above 0 and up to 1")
-        lost = found[key].lost_after_s
-        changed = {"within_s": within_s, "share": wanted, "lost_after_s": lost and max(lost, within_s)}
-        found[key] = found[key].model_copy(update=changed)
+        found[key] = found[key].promising(chosen, within_s, wanted)
     return found
 
 

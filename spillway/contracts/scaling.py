@@ -1,6 +1,8 @@
-"""How a site's number of instances follows its load, as the planner simulates it."""
+"""How a site's instances follow its load, and how requests find them, as the planner simulates it."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,12 +10,19 @@ from spillway.contracts.frozen import Frozen
 
 
 class Scaling(Frozen):
-    """Target tracking on requests in flight, as SageMaker's with high-resolution metrics: looks every ten seconds."""
+    """``tracking``: target tracking on requests in flight, as SageMaker's with high-resolution metrics: looks every ten
+    seconds. ``steps``: looks once a minute, one instance more or less by how busy servers were, as Azure Monitor's
+    rules."""
 
+    by: Literal["tracking", "steps"] = "tracking"
     target: float = Field(default=8.0, gt=0)
-    """Requests in flight for each instance that are held."""
+    """Tracking: requests in flight for each instance that are held."""
+    grow_above: float = Field(default=0.7, gt=0, le=1)
+    """Steps: share of the time that servers worked, on the mean of ``out_after_s``, above which one is added."""
+    shrink_below: float = Field(default=0.3, ge=0, lt=1)
+    """Steps: the same, below which one is taken away."""
     out_after_s: float = Field(default=30.0, ge=0)
-    """Seconds above the target before it grows: three data points of ten seconds."""
+    """Seconds above the target before it grows: three data points of ten seconds. Steps: the window of the mean."""
     out_cooldown_s: float = Field(default=30.0, ge=0)
     """Seconds between two growths."""
     in_after_s: float = Field(default=900.0, ge=0)
@@ -26,3 +35,7 @@ class Scaling(Frozen):
     """Share of orders that fail for want of capacity, and are made again after ``retry_s``."""
     retry_s: float = Field(default=120.0, ge=0)
     """Seconds after which a failed order is made again."""
+    slots_follow: bool = True
+    """Whether the gateways' slots follow the live instances; else they stay those of the fewest."""
+    balancing: Literal["least_busy", "random"] = "least_busy"
+    """How the site's balancer chooses an instance: the one with the fewest requests, or any."""

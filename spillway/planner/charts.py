@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from spillway.contracts.colours import site_colours
-from spillway.planner import kernel
+from spillway.planner.kernel import state as kernel
 from spillway.planner.plan import Plan, Row
+from spillway.planner.search import Candidate
 
 CHARTS: Final = ("cost", "waiting", "capacity", "front")
 
@@ -50,10 +51,12 @@ def _waiting(axes: Any, plan: Plan) -> None:
     found = plan.chosen
     timeline = found.outcome.timeline
     minutes = (np.arange(len(timeline)) + 0.5) * found.outcome.bin_s / 60
-    axes.semilogy(minutes, np.maximum(timeline[:, kernel.WORST_P0], 1e-3), color="#b03030", label="worst P0 wait")
+    axes.semilogy(minutes, np.maximum(timeline[:, kernel.WORST_P0], 1e-3), color="#b03030", label="slowest P0")
     within = found.system.objectives[next(iter(found.system.objectives))].within_s
     axes.axhline(within, color="black", linestyle="--", label=f"{within:g} s")
-    axes.set(xlabel="minutes", ylabel="seconds", title="How long P0 waits in the chosen plan")
+    axes.set(
+        xlabel="minutes", ylabel="seconds", title="The slowest of P0 in the chosen plan, as its promise measures it"
+    )
     axes.legend()
 
 
@@ -96,7 +99,7 @@ def named_rows(plan: Plan) -> list[tuple[str, Row]]:
 
 HEADINGS: Final = (
     "alternative", "instances", "$ a month", "$/GPU-hour", "$/1M tokens", "P0 in time", "with outages",
-    "P0 p99.95 wait", "spill", "holds",
+    "P0 p99", "spill", "holds",
 )  # fmt: skip
 
 
@@ -106,19 +109,32 @@ def cells(name: str, row: Row) -> list[str]:
     if found is None:
         near = row.found.nearest
         return [name, near.label() if near else "none", *["–"] * 7, "no: " + "; ".join(near.misses if near else ())]
-    p0 = next(iter(found.outcome.classes.values()))
     return [
         name,
         found.label(),
         f"{found.bill.month:,.0f}",
         _number(found.bill.per_gpu_hour),
         _number(found.bill.per_million_tokens),
-        f"{found.p0:.3%}",
+        _share(found),
         f"{found.with_outages:.3%}" if found.with_outages is not None else "–",
-        f"{p0.wait_p9995_s * 1000:.0f} ms",
+        _slowest(found),
         f"{found.outcome.spill_share:.1%}",
         "yes" if found.holds else "no: " + "; ".join(found.misses),
     ]
+
+
+def _share(found: Candidate) -> str:
+    interval = next(iter(found.outcome.classes.values())).interval
+    return f"{found.p0:.3%}" + (f" ({interval[0]:.2%} to {interval[1]:.2%})" if interval else "")
+
+
+def _slowest(found: Candidate) -> str:
+    """P0's 99th percentiles, in milliseconds."""
+    p0 = next(iter(found.outcome.classes.values()))
+    text = f"wait {p0.wait_p99_s * 1000:.0f} ms"
+    if p0.per_token_p99_s:
+        return f"{text}, first token {p0.first_token_p99_s * 1000:.0f} ms, {p0.per_token_p99_s * 1000:.0f} ms a token"
+    return f"{text}, answer {p0.latency_p99_s * 1000:.0f} ms"
 
 
 def _number(value: float | None) -> str:
@@ -126,8 +142,22 @@ def _number(value: float | None) -> str:
 
 
 def summary_lines(plan: Plan) -> list[str]:
-    """Saving and break-even in words."""
-    lines = []
+    """What was planned with, saving and break-even in words."""
+    goals = (f"{name} {goal.text}, {goal.share:.2%}" for name, goal in plan.chosen.system.objectives.items())
+    lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
+    for found in (plan.chosen, plan.public.judged):
+        for spec in found.system.sites if found else ():
+            if spec.factors != (1.0, 1.0):
+                prompt, answer = spec.factors
+                lines.append(
+                    f"Estimated, not measured: on {spec.instance_type} prompts take {prompt:.2f} and answers "
+                    f"{answer:.2f} times as long, by the data sheets of {plan.service.gpu or 'that machine'} and "
+                    f"{spec.gpu}, or by the variant that is served there."
+                )
+    lines = list(dict.fromkeys(lines))
+    public = plan.public.judged
+    if public is not None and not public.holds:
+        lines.append(f"No saving is told: all public misses {'; '.join(public.misses)}.")
     share = plan.saving_vs_all_public
     if share is not None:
         less = f"{share:.1%} less than" if share >= 0 else f"{-share:.1%} more than"
@@ -160,8 +190,7 @@ def write_page(plan: Plan, path: Path, charts: Sequence[Path], title: str) -> No
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em}}table{{border-collapse:collapse}}
 td,th{{border:1px solid #ccc;padding:.3em .6em;text-align:left}}img{{max-width:100%}}</style>
 <h1>{html.escape(title)}</h1>
-<p>{plan.requests:,} requests, seed {plan.seed}. Service times: {html.escape(plan.service.name)}
-({html.escape(plan.service.source)}). A month is the trace's mean hour times 730.</p>
+<p>{plan.requests:,} requests, seed {plan.seed}. A month is the trace's mean hour times 730.</p>
 <table><tr>{head}</tr>{rows}</table>
 <ul>{said}</ul>
 {pictures}

@@ -54,9 +54,9 @@ class Plan:
 
     @property
     def saving_vs_all_public(self) -> float | None:
-        """A fraction; ``None`` where no public size holds."""
+        """A fraction; ``None`` where no public size holds: nothing is saved against what misses."""
         public = self.public.judged
-        return saving(self.chosen.bill.month, public.bill.month) if public else None
+        return saving(self.chosen.bill.month, public.bill.month) if public and public.holds else None
 
     @property
     def saving_vs_all_private(self) -> float | None:
@@ -99,9 +99,11 @@ def make_plan(
     judge: Trace | None = None,
     owned: Owned | None = None,
     seed: int = 1,
+    foresight: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """Size on ``trace``, judge on ``judge`` (the same trace when left out).
+    """Size on ``trace``, judge on ``judge`` (the same trace when left out), and where ``foresight`` says so, size on
+    that as well, to see what knowing it would have been worth.
 
     ``owned``: what the private price is worked out of, for the break-even in years. Raises
     :class:`spillway.planner.search.NoPlanError` when no hybrid holds.
@@ -117,22 +119,21 @@ def make_plan(
             found.need()
         sized = found.best or found.calm
         rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
-    foresight = None
-    if judge is not None:
+    known = None
+    if judge is not None and foresight:
         progress("perfect foresight")
-        known = Search(judge, service, space, seed, progress)
-        found = known.find("hybrid")
-        foresight = Row(found, found.best)
+        found = Search(judge, service, space, seed, progress).find("hybrid")
+        known = Row(found, found.best)
     hybrid = rows["hybrid"].judged
     assert hybrid is not None
     public = rows["all public"].judged
-    even = _break_even(hybrid, public) if public else None
+    even = _break_even(hybrid, public) if public and public.holds else None
     return Plan(
         service=service,
         hybrid=rows["hybrid"],
         public=rows["all public"],
         private=rows["all private"],
-        foresight=foresight,
+        foresight=known,
         front=tuple(pareto(tried)),
         reasons=tuple(_reasons(search, rows, hybrid)),
         notes=(*trace.notes, *_too_few(judge if judge is not None else trace, space)),
@@ -236,7 +237,8 @@ def _json(row: Row) -> dict[str, Any]:
         "system": candidate.label(),
         "sites": [
             spec.model_dump(mode="json", include={"site", "cloud", "instance_type", "gpu", "gpus", "usd_per_hour"})
-            | {"min_instances": spec.min_instances, "max_instances": spec.max_instances, "shares": dict(spec.shares)}
+            | {"min_instances": spec.min_instances, "max_instances": spec.max_instances, "slots": spec.slots}
+            | {"batch_share": spec.batch_share, "kv_tokens": spec.kv_tokens}
             for spec in candidate.system.sites
         ],
         "holds": candidate.holds,
@@ -252,10 +254,15 @@ def _json(row: Row) -> dict[str, Any]:
                 "offered": found.offered,
                 "answered": found.answered,
                 "available": round(found.available, 6),
+                "interval": [round(bound, 6) for bound in found.interval] if found.interval else None,
                 "lost": found.lost,
                 "wait_p50_s": round(found.wait_p50_s, 4),
                 "wait_p99_s": round(found.wait_p99_s, 4),
                 "wait_p99_95_s": round(found.wait_p9995_s, 4),
+                "first_token_p50_s": round(found.first_token_p50_s, 4),
+                "first_token_p99_s": round(found.first_token_p99_s, 4),
+                "per_token_p50_s": round(found.per_token_p50_s, 5),
+                "per_token_p99_s": round(found.per_token_p99_s, 5),
                 "latency_p50_s": round(found.latency_p50_s, 4),
                 "latency_p99_s": round(found.latency_p99_s, 4),
             }

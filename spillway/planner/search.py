@@ -2,8 +2,9 @@
 
 Every alternative is sized by the same search with the same rules: the hybrid, the public cloud alone, the private site
 alone. For each burst instance type, number of private instances and share of P2, the fewest burst instances that hold
-are found by bisection; then fewer are tried with the autoscaler making up the rest. What is found is run on the trace,
-and the bill decides.
+are found by bisection; then fewer are tried with the autoscaler making up the rest, on the whole trace, because what
+was there before a peak decides how it is met. What is found is run on the trace, and the bill decides. What holds in
+calm and not with outages gets more burst instances that are always there, again by bisection.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from spillway.contracts.classes import RequestClass, Site, SiteName, spill_rank
 from spillway.contracts.frozen import Frozen
 from spillway.planner.costs import Bill, bill_of
 from spillway.planner.errors import PlannerError
+from spillway.planner.kernel import state
 from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import Outcome, run_trace
 from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
@@ -29,12 +31,17 @@ Kind = Literal["hybrid", "all public", "all private"]
 P0, P1, P2 = RequestClass
 
 SCREEN: Final = 60_000
-"""Requests of the densest stretch on which the search sizes; the whole trace then judges."""
-EPISODES: Final = 20
-"""Outages that are drawn for one system."""
-_OUTAGE_TRIES: Final = 4
-"""Systems that hold in calm, the cheapest first, which are looked at with outages."""
-_WORTH: Final = 1.1
+"""Requests of the densest stretch on which the search sizes what does not grow; the whole trace then judges."""
+EPISODES: Final = 12
+"""Outages that are drawn for one system, one from each twelfth of the times at which they begin and that they last."""
+_SEEN_S: Final = 7200.0
+"""Seconds of an outage that are simulated; the rest is as the second half of them. By then burst has grown."""
+_AFTER_S: Final = 900.0
+"""Seconds after an outage that are simulated."""
+_BIN_S: Final = 300.0
+_OUTAGE_TRIES: Final = 8
+"""Sizes that hold in calm, the cheapest first, for which one that holds with outages is looked for."""
+_WORTH: Final = 1.3
 """How much dearer than the cheapest so far the least cost of a size may be for it to be tried."""
 _TARGETS: Final = (0.75, 0.4)
 """Shares of an instance's slots that the autoscaler may hold."""
@@ -53,6 +60,8 @@ class Space(Frozen):
     most_burst: int = Field(default=64, ge=0)
     batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Shares of the private slots that P2 may be given."""
+    gateways: int = Field(default=1, ge=1)
+    """Processes of the gateway."""
     objectives: Mapping[RequestClass, Objective] = Field(default_factory=default_objectives)
     failures: Failures | None = None
     """Of the private site. With it, what holds in calm has to hold with outages too."""
@@ -133,6 +142,22 @@ class NoPlanError(PlannerError):
         self.found = found
 
 
+def fitted(space: Space, trace: Trace) -> Space:
+    """Where a server's KV cache holds fewer requests of the trace's mean length than it has slots, those are its slots:
+    what is beyond them would only wait inside it."""
+    mean = trace.tokens / len(trace)
+
+    def fit(spec: SiteSpec) -> SiteSpec:
+        if spec.kv_tokens is None or not mean:
+            return spec
+        return spec.model_copy(update={"slots": min(spec.slots, max(1, int(spec.kv_tokens / mean)))})
+
+    private = fit(space.private) if space.private else None
+    return space.model_copy(
+        update={"private": private, "burst": tuple(map(fit, space.burst)), "kept": tuple(map(fit, space.kept))}
+    )
+
+
 @dataclass
 class Search:
     """One search. ``progress`` is told what is tried."""
@@ -147,6 +172,7 @@ class Search:
         if not len(self.trace):
             raise PlannerError("the trace has no request; a plan needs some traffic")
         self._screen = self.trace.busiest(SCREEN)
+        self.space = fitted(self.space, self.trace)
         self._cheapest = math.inf
         self._known: dict[str, Candidate] = {}
         self._tried: list[Candidate] = []
@@ -157,16 +183,47 @@ class Search:
         sized = list(self._sized(kind))
         final = [self.run(kind, system, self.trace) for system in sized]
         held = sorted((c for c in final if c.holds), key=lambda c: (c.bill.month, c.most_instances))
-        stood: list[Candidate] = []
-        for candidate in held[:_OUTAGE_TRIES]:
-            self.progress(f"{kind}: {candidate.label()} with outages")
-            stood.append(self.with_outages(candidate))
-            if stood[-1].holds:
-                break
-        best = stood[-1] if stood and stood[-1].holds else None
+        stood = self._with_outages(kind, held)
+        best = min((c for c in stood if c.holds), key=lambda c: c.bill.month, default=None)
         nearest = max(stood or [c for c in self._tried if not c.holds], key=_closeness, default=None)
         tried = tuple({id(c): c for c in [*self._tried, *final]}.values())
         return Found(kind, best, nearest, stood[0] if stood else None, tried)
+
+    def _with_outages(self, kind: Kind, held: Sequence[Candidate]) -> list[Candidate]:
+        """What holds in calm, the cheapest first, until nothing dearer can win: the cheapest of each private size, and
+        where that misses, the same with more burst that is always there."""
+        stood: list[Candidate] = []
+        seen: set[tuple[int, int]] = set()
+        for candidate in held:
+            size = (candidate.private.min_instances if candidate.private else 0, candidate.most_instances)
+            if len(seen) >= _OUTAGE_TRIES or any(c.holds and c.bill.month <= candidate.bill.month for c in stood):
+                break
+            if size in seen:
+                continue
+            seen.add(size)
+            self.progress(f"{kind}: {candidate.label()} with outages")
+            stood.append(self.with_outages(candidate))
+            if not stood[-1].holds and (raised := self._raised(kind, candidate)):
+                stood.append(raised)
+        return stood
+
+    def _raised(self, kind: Kind, candidate: Candidate) -> Candidate | None:
+        """The same with the fewest burst instances always there that hold with outages; ``None`` where none do."""
+        growing = next((spec for spec in candidate.bursts if spec.max_instances > spec.min_instances), None)
+        if growing is None or candidate.private is None:
+            return None
+        low, high, found = growing.min_instances, growing.max_instances + 1, None
+        while high - low > 1:
+            middle = (low + high) // 2
+            sites = tuple(
+                s.sized(middle, s.max_instances) if s.site == growing.site else s for s in candidate.system.sites
+            )
+            tried = self.with_outages(self.run(kind, candidate.system.model_copy(update={"sites": sites}), self.trace))
+            if tried.holds:
+                high, found = middle, tried
+            else:
+                low = middle
+        return found
 
     def run(self, kind: Kind, system: System, trace: Trace) -> Candidate:
         """One system on a trace."""
@@ -190,29 +247,42 @@ class Search:
     def available_with_outages(self, candidate: Candidate, failures: Failures, trace: Trace) -> float:
         """P0's availability over the long run, outages of the private site included.
 
-        Outages are rare, so they are drawn one at a time: each begins at a uniform time of the trace, which then goes
-        on until an hour after its end, and lasts an exponential time. What is late besides the calm's share, times the
-        outages an hour, is what they cost.
+        Outages are rare, so they are drawn one at a time: each begins at some time of the trace and lasts an
+        exponential time. What is late besides the calm's share, times the outages an hour, is what they cost.
         """
         if candidate.private is None or candidate.private.min_instances == 0:
             return candidate.p0
         assert failures.site_mtbf_h is not None
+        if not candidate.bursts:
+            # Nothing is answered while it is out.
+            return candidate.p0 * failures.site_mtbf_h / (failures.site_mtbf_h + failures.site_mttr_h)
         dice = np.random.default_rng(self.seed)
-        s = candidate.system.sites.index(candidate.private)
-        late = 0.0
-        for _ in range(EPISODES):
-            begin = float(dice.uniform(0, trace.duration_s))
-            end = begin + min(float(dice.exponential(failures.site_mttr_h)), 8 * failures.site_mttr_h) * 3600
-            outages = np.array([[begin, s, -1, 1], [end, s, -1, -1]], dtype=np.float64)
-            times = int(np.ceil((end + 3600) / trace.duration_s))
-            outcome = run_trace(
-                trace, self.service, candidate.system, times=times, seed=self.seed, outages=outages, bins=1
-            )
-            found = outcome.classes[P0]
-            late += max(0.0, found.offered - found.in_time - found.offered * (1 - candidate.p0))
+        shares = (np.arange(EPISODES) + dice.random((2, EPISODES))) / EPISODES
+        begins = dice.permutation(shares[0]) * trace.duration_s
+        lasts = -np.log1p(-shares[1]) * failures.site_mttr_h * 3600
+        late = sum(self._late(candidate, trace, *one) for one in zip(begins, lasts, strict=True))
         an_hour = 1 / (failures.site_mtbf_h + failures.site_mttr_h)
         offered_an_hour = candidate.outcome.classes[P0].offered / candidate.outcome.hours
         return candidate.p0 - (late / EPISODES * an_hour / offered_an_hour if offered_an_hour else 0.0)
+
+    def _late(self, candidate: Candidate, trace: Trace, begin_s: float, lasts_s: float) -> float:
+        """P0 requests that an outage of the private site makes late."""
+        assert candidate.private is not None
+        s = candidate.system.sites.index(candidate.private)
+        end_s = begin_s + min(lasts_s, _SEEN_S)
+        times = math.ceil((end_s + _AFTER_S) / trace.duration_s)
+        bins = max(1, math.ceil(times * trace.duration_s / _BIN_S))
+        outages = np.array([[begin_s, s, -1, 1], [end_s, s, -1, -1]], dtype=np.float64)
+        outcome = run_trace(
+            trace, self.service, candidate.system, times=times, seed=self.seed, outages=outages, bins=bins
+        )
+        late = outcome.timeline[:, state.MISSED_BY] - outcome.timeline[:, state.OFFERED_BY] * (1 - candidate.p0)
+        total = float(late.sum())
+        if lasts_s > _SEEN_S:
+            at = (np.arange(bins) + 0.5) * outcome.bin_s - begin_s
+            steady = late[(at >= _SEEN_S / 2) & (at < _SEEN_S)]
+            total += float(steady.sum()) / (_SEEN_S / 2) * (lasts_s - _SEEN_S)
+        return max(0.0, total)
 
     # Sizes
 
@@ -229,7 +299,8 @@ class Search:
                 yield from self._burst_sizes(kind, None, burst)
         elif any(self._holds(kind, self._largest(burst)) for burst in space.burst):
             enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), 1, space.most_private, kind)
-            for count in range(1, (enough or space.most_private) + 1):
+            # A few more than are enough in calm: what they leave over may be what outages cost.
+            for count in range(1, min(space.most_private, (enough or space.most_private) + 2) + 1):
                 for share in space.batch_shares:
                     for burst in space.burst:
                         private = self._private(count, share)
@@ -240,7 +311,7 @@ class Search:
         """As much of everything as may be: what does not hold then holds with nothing."""
         most = self.space.most_burst
         private = self._private(self.space.most_private, 1.0)
-        return self._system(private, self._burst(burst, most, most, private))
+        return self._system(private, self._burst(burst, most, most))
 
     def _least_cost(self, private: SiteSpec, burst: SiteSpec) -> float:
         """US dollars an hour below which no size with this private site and burst type goes."""
@@ -260,14 +331,14 @@ class Search:
         """
         least, most = burst.min_instances, self.space.most_burst
         self.progress(f"{kind}: {private.min_instances if private else 0} private, burst {burst.instance_type}")
-        fewest = self._fewest(lambda m: self._system(private, self._burst(burst, m, m, private)), least, most, kind)
+        fewest = self._fewest(lambda m: self._system(private, self._burst(burst, m, m)), least, most, kind)
         if fewest is None:
             return
         upper = max(fewest, self._alone(burst) if private and self.space.failures else 0)
         for lower in range(fewest, least - 1, -1):
             held = False
             for target in _TARGETS if upper > lower else _TARGETS[:1]:
-                system = self._system(private, self._burst(burst, lower, upper, private, target))
+                system = self._system(private, self._burst(burst, lower, upper, target))
                 if self._holds(kind, system):
                     held = True
                     self._cheapest = min(self._cheapest, self._tried[-1].bill.total_per_hour)
@@ -278,31 +349,22 @@ class Search:
     def _alone(self, burst: SiteSpec) -> int:
         """Burst instances that hold without the private site; as many as may be where none do."""
         most = self.space.most_burst
-        make = lambda m: self._system(None, self._burst(burst, m, m, None))  # noqa: E731
+        make = lambda m: self._system(None, self._burst(burst, m, m))  # noqa: E731
         return self._fewest(make, burst.min_instances, most, "all public") or most
 
     def _private(self, count: int, batch_share: float) -> SiteSpec:
         assert self.space.private is not None
-        shares = {P0: 1.0, P1: 1.0, P2: batch_share}
-        return self.space.private.model_copy(update={"min_instances": count, "max_instances": count, "shares": shares})
+        return self.space.private.sized(count).model_copy(update={"batch_share": batch_share})
 
-    def _burst(
-        self, burst: SiteSpec, least: int, most: int, private: SiteSpec | None, target: float = 0.75
-    ) -> SiteSpec:
-        """P2 waits for the private site where there is one; else half of the slots are its."""
+    def _burst(self, burst: SiteSpec, least: int, most: int, target: float = 0.75) -> SiteSpec:
         scaling = burst.scaling.model_copy(update={"target": max(1.0, target * burst.servers * burst.slots)})
-        shares = {P0: 1.0, P1: 1.0, P2: 0.0 if private else 0.5}
-        update = {"min_instances": least, "max_instances": most, "scaling": scaling, "shares": shares}
-        return burst.model_copy(update=update)
+        return burst.sized(least, most).model_copy(update={"scaling": scaling})
 
     def _system(self, private: SiteSpec | None, burst: SiteSpec | None) -> System:
-        others = (self._kept(k, private) for k in self.space.kept if burst is not None and k.site != burst.site)
+        others = (k for k in self.space.kept if burst is not None and k.site != burst.site)
         sites = (spec for spec in (private, burst, *others) if spec is not None and spec.max_instances > 0)
         in_order = tuple(sorted(sites, key=lambda spec: spill_rank(spec.site)))
-        return System(sites=in_order, objectives=self.space.objectives)
-
-    def _kept(self, kept: SiteSpec, private: SiteSpec | None) -> SiteSpec:
-        return self._burst(kept, kept.min_instances, kept.min_instances, private)
+        return System(sites=in_order, gateways=self.space.gateways, objectives=self.space.objectives)
 
     def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind) -> int | None:
         """The fewest instances with which the system holds; more of them are taken to hold as well."""
@@ -324,7 +386,8 @@ class Search:
     def _holds(self, kind: Kind, system: System) -> bool:
         key = system.model_dump_json()
         if key not in self._known:
-            candidate = self.run(kind, system, self._screen)
+            grows = any(spec.max_instances > spec.min_instances for spec in system.sites)
+            candidate = self.run(kind, system, self.trace if grows else self._screen)
             self._known[key] = candidate
         self._tried.append(self._known[key])
         return self._known[key].holds
@@ -335,10 +398,7 @@ def judged(kind: Kind, system: System, outcome: Outcome, tokens: float) -> Candi
     for name, objective in system.objectives.items():
         found = outcome.classes[name]
         if found.available < objective.share:
-            what = "waiting" if objective.measure == "wait" else "answered"
-            misses.append(
-                f"{name} {found.available:.3%} {what} within {objective.within_s:g} s, not {objective.share:.3%}"
-            )
+            misses.append(f"{name} {found.available:.3%} {objective.text}, not {objective.share:.3%}")
     return Candidate(kind, system, outcome, bill_of(system, outcome, tokens), tuple(misses))
 
 

@@ -1,7 +1,8 @@
 """How long a request works on a model server: from given rates, from a package's latencies, or from measured tables.
 
-A request has two parts. ``serial`` seconds: its prompt, which a server works on alone. ``parallel`` seconds: its
-answer, which shares the server with those in the other slots and is ``stretch`` longer when all are taken.
+Three kinds of service. A language model reads a prompt, by the table, and writes an answer, a token every ``token_s``,
+``stretch`` longer when every slot is taken. An encoder runs batches, by the table of batch sizes. Where nothing but a
+time is known (``request_s``), a request takes a slot for that long.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import mean
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,9 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from spillway.contracts.frozen import Frozen
-from spillway.contracts.manifest import LatencyFigure, Manifest
+from spillway.contracts.gpus import MEMORY_MIB
+from spillway.contracts.manifest import LanguageServing, LatencyFigure, Manifest
 from spillway.planner.errors import PlannerError
 
+Tokens = NDArray[np.float64]
 MEASURED: Final = Path(__file__).with_name("measured.json")
 
 
@@ -58,15 +62,33 @@ class ServiceModel(Frozen):
     slots: int = Field(default=1, ge=1)
     """Requests that one server works on at once."""
     prompt_tokens: tuple[float, ...] = (0.0, 1.0)
-    """Prompt lengths at which ``prompt_s`` was measured, rising; straight lines between and beyond."""
+    """Tokens read at once, of an encoder the batch sizes, at which ``prompt_s`` was measured, rising; straight lines
+    between and beyond, below the first its own time."""
     prompt_s: tuple[float, ...] = (0.0, 0.0)
-    """Seconds of a prompt alone on a server."""
+    """Seconds of reading so many, alone on a server."""
+    most_read: int = Field(default=2048, ge=1)
+    """Tokens that a server reads in one iteration at most (vLLM's ``max-num-batched-tokens``, of whose scheduler's
+    configuration 2048 is the default), of an encoder its largest batch."""
+    batched: bool = False
+    """An encoder: its table is of batches."""
+    delay_s: float = Field(default=0.0, ge=0)
+    """Seconds that an encoder's batch waits to fill."""
     token_s: float = Field(default=0.0, ge=0)
     """Seconds of one token of an answer, alone on the server."""
     request_s: float = Field(default=0.0, ge=0)
     """Seconds that every request takes besides, in its slot."""
     stretch: float = Field(default=0.0, ge=0)
     """How much longer an answer takes when every slot is taken: 0.25 is a quarter."""
+    gpu_weights_bytes: int = Field(default=0, ge=0)
+    """Weights that each of a server's GPUs holds; 0 where that is unknown."""
+    gpu_kv_bytes_per_token: float = Field(default=0.0, ge=0)
+    """KV cache of one token on each GPU of the copy that serves it; 0 where that is unknown, or there is none."""
+    copies: int = Field(default=1, ge=1)
+    """Copies of the model in one server (data parallel), each with a KV cache of its own."""
+    longest_tokens: int = Field(default=0, ge=0)
+    """Tokens of the longest request that a server has to hold; 0 where nothing says."""
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of a GPU's memory that the server takes (vLLM's ``gpu-memory-utilization``)."""
     elsewhere: Mapping[str, float] = Field(default_factory=dict)
     """How much longer a request takes at a site that serves another variant than the private one, by site."""
 
@@ -80,12 +102,38 @@ class ServiceModel(Frozen):
             raise ValueError("prompt_s: no time is negative")
         return self
 
-    def times(self, tokens_in: NDArray[np.float64], tokens_out: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
-        """``(serial, parallel)`` seconds for each request."""
-        xs, ys = np.array(self.prompt_tokens), np.array(self.prompt_s)
-        serial = np.interp(tokens_in, xs, ys)
-        beyond = np.maximum(tokens_in - xs[-1], 0.0) * (ys[-1] - ys[-2]) / (xs[-1] - xs[-2])
-        return serial + beyond, tokens_out * self.token_s + self.request_s
+    @property
+    def language(self) -> bool:
+        """Whether it writes answers token by token."""
+        return self.token_s > 0
+
+    def demand(self, tokens_in: Tokens, tokens_out: Tokens) -> tuple[Tokens, Tokens, Tokens]:
+        """``(prompt, work, tokens)`` of each request, as ``simulate.Demand`` has them."""
+        nothing = np.zeros_like(tokens_in)
+        if self.language:
+            return np.maximum(tokens_in, 1.0), np.maximum(tokens_out - 1.0, 0.0), tokens_in + tokens_out
+        if self.batched:
+            return nothing + 1.0, nothing, nothing
+        return nothing, nothing + self.request_s, nothing
+
+    def kv_tokens(self, gpu: str | None) -> int | None:
+        """Tokens that one server's KV cache holds on GPUs of this kind; ``None`` where that is unknown.
+
+        Raises :class:`PlannerError` where the model does not fit.
+        """
+        if gpu is None or not self.gpu_weights_bytes or gpu not in MEMORY_MIB:
+            return None
+        there = MEMORY_MIB[gpu] * 2**20 * self.memory_share
+        free = there - self.gpu_weights_bytes
+        each = int(free / self.gpu_kv_bytes_per_token) if self.gpu_kv_bytes_per_token and free > 0 else 0
+        if free <= 0 or (self.gpu_kv_bytes_per_token and each < max(1, self.longest_tokens)):
+            need = self.gpu_weights_bytes + self.gpu_kv_bytes_per_token * self.longest_tokens
+            raise PlannerError(
+                f"{self.name} does not fit {gpu}: each of its {self.gpus_per_server} GPUs has to hold {need / 1e9:.1f} "
+                f"GB of weights and KV cache, and {self.memory_share:.0%} of one are {there / 1e9:.1f} GB. Use larger "
+                "GPUs, more of them for a server, or a smaller variant"
+            )
+        return each * self.copies if each else None
 
     def at(self, site: str, gpu: str | None) -> tuple[float, float]:
         """How much longer prompts and answers take at a site, on its GPU kind where that is known."""
@@ -138,22 +186,42 @@ def from_rates(
 def from_manifest(manifest: Manifest, variant: str, gpus_per_server: int = 1) -> ServiceModel:
     """From the latencies that were measured when the package was made: of the variant that is served, on that machine.
 
-    Such a model's answer has no tokens of its own: a request is one inference. A server that runs batches of ``b`` in
-    ``t(b)`` answers ``b`` requests side by side in ``t(b)`` each, so ``stretch`` is ``t(largest) ÷ t(1) − 1``, and the
-    largest batch that was measured bounds the slots. Raises :class:`PlannerError`.
+    Such a model's answer has no tokens of its own: a request is one sample of a batch. Raises :class:`PlannerError`.
     """
     figures = _figures(manifest, variant)
-    least = min(figure.batch_size for figure in figures)
-    single = [figure for figure in figures if figure.batch_size == least]
-    longest = max(figure.sequence_length for figure in figures)
-    batches = sorted((f for f in figures if f.sequence_length == longest), key=lambda f: f.batch_size)
+    sizes = sorted({figure.batch_size for figure in figures})
+    seconds = [mean(figure.p50_ms for figure in figures if figure.batch_size == size) / 1000 for size in sizes]
+    if len(sizes) == 1:
+        # Nothing shows that a batch gains anything.
+        sizes, seconds = [sizes[0], 2 * sizes[0]], [seconds[0], 2 * seconds[0]]
+    bytes_ = next((made.size_bytes for made in manifest.variants if made.name == variant), 0)
     return ServiceModel(
-        name=f"{manifest.name} {manifest.version}, {figures[0].variant}",
-        source="latencies in the package's manifest: p50 over the measured lengths, on the machine that made it",
+        name=f"{manifest.name} {manifest.version}, {variant}",
+        source="latencies in the package's manifest: p50 over the measured lengths, on the CPU that made it",
         gpus_per_server=gpus_per_server,
-        slots=min(manifest.serving.slots, batches[-1].batch_size) if len(batches) > 1 else manifest.serving.slots,
-        request_s=sum(figure.p50_ms for figure in single) / len(single) / 1000,
-        stretch=max(0.0, batches[-1].p50_ms / batches[0].p50_ms - 1.0),
+        slots=manifest.serving.slots,
+        prompt_tokens=tuple(map(float, sizes)),
+        prompt_s=tuple(seconds),
+        most_read=manifest.serving.max_batch_size,
+        batched=True,
+        gpu_weights_bytes=bytes_,
+    )
+
+
+def with_memory(service: ServiceModel, language: LanguageServing) -> ServiceModel:
+    """Given speeds, with what the package says of the engine: its memory, and how much it reads at once."""
+    together = language.tensor_parallel_size * language.pipeline_parallel_size
+    holders = min(language.tensor_parallel_size, language.kv_shards) * language.pipeline_parallel_size
+    most_read = language.arguments.get("max-num-batched-tokens", service.most_read)
+    return service.model_copy(
+        update={
+            "gpu_weights_bytes": language.weights_bytes // together,
+            "gpu_kv_bytes_per_token": (language.kv_bytes_per_token or 0) / holders,
+            "copies": language.data_parallel_size,
+            "longest_tokens": language.max_model_len,
+            "memory_share": language.gpu_memory_utilization,
+            "most_read": int(most_read),
+        }
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spillway.contracts.classes import RequestClass, SiteName
-from spillway.planner import kernel
 from spillway.planner.errors import PlannerError
+from spillway.planner.kernel import loop
+from spillway.planner.kernel import state as kernel
 from spillway.planner.service import ServiceModel
 from spillway.planner.system import Failures, Objective, SiteSpec, System
 from spillway.planner.trace import Trace
@@ -21,26 +22,35 @@ TICK_S: Final = 10.0
 """Seconds between two looks of the autoscalers."""
 CHUNK: Final = 250_000
 """Requests of one chunk of a long trace."""
-DRAIN_S: Final = 24 * 3600.0
-"""Seconds after the trace's end in which what waits is still served."""
+DRAIN_S: Final = 2 * 3600.0
+"""Seconds after the trace's end in which what waits is still served: longer than any class's promise."""
 NO_OUTAGES: Final = np.zeros((0, 4))
 _FIRST_RING: Final = 4096
-_DRAWS: Final = 4096
+_MIXED: Final = 1.1
+"""How much longer an iteration is that reads prompts and goes on with answers, than one that reads alone: as in
+splitwise-sim's ``performance_model.py`` (github.com/Mutinifni/splitwise-sim)."""
+_BATCHES: Final = 20
+"""Stretches of the trace for an interval: 2.093 is Student's t for 19 degrees of freedom and 95 %."""
+_STUDENT: Final = 2.093
 
 
 class Demand(NamedTuple):
-    """A chunk of requests: arrival in seconds, ``serial`` and ``parallel`` seconds of work (float64 [n]), class."""
+    """A chunk of requests (float64 [n], class int8): arrival in seconds; ``prompt``: tokens to read, or 1 where the
+    service runs batches, or 0; ``work``: tokens after an answer's first, or seconds; ``tokens`` in the KV cache."""
 
     arrival: NDArray[np.float64]
-    serial: NDArray[np.float64]
-    parallel: NDArray[np.float64]
+    prompt: NDArray[np.float64]
+    work: NDArray[np.float64]
+    tokens: NDArray[np.float64]
     klass: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class ClassOutcome:
     """One class. Seconds; quantiles are exact to 1 %, over the answered. ``available``: answered in time ÷ offered;
-    ``lost``: not answered within ``lost_after_s``; ``spilled``: answered by a burst site."""
+    ``interval``: its 95 % interval by batch means over the trace's time, ``None`` where there is too little;
+    ``lost``: not answered within ``lost_after_s``; ``spilled``: answered by a burst site. ``per_token``: of an answer,
+    from its first token to its last; 0 where there are no tokens."""
 
     offered: int
     answered: int
@@ -51,8 +61,13 @@ class ClassOutcome:
     wait_p50_s: float
     wait_p99_s: float
     wait_p9995_s: float
+    first_token_p50_s: float
+    first_token_p99_s: float
+    per_token_p50_s: float
+    per_token_p99_s: float
     latency_p50_s: float
     latency_p99_s: float
+    interval: tuple[float, float] | None
 
     @property
     def available(self) -> float:
@@ -62,7 +77,7 @@ class ClassOutcome:
 @dataclass(frozen=True)
 class Outcome:
     """``hours``: of the trace. ``instance_hours``: paid for, by site, from the order of an instance on. ``busy``: share
-    of the paid slots in use. ``timeline``: see :data:`timeline_columns`; ``bin_s``: seconds of one of its rows.
+    of the paid slots in use. ``timeline``: its columns are named in ``kernel.state``; ``bin_s``: seconds of one row.
     ``waits``: ``(requests, seconds waited)`` of each chunk, all classes, for confidence intervals by batch means."""
 
     hours: float
@@ -86,23 +101,22 @@ class Outcome:
 
 
 def demand_of(trace: Trace, service: ServiceModel) -> Demand:
-    serial, parallel = service.times(trace.tokens_in, trace.tokens_out)
-    return Demand(trace.arrival, serial, parallel, trace.klass)
+    return Demand(trace.arrival, *service.demand(trace.tokens_in, trace.tokens_out), trace.klass)
 
 
 def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand]:
     """The trace ``times`` over, joined to chunks of a fair size."""
-    demand = demand_of(trace, service)
+    arrival, *columns = demand_of(trace, service)
     group = max(1, CHUNK // max(1, len(trace)))
     for first in range(0, times, group):
         turns = range(first, min(times, first + group))
-        arrival = np.concatenate([demand.arrival + turn * trace.duration_s for turn in turns])
-        serial, parallel = np.tile(demand.serial, len(turns)), np.tile(demand.parallel, len(turns))
-        yield Demand(arrival, serial, parallel, np.tile(demand.klass, len(turns)))
+        arrivals = np.concatenate([arrival + turn * trace.duration_s for turn in turns])
+        yield Demand(arrivals, *(np.tile(column, len(turns)) for column in columns))
 
 
 def simulate(
     chunks: Iterable[Demand],
+    service: ServiceModel,
     system: System,
     duration_s: float,
     *,
@@ -119,7 +133,7 @@ def simulate(
     """
     if not duration_s > 0 or not math.isfinite(duration_s):
         raise PlannerError(f"duration {duration_s} s: it must be above 0")
-    state = _state(system, duration_s, np.random.default_rng(seed), outages, bins)
+    state = _state(system, service, duration_s, seed, outages, bins)
     waits: list[tuple[int, float]] = []
     before = np.zeros(2)
     for chunk in chunks:
@@ -129,7 +143,7 @@ def simulate(
         before = so_far
         if progress and len(chunk.arrival):
             progress(min(1.0, float(chunk.arrival[-1]) / duration_s))
-    kernel.finish(state, duration_s, drain_s)
+    loop.finish(state, duration_s, drain_s)
     return _outcome(state, system, duration_s, tuple(waits))
 
 
@@ -147,13 +161,13 @@ def run_trace(
     """A trace, ``times`` over, against a system."""
     chunks = repeated(trace, service, times)
     duration_s = times * trace.duration_s
-    return simulate(chunks, system, duration_s, seed=seed, outages=outages, bins=bins, progress=progress)
+    return simulate(chunks, service, system, duration_s, seed=seed, outages=outages, bins=bins, progress=progress)
 
 
 def _feed(state: kernel.State, chunk: Demand) -> kernel.State:
     at = 0
     while True:
-        why, at = kernel.run(state, chunk.arrival, chunk.serial, chunk.parallel, chunk.klass, at)
+        why, at = loop.run(state, *chunk, at)
         if why == kernel.DONE:
             return state
         state = _wider(state)
@@ -161,72 +175,127 @@ def _feed(state: kernel.State, chunk: Demand) -> kernel.State:
 
 def _wider(state: kernel.State) -> kernel.State:
     """The state with rings of twice the size, each beginning at 0."""
-    old = state.queue
+    old = state.ring
     ring = np.zeros((old.shape[0], 2 * old.shape[1], old.shape[2]))
     for c, row in enumerate(state.tally):
         length = row[kernel.LENGTH]
         ring[c, :length] = old[c, (row[kernel.HEAD] + np.arange(length)) % old.shape[1]]
         row[kernel.HEAD] = 0
-    return state._replace(queue=ring)
+    return state._replace(ring=ring)
 
 
 def _state(
-    system: System, duration_s: float, dice: np.random.Generator, outages: NDArray[np.float64], bins: int
+    system: System,
+    service: ServiceModel,
+    duration_s: float,
+    seed: int,
+    outages: NDArray[np.float64],
+    bins: int,
 ) -> kernel.State:
     sites = system.sites
-    most = max(1, max(spec.max_instances for spec in sites))
-    lanes = max(1, max(spec.max_instances * spec.servers for spec in sites))
-    places = max(1, sum(spec.max_instances * spec.servers * spec.slots for spec in sites))
-    # Of each place its end, of each server its prompt, of each instance its start; and room for what is stale.
-    events = 2 * (places + len(sites) * (lanes + most)) + 64
-    instance = np.zeros((len(sites), most, 2), dtype=np.int64)
-    for s, spec in enumerate(sites):
-        instance[s, : spec.min_instances, 0] = kernel.LIVE
-    place = np.full((places, 5), -1, dtype=np.int64)
-    place[:, kernel.TURN] = 0
-    place[:, kernel.NEXT] = np.arange(1, places + 1)
+    lanes_of = [spec.max_instances * spec.servers for spec in sites]
+    lanes, instances = max(1, sum(lanes_of)), max(1, sum(spec.max_instances for spec in sites))
+    most_slots = max(spec.slots for spec in sites)
+    # All that the gates let through, each process of the gateway at least one more than its part.
+    places = sum(n * (spec.let_through + _headroom(spec)) for n, spec in zip(lanes_of, sites, strict=True))
+    places += 2 * system.gateways * len(sites)
+    place = np.full((places, 6), -1, dtype=np.int64)
+    place[:, kernel.NEXT] = [*range(1, places), -1]
     scales = any(spec.max_instances > spec.min_instances for spec in sites)
     bin_s = duration_s / bins
-    return kernel.State(
+    fleet = np.array([_fleet(spec) for spec in sites], dtype=np.int64)
+    fleet[:, kernel.LANE] = np.cumsum([0, *lanes_of[:-1]])
+    fleet[:, kernel.INSTANCE] = np.cumsum([0, *(spec.max_instances for spec in sites[:-1])])
+    pace = np.zeros((lanes, 5))
+    pace[:, [kernel.ITERATION_END, kernel.BEGINS]] = np.inf
+    state = kernel.State(
         clock=np.array([0.0, TICK_S if scales else np.inf, bin_s / 2, duration_s, TICK_S, bin_s]),
-        count=np.zeros(5, dtype=np.int64),
-        site=np.array([_site(spec) for spec in sites]),
-        fleet=np.array([_fleet(spec) for spec in sites], dtype=np.int64),
+        count=np.zeros(4, dtype=np.int64),
+        seed=np.array([seed], dtype=np.uint64),
+        site=np.array([_site(spec, service) for spec in sites]),
+        fleet=fleet,
+        gate=np.zeros((len(sites), 3, system.gateways), dtype=np.int64),
+        serving=np.zeros((len(sites), max(1, *lanes_of)), dtype=np.int64),
+        busy_minutes=np.zeros((len(sites), int(fleet[:, kernel.WINDOW].max()))),
         rule=np.array([_rule(system.objectives[name]) for name in RequestClass]),
         tally=np.zeros((kernel.CLASSES, 7), dtype=np.int64),
-        instance=instance,
-        busy=np.zeros((len(sites), lanes), dtype=np.int64),
-        free_at=np.zeros((len(sites), lanes)),
-        work=np.zeros((places, 4)),
+        instance=_instances(sites, instances),
+        lane=_lanes(sites, lanes),
+        pace=pace,
+        active=np.zeros((system.gateways, lanes), dtype=np.int64),
+        ends=np.zeros((lanes, most_slots)),
+        answering=np.zeros((lanes, most_slots), dtype=np.int64),
+        due=np.full(lanes + instances, np.inf),
+        order=np.arange(lanes + instances),
+        rank=np.arange(lanes + instances),
+        work=np.zeros((places, 9)),
         place=place,
-        queue=np.zeros((kernel.CLASSES, _FIRST_RING, 3)),
-        event_time=np.zeros(events),
-        event=np.zeros((events, 3), dtype=np.int64),
+        ring=np.zeros((kernel.CLASSES, max(_FIRST_RING, 2 * places), 5)),
         outages=outages,
-        draws=dice.random(_DRAWS),
-        bins=np.zeros((2, kernel.CLASSES, kernel.BINS), dtype=np.int64),
+        table=np.array([service.prompt_tokens, service.prompt_s]),
+        bins=np.zeros((4, kernel.CLASSES, kernel.BINS), dtype=np.int64),
         timeline=np.zeros((bins, kernel.PER_SITE + 2 * len(sites))),
     )
+    loop.open_gates(state)
+    return state
 
 
-def _site(spec: SiteSpec) -> NDArray[np.float64]:
+def _headroom(spec: SiteSpec) -> int:
+    return spec.let_through if spec.headroom is None else spec.headroom
+
+
+def _instances(sites: Sequence[SiteSpec], count: int) -> NDArray[np.int64]:
+    rows = np.zeros((count, 2), dtype=np.int64)
+    first = 0
+    for spec in sites:
+        rows[first : first + spec.min_instances, 0] = kernel.LIVE
+        first += spec.max_instances
+    return rows
+
+
+def _lanes(sites: Sequence[SiteSpec], count: int) -> NDArray[np.int64]:
+    rows = np.zeros((count, kernel.LANE_COLUMNS), dtype=np.int64)
+    rows[:, [kernel.PARTIAL, kernel.ITERATION]] = -1
+    rows[:, kernel.WAIT_HEAD : kernel.WAIT_TAIL + kernel.CLASSES] = -1
+    lane = instance = 0
+    for s, spec in enumerate(sites):
+        for _ in range(spec.max_instances):
+            rows[lane : lane + spec.servers, kernel.OF_SITE] = s
+            rows[lane : lane + spec.servers, kernel.OF_INSTANCE] = instance
+            lane, instance = lane + spec.servers, instance + 1
+    return rows
+
+
+def _site(spec: SiteSpec, service: ServiceModel) -> NDArray[np.float64]:
     how = spec.scaling
+    prompt, answer = spec.factors
     row = np.zeros(kernel.SITE_COLUMNS)
-    row[[kernel.PROMPT, kernel.ANSWER, kernel.STRETCH, kernel.NETWORK]] = (*spec.factors, spec.stretch, spec.network_s)
-    row[kernel.SHARE : kernel.SHARE + kernel.CLASSES] = [spec.shares.get(name, 0.0) for name in RequestClass]
-    row[[kernel.TARGET, kernel.OUT_COOLDOWN, kernel.COLD_START]] = how.target, how.out_cooldown_s, how.cold_start_s
+    row[[kernel.NETWORK, kernel.PROMPT, kernel.PACE]] = spec.network_s, prompt, answer * (service.token_s or 1.0)
+    row[[kernel.STRETCH, kernel.LANGUAGE]] = service.stretch, float(service.language)
+    row[[kernel.CHUNK, kernel.DELAY, kernel.MIXED]] = service.most_read, service.delay_s, _MIXED
+    row[kernel.BATCH_SHARE] = spec.batch_share
+    row[[kernel.TARGET, kernel.COOLDOWN, kernel.COLD_START]] = how.target, how.out_cooldown_s, how.cold_start_s
     row[[kernel.JITTER, kernel.FAILURE, kernel.RETRY]] = how.jitter, how.failure, how.retry_s
-    row[kernel.GREW_AT] = -np.inf
+    row[[kernel.GROW_ABOVE, kernel.SHRINK_BELOW]] = how.grow_above, how.shrink_below
+    row[kernel.ACTED_AT] = -np.inf
     return row
 
 
 def _fleet(spec: SiteSpec) -> NDArray[np.int64]:
+    how = spec.scaling
     row = np.zeros(kernel.FLEET_COLUMNS, dtype=np.int64)
     row[[kernel.SERVERS, kernel.SLOTS]] = spec.servers, spec.slots
+    row[[kernel.GATE_SLOTS, kernel.HEADROOM]] = spec.let_through, _headroom(spec)
+    row[[kernel.LIMIT, kernel.KV]] = spec.most_at_server or np.iinfo(np.int64).max, spec.kv_tokens or 0
     row[[kernel.LEAST, kernel.MOST]] = spec.min_instances, spec.max_instances
-    row[kernel.OUT_TICKS] = max(1, math.ceil(spec.scaling.out_after_s / TICK_S))
-    row[kernel.IN_TICKS] = max(1, math.ceil(spec.scaling.in_after_s / TICK_S))
-    row[[kernel.SERVING, kernel.BILLED]] = spec.min_instances * spec.servers, spec.min_instances
+    row[kernel.FOLLOWS] = how.slots_follow
+    row[kernel.ROUTING] = kernel.RANDOM if how.balancing == "random" else kernel.LEAST_BUSY
+    row[kernel.SCALER] = kernel.STEPS if how.by == "steps" else kernel.TRACKING
+    row[kernel.OUT_TICKS] = max(1, math.ceil(how.out_after_s / TICK_S))
+    row[kernel.IN_TICKS] = max(1, math.ceil(how.in_after_s / TICK_S))
+    row[kernel.WINDOW] = max(1, round(how.out_after_s / 60))
+    row[kernel.BILLED] = spec.min_instances
+    row[kernel.TAKES : kernel.TAKES + kernel.CLASSES] = [name in spec.takes for name in RequestClass]
     return row
 
 
@@ -234,15 +303,8 @@ def _rule(objective: Objective) -> list[float]:
     def bound(value: float | None) -> float:
         return math.inf if value is None else float(value)
 
-    return [
-        0.0 if objective.measure == "wait" else 1.0,
-        objective.within_s,
-        bound(objective.lost_after_s),
-        bound(objective.patience_s),
-        bound(objective.most_waiting),
-        0.0,
-        0.0,
-    ]
+    bounds = (objective.lost_after_s, objective.patience_s, objective.again_s)
+    return [float(kernel.MEASURES.index(objective.measure)), objective.within_s, *map(bound, bounds), 0.0]
 
 
 def draw_outages(
@@ -275,10 +337,10 @@ def draw_outages(
 
 
 def _outcome(state: kernel.State, system: System, duration_s: float, waits: tuple[tuple[int, float], ...]) -> Outcome:
-    paid = {spec.site: float(state.site[s, kernel.INSTANCE_SECONDS]) for s, spec in enumerate(system.sites)}
-    used = {spec.site: float(state.site[s, kernel.SLOT_SECONDS]) for s, spec in enumerate(system.sites)}
-    slots = {spec.site: spec.servers * spec.slots for spec in system.sites}
     answers = state.fleet[:, kernel.ANSWERS : kernel.ANSWERS + kernel.CLASSES].sum(axis=1)
+    paid = {spec.site: float(state.site[s, kernel.INSTANCE_SECONDS]) for s, spec in enumerate(system.sites)}
+    used = {spec.site: float(state.site[s, kernel.FLIGHT_SECONDS]) for s, spec in enumerate(system.sites)}
+    slots = {spec.site: spec.servers * spec.slots for spec in system.sites}
     return Outcome(
         hours=duration_s / 3600,
         classes={name: _class(state, c) for c, name in enumerate(RequestClass)},
@@ -293,7 +355,7 @@ def _outcome(state: kernel.State, system: System, duration_s: float, waits: tupl
 
 def _class(state: kernel.State, c: int) -> ClassOutcome:
     offered, answered, in_time, lost, spilled = (int(value) for value in state.tally[c, : kernel.SPILLED + 1])
-    waits, latencies = state.bins[0, c], state.bins[1, c]
+    waits, firsts, latencies, paces = (state.bins[k, c] for k in range(4))
     served = int(waits.sum())
     return ClassOutcome(
         offered=offered,
@@ -305,9 +367,28 @@ def _class(state: kernel.State, c: int) -> ClassOutcome:
         wait_p50_s=_quantile(waits, 0.5),
         wait_p99_s=_quantile(waits, 0.99),
         wait_p9995_s=_quantile(waits, 0.9995),
+        first_token_p50_s=_quantile(firsts, 0.5),
+        first_token_p99_s=_quantile(firsts, 0.99),
+        per_token_p50_s=_quantile(paces, 0.5),
+        per_token_p99_s=_quantile(paces, 0.99),
         latency_p50_s=_quantile(latencies, 0.5),
         latency_p99_s=_quantile(latencies, 0.99),
+        interval=_interval(state.timeline[:, [kernel.OFFERED_BY + c, kernel.MISSED_BY + c]]),
     )
+
+
+def _interval(rows: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Of the share in time, by batch means: stretches of equal time, each weighted by its requests (a ratio of means:
+    Law, Simulation Modeling and Analysis, 9.5.3)."""
+    if len(rows) < 2 * _BATCHES:
+        return None
+    offered, missed = np.array([part.sum(axis=0) for part in np.array_split(rows, _BATCHES)]).T
+    if (offered > 0).sum() < _BATCHES // 2:
+        return None
+    share = missed.sum() / offered.sum()
+    spread = missed - share * offered
+    half = _STUDENT * math.sqrt(float((spread**2).sum()) / (_BATCHES * (_BATCHES - 1))) / offered.mean()
+    return float(max(0.0, 1 - share - half)), float(min(1.0, 1 - share + half))
 
 
 def _quantile(bins: NDArray[np.int64], share: float) -> float:

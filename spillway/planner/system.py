@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,10 @@ from spillway.contracts.frozen import Frozen
 from spillway.contracts.scaling import Scaling
 
 P0, P1, P2 = RequestClass
+Measure = Literal["wait", "first_token", "latency"]
+
+AGAIN_S: Final = 10.0
+"""Seconds after which a client is taken to send a refused P2 request again: an assumption."""
 
 
 class SiteSpec(Frozen):
@@ -31,16 +35,24 @@ class SiteSpec(Frozen):
     """Model servers on one instance."""
     slots: int = Field(ge=1)
     """Requests at once on one server."""
+    gate_slots: int | None = Field(default=None, ge=1)
+    """Requests for each server that the gateway lets through before it spills; ``None``: as many as slots."""
+    headroom: int | None = Field(default=None, ge=0)
+    """Requests above those that P0 may queue for each server when every site is full; ``None``: as many again."""
+    most_at_server: int | None = Field(default=None, ge=1)
+    """Requests, working or waiting, above which one server refuses; ``None``: what the gateway sends it."""
+    kv_tokens: int | None = Field(default=None, ge=1)
+    """Tokens, of prompts and answers, that one server's KV cache holds; ``None``: it does not matter."""
     min_instances: int = Field(ge=0)
     max_instances: int = Field(ge=0)
     scaling: Scaling = Scaling()
-    """Used where ``max_instances`` is above ``min_instances``."""
-    shares: Mapping[RequestClass, float] = Field(default_factory=lambda: {P0: 1.0, P1: 1.0, P2: 0.5})
-    """Share of the live slots that the requests of each class may take; 0: it does not come here."""
+    """How it grows where ``max_instances`` is above ``min_instances``, and how requests find its servers."""
+    takes: tuple[RequestClass, ...] = tuple(RequestClass)
+    """Classes that may come here."""
+    batch_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the live slots that P2 may take."""
     factors: tuple[float, float] = (1.0, 1.0)
     """How much longer prompts and answers take here than the service model says."""
-    stretch: float = Field(default=0.0, ge=0)
-    """How much longer an answer takes when every slot is taken."""
     network_s: float = Field(default=0.0, ge=0)
     """Seconds that the way there and back adds."""
 
@@ -50,10 +62,12 @@ class SiteSpec(Frozen):
             raise ValueError(
                 f"{self.site}: min_instances {self.min_instances} is above max_instances {self.max_instances}"
             )
-        wrong = {name: share for name, share in self.shares.items() if not 0 <= share <= 1}
-        if wrong:
-            raise ValueError(f"{self.site}: shares {wrong} are not between 0 and 1")
         return self
+
+    @property
+    def let_through(self) -> int:
+        """Requests for each server that the gateway lets through."""
+        return self.slots if self.gate_slots is None else self.gate_slots
 
     def sized(self, least: int, most: int | None = None) -> SiteSpec:
         """The site with other numbers of instances."""
@@ -63,32 +77,52 @@ class SiteSpec(Frozen):
 class Objective(Frozen):
     """What one class is promised: ``share`` of its requests within ``within_s``.
 
-    ``measure``: ``wait`` is from arrival until a server begins with it, ``latency`` until the answer is complete. A
-    request counts as answered in time, late, or lost: not within ``lost_after_s``. ``patience_s``: how long it waits
-    before it is given up unserved; ``most_waiting``: how many may wait before the next is refused; ``None``: no end.
+    ``measure``: ``wait`` is from arrival until a server begins with it, ``first_token`` until an answer's first token,
+    ``latency`` until the answer is complete. A request counts as answered in time, late, or lost: not within
+    ``lost_after_s``. ``patience_s``: how long it waits before it is given up unserved. ``again_s``: seconds after which
+    its client sends it again where it was refused; ``None``: it is lost then.
     """
 
-    measure: Literal["wait", "latency"] = "wait"
+    measure: Measure = "wait"
     within_s: float = Field(gt=0)
     share: float = Field(gt=0, le=1)
     lost_after_s: float | None = Field(default=None, gt=0)
     patience_s: float | None = Field(default=None, ge=0)
-    most_waiting: int | None = Field(default=None, ge=0)
+    again_s: float | None = Field(default=None, gt=0)
+
+    def promising(self, measure: Measure, within_s: float, share: float) -> Objective:
+        """Another promise; nobody gives up before it is broken."""
+        lost, patience = (bound and max(bound, within_s) for bound in (self.lost_after_s, self.patience_s))
+        changed = {"measure": measure, "within_s": within_s, "share": share}
+        return self.model_copy(update={**changed, "lost_after_s": lost, "patience_s": patience})
+
+    @property
+    def text(self) -> str:
+        """What "in time" means."""
+        done = {"wait": "begun", "first_token": "with a first token", "latency": "answered"}[self.measure]
+        return f"{done} within {self.within_s:g} s"
 
 
-def default_objectives() -> dict[RequestClass, Objective]:
-    """P0 and P1: the classes' deadlines as waiting, 99.95 % and 99 %; P2: begun within an hour, 99 %.
+def default_objectives(measure: Measure = "wait") -> dict[RequestClass, Objective]:
+    """P0 and P1: the classes' deadlines, 99.95 % and 99 %; P2: begun within an hour, 99 %.
 
-    P0 is never given up, P1 when it is lost anyway, P2 waits in its durable queue.
+    ``measure``: of P0 and P1. A server gives P0 and P1 up when they are lost anyway. P2's clients send again what the
+    gateways refuse.
     """
     p0, p1 = PROMISES[P0], PROMISES[P1]
     assert p0.deadline_s is not None
     assert p1.deadline_s is not None
     return {
-        P0: Objective(within_s=p0.deadline_s, share=0.9995, lost_after_s=p0.lost_after_s),
-        P1: Objective(within_s=p1.deadline_s, share=0.99, lost_after_s=p1.lost_after_s, patience_s=p1.lost_after_s),
-        P2: Objective(within_s=3600.0, share=0.99),
-    }
+        P0: Objective(
+            measure=measure, within_s=p0.deadline_s, share=0.9995, lost_after_s=p0.lost_after_s,
+            patience_s=p0.lost_after_s,
+        ),
+        P1: Objective(
+            measure=measure, within_s=p1.deadline_s, share=0.99, lost_after_s=p1.lost_after_s,
+            patience_s=p1.lost_after_s,
+        ),
+        P2: Objective(within_s=3600.0, share=0.99, again_s=AGAIN_S),
+    }  # fmt: skip
 
 
 class Failures(Frozen):
@@ -106,6 +140,8 @@ class System(Frozen):
     """Sites in spill order, and the promises."""
 
     sites: tuple[SiteSpec, ...] = Field(min_length=1)
+    gateways: int = Field(default=1, ge=1)
+    """Processes of the gateway, among which slots are divided; each request comes to any of them."""
     objectives: Mapping[RequestClass, Objective] = Field(default_factory=default_objectives)
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from spillway.contracts.classes import RequestClass, Site
+from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import CHUNK, Demand, Outcome, simulate
 from spillway.planner.system import Objective, SiteSpec, System
 
@@ -20,6 +21,16 @@ def site(slots: int, count: int = 1, **more: object) -> SiteSpec:
     return SiteSpec.model_validate({**given, **sizes, "slots": slots, **more})
 
 
+SECONDS = ServiceModel(name="seconds", source="theory", request_s=1.0)
+"""A request takes its own time in a slot."""
+
+
+def demand(arrival: list[float], work: float = 1.0, classes: list[int] | None = None, prompt: float = 0.0) -> Demand:
+    count = len(arrival)
+    klass = np.array(classes or [0] * count, dtype=np.int8)
+    return Demand(np.array(arrival), np.full(count, prompt), np.full(count, work), np.zeros(count), klass)
+
+
 def poisson(rate: float, count: int, seed: int, fixed: bool, chunk: int = CHUNK) -> Iterator[Demand]:
     """Work of mean 1 s, exponential or fixed; class P0."""
     dice, at = np.random.default_rng(seed), 0.0
@@ -28,13 +39,15 @@ def poisson(rate: float, count: int, seed: int, fixed: bool, chunk: int = CHUNK)
         arrival = at + np.cumsum(dice.exponential(1 / rate, size))
         at = float(arrival[-1])
         work = np.ones(size) if fixed else dice.exponential(1.0, size)
-        yield Demand(arrival, np.zeros(size), work, np.zeros(size, dtype=np.int8))
+        nothing = np.zeros(size)
+        yield Demand(arrival, nothing, work, nothing, np.zeros(size, dtype=np.int8))
 
 
 def run_queue(servers: int, load: float, count: int, seed: int = 1, fixed: bool = False, chunk: int = CHUNK) -> Outcome:
-    system = System(sites=(site(servers),), objectives=EVER)
+    """One server with so many slots and a headroom that is never full: what theory calls a queue."""
+    system = System(sites=(site(servers, headroom=20_000),), objectives=EVER)
     rate = servers * load
-    return simulate(poisson(rate, count, seed, fixed, chunk), system, 1.2 * count / rate + 100)
+    return simulate(poisson(rate, count, seed, fixed, chunk), SECONDS, system, 1.2 * count / rate + 100)
 
 
 def mmc_wait(servers: int, load: float) -> float:

@@ -11,23 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass, Site
+from spillway.planner.kernel import state as kernel
+from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import Demand, Outcome, draw_outages, simulate
 from spillway.planner.system import Failures, Objective, Scaling, System
-from tests.planner.queues import EVER, interval, md1_wait, mmc_wait, poisson, run_queue, site
+from tests.planner.queues import EVER, SECONDS, demand, interval, md1_wait, mmc_wait, poisson, run_queue, site
 
 P0, P1, P2 = RequestClass
 
 
-def demand(
-    arrival: list[float], parallel: float = 1.0, classes: list[int] | None = None, serial: float = 0.0
-) -> Demand:
-    count = len(arrival)
-    klass = np.array(classes or [0] * count, dtype=np.int8)
-    return Demand(np.array(arrival), np.full(count, serial), np.full(count, parallel), klass)
-
-
 def run(system: System, chunk: Demand, duration_s: float = 100.0, **more: object) -> Outcome:
-    return simulate([chunk], system, duration_s, **more)  # pyright: ignore[reportArgumentType]
+    return simulate([chunk], SECONDS, system, duration_s, **more)  # pyright: ignore[reportArgumentType]
 
 
 # Theory
@@ -77,53 +71,111 @@ def test_a_million_requests_take_less_than_ten_seconds_of_a_core() -> None:
 # Rules
 
 
-def test_a_full_site_spills_and_a_full_system_waits() -> None:
-    burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker")
-    outcome = run(System(sites=(site(2), burst), objectives=EVER), demand([0.0, 0.0, 0.0, 0.0]))
+def test_p0_comes_round_again_to_the_headroom_and_others_are_refused() -> None:
+    burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", headroom=0)
+    system = System(sites=(site(2, headroom=1), burst), objectives=EVER)
+    outcome = run(system, demand([0.0] * 6, classes=[0, 0, 0, 1, 0, 0]))
     assert outcome.by_site == {Site.PRIVATE: 3, Site.SAGEMAKER: 1}
-    assert outcome.spill_share == 0.25
+    assert outcome.classes[P1].lost == 1
+    assert (outcome.classes[P0].answered, outcome.classes[P0].lost) == (4, 1)
     assert outcome.classes[P0].wait_p9995_s == pytest.approx(1.0, rel=0.02)
 
 
-def test_prompts_go_one_by_one_and_answers_side_by_side() -> None:
-    outcome = run(System(sites=(site(8),), objectives=EVER), demand([0.0] * 4, parallel=3.0, serial=0.5))
-    # The last waits for three prompts and lasts 1.5 + 0.5 + 3 s.
-    assert outcome.classes[P0].wait_p9995_s == pytest.approx(1.5, rel=0.02)
-    assert outcome.classes[P0].latency_p99_s == pytest.approx(5.0, rel=0.02)
+def test_a_class_goes_only_where_it_may() -> None:
+    burst = site(4, site=Site.SAGEMAKER, cloud="sagemaker", takes=(P0,))
+    system = System(sites=(site(1, headroom=0), burst), objectives=EVER)
+    outcome = run(system, demand([0.0] * 3, classes=[1, 1, 0]))
+    assert outcome.by_site == {Site.PRIVATE: 1, Site.SAGEMAKER: 1}
+    assert outcome.classes[P1].lost == 1
 
 
-def test_a_busy_server_stretches_answers() -> None:
-    alone = run(System(sites=(site(2, stretch=0.5),), objectives=EVER), demand([0.0]))
-    both = run(System(sites=(site(2, stretch=0.5),), objectives=EVER), demand([0.0, 0.0]))
-    assert alone.classes[P0].latency_p99_s == pytest.approx(1.0, rel=0.02)
-    assert both.classes[P0].latency_p99_s == pytest.approx(1.5, rel=0.02)
-
-
-def test_the_urgent_overtake_those_who_wait() -> None:
-    outcome = run(System(sites=(site(1),), objectives=EVER), demand([0.0, 0.1, 0.2], classes=[2, 2, 0]))
-    assert outcome.classes[P0].mean_wait_s == pytest.approx(0.8)
-    assert outcome.classes[P2].mean_wait_s == pytest.approx((0.0 + 1.9) / 2)
-
-
-def test_p2_keeps_to_its_share_and_waits_without_end() -> None:
-    shares = {P0: 1.0, P1: 1.0, P2: 0.5}
-    outcome = run(System(sites=(site(4, shares=shares),), objectives=EVER), demand([0.0] * 6, classes=[2] * 6))
-    assert outcome.classes[P2].answered == 6
-    assert outcome.classes[P2].wait_p9995_s == pytest.approx(2.0, rel=0.02), "two at once, so three rounds"
-
-
-def test_patience_and_room_to_wait_end() -> None:
-    rules = {
-        **EVER,
-        P1: Objective(within_s=1, share=0.5, patience_s=0.5),
-        P2: Objective(within_s=9, share=0.5, most_waiting=1),
-    }
-    outcome = run(
-        System(sites=(site(1, shares={P0: 1, P1: 1, P2: 1}),), objectives=rules),
-        demand([0.0] * 5, classes=[0, 1, 2, 2, 2]),
+def test_slots_are_divided_among_the_gateways_processes() -> None:
+    """Four slots, two processes: each lets two through, and some find theirs full while the other has room."""
+    whole, halves = (
+        run(
+            System(sites=(site(4, headroom=0),), gateways=n, objectives=EVER),
+            demand([0.1 * k for k in range(200)], 0.3),
+        )
+        for n in (1, 2)
     )
-    assert outcome.classes[P1].lost == 1, "its patience was over when the slot was free"
-    assert (outcome.classes[P2].answered, outcome.classes[P2].lost) == (1, 2)
+    assert whole.classes[P0].lost == 0, "three at once"
+    assert halves.classes[P0].lost > 0
+
+
+def test_the_gateway_may_let_fewer_through_than_the_server_takes() -> None:
+    burst = site(4, site=Site.SAGEMAKER, cloud="sagemaker")
+    system = System(sites=(site(4, gate_slots=1), burst), objectives=EVER)
+    assert run(system, demand([0.0] * 3)).by_site == {Site.PRIVATE: 1, Site.SAGEMAKER: 2}
+
+
+@pytest.mark.parametrize(("follows", "spilled"), [(True, 0), (False, 4)])
+def test_slots_that_follow_nothing_stay_those_of_the_fewest(follows: bool, spilled: int) -> None:
+    """Grown to two instances of two slots; four more at once, and then as many at the next site."""
+    scaling = Scaling(target=1, cold_start_s=10, jitter=0, failure=0, slots_follow=follows)
+    first = site(2, headroom=0, max_instances=2, scaling=scaling)
+    system = System(sites=(first, site(9, site=Site.SAGEMAKER, cloud="sagemaker")), objectives=EVER)
+    busy = [k + 0.01 * n for k in range(100) for n in range(2)]
+    at_once = [100.5, 100.5, 100.6, 100.6, 102.5, 102.5, 102.6, 102.6]
+    outcome = run(system, demand([*busy, *at_once], 0.9), 200.0)
+    assert outcome.by_site[Site.SAGEMAKER] == spilled
+
+
+def test_a_random_balancer_is_worse_than_least_busy() -> None:
+    """Azar, Broder, Karlin and Upfal, 1994: two choices leave far shorter queues than one."""
+
+    def wait(balancing: str) -> float:
+        spec = site(1, 16, gate_slots=1000, headroom=0, scaling=Scaling.model_validate({"balancing": balancing}))
+        chunks = poisson(12.8, 40_000, 1, False)
+        return simulate(chunks, SECONDS, System(sites=(spec,), objectives=EVER), 4000.0).classes[P0].mean_wait_s
+
+    # One of sixteen at random is M/M/1: rho ÷ (1 − rho) = 4 s at 0.8.
+    assert wait("random") == pytest.approx(4.0, rel=0.15)
+    assert wait("least_busy") < 1.5
+
+
+def test_the_kv_cache_bounds_what_runs() -> None:
+    """Two fit; the third waits for the first to end, though there are slots."""
+    chunk = demand([0.0, 0.0, 0.0])._replace(tokens=np.full(3, 100.0))
+    outcome = run(System(sites=(site(8, kv_tokens=250),), objectives=EVER), chunk)
+    assert outcome.classes[P0].wait_p9995_s == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_server_that_refuses_sends_on() -> None:
+    burst = site(4, site=Site.SAGEMAKER, cloud="sagemaker")
+    system = System(sites=(site(8, most_at_server=2), burst), objectives=EVER)
+    assert run(system, demand([0.0] * 3)).by_site == {Site.PRIVATE: 2, Site.SAGEMAKER: 1}
+
+
+def test_a_busy_server_stretches_answers_while_it_is_busy() -> None:
+    """Half a second alone, then both share until the first is done: 0.5 + 0.5 × 1.5 and 0.5 × 1.5 + 0.5 s."""
+    service = SECONDS.model_copy(update={"stretch": 0.5})
+    chunk = demand([0.0, 0.5])
+    outcome = simulate([chunk], service, System(sites=(site(2),), objectives=EVER), 100.0)
+    assert outcome.classes[P0].latency_p50_s == pytest.approx(1.25, rel=0.011)
+    assert outcome.classes[P0].latency_p99_s == pytest.approx(1.25, rel=0.011)
+
+
+def test_the_urgent_are_served_first_inside_the_server() -> None:
+    """P2 was let through before, into slots that two P0 of the headroom wait for as well."""
+    service = ServiceModel(name="x", source="x", prompt_tokens=(1, 2), prompt_s=(1, 2), batched=True, most_read=1)
+    spec = site(4, headroom=4, batch_share=1.0)
+    chunk = demand([0.0, 0.1, 0.2, 0.3], work=0.0, classes=[2, 2, 0, 0], prompt=1.0)
+    outcome = simulate([chunk], service, System(sites=(spec,), objectives=EVER), 100.0)
+    assert outcome.classes[P0].mean_wait_s == pytest.approx((0.8 + 1.7) / 2)
+    assert outcome.classes[P2].mean_wait_s == pytest.approx((0.0 + 2.9) / 2)
+
+
+def test_p2_keeps_to_its_share_and_is_sent_again() -> None:
+    rules = {**EVER, P2: Objective(within_s=60, share=0.5, again_s=10)}
+    outcome = run(System(sites=(site(4, batch_share=0.5),), objectives=rules), demand([0.0] * 6, classes=[2] * 6))
+    assert outcome.classes[P2].answered == 6
+    assert outcome.classes[P2].wait_p9995_s == pytest.approx(20.0, rel=0.02), "two at once, so three rounds"
+
+
+def test_who_waits_too_long_is_given_up() -> None:
+    rules = {**EVER, P0: Objective(within_s=1, share=0.5, patience_s=0.5)}
+    outcome = run(System(sites=(site(1, headroom=5),), objectives=rules), demand([0.0, 0.1, 0.9]))
+    assert (outcome.classes[P0].answered, outcome.classes[P0].lost) == (2, 1)
 
 
 def test_late_answers_are_answered_and_not_in_time() -> None:
@@ -135,10 +187,10 @@ def test_late_answers_are_answered_and_not_in_time() -> None:
 
 def test_the_autoscaler_grows_after_its_delay_and_is_paid_for_from_the_order() -> None:
     scaling = Scaling(target=1, cold_start_s=60, jitter=0, failure=0, in_after_s=100)
-    burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=3, scaling=scaling)
-    steady = demand([float(t) for t in range(600)], parallel=2.5)
+    burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=3, scaling=scaling, headroom=4)
+    steady = demand([float(t) for t in range(600)], 2.5)
     outcome = run(System(sites=(burst,), objectives=EVER), steady, 1500.0)
-    live = outcome.timeline[:, 4]
+    live = outcome.timeline[:, kernel.PER_SITE + 1]
     at = [(row + 0.5) * outcome.bin_s for row in range(len(live))]
     grown = next(t for t, slots in zip(at, live, strict=True) if slots == 3)
     assert 80 <= grown <= 110, "three ticks above the target, then the cold start"
@@ -150,9 +202,9 @@ def test_the_autoscaler_grows_after_its_delay_and_is_paid_for_from_the_order() -
 def test_orders_that_fail_delay_growth() -> None:
     def grown(failure: float) -> int:
         scaling = Scaling(target=1, cold_start_s=30, jitter=0, failure=failure, retry_s=100)
-        burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=3, scaling=scaling)
+        burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=3, scaling=scaling, headroom=4)
         outcome = run(System(sites=(burst,), objectives=EVER), demand([float(t) for t in range(600)], 2.5), 900.0)
-        return int((outcome.timeline[:, 4] == 3).sum())
+        return int((outcome.timeline[:, kernel.PER_SITE + 1] == 3).sum())
 
     assert grown(0.9) < grown(0.0)
 
@@ -166,11 +218,36 @@ def test_an_outage_moves_its_work_and_nothing_is_lost() -> None:
     assert outcome.classes[P0].answered == 3
 
 
-def test_an_outage_of_all_sites_is_waited_out() -> None:
+def test_an_outage_of_all_sites_refuses_and_only_who_sends_again_is_answered() -> None:
     outages = np.array([[0.5, 0, -1, 1], [10.0, 0, -1, -1]], dtype=np.float64)
-    outcome = run(System(sites=(site(2),), objectives=EVER), demand([0.0, 1.0]), outages=outages)
-    assert outcome.classes[P0].answered == 2
-    assert outcome.classes[P0].wait_p50_s > 8
+    rules = {**EVER, P2: Objective(within_s=60, share=0.5, again_s=4)}
+    outcome = run(
+        System(sites=(site(2),), objectives=rules), demand([0.0, 1.0, 1.0], classes=[0, 0, 2]), outages=outages
+    )
+    assert (outcome.classes[P0].answered, outcome.classes[P0].lost) == (0, 2)
+    assert outcome.classes[P2].mean_wait_s == pytest.approx(12.0)
+
+
+def test_a_stream_that_breaks_is_lost_and_what_has_not_begun_goes_on() -> None:
+    engine = ServiceModel(name="x", source="x", prompt_tokens=(1, 2), prompt_s=(0.2, 0.4), token_s=0.1, most_read=1)
+    system = System(sites=(site(4), site(4, site=Site.SAGEMAKER, cloud="sagemaker")), objectives=EVER)
+    outages = np.array([[0.5, 0, -1, 1]], dtype=np.float64)
+    chunk = demand([0.0, 0.4], work=50.0, prompt=1.0)
+    found = simulate([chunk], engine, system, 100.0, outages=outages)
+    assert found.by_site == {Site.PRIVATE: 0, Site.SAGEMAKER: 1}
+    assert found.classes[P0].lost == 1
+
+
+def test_steps_add_one_instance_a_cooldown_by_how_busy_servers_were() -> None:
+    """Azure Monitor's rules: above 70 % over five minutes one more, and not again within five minutes."""
+    scaling = Scaling(by="steps", out_after_s=300, out_cooldown_s=300, cold_start_s=60, jitter=0, failure=0)
+    spec = site(1, max_instances=4, scaling=scaling, headroom=50)
+    arrivals = [float(t) for t in range(3000)]
+    outcome = run(System(sites=(spec,), objectives=EVER), demand(arrivals, 3.5), 6000.0, bins=600)
+    live = outcome.timeline[:, kernel.PER_SITE + 1]
+    grown = [float(np.argmax(live >= n) * 10) for n in (2, 3, 4)]
+    assert grown == pytest.approx([360, 660, 960], abs=70)
+    assert live[-1] == 1, "one less a cooldown when nothing is left to do"
 
 
 def test_drawn_outages_have_the_given_means() -> None:
@@ -188,40 +265,64 @@ def test_the_same_seed_gives_the_same_outcome_and_another_one_does_not() -> None
     def found(seed: int) -> object:
         scaling = Scaling(target=2, cold_start_s=40, failure=0.3)
         burst = site(3, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=6, scaling=scaling)
-        system = System(sites=(site(2), burst), objectives=EVER)
+        system = System(sites=(site(2), burst), gateways=2, objectives=EVER)
         outages = draw_outages(system, {Site.PRIVATE: Failures(site_mtbf_h=0.2, site_mttr_h=0.05)}, 3000.0, seed)
-        outcome = simulate(poisson(8, 20_000, 1, False), system, 3000.0, seed=seed, outages=outages)
+        outcome = simulate(poisson(8, 20_000, 1, False), SECONDS, system, 3000.0, seed=seed, outages=outages)
         return outcome.classes, outcome.instance_hours, outcome.timeline.tolist()
 
     assert found(1) == found(1)
     assert found(1) != found(2)
 
 
-@settings(max_examples=40, deadline=None)
+SERVICES = [
+    SECONDS,
+    ServiceModel(
+        name="engine", source="x", prompt_tokens=(1, 100), prompt_s=(0.1, 1), token_s=0.05, stretch=1, most_read=64
+    ),
+    ServiceModel(
+        name="encoder", source="x", prompt_tokens=(1, 8), prompt_s=(0.1, 0.4), batched=True, most_read=8, delay_s=0.05
+    ),
+]
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.floats(0, 50), st.floats(0, 2), st.floats(0.01, 5), st.integers(0, 2)), max_size=60),
+    st.sampled_from(SERVICES),
+    st.lists(st.tuples(st.floats(0, 50), st.integers(1, 300), st.integers(0, 60), st.integers(0, 2)), max_size=60),
     st.integers(1, 4),
     st.integers(0, 2),
+    st.integers(1, 3),
     st.lists(st.tuples(st.floats(0, 60), st.floats(0.1, 20)), max_size=4),
 )
 def test_every_request_is_answered_or_lost(
-    requests: list[tuple[float, float, float, int]], slots: int, burst: int, out: list[tuple[float, float]]
+    service: ServiceModel,
+    requests: list[tuple[float, int, int, int]],
+    slots: int,
+    burst: int,
+    gateways: int,
+    out: list[tuple[float, float]],
 ) -> None:
     requests.sort()
-    chunk = Demand(*(np.array([r[k] for r in requests], dtype=t) for k, t in enumerate((float, float, float, np.int8))))
-    sites = [site(slots)]
+    at, tokens_in, tokens_out, klass = (np.array([r[k] for r in requests], dtype=float) for k in range(4))
+    chunk = Demand(at, *service.demand(tokens_in, tokens_out), klass.astype(np.int8))
+    sites = [site(slots, kv_tokens=500)]
     if burst:
-        sites.append(site(2, burst, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=burst + 2))
+        sites.append(site(2, burst, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=burst + 2, servers=2))
     rows = sorted(row for at, last in out for row in ((at, 0.0, -1.0, 1.0), (at + last, 0.0, -1.0, -1.0)))
-    system = System(sites=tuple(sites))
-    outcome = run(system, chunk, 60.0, outages=np.array(rows, dtype=np.float64).reshape(-1, 4))
+    system = System(sites=tuple(sites), gateways=gateways)
+    outages = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    outcome = simulate([chunk], service, system, 60.0, outages=outages)
     assert outcome.offered == len(requests)
-    for found in outcome.classes.values():
+    missed = outcome.timeline[:, kernel.MISSED_BY : kernel.MISSED_BY + 3].sum(axis=0)
+    for late, found in zip(missed, outcome.classes.values(), strict=True):
         assert found.answered + found.lost == found.offered
         assert found.in_time <= found.answered
+        assert late == found.offered - found.in_time
 
 
-def test_a_queue_that_outgrows_its_ring_loses_nobody() -> None:
-    chunk = demand([0.001 * k for k in range(20_000)], parallel=0.01)
-    outcome = run(System(sites=(site(1),), objectives=EVER), chunk, 300.0)
-    assert outcome.classes[P0].answered == 20_000
+def test_a_ring_that_is_outgrown_loses_nobody() -> None:
+    """Twenty thousand are sent again, a few at a time."""
+    rules = {**EVER, P2: Objective(within_s=60, share=0.5, again_s=1)}
+    chunk = demand([0.001 * k for k in range(20_000)], work=0.01, classes=[2] * 20_000)
+    outcome = run(System(sites=(site(64),), objectives=rules), chunk, 700.0)
+    assert outcome.classes[P2].answered == 20_000

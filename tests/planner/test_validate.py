@@ -88,9 +88,9 @@ def table() -> RoutingTable:
 def test_a_gateways_table_becomes_a_system() -> None:
     system = deployed_system(table())
     assert [spec.site for spec in system.sites] == [Site.PRIVATE, Site.SAGEMAKER]
-    assert [(spec.slots, spec.shares[P2]) for spec in system.sites] == [(2, 0.5), (2, 0.5)]
-    assert system.objectives[P0].most_waiting == 4
-    assert system.objectives[P1].most_waiting == 0
+    assert [(spec.slots, spec.batch_share) for spec in system.sites] == [(2, 0.5), (2, 0.5)]
+    assert system.gateways == 1
+    assert system.objectives[P1].again_s is None, "a drill sends nothing again"
 
 
 def test_a_site_that_the_drill_kills_is_out_in_the_prediction() -> None:

@@ -249,7 +249,7 @@ class Rig:
         self.wait(self._start_servers())
         self.open()
         config = self.folder / "envoy.yaml"
-        config.write_text(yaml.safe_dump(render(self.table), sort_keys=False))
+        config.write_text(yaml.safe_dump(self.config(), sort_keys=False))
         self.log = (self.folder / "envoy.log").open("w")
         command = [envoy_binary(), "-c", str(config), "--disable-hot-restart", "--concurrency", "2", "-l", "warning"]
         command += ["--file-flush-interval-msec", "100"]
@@ -259,6 +259,10 @@ class Rig:
             # It takes a server for a sick one until its first check is done.
             eventually(lambda: self.passes_checks(Site.PRIVATE), within_s=15, what="the private site is well")
         return self
+
+    def config(self) -> dict[str, Any]:
+        """Envoy's bootstrap."""
+        return render(self.table)
 
     def __exit__(self, *_: object) -> None:
         self.envoy.terminate()

@@ -27,10 +27,16 @@ def _key(settings: AzureMlSettings, name: str) -> str:
 
 
 def scaling(settings: AzureMlSettings) -> Scaling:
-    """Azure Monitor's step rules, which look once a minute."""
-    window_s = settings.autoscaling.window_minutes * MINUTE_S
-    pause_s = settings.autoscaling.cooldown_minutes * MINUTE_S
-    return Scaling(out_after_s=window_s, out_cooldown_s=pause_s, in_after_s=max(window_s, pause_s))
+    """Azure Monitor's step rules on the GPUs' utilisation. Nothing says how the endpoint chooses an instance."""
+    rules = settings.autoscaling
+    return Scaling(
+        by="steps",
+        grow_above=rules.scale_out_above_percent / 100,
+        shrink_below=rules.scale_in_below_percent / 100,
+        out_after_s=rules.window_minutes * MINUTE_S,
+        out_cooldown_s=rules.cooldown_minutes * MINUTE_S,
+        balancing="random",
+    )
 
 
 def write_sizes(part: dict[str, Any], vm_size: str, least: int, most: int) -> None:

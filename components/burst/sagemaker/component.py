@@ -25,6 +25,9 @@ MODEL_FOLDER: Final = "/opt/ml/model"
 VARIANT: Final = "primary"
 """The production variant's name; autoscaling, alarms and the cost signal address it."""
 
+LEAST_BUSY: Final = "LEAST_OUTSTANDING_REQUESTS"
+"""How a real-time endpoint chooses an instance; by default it draws one
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariantRoutingConfig.html)."""
 INPUT_PREFIX: Final = "requests/"
 OUTPUT_PREFIX: Final = "results/"
 FAILURE_PREFIX: Final = "failures/"
@@ -341,6 +344,7 @@ class SageMakerBurst(Component):
         """
         settings = self.args.settings
         own_disks = has_local_storage(instance_type)
+        routing = aws.sagemaker.EndpointConfigurationProductionVariantRoutingConfigArgs(routing_strategy=LEAST_BUSY)
         variant = aws.sagemaker.EndpointConfigurationProductionVariantArgs(
             variant_name=VARIANT,
             model_name=self.model.name,
@@ -352,10 +356,12 @@ class SageMakerBurst(Component):
             model_data_download_timeout_in_seconds=settings.model_download_timeout_s,
             volume_size_in_gb=None if own_disks else settings.volume_gb,
             enable_ssm_access=False,
+            routing_configs=None if async_config else [routing],
         )
         shape = _digest(
             {
                 "instance_type": instance_type,
+                **({} if async_config else {"routing": LEAST_BUSY}),
                 "image": self.image,
                 "environment": _environment(self.args),
                 "package": [self.args.package_key, self.args.package_sha256],

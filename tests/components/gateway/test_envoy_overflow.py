@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spillway.contracts.classes import PROMISES, RequestClass, Site
-from spillway.contracts.routing import Anonymous, RoutingTable, SigV4, hash_key
-from tests.support.gateway_rig import ACCESS_KEY, ALPHA, SECRET_KEY, Rig
+from spillway.contracts.routing import Anonymous, Gate, RoutingTable, SigV4, hash_key, listener_name
+from tests.support.gateway_rig import ACCESS_KEY, ALPHA, SECRET_KEY, ModelServer, Rig
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
@@ -51,6 +52,61 @@ def test_slots_and_one_more_spill_in_order(rig: Rig) -> None:
     slow(rig)
     assert rig.sites_of(rig.at_once(3)) == {"private": 2, "sagemaker": 1}
     assert rig.sites_of(rig.at_once(5)) == {"azure_ml": 1, "private": 2, "sagemaker": 2}
+
+
+class ManyServers(Rig):
+    """Six servers at the private site, as behind a headless service."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, all_classes)
+        private = self.table.site(Site.PRIVATE)
+        roomy = private.model_copy(update={"slots": 12})
+        self.table = self.table.model_copy(update={"sites": (roomy, *self.table.sites[1:])})
+        self.crowd = [ModelServer(private.port, f"127.0.0.{n}") for n in range(2, 7)]
+
+    def config(self) -> dict[str, Any]:
+        made = super().config()
+        name = listener_name(Site.PRIVATE, Gate.OPEN)
+        cluster = next(c for c in made["static_resources"]["clusters"] if c["name"] == name)
+        for server in self.crowd:
+            address = {"socket_address": {"address": server.host, "port_value": server.port}}
+            cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].append({"endpoint": {"address": address}})
+        return made
+
+    def passes_checks(self, site: Site) -> bool:
+        name = f"cluster.{listener_name(site, Gate.OPEN)}.health_check.healthy"
+        return self._admin(f"stats?filter=^{name}$").data.strip() == f"{name}: 6".encode()
+
+    async def _start_servers(self) -> None:
+        await super()._start_servers()
+        for server in self.crowd:
+            await server.start()
+
+    async def _stop_servers(self) -> None:
+        await super()._stop_servers()
+        for server in self.crowd:
+            await server.stop()
+
+
+def test_no_server_gets_a_second_request_while_another_is_idle(tmp_path: Path) -> None:
+    """One after the other, each while those before it are still worked on."""
+    with ManyServers(tmp_path) as rig, ThreadPoolExecutor(6) as pool:
+        servers = [rig.servers[Site.PRIVATE], *rig.crowd]
+
+        def everybody_was_asked() -> bool:
+            rig.post(class_="P1")
+            return all(server.seen for server in servers)
+
+        # Envoy's threads hear of healthy servers up to a second late (update_merge_window).
+        eventually(everybody_was_asked, within_s=10, what="all servers are asked")
+        for server in servers:
+            server.delay_s, server.most_running = 1.0, 0
+        answers = []
+        for number in range(6):
+            answers.append(pool.submit(rig.post, class_="P1"))
+            eventually(lambda n=number: sum(s.running for s in servers) == n + 1, within_s=5, what="it is worked on")
+        assert [server.most_running for server in servers] == [1] * 6
+        assert {answer.result().status for answer in answers} == {200}
 
 
 def test_p0_may_queue_when_all_is_full_and_p1_is_refused(rig: Rig) -> None:

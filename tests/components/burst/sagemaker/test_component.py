@@ -116,6 +116,12 @@ def test_families_with_disks_are_those_that_ec2_tells() -> None:
     assert not has_local_storage("ml.p3.2xlarge")
 
 
+def test_requests_go_to_the_least_busy_instance() -> None:
+    """By default an endpoint draws one, whatever it is doing (API_ProductionVariantRoutingConfig)."""
+    variant = configuration(build(), "real-time").inputs["productionVariants"][0]
+    assert variant["routingConfigs"] == [{"routingStrategy": "LEAST_OUTSTANDING_REQUESTS"}]
+
+
 def test_one_instance_is_switched_all_at_once() -> None:
     """A canary is at most half of the variant's instances (TrafficRoutingConfig.CanarySize)."""
     deployment = endpoint(build(), "spillway-test-burst-real-time-ml-g5-xlarge").inputs["deploymentConfig"]

@@ -1,0 +1,140 @@
+"""The event loop: arrivals in order, and between them all that happens by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spillway.planner.kernel.compiled import compiled
+from spillway.planner.kernel.fleet import outage, ready, scale
+from spillway.planner.kernel.gates import refuse, route, send_again
+from spillway.planner.kernel.instances import bill, count_serving, in_flight
+from spillway.planner.kernel.server import act, miss, row_of
+from spillway.planner.kernel.state import (
+    AGAIN,
+    ARRIVED,
+    BIN,
+    CLASS,
+    CLASSES,
+    DONE,
+    DUE,
+    FIRST_SENT,
+    FLIGHT_SECONDS,
+    HEAD,
+    IN_FLIGHT,
+    LENGTH,
+    LOST,
+    NEXT_SAMPLE,
+    NEXT_TICK,
+    NOW,
+    OFFERED,
+    OFFERED_BY,
+    OUTAGE,
+    PER_SITE,
+    RING_FULL,
+    SAMPLE,
+    SERVING,
+    SITE,
+    SLOTS,
+    TICK,
+    WAITING,
+    State,
+)
+
+
+@compiled
+def open_gates(st: State) -> None:
+    """At the beginning: what serves is counted."""
+    for s in range(st.fleet.shape[0]):
+        count_serving(st, s)
+
+
+@compiled
+def _sample(st: State) -> None:
+    at = st.count[SAMPLE]
+    st.count[SAMPLE] = at + 1
+    if at < st.timeline.shape[0]:
+        for c in range(CLASSES):
+            st.timeline[at, WAITING] += st.tally[c, LENGTH]
+        for s in range(st.fleet.shape[0]):
+            st.timeline[at, PER_SITE + 2 * s] = st.fleet[s, IN_FLIGHT]
+            st.timeline[at, PER_SITE + 2 * s + 1] = st.fleet[s, SERVING] * st.fleet[s, SLOTS]
+
+
+@compiled
+def _until(st: State, time: float) -> None:
+    """Everything that happens up to ``time``, in order; outages before servers, those before what is sent again."""
+    while True:
+        out = st.outages[st.count[OUTAGE], 0] if st.count[OUTAGE] < len(st.outages) else np.inf
+        who = st.order[0]
+        event = st.due[who]
+        again, klass = np.inf, 0
+        for c in range(CLASSES):
+            if st.tally[c, LENGTH] > 0 and st.ring[c, st.tally[c, HEAD], DUE] < again:
+                again, klass = st.ring[c, st.tally[c, HEAD], DUE], c
+        due = min(min(min(out, event), again), min(st.clock[NEXT_TICK], st.clock[NEXT_SAMPLE]))
+        if due > time:
+            return
+        st.clock[NOW] = due
+        if due == out:
+            outage(st)
+        elif due == event:
+            if who < st.lane.shape[0]:
+                act(st, who)
+            else:
+                ready(st, who - st.lane.shape[0])
+        elif due == again:
+            send_again(st, klass)
+        elif due == st.clock[NEXT_TICK]:
+            scale(st)
+            st.clock[NEXT_TICK] += st.clock[TICK]
+        else:
+            _sample(st)
+            st.clock[NEXT_SAMPLE] += st.clock[BIN]
+
+
+@compiled
+def run(st: State, arrival: Any, prompt: Any, work: Any, tokens: Any, klass: Any, begin: int) -> tuple[int, int]:
+    """The requests from ``begin`` on. Returns why it stopped and how many requests are done with."""
+    room = st.ring.shape[1] - st.place.shape[0]
+    for at in range(begin, len(arrival)):
+        _until(st, arrival[at])
+        st.clock[NOW] = arrival[at]
+        c = np.int64(klass[at])
+        # Room is left for all who are at a site, should it go away.
+        if st.tally[c, LENGTH] >= room and st.rule[c, AGAIN] < np.inf:
+            return RING_FULL, at
+        st.tally[c, OFFERED] += 1
+        st.timeline[row_of(st, arrival[at]), OFFERED_BY + c] += 1
+        if not route(st, c, arrival[at], prompt[at], work[at], tokens[at]):  # pyright: ignore[reportArgumentType]
+            refuse(st, c, arrival[at], prompt[at], work[at], tokens[at])  # pyright: ignore[reportArgumentType]
+    return DONE, len(arrival)
+
+
+@compiled
+def finish(st: State, end: float, drain_s: float) -> None:
+    """The rest of the trace's time, then until everybody is answered, ``drain_s`` seconds at most.
+
+    Who is not answered then is lost.
+    """
+    _until(st, end)
+    st.clock[NOW] = end
+    for s in range(st.fleet.shape[0]):
+        bill(st, s, 0)
+        in_flight(st, s, 0)
+    flight_seconds = st.site[:, FLIGHT_SECONDS].copy()
+    last = end + drain_s
+    while st.clock[NOW] < last and st.tally[:, LENGTH].sum() + st.fleet[:, IN_FLIGHT].sum() > 0:
+        step = min(last, st.clock[NOW] + 60.0)
+        _until(st, step)
+        st.clock[NOW] = step
+    st.site[:, FLIGHT_SECONDS] = flight_seconds
+    for c in range(CLASSES):
+        st.tally[c, LOST] += st.tally[c, LENGTH]
+        for k in range(st.tally[c, LENGTH]):
+            miss(st, c, st.ring[c, (st.tally[c, HEAD] + k) % st.ring.shape[1], FIRST_SENT])
+    for r in range(st.place.shape[0]):
+        if st.place[r, SITE] >= 0:
+            st.tally[st.place[r, CLASS], LOST] += 1
+            miss(st, st.place[r, CLASS], st.work[r, ARRIVED])
