@@ -201,3 +201,18 @@ def acting_at_once(rights_after_s: float) -> str:
     except ArmError as refusal:
         return f"{refusal.status} {refusal.code}: {refusal.message}"
     return ""
+
+
+def test_an_endpoint_that_is_put_without_its_split_serves_nobody(driver: Driver) -> None:
+    """The PUT replaces all of it: `traffic` is nullable and has no default in mfe.json, 2024-10-01."""
+    kind = f"{ML}:OnlineEndpoint"
+
+    def traffic() -> Any:
+        endpoint = driver.stand_in.read(f"azure-native:{kind}", put.id, None)
+        assert endpoint is not None
+        return endpoint.outputs["properties"].get("traffic")
+
+    put = driver.create(f"azure-native:{kind}", "thing", {**SAMPLES[kind], "tags": {"cost_centre": "42"}})
+    assert not traffic()
+    driver.create("azure-native:resources:Deployment", "thing", SAMPLES["resources:Deployment"])
+    assert traffic() == {"blue": 100}
