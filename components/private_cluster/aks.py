@@ -35,12 +35,6 @@ CONTROL_PLANE_LOGS: Final = (
 KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
 
 
-SPARE: Final = {"max_surge": "1"}
-NO_SPARE: Final = {"max_surge": "0", "max_unavailable": "1"}
-"""How a pool is upgraded. A GPU node goes before its successor comes: there is quota for no other, and the burst sites
-carry its share (ADR 41). https://learn.microsoft.com/azure/aks/stateful-workload-upgrades, read on 2026-11-30."""
-
-
 @dataclass(frozen=True)
 class AksArgs:
     """Nodes and internal load balancers live in ``nodes_subnet_id``. ``api_cidrs``: networks that reach the API server
@@ -232,6 +226,7 @@ class Aks(Component):
 
     def _nodes(self, pool: AksSystemPool | AksGpuPool, labels: dict[str, str], taints: tuple[Taint, ...]) -> Any:
         """What both pools say in the same words."""
+        is_system = isinstance(pool, AksSystemPool)
         all_taints = [f"{taint.key}={taint.value}:{taint.effect}" for taint in taints]
         return {
             "vm_size": pool.vm_size,
@@ -251,7 +246,11 @@ class Aks(Component):
             "node_labels": {**labels, **pool.labels},
             "node_taints": all_taints or None,
             "upgrade_settings": containerservice.AgentPoolUpgradeSettingsArgs(
-                drain_timeout_in_minutes=30, **(SPARE if isinstance(pool, AksSystemPool) else NO_SPARE)
+                # A GPU node goes before its successor comes: there is quota for no other, and the burst sites carry its
+                # share (ADR 41). https://learn.microsoft.com/azure/aks/stateful-workload-upgrades, 2026-11-30
+                max_surge="1" if is_system else "0",
+                max_unavailable=None if is_system else "1",
+                drain_timeout_in_minutes=30,
             ),
             "tags": self.context.tags,
         }

@@ -32,7 +32,7 @@ from tests.program.site import Site, site
 from tests.stacks.files import PASSPHRASE, REMOVE, changed, flat, project, secrets_for
 from tests.support.packages import small_package
 
-pytestmark = [pytest.mark.heavy, pytest.mark.soak]
+pytestmark = [pytest.mark.heavy, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 S = "spillway:"
 ML = "azure-native:machinelearningservices"

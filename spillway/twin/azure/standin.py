@@ -100,6 +100,8 @@ class AzureStandIn:
             return {**(old.outputs if old else {}), **{k: v for k, v in inputs.items() if k != "source"}, **named}
         row = _row(type_)
         sdk = wire.resource(row)
+        # Bodies of rows without a model are the inputs' own parts, and what the service adds is written into them here.
+        inputs = copy.deepcopy(inputs)
         shown = {k: v for k, v in wire.outputs(row, wire.body(row, inputs)).items() if k in sdk["outputs"]}
         if old is not None:
             before = wire.outputs(row, wire.body(row, old.inputs))

@@ -69,11 +69,19 @@ def main() -> None:
 def _servicer(program: Path) -> Any:
     """Pulumi's own server for programs that are no files, with what it lacks for one that is attached to."""
     from pulumi.automation._server import LanguageServer
+    from pulumi.runtime import settings
     from pulumi.runtime.proto import language_pb2
 
     from spillway.twin.deployer.program import run_main
 
     class Host(LanguageServer):
+        root = ""
+        """Where Pulumi.yaml lies, which Pulumi's own server does not hand on."""
+
+        def Run(self, request: Any, context: Any) -> language_pb2.RunResponse:
+            self.root = request.info.root_directory
+            return super().Run(request, context)
+
         def Handshake(self, request: Any, context: Any) -> language_pb2.LanguageHandshakeResponse:
             return language_pb2.LanguageHandshakeResponse()
 
@@ -89,7 +97,12 @@ def _servicer(program: Path) -> Any:
                     yield language_pb2.RunPluginResponse(stdout=line)
             yield language_pb2.RunPluginResponse(exitcode=process.returncode)
 
-    return Host(lambda: run_main(program))
+    def run() -> Any:
+        settings.SETTINGS.root_directory = host.root
+        return run_main(program)
+
+    host = Host(run)
+    return host
 
 
 if __name__ == "__main__":

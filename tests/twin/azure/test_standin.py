@@ -217,6 +217,14 @@ def test_wrong_inputs_are_refused_in_a_preview(endpoint: str, type_: str, edit: 
     assert any(told in failure for failure in found), found
 
 
+def test_a_preview_leaves_its_inputs_as_they_are(endpoint: str) -> None:
+    stand_in = AzureStandIn(endpoint)
+    for type_, sample in SAMPLES.items():
+        inputs = copy.deepcopy(dict(sample))
+        stand_in.preview(f"azure-native:{type_}", None, inputs)
+        assert inputs == sample, type_
+
+
 def test_unknown_values_pass(endpoint: str) -> None:
     driver = Driver(AzureStandIn(endpoint))
     for type_, inputs in SAMPLES.items():

@@ -43,6 +43,11 @@ def test_up_creates_in_order_and_a_second_up_changes_nothing(both: Demo) -> None
     assert again.outputs == done.outputs
 
 
+def test_a_program_knows_the_projects_folder(both: Demo) -> None:
+    both.project.program('pulumi.export("root", pulumi.get_root_directory())')
+    assert both.deployer.up().outputs == {"root": str(both.root)}
+
+
 def test_update_says_which_properties_change(both: Demo) -> None:
     both.project.program('a = thing("a", size=1, tags={"owner": "x", "team": "y"})')
     both.deployer.up()
