@@ -17,7 +17,13 @@ from tests.support.packages import small_package
 from tests.support.paths import ROOT
 
 PARTS = ("spillway", "components", "stacks", "model_packaging", "policies")
-SECRET = "'{\"clientId\": \"00000000-0000-4000-8000-000000000009\", \"clientSecret\": \"s\", \"tenantId\": \"00000000-0000-4000-8000-000000000002\"}'"
+SECRET = json.dumps(
+    {
+        "clientId": "00000000-0000-4000-8000-000000000009",
+        "clientSecret": "s",
+        "tenantId": "00000000-0000-4000-8000-000000000002",
+    }
+)
 """Looks like a principal of Azure, which one of them has to be."""
 pytestmark = pytest.mark.heavy
 
@@ -86,7 +92,7 @@ def test_a_project_is_begun_and_judged(installed: Path, tmp_path: Path, template
     assert config["spillway:owner"] == "search"
     if config["spillway:private_cluster"]["kind"] != "existing":
         # The twin makes the secrets of a cluster that is there; these a user sets.
-        secrets = "".join(f"  spillway-secrets:{name}: {SECRET}\n" for name in told["secrets"])
+        secrets = "".join(f"  spillway-secrets:{name}: '{SECRET}'\n" for name in told["secrets"])
         file.write_text(file.read_text() + secrets)
     verdict = json.loads(run(installed, tmp_path / "mine", "check", "-s", "first", "--json").stdout)
     assert verdict["stack"] == "first"

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from spillway.contracts.classes import OPERATOR_KEY_HEADER, SITE_HEADER
+from spillway.contracts.server_routes import CHAT_PATH
+from spillway.drill.chat import ChatWorkload
 from spillway.drill.workload import infer_body
 
 if TYPE_CHECKING:
@@ -128,11 +130,13 @@ def curl_lines(status: TwinStatus | None, stack: Stack) -> list[str]:
     if gateway is None:
         return []
     manifest = stack.manifest()
-    if not manifest.inputs or manifest.inputs[0].dtype != "BYTES":
+    if manifest.kind == "vllm":
+        path, body = CHAT_PATH, ChatWorkload(manifest.entry_model, prompts=[_SENTENCE]).body(0)
+    elif manifest.inputs and manifest.inputs[0].dtype == "BYTES":
+        path, body = f"/v2/models/{manifest.entry_model}/infer", infer_body(manifest.inputs[0].name, _SENTENCE)
+    else:
         return []
-    body = shlex.quote(infer_body(manifest.inputs[0].name, _SENTENCE).decode())
-    url = f"{gateway}/v2/models/{manifest.entry_model}/infer"
-    lines = [f"curl -s {url} -H 'content-type: application/json' -d {body}"]
+    lines = [f"curl -s {gateway}{path} -H 'content-type: application/json' -d {shlex.quote(body.decode())}"]
     key_file = _operator_key_file(stack)
     if key_file:
         key = f'-H "{OPERATOR_KEY_HEADER}: $(cat {shlex.quote(str(key_file))})"'

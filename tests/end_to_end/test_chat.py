@@ -64,6 +64,14 @@ def test_each_site_streams_the_same_answer(site: LocalSite) -> None:
     assert {"private/vllm", "sagemaker/vllm", "azure_ml/vllm"} <= names
 
 
+def test_what_up_prints_is_a_chat(site: LocalSite) -> None:
+    """Not a request in the form of tensors, which the gateway refuses for such a package."""
+    first = site.up["curl"][0]
+    assert f"{site.gateway}/v1/chat/completions" in first
+    done = subprocess.run(["bash", "-c", first], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.rstrip().endswith("data: [DONE]")
+
+
 def test_a_chat_spills_in_order_when_sites_are_full(site: LocalSite) -> None:
     slots = site.route(Site.PRIVATE).slots + site.route(Site.SAGEMAKER).slots
     with ThreadPoolExecutor(slots + 1) as pool:

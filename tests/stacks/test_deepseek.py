@@ -14,7 +14,9 @@ from safetensors.numpy import save_file
 from model_packaging.build import package
 from model_packaging.config import parse_config
 from policies.judge import judge
+from spillway.contracts.classes import Site
 from spillway.contracts.manifest import Manifest, read_manifest
+from spillway.contracts.routing import Gate, RoutingTable
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
@@ -139,3 +141,33 @@ def test_the_policies_have_nothing_against_it(planned: Found, packaged: Path) ->
     verdict = judge(plain_resources(planned.all), settings.policies, policy_context(settings, packaged))
     found = [(v.policy.name, v.finding.rule, v.finding.resource and v.finding.resource.name) for v in verdict.mandatory]
     assert found == []
+
+
+@pytest.mark.heavy
+def test_the_autoscaler_waits_for_nothing_that_the_gateways_never_let_through(
+    planned: Found, manifest: Manifest
+) -> None:
+    """Of one server: the requests in flight and those that wait in its queue at the gateways' own limits, against what
+    the autoscaler wants to see before it adds another."""
+    (scaler,) = (
+        plain(one.inputs)["spec"]
+        for one in planned.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")
+        if one.name.endswith("model-server-hpa")
+    )
+    targets: dict[str, str] = {}
+    for metric in scaler["metrics"]:
+        (kind,) = set(metric) - {"type"}
+        target = metric[kind]["target"]
+        targets[metric[kind]["metric"]["name"]] = target.get("averageValue") or target["value"]
+    (routing,) = (
+        plain(one.inputs)["data"]["routing.json"]
+        for one in planned.of("kubernetes:core/v1:ConfigMap")
+        if "routing.json" in plain(one.inputs).get("data", {})
+    )
+    table = RoutingTable.model_validate_json(routing)
+    private = table.site(Site.PRIVATE)
+    limits = table.limits(private)
+    let_through = limits[Gate.OPEN] * table.replicas / private.instances
+    assert manifest.language is not None
+    assert int(targets["vllm_num_requests_waiting"]) <= let_through - manifest.language.max_num_seqs
+    assert int(targets["spillway_requests_in_flight"].removesuffix("m")) / 1000 <= let_through

@@ -108,7 +108,7 @@ def small_package(
         outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
         source=PackageSource(name="echo", origin="tests/support/packages.py", licence="Apache-2.0"),
         serving=Serving(slots=slots),
-        language=_LANGUAGE if kind == "vllm" else None,
+        language=_LANGUAGE.model_copy(update={"max_num_seqs": slots}) if kind == "vllm" else None,
         variants=(VariantFigure(name="echo", precision="none", rank=1),),
         parity=() if kind == "vllm" else (_EXACT,),
         language_figures=(_SAME_TEXT,) if kind == "vllm" else (),
