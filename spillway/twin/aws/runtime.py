@@ -87,8 +87,14 @@ def _forwarded(front: Front, request: Request) -> Response:
 def _pool(front: Front) -> urllib3.HTTPConnectionPool:
     if front.authority is None:
         return urllib3.HTTPConnectionPool("127.0.0.1", front.port, timeout=_TIMEOUT_S)
-    names = {"server_hostname": front.host, "assert_hostname": front.host}
-    return urllib3.HTTPSConnectionPool("127.0.0.1", front.port, timeout=_TIMEOUT_S, ca_certs=front.authority, **names)
+    return urllib3.HTTPSConnectionPool(
+        "127.0.0.1",
+        front.port,
+        timeout=_TIMEOUT_S,
+        ca_certs=front.authority,
+        server_hostname=front.host,
+        assert_hostname=front.host,
+    )
 
 
 def _refusal(status: int, kind: str, message: str) -> Response:
