@@ -39,6 +39,13 @@ ANSWER_TOKENS = 512
 """What is reserved for an answer of which the request does not say how long it may become."""
 AGENT_TIMEOUT_MS = 200
 """After which a request is let through without a word of the agent."""
+CORS = "envoy.filters.http.cors"
+CORS_ASKED = (
+    *("content-type", "authorization", "inference-header-content-length", "traceparent", "x-request-id"),
+    *(CLIENT_KEY_HEADER, CLASS_HEADER),
+)
+CORS_ANSWERED = (SITE_HEADER, "retry-after", "x-request-id", "inference-header-content-length")
+"""Request and answer headers of clients that a browser would keep from a page otherwise."""
 GZIP_METADATA = "spillway.gzip"
 """Where admission leaves for the front what a gzip body was before it was unpacked."""
 GZIP_RATIO = 100
@@ -62,6 +69,7 @@ def filters(table: RoutingTable) -> list[Json]:
             pass_through_mode=False,
             headers=[header_match(":path", "/healthz")],
         ),
+        *([extension(CORS, "extensions.filters.http.cors.v3.Cors")] if table.cors_origins else []),
         lua(_admission_config(table), "admission", clear_route_cache=False),
         extension(
             "envoy.filters.http.decompressor",
@@ -78,6 +86,20 @@ def filters(table: RoutingTable) -> list[Json]:
         lua(_front_config(table), "sha256", "crc32", "json", "usage", "front", clear_route_cache=True),
         _rate_limit(table),
     ]
+
+
+def cors_policy(table: RoutingTable) -> Json:
+    """Web pages of which origins may ask, with what, and which headers of an answer they may read."""
+    policy = extension(
+        CORS,
+        "extensions.filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=[{"exact": origin} for origin in table.cors_origins],
+        allow_methods="GET, POST",
+        allow_headers=", ".join(CORS_ASKED),
+        expose_headers=", ".join(CORS_ANSWERED),
+        max_age="600",
+    )
+    return {CORS: policy["typed_config"]}
 
 
 def _admission_config(table: RoutingTable) -> Json:

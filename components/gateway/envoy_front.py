@@ -7,7 +7,7 @@ files that the agent writes, so that it can close a site for a class without tou
 from __future__ import annotations
 
 from components.gateway import envoy_generation
-from components.gateway.envoy_filters import GROUP_HEADER, filters
+from components.gateway.envoy_filters import GROUP_HEADER, cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
     AGENT_CLUSTER,
@@ -128,12 +128,20 @@ def _manager(table: RoutingTable) -> Json:
     closed = [{"match": {"path": path}, "direct_response": {"status": 403}} for path in exceptions(table.server)]
     routes = [*closed, *(r for group in table.groups() for r in _group_routes(group, table))]
     routes += [r for site in table.sites for r in _operator_routes(site, table)]
+    host: Json = {"request_body_buffer_limit": buffer_bytes(table), "include_request_attempt_count": True}
+    if table.cors_origins:
+        # A browser asks first, without anything that tells whose request it is: the policy needs a route of its own.
+        nowhere = {"cluster_header": "x-spillway-nowhere", "cluster_not_found_response_code": "NOT_FOUND"}
+        routes.append({"match": {"prefix": "/"}, "route": nowhere})
+        host["typed_per_filter_config"] = cors_policy(table)
     return connection_manager(
         "front",
         table,
         routes,
         filters(table),
-        virtual_host={"request_body_buffer_limit": buffer_bytes(table), "include_request_attempt_count": True},
+        virtual_host=host,
+        # nginx's proxy_pass, ab and old load balancers speak it; the host says nothing here.
+        http_protocol_options={"accept_http_10": True, "default_host_for_http_10": "gateway"},
         use_remote_address=True,
         normalize_path=True,
         merge_slashes=True,

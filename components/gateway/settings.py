@@ -11,7 +11,7 @@ from spillway import __version__
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.frozen import Settings
 from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
-from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill
+from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill, Origin
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
 Image = Annotated[str, Field(pattern=r"^[^\s:@]+(:\d+)?(/[^\s:@]+)*(:[\w.-]+)(@sha256:[0-9a-f]{64})?$")]
@@ -279,6 +279,10 @@ class GatewaySettings(Settings):
 
     body_limit_bytes: int = Field(default=6 * MEGABYTE, ge=1024, le=64 * MEGABYTE)
     """Largest request body; every request is held whole, to be retried elsewhere. Default: what all sites take."""
+
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins of web pages that may ask from a browser (``https://app.example.com``, no path); none by default. A key
+    in a page is everybody's: give such pages a client of their own, or none."""
 
     heartbeat_period_s: float = Field(default=20.0, gt=0, le=30)
     """Seconds between heartbeats; at least two have to fall into the alarm's 60 s."""

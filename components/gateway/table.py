@@ -54,6 +54,7 @@ def build_table(
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
+        cors_origins=settings.cors_origins,
         replicas=settings.replicas,
         listen=listen or Listen(),
         probe=probe,

@@ -65,9 +65,8 @@ class HuggingFaceSource(Frozen):
         """Load it with transformers. Raises :class:`PackageError` when it does not load."""
         folder = self._folder(place)
         files = self.files(place)
-        config = json.loads((transformer_folder(folder) / "config.json").read_text(encoding="utf-8"))
         source = PackageSource(
-            name=config.get("_name_or_path") or folder.name,
+            name=_name_of(transformer_folder(folder) / "config.json") or folder.name,
             origin=self.origin,
             licence=self.licence,
             weights_sha256=files_sha256(files),
@@ -99,6 +98,17 @@ def model_files(folder: Path, *, allow_pickle: bool = False) -> dict[str, Path]:
     if not any(path.parent == transformer and path.suffix in (".safetensors", ".bin") for path in found):
         raise PackageError(f"{transformer}: no .safetensors file: save the model with save_pretrained.")
     return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
+def _name_of(path: Path) -> str:
+    """What the configuration calls the model. Raises :class:`PackageError` for a file that is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return str(values.get("_name_or_path") or "")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise PackageError(
+            f"{path}: no configuration of a model: {error}. Save the model with save_pretrained."
+        ) from None
 
 
 def _pickled(folder: Path, *, allow_pickle: bool) -> set[Path]:

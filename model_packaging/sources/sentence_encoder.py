@@ -60,8 +60,12 @@ def _modules(folder: Path) -> list[dict[str, str]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         first, *others = [(row["type"], row["path"]) for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
-        raise PackageError(f"{path}: no list of modules with type and path: {error}.") from error
+        if not all(isinstance(part, str) for pair in (first, *others) for part in pair):
+            raise TypeError("type and path are texts")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise PackageError(
+            f"{path}: no list of modules with type and path: {error}. Save the model with sentence-transformers again."
+        ) from error
     for kind, place in (first, *others):
         name = kind.rpartition(".")[2]
         allowed = ("Transformer",) if (kind, place) == first else _AFTER_THE_TRANSFORMER

@@ -50,10 +50,15 @@ def text_model(
     except Exception as error:
         raise PackageError(f"{tokenizer_json}: the tokenizer cannot be used: {error}") from error
     expected: list[Batch] = []
-    with torch.no_grad():
-        for sentence, sample in zip(sentences, samples, strict=True):
-            _check_tokens(tokenizer_json, library, sentence, sample)
-            expected.append({output: library.answer(sentence).float()})
+    for sentence, sample in zip(sentences, samples, strict=True):
+        try:
+            with torch.no_grad():
+                theirs, answer = library.tokens(sentence)["input_ids"][0].tolist(), library.answer(sentence).float()
+        except Exception as error:
+            told = f"{tokenizer_json.parent}: {library.name} cannot answer {sentence[:60]!r}"
+            raise PackageError(f"{told}: {type(error).__name__}: {error}") from error
+        _check_tokens(tokenizer_json, library, sentence, sample["input_ids"][0].tolist(), theirs)
+        expected.append({output: answer})
     return LoadedModel(
         module=module.eval(),
         samples=samples,
@@ -116,8 +121,9 @@ def pretrained(auto_class: str, folder: Path) -> Any:
     return model.eval()
 
 
-def _check_tokens(tokenizer_json: Path, library: Computation, sentence: str, sample: Batch) -> None:
-    theirs, ours = library.tokens(sentence)["input_ids"].tolist()[0], sample["input_ids"].tolist()[0]
+def _check_tokens(
+    tokenizer_json: Path, library: Computation, sentence: str, ours: list[int], theirs: list[int]
+) -> None:
     if theirs != ours:
         raise PackageError(
             f"{tokenizer_json} reads {sentence[:60]!r} as the tokens {_few(ours)}, and {library.name} as "

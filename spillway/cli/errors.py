@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import tempfile
 import traceback
+from pathlib import Path
 from typing import IO, Any, Final
 
 import click
+
+from spillway import __version__
 
 FAILED: Final = 1
 WRONG_CONFIG: Final = 2
@@ -31,6 +37,9 @@ _EXIT_CODES: Final = {
     "TwinError": FAILED,
 }
 """Of Spillway's own errors and what is derived from them. By name: no room is imported to tell what failed in it."""
+_CLOUDS: Final = ("botocore", "boto3", "azure", "kubernetes")
+_DETAILS: Final = "(--debug shows where)"
+_ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = ("components", "model_packaging", "policies", "spillway", "stacks")
 
 
@@ -58,9 +67,35 @@ def translate(error: BaseException, debug: bool) -> click.ClickException:
         return CommandError(f"{missing}pip install -e '.[package,twin]'", WRONG_CONFIG)
     exit_code = _exit_code(error)
     if exit_code is None:
-        return CommandError(f"Unexpected {type(error).__name__}: {error} (--debug shows where)")
+        return CommandError(_refused(error) or _unexpected(error))
     hint = "\n(--debug shows the program's traceback)" if getattr(error, "details", "") else ""
     return CommandError(f"{error}{hint}", exit_code)
+
+
+def _refused(error: BaseException) -> str | None:
+    """What the machine, a server or a cloud said no to: nothing of ours is at fault."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"The machine says: {error.strerror}{f': {error.filename}' if error.filename else ''}. {_DETAILS}"
+    if type(error).__module__.partition(".")[0] in _CLOUDS:
+        return f"The cloud's library says: {error}. Look at your credentials and the network. {_DETAILS}"
+    return None
+
+
+def _unexpected(error: BaseException) -> str:
+    """What happened, where, where more of it stands, and what to do with it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_ROOT) and ".venv" not in frame.filename]
+    at = (own or list(frames))[-1:]
+    where = "".join(f", in {Path(frame.filename).name} line {frame.lineno} ({frame.name})" for frame in at)
+    text = "".join(traceback.format_exception(error))
+    handle, name = tempfile.mkstemp(prefix="spillway-error-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(f"{platform.platform()}, Python {platform.python_version()}, Spillway {__version__}\n{text}")
+    return (
+        f"A fault of Spillway's own: {type(error).__name__}: {error}{where}. What was asked for is not done.\n"
+        f"Details: {name}. Read it for names that are nobody's business, then report it to whoever gave you Spillway, "
+        "with the command. Run it again with --debug to see the traceback here."
+    )
 
 
 def _exit_code(error: BaseException) -> int | None:

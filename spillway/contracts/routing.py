@@ -24,7 +24,7 @@ Shape::
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, replicas, listen, runtime_dir, probe, cutoff, heartbeat
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -49,6 +49,8 @@ from spillway.contracts.server_routes import ServerKind
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]
+"""Scheme, host and port as a browser sends them: no path, no capitals, no `*`."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 MaySpill = Literal["anywhere", "never"] | tuple[str, ...]
 """Where data may go besides the private site: a tuple names sites (``sagemaker``) or regions (``eu-west-1``)."""
@@ -462,6 +464,8 @@ class RoutingTable(Frozen):
     anonymous: Anonymous | None = Anonymous()
     operator_key_sha256: Sha256 | None = None
     body_limit_bytes: int = Field(default=6 * 1024 * 1024, ge=1024)
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins whose web pages may ask from a browser."""
     answer_timeout_s: float = Field(default=ANSWER_TIMEOUT_S, gt=0)
     """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
     replicas: int = Field(default=1, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from botocore.exceptions import NoCredentialsError
 from click.testing import CliRunner
 
 from model_packaging.errors import ModelConfigError
@@ -174,6 +176,35 @@ def test_down_without_a_twin_is_no_failure_and_purges(runner: CliRunner, project
 )
 def test_exit_codes(error: BaseException, code: int) -> None:
     assert translate(error, debug=False).exit_code == code
+
+
+def test_a_fault_of_our_own_says_where_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    try:
+        raise KeyError("gateway")
+    except KeyError as error:
+        told = str(translate(error, debug=False))
+    (details,) = tmp_path.glob("spillway-error-*.txt")
+    assert "A fault of Spillway's own: KeyError: 'gateway', in test_usage.py line" in told
+    assert str(details) in told
+    assert "report it" in told
+    assert "--debug" in told
+    assert "Traceback (most recent call last)" in details.read_text()
+    assert details.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "No space left on device: /data/x"),
+        (PermissionError(errno.EACCES, "Permission denied", "report.html"), "Permission denied: report.html"),
+        (NoCredentialsError(), "Unable to locate credentials. Look at your credentials"),
+    ],
+)
+def test_what_the_machine_or_a_cloud_refuses_is_no_fault_of_ours(error: Exception, words: str) -> None:
+    told = str(translate(error, debug=False))
+    assert words in told
+    assert type(error).__name__ not in told
 
 
 def test_a_faulty_stack_file_is_one_message_and_leaves_nothing(runner: CliRunner, project: Path) -> None:

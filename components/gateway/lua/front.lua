@@ -50,7 +50,8 @@ local function capped(wanted, most)
   return wanted < most and most or wanted
 end
 
--- A client's own priority is dropped and the gateway's written: Triton reads parameters.priority, vLLM priority.
+-- A client's own priority is dropped and the gateway's written: Triton reads parameters.priority, vLLM priority. Second,
+-- the members of the body.
 local function with_priority(json, path, level)
   if path:find("^/v1/") then
     return with_member(json, "priority", function() return tostring(level - 1) end)
@@ -97,9 +98,14 @@ local function write_priority(handle, path, level)
     end
     head, tail = text:sub(1, split), text:sub(split + 1)
   end
-  local edited = with_priority(head, path, level)
+  local edited, found = with_priority(head, path, level)
   if not edited then
     refuse(handle, "400", "the body must be a JSON object")
+    return false
+  end
+  -- Triton answers 500 to what it cannot parse.
+  if path:find("/infer$") and not (value_of(found, "inputs") or ""):find("^%[%s*[{%]]") then
+    refuse(handle, "400", 'the body must be a KServe v2 request: {"inputs": [{"name", "shape", "datatype", "data"}]}')
     return false
   end
   -- vLLM's header goes before its body's member, whatever a parser makes of that; clouds hand no headers on.

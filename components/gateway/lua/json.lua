@@ -76,7 +76,7 @@ local function value_of(found, name)
 end
 
 -- The object with `name` set to `edit(old value or nil)` (JSON text), whatever it was before and however often it stood
--- there. nil where the text is no object.
+-- there, and its members as they were. nil where the text is no object.
 local function with_member(text, name, edit)
   local found, finish = members(text, 1)
   if not found or text:find("%S", finish) then return nil end
@@ -89,7 +89,7 @@ local function with_member(text, name, edit)
       parts[last + 1], parts[last + 2], parts[last + 3], parts[last + 4] = ",", member[2], ":", member[3]
     end
   end
-  return "{" .. table.concat(parts) .. "}"
+  return "{" .. table.concat(parts) .. "}", found
 end
 
 local ESCAPES = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }

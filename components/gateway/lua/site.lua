@@ -47,15 +47,35 @@ end
 
 -- What the model itself answered, and its message: 424 stands for any answer that is not 200.
 local function model_error(handle)
-  if CONFIG.dialect == "azure_ml" then return tonumber(handle:headers():get("ms-azureml-model-error-statuscode")) end
+  local azure = handle:headers():get("ms-azureml-model-error-statuscode")
   local body = handle:body(true)
   local text = body:getBytes(0, body:length())
+  if CONFIG.dialect == "azure_ml" then return tonumber(azure), text, body end
   local found = members(text, 1)
   return tonumber(value_of(found, "OriginalStatusCode")), string_of(value_of(found, "OriginalMessage")), body
 end
 
 local function client_at_fault(status)
   return status and status >= 400 and status < 500 and status ~= 408 and status ~= 429
+end
+
+-- What Triton says, with 500, of a body that it cannot parse (its src/http_server.cc, and triton_json.h of
+-- triton-inference-server/common): that is the client's fault like any other 400.
+local UNREADABLE = { "^Unable to parse '", "^failed to parse the request JSON buffer", "^failed to get request params" }
+
+local function is_unreadable(text)
+  local why = string_of(value_of(members(text or "", 1), "error"))
+  for _, pattern in ipairs(why and UNREADABLE or {}) do
+    if why:find(pattern) then return true end
+  end
+  return false
+end
+
+-- The private server's own 500.
+local function own_error(handle)
+  local body = handle:body(true)
+  local text = body:getBytes(0, body:length())
+  if is_unreadable(text) then handle:headers():replace(":status", "400") end
 end
 
 -- What a container said of a request that it did not begin: full, or too slow to take it.
@@ -91,7 +111,11 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   headers:replace(CONFIG.site_header, CONFIG.site)
   if headers:get(CONFIG.failed_header) then return failed_stream(handle) end
-  if CONFIG.dialect == "private" or headers:get(CONFIG.own_header) then return end
+  if headers:get(CONFIG.own_header) then return end
+  if CONFIG.dialect == "private" then
+    if not CONFIG.openai and headers:get(":status") == "500" then own_error(handle) end
+    return
+  end
 
   local head_length = (headers:get("content-type") or ""):match("json%-header%-size=(%d+)")
   if head_length then
@@ -108,6 +132,7 @@ function envoy_on_response(handle)
     local original, message, body = model_error(handle)
     -- Waiting for the body ends the life of every object that was taken before.
     headers = handle:headers()
+    if original == 500 and not CONFIG.openai and is_unreadable(message) then original = 400 end
     if client_at_fault(original) then
       headers:replace(":status", tostring(original))
       if message then headers:replace("content-length", tostring(body:setBytes(message))) end

@@ -28,6 +28,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
+from spillway.twin.aws import runtime
 from spillway.twin.aws.alarms import Evaluator
 from spillway.twin.aws.client import REPLAYED_HEADER
 from spillway.twin.aws.health import judge_health_checks
@@ -93,11 +94,12 @@ class Memory:
 
 
 class Application:
-    """The WSGI application."""
+    """The WSGI application. ``folder``: where the twin says which front serves an endpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+        self._folder = folder
         self.boot_id = str(uuid.uuid4())
         self.invocations = Invocations()
         self.recorder = Recorder(tuple(kind for service in SERVICES for kind in service.recorded))
@@ -170,6 +172,8 @@ class Application:
         if scope is None:
             return None
         region, service = scope
+        if service == "sagemaker" and (endpoint := runtime.asked(environ["PATH_INFO"])):
+            return runtime.invoke(endpoint, region, self._folder, environ)
         if service not in {name for name, _ in (*self._handlers, *self._refuses)}:
             return None
         request = BackendRequest(environ)
@@ -255,7 +259,7 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, content_type="application/json")
 
 
-def make(port: int) -> tuple[Application, BaseWSGIServer]:
+def make(port: int, folder: Path) -> tuple[Application, BaseWSGIServer]:
     """The application and a server for it, not yet serving. Port 0 takes a free one."""
     from moto.moto_server.werkzeug_app import MotoRequestHandler
 
@@ -264,7 +268,7 @@ def make(port: int) -> tuple[Application, BaseWSGIServer]:
             level = logging.ERROR if type == "error" else logging.DEBUG
             logging.getLogger("spillway.aws").log(level, message, *args)
 
-    application = Application()
+    application = Application(folder)
     return application, make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler)
 
 
@@ -291,7 +295,7 @@ def main() -> None:
     os.environ.setdefault("MOTO_LAMBDA_CONCURRENCY_QUOTA", "1000")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIASPILLWAYTWIN0000")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "twin")
-    application, server = make(arguments.port)
+    application, server = make(arguments.port, arguments.state_dir)
     application.evaluator.start()
     server.serve_forever()
 

@@ -18,6 +18,8 @@ from typing import Final
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import RoutingTable, SiteRoute, canary_name
 from spillway.twin import tools
+from spillway.twin.aws.runtime import FILE as RUNTIME_FILE
+from spillway.twin.aws.runtime import Front
 from spillway.twin.certificates import ensure_authority, ensure_certificate
 from spillway.twin.data_plane.deployed import DeployedReader, Gateway, Served
 from spillway.twin.data_plane.gateway_files import GatewayPlace, place
@@ -211,6 +213,8 @@ class DataPlane:
         options: dict[str, object] = {"kind": site, "port": port, "config": config}
         options["upstream"] = f"http://127.0.0.1:{self._port(f'{site}/proxy')}"
         tls = route is not None and route.tls is not None
+        if site == Site.SAGEMAKER:
+            self._tell_runtime(served, host, port, tls=tls)
         if route and route.tls:
             pair = ensure_certificate(self._tls_folder, route.tls.sni)
             options |= {"tls_cert": pair.certificate, "tls_key": pair.key}
@@ -222,6 +226,21 @@ class DataPlane:
             restart=True,
             inputs=_digest(config),
         )
+
+    def _tell_runtime(self, served: Served, host: str, port: int, *, tls: bool) -> None:
+        """So that the emulated AWS hands on what is asked of the endpoint there."""
+        front = Front(
+            endpoint=served.endpoint,
+            region=served.region,
+            host=host,
+            port=port,
+            access_key=self._credentials.access_key,
+            secret_key=self._credentials.secret_key,
+            authority=str(ensure_authority(self._tls_folder).certificate) if tls else None,
+        )
+        folder = self._layout.state_dir / "aws"
+        folder.mkdir(exist_ok=True)
+        write_private(folder / RUNTIME_FILE, front.model_dump_json())
 
     def _front_config(self, served: Served, route: SiteRoute | None, host: str) -> dict[str, object]:
         slots = route.slots if route else 1

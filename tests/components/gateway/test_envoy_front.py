@@ -176,7 +176,7 @@ def test_contracted_rate_is_a_token_bucket(rig: Rig) -> None:
 
 
 def test_body_over_the_limit_is_refused_once(rig: Rig) -> None:
-    body = b'{"inputs":"' + b"x" * (1 << 20) + b'"}'
+    body = b'{"inputs":[{"data":"' + b"x" * (1 << 20) + b'"}]}'
     assert rig.post(body).status == 413
     assert not any(server.seen for server in rig.servers.values())
 
@@ -184,10 +184,10 @@ def test_body_over_the_limit_is_refused_once(rig: Rig) -> None:
 def test_large_body_spills_whole_past_a_site_that_is_too_small(rig: Rig) -> None:
     rig.servers[Site.PRIVATE].status = 503
     text = "x" * 900_000
-    answer = rig.post({"inputs": text}, headers={"x-spillway-key": ALPHA})
+    answer = rig.post({"inputs": [{"data": text}]}, headers={"x-spillway-key": ALPHA})
     assert (answer.status, answer.site) == (200, "azure_ml")
-    assert json.loads(rig.servers[Site.AZURE_ML].seen[-1].body)["inputs"] == text
-    small = rig.post({"inputs": "x" * 400_000}, headers={"x-spillway-key": ALPHA})
+    assert json.loads(rig.servers[Site.AZURE_ML].seen[-1].body)["inputs"][0]["data"] == text
+    small = rig.post({"inputs": [{"data": "x" * 400_000}]}, headers={"x-spillway-key": ALPHA})
     assert (small.status, small.site) == (200, "sagemaker")
 
 

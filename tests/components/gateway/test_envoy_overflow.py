@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -267,3 +268,35 @@ def end(rig: Rig, fault: str) -> None:
     private.hang, private.status, private.delay_s = False, 200, 0.02
     if fault == "kill":
         rig.wait(private.start())
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "Unable to parse 'data': attempt to access JSON non-number as double",
+        "failed to parse the request JSON buffer: Invalid value. at 12",
+        "failed to get request params.: attempt to get members for non-object",
+    ],
+)
+def test_what_triton_cannot_read_is_the_client_s_fault_at_every_site(rig: Rig, why: str) -> None:
+    """Triton 2.51 answers such requests with 500 and these words (asked of the real server)."""
+    said = json.dumps({"error": why}).encode()
+    for server in rig.servers.values():
+        server.status, server.body = 500, said
+    for stopped, site in ((None, "private"), (Site.PRIVATE, "sagemaker"), (Site.SAGEMAKER, "azure_ml")):
+        if stopped:
+            rig.wait(rig.servers[stopped].stop())
+        answer = rig.post(class_="P0")
+        assert (answer.status, answer.site, answer.body) == (400, site, said)
+    assert [len(server.seen) for server in rig.servers.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"input":"hello"}', b'{"inputs":"hello"}', b'{"inputs":{}}', b'{"inputs":[1]}']
+)
+def test_what_is_no_request_is_tried_nowhere(rig: Rig, body: bytes) -> None:
+    answer = rig.post(class_="P0", body=body)
+    assert answer.status == 400
+    assert b"KServe v2" in answer.body
+    assert all(server.seen == [] for server in rig.servers.values())
+    assert rig.post(class_="P0", body=b'{"id":"a","inputs" : [ ]}').status == 200
