@@ -424,8 +424,8 @@ class Eks(Component):
         if given := self.settings.addon_versions.get(name):
             return given
         opts = pulumi.InvokeOptions(provider=self.context.aws)
-        asked = {"addon_name": name, "kubernetes_version": self.settings.kubernetes_version}
-        return aws.eks.get_addon_version(**asked, opts=opts).version
+        version = self.settings.kubernetes_version
+        return aws.eks.get_addon_version(addon_name=name, kubernetes_version=version, opts=opts).version
 
     def _addons_before_nodes(self) -> list[pulumi.Resource]:
         """What a node needs to become Ready, and what hands roles to pods."""

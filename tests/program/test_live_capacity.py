@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import boto3
 import pytest
 
 from spillway.twin.deployer.api import DeployerError
+from tests.program.emulated_sagemaker import ENDPOINT, alarm, answer_5xx, client, serving
 from tests.program.site import Site, site
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
-
-ENDPOINT = "spillway-test-burst-real-time-ml-g5-xlarge"
 
 
 @pytest.fixture(scope="module")
@@ -26,24 +22,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
     finally:
         made.servers.stop()
-
-
-def client(local: Site, service: str = "sagemaker") -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=local.servers.endpoints["aws"],
-        region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-    )
-
-
-def serving(local: Site) -> tuple[str, int]:
-    """The configuration that the endpoint runs, and how many instances that starts with."""
-    asked = client(local)
-    name = asked.describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
-    (variant,) = asked.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
-    return name, variant["InitialInstanceCount"]
 
 
 def test_a_change_of_shape_in_the_middle_of_an_overflow_keeps_the_instances(local: Site) -> None:
@@ -60,28 +38,6 @@ def test_a_change_of_shape_in_the_middle_of_an_overflow_keeps_the_instances(loca
     second, count = serving(local)
     assert (second != first, count) == (True, 2)
     assert not slower.up().changed
-
-
-def answer_5xx(local: Site, values: list[float]) -> None:
-    """For each of the last minutes."""
-    dimensions = [{"Name": "EndpointName", "Value": ENDPOINT}, {"Name": "VariantName", "Value": "primary"}]
-    now = datetime.now(UTC)
-    for minutes in range(6):
-        data = [
-            {
-                "MetricName": "Invocation5XXErrors",
-                "Dimensions": dimensions,
-                "Timestamp": now - timedelta(minutes=minutes),
-                "Value": value,
-            }
-            for value in values
-        ]
-        client(local, "cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=data)
-
-
-def alarm(local: Site) -> str:
-    found = client(local, "cloudwatch").describe_alarms(AlarmNames=["spillway-test-burst-5xx"])
-    return found["MetricAlarms"][0]["StateValue"]
 
 
 def test_an_update_that_its_alarm_rolls_back_changes_nothing_and_goes_through_once_that_is_calm(local: Site) -> None:

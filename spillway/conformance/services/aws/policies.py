@@ -31,14 +31,14 @@ Statement = Mapping[str, Any]
 
 
 @cache
-def _definitions() -> dict[str, Any]:
+def definitions() -> dict[str, Any]:
     return json.loads(_FILE.read_text(encoding="utf-8"))
 
 
 _DEFINED: Final = Source(
     "the IAM definitions that cfn-lint carries",
     "https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html",
-    _definitions()["sources"]["cfn-lint"],
+    definitions()["sources"]["cfn-lint"],
 )
 
 
@@ -91,7 +91,7 @@ def _exists(graph: Graph) -> Iterator[Found]:
     for resource, path, statement in _documents(graph, {**_IDENTITY, **_OTHERS}):
         for action in (*texts(statement.get("Action")), *texts(statement.get("NotAction"))):
             service, _, name = action.partition(":")
-            known = _definitions()["services"].get(service.lower())
+            known = definitions()["services"].get(service.lower())
             if known is not None and not any(fnmatchcase(each, name.lower()) for each in known):
                 yield resource, path, f"{service} has no action {name}: the statement does nothing", "Spell it right."
 
@@ -108,7 +108,7 @@ def _fits(graph: Graph) -> Iterator[Found]:
             continue
         for action in texts(statement.get("Action")):
             service, _, name = action.partition(":")
-            kinds = _definitions()["services"].get(service.lower(), {}).get(name.lower())
+            kinds = definitions()["services"].get(service.lower(), {}).get(name.lower())
             if kinds is not None and not any(_may_be(place, kind) for place in places for kind in kinds):
                 yield (
                     resource,
