@@ -15,7 +15,8 @@ from tests.kubernetes.stacks import Planned
 
 CRDS: Final = Path(spillway.twin.kubernetes.__file__).parent / "crds"
 SERVER: Final = "app.kubernetes.io/name=model-server"
-FIRST_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
+_POD: Final = {"apiVersion": "v1", "kind": "Pod"}
+"""What a list leaves out of its items."""
 _FIRST: Final = ("Namespace", "PriorityClass", "ServiceAccount", "ResourceQuota", "ConfigMap", "Secret")
 
 
@@ -27,10 +28,10 @@ class Cluster:
         self._applied: list[Object] = []
         self._nodes: list[str] = []
 
-    def add_nodes(self, machine: Machine, count: int, pool: str, keeper: str = KEEPER) -> list[str]:
-        """Ready when this returns."""
+    def add_nodes(self, machine: Machine, count: int, pool: str, keeper: str = KEEPER, zone: int = 0) -> list[str]:
+        """Ready when this returns; the first is in that zone."""
         names = []
-        for node in nodes(machine, count, pool, keeper):
+        for node in nodes(machine, count, pool, keeper, zone):
             self.api.create(node)
             names.append(node["metadata"]["name"])
         self._nodes += names
@@ -70,7 +71,7 @@ class Cluster:
 
     def home(self, stack: Planned, name: str = "model-server") -> str:
         """Where the pods of a workload are listed."""
-        space = {"model-server": "serving", "gateway": "gateway", "redis": "system"}[name]
+        space = {"gateway": "gateway", "redis": "system"}.get(name, "serving")
         return f"/api/v1/namespaces/{stack.prefix}-{space}/pods"
 
     def until_ready(self, stack: Planned, count: int, within_s: float = 60.0, name: str = "model-server") -> float:
@@ -83,20 +84,28 @@ class Cluster:
         return self.api.until(self.home(stack, name), all_there, within_s, f"{count} {name} ready", labels)
 
     def clear(self) -> None:
-        """Nothing of the stacks is left afterwards, and no node."""
-        for one in reversed(self._applied):
-            self.api.delete(self.api.path(one))
-        spaces = "/api/v1/namespaces"
-        self.api.until(
-            spaces,
-            lambda found: {o["metadata"]["name"] for o in found} == set(FIRST_NAMESPACES),
-            90,
-            "namespaces are gone",
-        )
+        """No pod, no node and nothing of a stack is left but its namespaces, which take a cluster ten seconds each."""
+        self._delete([one for one in self._applied if one["kind"] != "Namespace"])
+        for pod in self.api.list("/api/v1/pods"):
+            self.api.delete(self.api.path({**_POD, **pod}), grace_s=0)
+        for path in ("/api/v1/pods", "/apis/apps/v1/replicasets"):
+            self.api.until(path, lambda found: not found, 90, f"{path} is empty")
+        self.api.until("/api/v1/namespaces", lambda found: not any(map(is_going, found)), 90, "none is on its way out")
         for name in self._nodes:
             self.api.delete(f"/api/v1/nodes/{name}")
         self.api.until("/api/v1/nodes", lambda found: not found, what="nodes are gone")
         self._applied, self._nodes = [], []
+
+    def take_away(self, stack: Planned) -> None:
+        """All of it, as `pulumi destroy` does."""
+        self._delete(stack.objects)
+        ours = {one["metadata"]["name"] for one in stack.objects if one["kind"] == "Namespace"}
+        gone = lambda found: not ours & {one["metadata"]["name"] for one in found}  # noqa: E731
+        self.api.until("/api/v1/namespaces", gone, 90, "its namespaces are gone")
+
+    def _delete(self, things: Iterable[Object]) -> None:
+        for path in dict.fromkeys(self.api.path(one) for one in reversed(list(things))):
+            self.api.delete(path)
 
 
 def is_ready(thing: Object) -> bool:

@@ -55,8 +55,8 @@ SYSTEM = Machine("m7i.xlarge", 3.92, 14.3, disk_gib=90)
 SMALL_SYSTEM = Machine("Standard_D4s_v5", 3.86, 12.9, disk_gib=110)
 
 
-def nodes(machine: Machine, count: int, pool: str, keeper: str = KEEPER) -> Iterator[dict[str, Any]]:
-    """``count`` nodes of one pool, over three zones."""
+def nodes(machine: Machine, count: int, pool: str, keeper: str = KEEPER, zone: int = 0) -> Iterator[dict[str, Any]]:
+    """``count`` nodes of one pool, over three zones, beginning with that one."""
     resources = {
         "cpu": f"{int(machine.cpus * 1000)}m",
         "memory": f"{int(machine.gib * 1024)}Mi",
@@ -77,7 +77,7 @@ def nodes(machine: Machine, count: int, pool: str, keeper: str = KEEPER) -> Iter
                     "kubernetes.io/arch": "amd64",
                     "node.kubernetes.io/instance-type": machine.name,
                     "topology.kubernetes.io/region": "us-east-1",
-                    "topology.kubernetes.io/zone": f"us-east-1{ZONES[number % 3]}",
+                    "topology.kubernetes.io/zone": f"us-east-1{ZONES[(zone + number) % 3]}",
                     "spillway.dev/pool": pool,
                     **machine.labels,
                 },

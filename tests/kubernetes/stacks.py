@@ -98,10 +98,10 @@ def planned(name: str) -> Planned:
     return plan(begun, kind, changes, name)
 
 
-def plan(begun: str, kind: Any, changes: dict[str, Any], name: str) -> Planned:
-    """``name``: of the whole, so that two plans are two stacks."""
+def plan(begun: str, kind: Any, changes: dict[str, Any], name: str, package: Path | None = None) -> Planned:
+    """``name``: of the whole, so that two plans are two stacks. ``package``: what is served, a small one by default."""
     with TemporaryDirectory() as folder:
-        package = small_package(Path(folder) / "package", kind=kind)
+        package = package or small_package(Path(folder) / "package", kind=kind)
         config = changed(example(begun), {f"{S}package.path": str(package), f"{S}name": f"s-{name}"})
         # Zones that are named are not asked for.
         config = changed(config, {**changes, f"{S}connectivity.zones": list(ZONES)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kubernetes.cluster import FIRST_NAMESPACES, Cluster
+from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.stacks import STACKS, planned
 
 
@@ -38,12 +38,10 @@ def test_two_stacks_on_one_cluster_do_not_meet(cluster: Cluster) -> None:
 def test_a_deleted_stack_leaves_nothing(cluster: Cluster) -> None:
     stack = planned("existing")
     cluster.put(stack)
-    cluster.clear()
+    cluster.take_away(stack)
 
-    spaces = {found["metadata"]["name"] for found in cluster.api.list("/api/v1/namespaces")}
-    assert spaces == set(FIRST_NAMESPACES)
-    classes = cluster.api.list("/apis/scheduling.k8s.io/v1/priorityclasses")
-    assert {found["metadata"]["name"] for found in classes} == {"system-cluster-critical", "system-node-critical"}
+    for thing in stack.objects:
+        assert cluster.api.get(cluster.api.path(thing)) is None
 
 
 def settled(thing: dict[str, object]) -> dict[str, object]:
