@@ -187,15 +187,10 @@ def write_onnx_runtime(
     folder.mkdir(parents=True)
     shutil.copyfile(onnx_file, folder / "model.onnx")
     shutil.copyfile(_TEMPLATES / "score.py", folder / "score.py")
-    packages = ["numpy", "onnxruntime"]
+    packages = ["numpy", "onnxruntime", *(["tokenizers"] if model.text is not None else [])]
     text = None
     if model.text is not None:
-        packages.append("tokenizers")
-        text = {
-            "max_length": model.text.max_length,
-            "pad_to_multiple_of": model.text.pad_to_multiple_of,
-            "pad_id": model.text.pad_id,
-        }
+        text = {key: getattr(model.text, key) for key in ("max_length", "pad_to_multiple_of", "pad_id")}
         shutil.copyfile(model.text.tokenizer_json, folder / "tokenizer.json")
     service = {
         "name": config.name,

@@ -28,13 +28,12 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
-from spillway.twin.aws import runtime
 from spillway.twin.aws.alarms import Evaluator
 from spillway.twin.aws.client import REPLAYED_HEADER
 from spillway.twin.aws.health import judge_health_checks
 from spillway.twin.aws.recorder import Call, Handler, Recorder, RefusedError
 from spillway.twin.aws.service import ACCOUNT
-from spillway.twin.aws.services import SERVICES, lambda_, route53
+from spillway.twin.aws.services import SERVICES, invoke, invoked, lambda_, route53
 
 _SERVICES = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2"}
 _GLOBAL = {service.name for service in SERVICES if not service.regional}
@@ -172,8 +171,8 @@ class Application:
         if scope is None:
             return None
         region, service = scope
-        if service == "sagemaker" and (endpoint := runtime.asked(environ["PATH_INFO"])):
-            return runtime.invoke(endpoint, region, self._folder, environ)
+        if endpoint := invoked(service, environ["PATH_INFO"]):
+            return invoke(endpoint, region, self._folder, environ)
         if service not in {name for name, _ in (*self._handlers, *self._refuses)}:
             return None
         request = BackendRequest(environ)

@@ -18,8 +18,8 @@ from typing import Final
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import RoutingTable, SiteRoute, canary_name
 from spillway.twin import tools
-from spillway.twin.aws.runtime import FILE as RUNTIME_FILE
-from spillway.twin.aws.runtime import Front
+from spillway.twin.aws.services.sagemaker_runtime import FILE as RUNTIME_FILE
+from spillway.twin.aws.services.sagemaker_runtime import Front
 from spillway.twin.certificates import ensure_authority, ensure_certificate
 from spillway.twin.data_plane.deployed import DeployedReader, Gateway, Served
 from spillway.twin.data_plane.gateway_files import GatewayPlace, place

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from spillway.twin.aws.runtime import FILE, Front
+from spillway.twin.aws.services.sagemaker_runtime import FILE, Front
 from tests.twin.aws.support import Server, start
 from tests.twin.data_plane import test_burst_front
 from tests.twin.data_plane.test_burst_front import KEYS, LIMIT, Running

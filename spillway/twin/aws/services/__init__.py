@@ -38,6 +38,9 @@ from spillway.twin.aws.services import (
     vpn,
     wafv2,
 )
+from spillway.twin.aws.services.sagemaker_runtime import invoke, invoked
+
+__all__ = ["ROWS", "SERVICES", "invoke", "invoked"]
 
 SERVICES: Final[tuple[Service, ...]] = (
     acm.SERVICE,

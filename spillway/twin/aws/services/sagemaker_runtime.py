@@ -43,9 +43,9 @@ class Front(Frozen):
     """File of the authority behind the front's certificate; ``None``: it speaks plain HTTP."""
 
 
-def asked(path: str) -> str | None:
-    """The endpoint that a path invokes."""
-    found = _PATH.fullmatch(path)
+def invoked(service: str, path: str) -> str | None:
+    """The endpoint that a request invokes."""
+    found = _PATH.fullmatch(path) if service == "sagemaker" else None
     return found[1] if found else None
 
 
