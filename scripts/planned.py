@@ -130,7 +130,8 @@ def planned(root: Path, stack: str, package: Path) -> list[dict[str, Any]]:
     _note_classes(cloud)
     _nothing_in_aws()
     mocks.set_mocks(cloud, project="spillway", stack=stack, preview=False, monitor=monitor)
-    runtime_settings.SETTINGS.root_directory = str(root)
+    proxy: Any = runtime_settings.SETTINGS
+    proxy.root_directory = str(root)
     runtime_settings._get_rpc_manager().clear()
 
     async def run() -> Any:

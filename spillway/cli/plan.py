@@ -168,9 +168,10 @@ def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass,
             raise click.UsageError(
                 f"--objective {wish!r}: write CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999"
             ) from None
-        chosen = ":".join(measured) or found[key].measure
-        if chosen not in get_args(Measure):
-            raise click.UsageError(f"--objective {wish!r}: {chosen!r} is none of {', '.join(get_args(Measure))}")
+        named = ":".join(measured) or found[key].measure
+        chosen: Measure | None = next((one for one in get_args(Measure) if one == named), None)
+        if chosen is None:
+            raise click.UsageError(f"--objective {wish!r}: {named!r} is none of {', '.join(get_args(Measure))}")
         if not (within_s > 0 and 0 < wanted <= 1):
             raise click.UsageError(f"--objective {wish!r}: seconds above 0, and a share above 0 and up to 1")
         found[key] = found[key].promising(chosen, within_s, wanted)

@@ -106,12 +106,17 @@ def demand_of(trace: Trace, service: ServiceModel) -> Demand:
 
 def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand]:
     """The trace ``times`` over, joined to chunks of a fair size."""
-    arrival, *columns = demand_of(trace, service)
+    once = demand_of(trace, service)
     group = max(1, CHUNK // max(1, len(trace)))
     for first in range(0, times, group):
         turns = range(first, min(times, first + group))
-        arrivals = np.concatenate([arrival + turn * trace.duration_s for turn in turns])
-        yield Demand(arrivals, *(np.tile(column, len(turns)) for column in columns))
+        yield Demand(
+            np.concatenate([once.arrival + turn * trace.duration_s for turn in turns]),
+            np.tile(once.prompt, len(turns)),
+            np.tile(once.work, len(turns)),
+            np.tile(once.tokens, len(turns)),
+            np.tile(once.klass, len(turns)),
+        )
 
 
 def simulate(

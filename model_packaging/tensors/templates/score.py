@@ -240,7 +240,8 @@ def run(raw_data):
     try:
         return model().infer(read(raw_data))
     except RequestError as error:
-        from azureml_inference_server_http.api.aml_response import AMLResponse
+        # Azure ML's server has it, and nothing else does.
+        from azureml_inference_server_http.api.aml_response import AMLResponse  # pyright: ignore[reportMissingImports]
 
         return AMLResponse({"error": str(error)}, 400, json_str=True)
 

@@ -98,7 +98,8 @@ def _servicer(program: Path) -> Any:
             yield language_pb2.RunPluginResponse(exitcode=process.returncode)
 
     def run() -> Any:
-        settings.SETTINGS.root_directory = host.root
+        proxy: Any = settings.SETTINGS
+        proxy.root_directory = host.root
         return run_main(program)
 
     host = Host(run)
