@@ -42,10 +42,10 @@ def _values(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("name")
 @click.option(
     "--template",
-    default="sagemaker",
+    default="smallest",
     show_default=True,
     shell_complete=_templates,
-    help="sagemaker or both-clouds beside a cluster that is there; eks: a new cluster, and both clouds.",
+    help="smallest or both-clouds beside a cluster that is there; eks: a new cluster, and both clouds.",
 )
 @_values
 def init(name: str, template: str, as_json: bool, **values: str | None) -> None:

@@ -119,11 +119,7 @@ def make_plan(
             found.need()
         sized = found.best or found.calm
         rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
-    known = None
-    if judge is not None and foresight:
-        progress("perfect foresight")
-        found = Search(judge, service, space, seed, progress).find("hybrid")
-        known = Row(found, found.best)
+    known = _known(Search(judge, service, space, seed, progress)) if judge is not None and foresight else None
     hybrid = rows["hybrid"].judged
     assert hybrid is not None
     public = rows["all public"].judged
@@ -142,6 +138,12 @@ def make_plan(
         requests=len(judge if judge is not None else trace),
         seed=seed,
     )
+
+
+def _known(search: Search) -> Row:
+    search.progress("perfect foresight")
+    found = search.find("hybrid")
+    return Row(found, found.best)
 
 
 def _judged(search: Search, kind: Kind, system: System, judge: Trace | None) -> Candidate:

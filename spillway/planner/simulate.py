@@ -208,11 +208,7 @@ def _state(
     place[:, kernel.NEXT] = [*range(1, places), -1]
     scales = any(spec.max_instances > spec.min_instances for spec in sites)
     bin_s = duration_s / bins
-    fleet = np.array([_fleet(spec) for spec in sites], dtype=np.int64)
-    fleet[:, kernel.LANE] = np.cumsum([0, *lanes_of[:-1]])
-    fleet[:, kernel.INSTANCE] = np.cumsum([0, *(spec.max_instances for spec in sites[:-1])])
-    pace = np.zeros((lanes, 5))
-    pace[:, [kernel.ITERATION_END, kernel.BEGINS]] = np.inf
+    fleet = _fleets(sites, lanes_of)
     state = kernel.State(
         clock=np.array([0.0, TICK_S if scales else np.inf, bin_s / 2, duration_s, TICK_S, bin_s]),
         count=np.zeros(4, dtype=np.int64),
@@ -226,7 +222,7 @@ def _state(
         tally=np.zeros((kernel.CLASSES, 7), dtype=np.int64),
         instance=_instances(sites, instances),
         lane=_lanes(sites, lanes),
-        pace=pace,
+        pace=_paces(lanes),
         active=np.zeros((system.gateways, lanes), dtype=np.int64),
         ends=np.zeros((lanes, most_slots)),
         answering=np.zeros((lanes, most_slots), dtype=np.int64),
@@ -243,6 +239,20 @@ def _state(
     )
     loop.open_gates(state)
     return state
+
+
+def _fleets(sites: Sequence[SiteSpec], lanes_of: Sequence[int]) -> NDArray[np.int64]:
+    """A row for each site, with where its lanes and instances begin."""
+    fleet = np.array([_fleet(spec) for spec in sites], dtype=np.int64)
+    fleet[:, kernel.LANE] = np.cumsum([0, *lanes_of[:-1]])
+    fleet[:, kernel.INSTANCE] = np.cumsum([0, *(spec.max_instances for spec in sites[:-1])])
+    return fleet
+
+
+def _paces(lanes: int) -> NDArray[np.float64]:
+    pace = np.zeros((lanes, 5))
+    pace[:, [kernel.ITERATION_END, kernel.BEGINS]] = np.inf
+    return pace
 
 
 def _headroom(spec: SiteSpec) -> int:

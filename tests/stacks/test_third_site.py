@@ -79,7 +79,7 @@ def test_it_is_in_the_support_table() -> None:
 def test_it_is_in_the_routing_table(package: Package) -> None:
     stack = settings(package)
     hashes = {client.name: "0" * 64 for client in stack.gateway.clients}
-    names = DeployedNames("p", {"metal": "metal.example.com"}, hashes, "1" * 64, "/cutoff")
+    names = DeployedNames("p", {"metal": "metal.example.com"}, hashes, "1" * 64, "/cutoff", "/live")
     found = routing_table(stack, package.manifest, SITES_ONE, names)
     assert [route.site for route in found.sites] == ["private", "metal"]
     assert found.allowed_sites(RequestClass.P1, "anywhere") == ("private", "metal")

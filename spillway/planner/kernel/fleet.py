@@ -10,7 +10,7 @@ from spillway.planner.kernel.compiled import compiled
 from spillway.planner.kernel.gates import refuse, route
 from spillway.planner.kernel.heap import schedule
 from spillway.planner.kernel.instances import at_work, bill, count_serving, draw, in_flight, leave_if_idle
-from spillway.planner.kernel.server import give_up, leave
+from spillway.planner.kernel.queues import give_up, leave
 from spillway.planner.kernel.state import (
     ABOVE,
     ABSENT,
@@ -121,7 +121,7 @@ def _there(st: State, s: int) -> int:
 
 @compiled
 def _track(st: State, s: int) -> None:
-    """Target tracking on requests in flight, as SageMaker's."""
+    """Target tracking on requests in flight, as AWS's Application Auto Scaling does it."""
     in_flight(st, s, 0)
     load = (st.site[s, FLIGHT_SECONDS] - st.site[s, FLIGHT_AT_TICK]) / st.clock[TICK]
     st.site[s, FLIGHT_AT_TICK] = st.site[s, FLIGHT_SECONDS]

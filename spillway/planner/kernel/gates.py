@@ -6,7 +6,7 @@ import numpy as np
 
 from spillway.planner.kernel.compiled import compiled
 from spillway.planner.kernel.instances import draw
-from spillway.planner.kernel.server import enter, miss
+from spillway.planner.kernel.queues import enter, miss
 from spillway.planner.kernel.state import (
     AGAIN,
     ARRIVED,

@@ -10,7 +10,7 @@ from spillway.planner.kernel.compiled import compiled
 from spillway.planner.kernel.fleet import outage, ready, scale
 from spillway.planner.kernel.gates import refuse, route, send_again
 from spillway.planner.kernel.instances import bill, count_serving, in_flight
-from spillway.planner.kernel.server import act, miss, row_of
+from spillway.planner.kernel.queues import act, miss, row_of
 from spillway.planner.kernel.state import (
     AGAIN,
     ARRIVED,
