@@ -78,6 +78,21 @@ def test_what_is_mended_leaves_the_page(judged: Callable[[Path], list[Violation]
     assert found | exempt >= OPEN_RULES, "mended: take them off docs/reference/open-findings.md"
 
 
+def test_a_vpn_to_one_cloud_does_not_lead_the_standby_into_the_other(tmp_path: Path) -> None:
+    """The standby is in AWS, and the customer's VPN ends on premises: that way to Azure ML is nobody's."""
+    config = yaml.safe_load((Path(__file__).parent / "good" / "existing-vpn.yaml").read_text(encoding="utf-8"))
+    azure = {
+        "location": "eastus",
+        "subscription_id": "00000000-0000-4000-8000-000000000001",
+        "tenant_id": "00000000-0000-4000-8000-000000000002",
+    }
+    machines = {"vm_size": "Standard_NC4as_T4_v3", "min_instances": 1, "max_instances": 3}
+    both = changed(config, {"config.spillway:azure": azure, "config.spillway:burst.azure_ml": machines})
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(both), encoding="utf-8")
+    found = {(one.finding.rule, one.finding.remedy != "") for one in judge(tmp_path / "both.yaml", tmp_path)}
+    assert found == {("flow-azure-ml", True)}
+
+
 def _told(violation: Violation) -> str:
     finding = violation.finding
     name = finding.resource.name if finding.resource else "stack"
