@@ -106,10 +106,18 @@ def test_servers_of_a_dead_node_stand_anew_within_a_minute(cluster: Cluster, con
     lost = {pod["metadata"]["name"] for pod in cluster.pods(stack)}
     cluster.add_nodes(nodes.A100, 1, "other")
 
-    # Its kubelet falls silent, and the control plane notices. (That takes it 50 s, which is its own affair.)
+    # Its kubelet falls silent, and the control plane notices: told, at once; where a last word of the kubelet's came
+    # after that, by itself in 50 s, which is its own affair.
     control_plane.stop(kubelet)
     silent = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "silent"}
     cluster.api.patch(f"/api/v1/nodes/{dead}/status", {"status": {"conditions": [silent]}})
+
+    def is_given_up(found: list[Object]) -> bool:
+        (node,) = (one for one in found if one["metadata"]["name"] == dead)
+        taints = {(taint["key"], taint["effect"]) for taint in node["spec"].get("taints", [])}
+        return ("node.kubernetes.io/unreachable", "NoExecute") in taints
+
+    cluster.api.until("/api/v1/nodes", is_given_up, 120, "the node is given up")
 
     def replaced(found: list[Object]) -> bool:
         serving = {pod["metadata"]["name"] for pod in found if is_ready(pod) and not is_going(pod)}
