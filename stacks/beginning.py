@@ -6,7 +6,6 @@ placeholder, so that nothing has to be searched for in the file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from spillway.contracts.pulumi_yaml import load
+from spillway.contracts.pulumi_yaml import config_text, load
 from stacks.rules.secrets import required_secrets
 from stacks.stack_file import read_settings
 
@@ -68,8 +67,7 @@ def begin(template: str, stack: str, given: Mapping[str, str], version: str, pro
     wanted = set(Template(text).get_identifiers()) & MADE_UP.keys()
     filled = Template(text).substitute({**MADE_UP, **given, "version": version})
     config = load(filled)["config"]
-    flat = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-    secrets = required_secrets(read_settings(flat))
+    secrets = required_secrets(read_settings({key: config_text(value) for key, value in config.items()}))
     files = {f"Pulumi.{stack}.yaml": filled}
     if project is not None:
         files = {

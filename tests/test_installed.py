@@ -56,12 +56,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def python(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run(
-        [sys.executable, "-m", "spillway", *command], cwd=cwd, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def run(installed: Path, cwd: Path, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = python(installed, cwd, "-m", "spillway", *command)
+    assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
@@ -71,9 +73,7 @@ def test_the_wheel_holds_what_the_packages_hold(wheel: Path) -> None:
 
 
 def test_what_reads_data_finds_it(installed: Path, tmp_path: Path) -> None:
-    where = "import spillway; print(spillway.__file__)"
-    env = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = python(installed, tmp_path, "-c", "import spillway; print(spillway.__file__)")
     assert Path(done.stdout.strip()).is_relative_to(installed)
     assert json.loads(run(installed, tmp_path, "prices", "list", "--json").stdout)
 
@@ -103,18 +103,12 @@ def test_a_second_stack_goes_beside_the_first_and_nothing_is_overwritten(install
     run(installed, tmp_path / "stacks", "init", "second", "--template", "both-clouds")
     assert sorted(path.name for path in (tmp_path / "stacks").iterdir()) == ["Pulumi.first.yaml", "Pulumi.second.yaml"]
     before = (tmp_path / "stacks" / "Pulumi.first.yaml").read_text()
-    again = [sys.executable, "-m", "spillway", "init", "first", "--template", "eks"]
-    env = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run(again, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 2
+    done = run(installed, tmp_path, "init", "first", "--template", "eks", code=2)
     assert "is there already" in done.stderr
     assert (tmp_path / "stacks" / "Pulumi.first.yaml").read_text() == before
 
 
 def test_a_value_that_cannot_be_is_refused_before_anything_is_written(installed: Path, tmp_path: Path) -> None:
-    wrong = [sys.executable, "-m", "spillway", "init", "first", "--aws-account", "12"]
-    env = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run(wrong, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "spillway:aws.account_id" in done.stderr
+    assert "spillway:aws.account_id" in run(installed, tmp_path, "init", "first", "--aws-account", "12", code=2).stderr
+    assert "'../first'" in run(installed, tmp_path, "init", "../first", code=2).stderr
     assert list(tmp_path.iterdir()) == []

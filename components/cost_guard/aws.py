@@ -140,25 +140,23 @@ class AwsCostGuard(Component):
         return topic
 
     def _parameter(self) -> aws.ssm.Parameter:
-        """What gateways obey. ``up`` makes it open once and never touches a live value again."""
-        return aws.ssm.Parameter(
-            f"{self.name}-cutoff-parameter",
-            name=f"/{self.context.prefix}/spill-cutoff",
-            description="Classes that may not spill, and why; written by the cut-off function",
-            type="String",
-            value=json.dumps({"closed": []}),
-            tags=self.context.tags,
-            opts=self.child(ignore_changes=["value"]),
-        )
+        """What gateways obey."""
+        said = "Classes that may not spill, and why; written by the cut-off function"
+        return self._obeyed("cutoff", "spill-cutoff", said, json.dumps({"closed": []}))
 
     def _live_parameter(self) -> aws.ssm.Parameter:
         """Whose counts gateways follow that cannot ask a site themselves (``contracts.live_instances``)."""
+        said = "Live instances of burst sites that gateways cannot ask; written by the cost signal"
+        return self._obeyed("live", "live-instances", said, to_json({}))
+
+    def _obeyed(self, label: str, name: str, description: str, value: str) -> aws.ssm.Parameter:
+        """``up`` makes it with ``value`` once and never touches a live value again."""
         return aws.ssm.Parameter(
-            f"{self.name}-live-parameter",
-            name=f"/{self.context.prefix}/live-instances",
-            description="Live instances of burst sites that gateways cannot ask; written by the cost signal",
+            f"{self.name}-{label}-parameter",
+            name=f"/{self.context.prefix}/{name}",
+            description=description,
             type="String",
-            value=to_json({}),
+            value=value,
             tags=self.context.tags,
             opts=self.child(ignore_changes=["value"]),
         )

@@ -74,7 +74,7 @@ def _uses(graph: Any, known: dict[str, str]) -> Iterator[tuple[str, str]]:
         if node.op_type in _PASSED_ON and node.input and node.input[0] in known:
             known[node.output[0]] = known[node.input[0]]
         yield from ((name, node.op_type) for name in (read[:1] if node.op_type in _TABLES else read))
-        for inner in _graphs(node):
+        for inner in inner_graphs(node):
             yield from _uses(inner, known)
 
 
@@ -85,7 +85,7 @@ def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
     for node in graph.node:
         if node.op_type == "Constant":
             yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.HasField("t"))
-        for inner in _graphs(node):
+        for inner in inner_graphs(node):
             yield from _constants(inner)
 
 
@@ -100,11 +100,12 @@ def _tensors(proto: Any) -> Iterator[Any]:
 def _nodes(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         yield node
-        for inner in _graphs(node):
+        for inner in inner_graphs(node):
             yield from _nodes(inner)
 
 
-def _graphs(node: Any) -> Iterator[Any]:
+def inner_graphs(node: Any) -> Iterator[Any]:
+    """A node's branches and loop bodies."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

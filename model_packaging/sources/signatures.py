@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from model_packaging.sources.model import Batch
+from model_packaging.sources.onnx_weights import inner_graphs
 from spillway.contracts.manifest import PackageError
 
 if TYPE_CHECKING:
@@ -107,9 +108,8 @@ def _rename(graph: Any, old: str, new: str) -> None:
     for node in graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, old, new)
+        for inner in inner_graphs(node):
+            _rename(inner, old, new)
     for value in graph.value_info:
         if value.name == old:
             value.name = new

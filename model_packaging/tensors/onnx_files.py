@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from model_packaging.sources.onnx_weights import inner_graphs
 from spillway.contracts.targets import OnnxLevel
 
 
@@ -30,7 +31,7 @@ def normalise(proto: Any, level: OnnxLevel) -> None:
         for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
             item.doc_string = ""
             del item.metadata_props[:]
-        graphs += [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+        graphs += [inner for node in graph.node for inner in inner_graphs(node)]
 
 
 def rewrite(written: Path, path: Path, level: OnnxLevel) -> None:

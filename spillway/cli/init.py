@@ -54,19 +54,20 @@ def init(name: str, template: str, as_json: bool, **values: str | None) -> None:
     Where no project encloses the working directory, one is begun there. What you give no value for is made up, good
     enough for `spillway check` and the twin, and named at the end.
     """
-    from spillway.cli.stack import enclosing_project, find_stack
+    from spillway.cli.stack import check_name, enclosing_project
+    from spillway.twin.deployer.project import read_project
     from spillway.version import __version__
     from stacks.beginning import begin, templates
     from stacks.errors import StackConfigError
 
     if template not in templates():
         raise CommandError(f"--template {template}: there are {', '.join(templates())}", WRONG_CONFIG)
-    inside = enclosing_project() is not None
-    # Told wrong names before anything is written.
-    folder = find_stack(name).project.config_dir if inside else Path.cwd()
+    check_name(name, "NAME")
+    root = enclosing_project()
+    folder = read_project(root).config_dir if root else Path.cwd()
     given = {key: value for key, value in values.items() if value}
     try:
-        made = begin(template, name, given, __version__, None if inside else folder.name)
+        made = begin(template, name, given, __version__, None if root else folder.name)
     except StackConfigError as error:
         raise CommandError(error.about(f"Pulumi.{name}.yaml"), WRONG_CONFIG) from None
     files = {folder / path: text for path, text in made.files.items()}

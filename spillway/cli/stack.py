@@ -121,12 +121,17 @@ class Stack(TwinStack):
 
 def find_stack(name: str) -> Stack:
     """The stack of the project that encloses the working directory, else of the one this code lies in."""
+    check_name(name)
     root = project_root()
-    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-        raise CommandError(f"--stack: {name!r}: allowed are letters, digits, '-', '_' and '.'", WRONG_CONFIG)
-    if name == "packages":
-        raise CommandError("--stack: 'packages' is the name of the package store; choose another", WRONG_CONFIG)
     return Stack(name, read_project(root), root / ".spillway" / name)
+
+
+def check_name(name: str, given_as: str = "--stack") -> None:
+    """Raises :class:`CommandError` for what can be no stack: it becomes part of paths."""
+    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+        raise CommandError(f"{given_as}: {name!r}: allowed are letters, digits, '-', '_' and '.'", WRONG_CONFIG)
+    if name == "packages":
+        raise CommandError(f"{given_as}: 'packages' is the name of the package store; choose another", WRONG_CONFIG)
 
 
 def project_root() -> Path:

@@ -7,22 +7,27 @@ from typing import Any
 from tests.kubernetes import nodes
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
 from tests.kubernetes.control_plane import ControlPlane
-from tests.kubernetes.stacks import planned
+from tests.kubernetes.stacks import Planned, planned
 from tests.kubernetes.test_scheduling import scale
 from tests.support.waiting import eventually
 
 Object = dict[str, Any]
 
 
-def test_without_an_api_server_the_servers_stay_and_are_adopted_again(
-    cluster: Cluster, control_plane: ControlPlane
-) -> None:
-    """Pods are the kubelets' to keep; the gateways' agents ask DNS and Envoy, and no API server."""
+def two_servers(cluster: Cluster) -> tuple[Planned, set[str]]:
+    """On one node, with their pods' identities."""
     stack = planned("existing")
     cluster.add_nodes(nodes.H100, 1, "gpu")
     cluster.put(stack)
     cluster.until_ready(stack, 2)
-    before = uids(cluster.pods(stack))
+    return stack, uids(cluster.pods(stack))
+
+
+def test_without_an_api_server_the_servers_stay_and_are_adopted_again(
+    cluster: Cluster, control_plane: ControlPlane
+) -> None:
+    """Pods are the kubelets' to keep; the gateways' agents ask DNS and Envoy, and no API server."""
+    stack, before = two_servers(cluster)
 
     control_plane.stop("kube-apiserver")
     eventually(lambda: not cluster.api.is_ready(), 10, "the API server is gone")
@@ -38,11 +43,7 @@ def test_without_an_api_server_the_servers_stay_and_are_adopted_again(
 def test_without_its_store_the_cluster_changes_nothing_and_forgets_nothing(
     cluster: Cluster, control_plane: ControlPlane
 ) -> None:
-    stack = planned("existing")
-    cluster.add_nodes(nodes.H100, 1, "gpu")
-    cluster.put(stack)
-    cluster.until_ready(stack, 2)
-    before = uids(cluster.pods(stack))
+    stack, before = two_servers(cluster)
 
     control_plane.stop("etcd")
     eventually(lambda: not cluster.api.is_ready(), 30, "the API server says that its store is gone")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spillway.contracts.pulumi_yaml import config_text
 from spillway.twin.deployer.api import OnEvent
 from spillway.twin.deployer.embedded import EmbeddedDeployer
 from stacks.rules.secrets import required_secrets
@@ -57,7 +57,7 @@ def secrets_for(config: dict[str, Any]) -> dict[str, str]:
 
 def flat(config: dict[str, Any]) -> dict[str, str]:
     """As Pulumi hands it to a program: structures as JSON text."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    return {key: config_text(value) for key, value in config.items()}
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

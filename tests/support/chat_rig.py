@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import openai
 from aiohttp import web
@@ -17,6 +17,7 @@ from components.burst.azure_ml.route import paths as azure_paths
 from components.burst.sagemaker.route import paths as sagemaker_paths
 from spillway.contracts.classes import CLASS_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site, SiteName
 from spillway.contracts.routing import ActiveCheck, AwsToken, Probe, RoutingTable
+from spillway.runtime.gateway.agent import Agent
 from spillway.runtime.gateway.aws_token import write_tokens
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, SageMakerFront
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
@@ -96,6 +97,23 @@ class ChatRig(Rig):
             default_headers=headers,
             max_retries=0,
         )
+
+
+class AgentRig(ChatRig):
+    """With the agent beside Envoy, as a table that ``change`` made wants it."""
+
+    def __init__(self, folder: Path, change: Callable[[RoutingTable], RoutingTable]) -> None:
+        super().__init__(folder, change)
+        self.agent = Agent(self.table)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._serving = asyncio.run_coroutine_threadsafe(self.agent.serve(), self.loop).result(10)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.wait(self._serving.cleanup())
+        super().__exit__(*exception)
 
 
 def _chat_table(table: RoutingTable, folder: Path) -> RoutingTable:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_packaging.errors import ModelConfigError
+from model_packaging.sources.onnx_weights import inner_graphs
 
 CONTRIB: Final = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
@@ -249,7 +250,7 @@ def shrink_tables(graph: Graph) -> int:
 
 
 def _reads(node: Any) -> list[str]:
-    inner = [item for attribute in node.attribute if attribute.HasField("g") for item in attribute.g.node]
+    inner = [item for graph in inner_graphs(node) for item in graph.node]
     return [*node.input, *(name for item in inner for name in _reads(item))]
 
 

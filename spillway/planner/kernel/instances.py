@@ -53,30 +53,30 @@ def draw(st: State) -> float:
 
 
 @compiled
+def _sum_up(st: State, s: int, now: float, count: int, change: int, seconds: int, at: int) -> None:
+    """A site's ``count`` changes: what it was, times how long, goes into its ``seconds``."""
+    st.site[s, seconds] += st.fleet[s, count] * (now - st.site[s, at])
+    st.site[s, at] = now
+    st.fleet[s, count] += change
+
+
+@compiled
 def bill(st: State, s: int, change: int) -> None:
     """Instances that are paid for, from now on."""
     now = min(st.clock[NOW], st.clock[BILL_UNTIL])
-    st.site[s, INSTANCE_SECONDS] += st.fleet[s, BILLED] * (now - st.site[s, BILLED_AT])
-    st.site[s, BILLED_AT] = now
-    st.fleet[s, BILLED] += change
+    _sum_up(st, s, now, BILLED, change, INSTANCE_SECONDS, BILLED_AT)
 
 
 @compiled
 def in_flight(st: State, s: int, change: int) -> None:
     """Requests at the site, from now on."""
-    now = st.clock[NOW]
-    st.site[s, FLIGHT_SECONDS] += st.fleet[s, IN_FLIGHT] * (now - st.site[s, FLIGHT_AT])
-    st.site[s, FLIGHT_AT] = now
-    st.fleet[s, IN_FLIGHT] += change
+    _sum_up(st, s, st.clock[NOW], IN_FLIGHT, change, FLIGHT_SECONDS, FLIGHT_AT)
 
 
 @compiled
 def at_work(st: State, s: int, change: int) -> None:
     """Servers of the site that work, from now on."""
-    now = st.clock[NOW]
-    st.site[s, BUSY_SECONDS] += st.fleet[s, BUSY] * (now - st.site[s, BUSY_AT])
-    st.site[s, BUSY_AT] = now
-    st.fleet[s, BUSY] += change
+    _sum_up(st, s, st.clock[NOW], BUSY, change, BUSY_SECONDS, BUSY_AT)
 
 
 @compiled

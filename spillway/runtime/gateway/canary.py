@@ -14,7 +14,8 @@ from typing import Final
 import aiohttp
 
 from spillway.contracts.routing import Canary, Gate, RoutingTable, SiteRoute, canary_name, listener_name
-from spillway.runtime.gateway.capacity import TIMEOUT, Breakers
+from spillway.runtime.gateway.capacity import Breakers
+from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 
 PERIOD_S: Final = 2.0
 _LINE: Final = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} ([0-9.eE+]+)$", re.MULTILINE)
@@ -69,9 +70,9 @@ class CanaryWatch:
         self.rules = rules
         self.percent = 0
         self.ended: str | None = None
-        self._route, self._session = route, session
+        self._route = route
         self._breakers = Breakers(table, session)
-        self._admin = f"http://127.0.0.1:{table.listen.admin_port}"
+        self._admin = EnvoyAdmin(table.listen.admin_port, session)
         self._names = {canary_name(route.site): "canary", listener_name(route.site, Gate.OPEN): "others"}
         self._before: dict[str, Counts] | None = None
 
@@ -94,21 +95,16 @@ class CanaryWatch:
 
     async def _counts(self) -> dict[str, Counts]:
         wanted = "|".join(re.escape(name) for name in self._names)
-        url = f"{self._admin}/stats/prometheus"
         # The stat's own name, before Prometheus' form.
         names = "upstream_rq_[0-9]+|upstream_rq_completed|upstream_rq_time"
         broken = "upstream_cx_connect_fail|upstream_cx_destroy_remote_with_active_rq"
         params = {"filter": rf"^cluster\.({wanted})\.({names}|{broken})$"}
-        async with self._session.get(url, params=params, timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
-            return counts_of(await answer.text(), self._names)
+        return counts_of(await self._admin.get("stats/prometheus", params), self._names)
 
     async def _give(self, percent: int) -> None:
         canary, others = self._names
         key = canary_name(self._route.site)
-        params = {f"{key}.{canary}": str(percent), f"{key}.{others}": str(100 - percent)}
-        async with self._session.post(f"{self._admin}/runtime_modify", params=params, timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
+        await self._admin.set_runtime({f"{key}.{canary}": percent, f"{key}.{others}": 100 - percent})
         self.percent = percent
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aiohttp
 
 from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, canary_name, listener_name
-
-TIMEOUT = aiohttp.ClientTimeout(total=2)
+from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 
 
 class Breakers:
     """The circuit breakers of one gateway's sites."""
 
     def __init__(self, table: RoutingTable, session: aiohttp.ClientSession) -> None:
-        self._table, self._session = table, session
-        self._admin = f"http://127.0.0.1:{table.listen.admin_port}"
+        self._table, self._admin = table, EnvoyAdmin(table.listen.admin_port, session)
 
     async def addresses(self, route: SiteRoute) -> int:
         """How many addresses Envoy found behind the site's name."""
@@ -32,14 +31,12 @@ class Breakers:
         return await self._well(canary_name(route.site))
 
     async def _well(self, cluster: str) -> int:
-        async with self._session.get(f"{self._admin}/ready", timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
+        await self._admin.get("ready")
         hosts = await self._hosts(cluster)
         return sum(not host.get("health_status", {}).get("failed_active_health_check") for host in hosts)
 
     async def _hosts(self, name: str) -> list[dict[str, Any]]:
-        async with self._session.get(f"{self._admin}/clusters?format=json", timeout=TIMEOUT) as answer:
-            clusters = (await answer.json(content_type=None))["cluster_statuses"]
+        clusters = json.loads(await self._admin.get("clusters", {"format": "json"}))["cluster_statuses"]
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
     async def fit(self, route: SiteRoute, live: float) -> None:
@@ -47,10 +44,7 @@ class Breakers:
         limits = self._table.limits(route.with_instances(live))
         values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}
         values[_key(route, Gate.OPEN, "max_pending_requests")] = limits[Gate.OPEN]
-        url = f"{self._admin}/runtime_modify"
-        params = {key: str(value) for key, value in values.items()}
-        async with self._session.post(url, params=params, timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
+        await self._admin.set_runtime(values)
 
 
 def _key(route: SiteRoute, gate: Gate, limit: str) -> str:

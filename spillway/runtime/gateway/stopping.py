@@ -12,7 +12,7 @@ import logging
 
 import aiohttp
 
-from spillway.runtime.gateway.capacity import TIMEOUT
+from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 
 LOG = logging.getLogger("spillway.agent")
 LOOK_EVERY_S = 0.5
@@ -22,7 +22,7 @@ class Ending:
     """Tells the Envoy beside this agent, over its admin port."""
 
     def __init__(self, admin_port: int, session: aiohttp.ClientSession) -> None:
-        self._admin, self._session = f"http://127.0.0.1:{admin_port}", session
+        self._admin = EnvoyAdmin(admin_port, session)
 
     async def call_off(self) -> None:
         """A new agent beside an Envoy that the one before it told to end."""
@@ -39,14 +39,16 @@ class Ending:
 
     async def _post(self, what: str) -> None:
         try:
-            async with self._session.post(f"{self._admin}/{what}", timeout=TIMEOUT) as answer:
-                answer.raise_for_status()
+            await self._admin.post(what)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             LOG.info("Envoy was not told %s: %s", what, type(error).__name__)
 
     async def _answers(self) -> bool:
         try:
-            async with self._session.get(f"{self._admin}/ready", timeout=TIMEOUT):
-                return True
+            await self._admin.get("ready")
+        except aiohttp.ClientResponseError:
+            # One that fails its health check is there.
+            return True
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+        return True

@@ -3,7 +3,6 @@ what cannot ends with an error that OpenAI's library raises."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,31 +12,13 @@ import pytest
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import RoutingTable
-from spillway.runtime.gateway.agent import Agent
-from tests.support.chat_rig import CHAT, POISON, ChatRig
+from tests.support.chat_rig import CHAT, POISON, AgentRig
 from tests.support.gateway_rig import ALPHA, MODEL
 from tests.support.waiting import eventually
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Does the rest of it come, too?"}]
 TOKENS = 12
 GREEDY: dict[str, Any] = {"temperature": 0}
-
-
-class Relayed(ChatRig):
-    """With the agent's relay in the way of every class's streams."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, _resuming)
-        self.agent = Agent(self.table)
-
-    def __enter__(self) -> Relayed:
-        super().__enter__()
-        self._serving = asyncio.run_coroutine_threadsafe(self.agent.serve(), self.loop).result(10)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.wait(self._serving.cleanup())
-        super().__exit__(*exception)
 
 
 def _resuming(table: RoutingTable) -> RoutingTable:
@@ -47,9 +28,10 @@ def _resuming(table: RoutingTable) -> RoutingTable:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Relayed]:
-    """One for each test: a server that breaks three streams in a row is put out for a while."""
-    with Relayed(tmp_path) as running:
+def rig(tmp_path: Path) -> Iterator[AgentRig]:
+    """The agent's relay is in the way of every class's streams. One for each test: a server that breaks three streams
+    in a row is put out for a while."""
+    with AgentRig(tmp_path, _resuming) as running:
         yield running
 
 
@@ -61,13 +43,13 @@ def text_of(parts: list[Any]) -> str:
     return "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
 
 
-def asked(rig: Relayed) -> list[tuple[str, str]]:
+def asked(rig: AgentRig) -> list[tuple[str, str]]:
     return [(site.value, request.path) for site in Site for request in rig.backend(site).seen]
 
 
 @pytest.mark.parametrize("after", [1, 5, TOKENS - 1])
 @pytest.mark.parametrize("path", ["/v1/completions", "/invocations"], ids=["azure_ml", "sagemaker"])
-def test_a_stream_that_breaks_goes_on_at_another_site(rig: Relayed, path: str, after: int) -> None:
+def test_a_stream_that_breaks_goes_on_at_another_site(rig: AgentRig, path: str, after: int) -> None:
     """The stand-ins refuse ids that are not of the very answer, and go on from where these end."""
     if path == "/invocations":
         rig.backend(Site.AZURE_ML).status = 503
@@ -84,7 +66,7 @@ def test_a_stream_that_breaks_goes_on_at_another_site(rig: Relayed, path: str, a
     assert asked(rig)[1][1] == path
 
 
-def test_it_goes_on_once_as_it_may_be_what_breaks_servers(rig: Relayed) -> None:
+def test_it_goes_on_once_as_it_may_be_what_breaks_servers(rig: AgentRig) -> None:
     for site in Site:
         rig.backend(site).set(dies_after=1)
     with pytest.raises(openai.APIError, match="it broke there, too"):
@@ -92,7 +74,7 @@ def test_it_goes_on_once_as_it_may_be_what_breaks_servers(rig: Relayed) -> None:
     assert [site for site, _ in asked(rig)] == ["private", "azure_ml"]
 
 
-def test_a_server_that_is_gone_is_followed_by_its_neighbour_elsewhere(rig: Relayed) -> None:
+def test_a_server_that_is_gone_is_followed_by_its_neighbour_elsewhere(rig: AgentRig) -> None:
     """The server stops in the middle and takes nothing more: no token is lost, and none comes twice."""
     private = rig.backend(Site.PRIVATE)
     whole = text_of(list(stream(rig.client("P0"), **GREEDY)))
@@ -115,7 +97,7 @@ NOT_EXACT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", NOT_EXACT)
-def test_what_would_not_be_the_same_ends_with_an_error(rig: Relayed, name: str) -> None:
+def test_what_would_not_be_the_same_ends_with_an_error(rig: AgentRig, name: str) -> None:
     rig.backend(Site.PRIVATE).set(dies_after=5)
     got: list[Any] = []
     with pytest.raises(openai.APIError, match="only a greedy answer"):
@@ -123,7 +105,7 @@ def test_what_would_not_be_the_same_ends_with_an_error(rig: Relayed, name: str) 
     assert {site for site, _ in asked(rig)} == {"private"}
 
 
-def test_a_stream_that_does_not_break_is_the_servers_own(rig: Relayed) -> None:
+def test_a_stream_that_does_not_break_is_the_servers_own(rig: AgentRig) -> None:
     """Byte for byte, whether or not its ids were asked for."""
     for more in ({}, GREEDY):
         body = {"model": MODEL, "messages": MESSAGES, "max_tokens": TOKENS, "stream": True, **more}
@@ -139,7 +121,7 @@ def said(content: bytes) -> list[str]:
     return [event.partition('"model"')[2] for event in content.decode().split("\n\n")]
 
 
-def test_refusals_and_failures_pass_as_they_are(rig: Relayed) -> None:
+def test_refusals_and_failures_pass_as_they_are(rig: AgentRig) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         rig.client("P0").chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=-1, stream=True)
     assert caught.value.param == "max_tokens"
@@ -150,7 +132,7 @@ def test_refusals_and_failures_pass_as_they_are(rig: Relayed) -> None:
     assert [site for site, _ in asked(rig)] == ["private", "azure_ml"]
 
 
-def test_a_full_site_is_passed_over_before_anything_begins(rig: Relayed) -> None:
+def test_a_full_site_is_passed_over_before_anything_begins(rig: AgentRig) -> None:
     rig.backend(Site.PRIVATE).status = 503
     raw = rig.client("P0").chat.completions.with_raw_response.create(
         model=MODEL, messages=MESSAGES, max_tokens=TOKENS, stream=True, **GREEDY
@@ -159,7 +141,7 @@ def test_a_full_site_is_passed_over_before_anything_begins(rig: Relayed) -> None
     assert len(list(raw.parse())) == TOKENS + 2
 
 
-def test_a_client_that_leaves_ends_its_request(rig: Relayed) -> None:
+def test_a_client_that_leaves_ends_its_request(rig: AgentRig) -> None:
     backend = rig.backend(Site.PRIVATE)
     aborted = backend.chat.queue.counts.aborted
     backend.set(token_s=0.2)
@@ -169,7 +151,7 @@ def test_a_client_that_leaves_ends_its_request(rig: Relayed) -> None:
     assert asked(rig) == [("private", CHAT)]
 
 
-def test_what_is_delivered_is_charged_once(rig: Relayed) -> None:
+def test_what_is_delivered_is_charged_once(rig: AgentRig) -> None:
     rig.backend(Site.PRIVATE).set(dies_after=5)
     list(stream(rig.client("P0"), **GREEDY))
 

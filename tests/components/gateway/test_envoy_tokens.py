@@ -3,7 +3,6 @@ are cut, and what a client sees of it is what it asked for."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,9 +15,8 @@ import pytest
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import RoutingTable
-from spillway.runtime.gateway.agent import Agent
 from spillway.runtime.gateway.token_budgets import TokenBudgets
-from tests.support.chat_rig import CHAT, ChatRig
+from tests.support.chat_rig import CHAT, AgentRig, ChatRig
 from tests.support.gateway_rig import ALPHA, MODEL
 from tests.support.waiting import eventually
 
@@ -26,22 +24,12 @@ MESSAGES: list[Any] = [{"role": "user", "content": "Who pays for these?"}]
 BUDGET = 4000
 
 
-class Replica(ChatRig):
+class Replica(AgentRig):
     """A gateway with its agent, whose clock stands: what is taken stays taken."""
 
     def __init__(self, folder: Path, replicas: int = 1) -> None:
         super().__init__(folder, lambda table: _with_budget(table, replicas))
-        self.agent = Agent(self.table)
         self.agent.budgets = TokenBudgets(self.table, now=lambda: 0.0)
-
-    def __enter__(self) -> Replica:
-        super().__enter__()
-        self._serving = asyncio.run_coroutine_threadsafe(self.agent.serve(), self.loop).result(10)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.wait(self._serving.cleanup())
-        super().__exit__(*exception)
 
     def generated(self) -> int:
         """Tokens read and made, as the engines count them."""

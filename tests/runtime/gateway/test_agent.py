@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -190,6 +191,22 @@ def scale(endpoint: str, instances: int) -> None:
     )
 
 
+@contextmanager
+def admitting(rig: Rig, folder: Path, site: Site) -> Iterator[Callable[[], int]]:
+    """With the agent as a process, and a private site that fails: how many of twelve at once a slow site answers."""
+    routing = folder / "routing.json"
+    routing.write_text(rig.table.model_dump_json())
+    command = [sys.executable, "-m", "spillway.runtime.gateway.agent", "--routing", str(routing)]
+    agent = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+    rig.servers[Site.PRIVATE].status = 500
+    rig.servers[site].delay_s = 1.0
+    try:
+        yield lambda: rig.sites_of(rig.at_once(12, headers={"x-spillway-key": ALPHA}))[site]
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
 @pytest.mark.heavy
 def test_slots_follow_the_endpoints_instances_up_and_down(tmp_path: Path, aws: str) -> None:
     """Two instances with one slot each, then eight."""
@@ -205,26 +222,12 @@ def test_slots_follow_the_endpoints_instances_up_and_down(tmp_path: Path, aws: s
     front = rig.front_settings[Site.SAGEMAKER]
     # Room for the agent's own probe beside the eight: the front's bound is not what is measured.
     rig.front_settings[Site.SAGEMAKER] = front.model_copy(update={"max_concurrent": 16})
-    with rig:
-        routing = tmp_path / "routing.json"
-        routing.write_text(rig.table.model_dump_json())
-        command = [sys.executable, "-m", "spillway.runtime.gateway.agent", "--routing", str(routing)]
-        agent = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
-        rig.servers[Site.PRIVATE].status = 500
-        rig.servers[Site.SAGEMAKER].delay_s = 1.0
-
-        def admitted() -> int:
-            return rig.sites_of(rig.at_once(12, headers={"x-spillway-key": ALPHA}))["sagemaker"]
-
-        try:
-            eventually(lambda: admitted() == 2, 15, "one for each of two instances")
-            scale("burst", 8)
-            eventually(lambda: admitted() == 8, 30, "four times as many")
-            scale("burst", 2)
-            eventually(lambda: admitted() == 2, 30, "and back")
-        finally:
-            agent.terminate()
-            agent.wait(10)
+    with rig, admitting(rig, tmp_path, Site.SAGEMAKER) as admitted:
+        eventually(lambda: admitted() == 2, 15, "one for each of two instances")
+        scale("burst", 8)
+        eventually(lambda: admitted() == 8, 30, "four times as many")
+        scale("burst", 2)
+        eventually(lambda: admitted() == 2, 30, "and back")
 
 
 def publish(instances: float, age_s: float = 0.0) -> None:
@@ -243,26 +246,12 @@ def test_slots_follow_what_the_cost_signal_publishes(tmp_path: Path, aws: str) -
         live = LiveInstances(parameter=LIVE, region=REGION, poll_s=0.3)
         return table.model_copy(update={"sites": (table.site(Site.PRIVATE), site), "live": live})
 
-    with Rig(tmp_path, only_azure) as rig:
-        routing = tmp_path / "routing.json"
-        routing.write_text(rig.table.model_dump_json())
-        command = [sys.executable, "-m", "spillway.runtime.gateway.agent", "--routing", str(routing)]
-        agent = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
-        rig.servers[Site.PRIVATE].status = 500
-        rig.servers[Site.AZURE_ML].delay_s = 1.0
-
-        def admitted() -> int:
-            return rig.sites_of(rig.at_once(12, headers={"x-spillway-key": ALPHA}))["azure_ml"]
-
-        try:
-            eventually(lambda: admitted() == 2, 15, "one for each of two instances")
-            publish(6)
-            eventually(lambda: admitted() == 6, 30, "three times as many")
-            publish(6, age_s=2 * FRESH_S)
-            eventually(lambda: admitted() == 2, 30, "and back, since nobody knows")
-        finally:
-            agent.terminate()
-            agent.wait(10)
+    with Rig(tmp_path, only_azure) as rig, admitting(rig, tmp_path, Site.AZURE_ML) as admitted:
+        eventually(lambda: admitted() == 2, 15, "one for each of two instances")
+        publish(6)
+        eventually(lambda: admitted() == 6, 30, "three times as many")
+        publish(6, age_s=2 * FRESH_S)
+        eventually(lambda: admitted() == 2, 30, "and back, since nobody knows")
 
 
 @pytest.mark.heavy
