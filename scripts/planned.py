@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import pulumi
 import yaml
@@ -56,6 +56,9 @@ ANSWERS = {
 }
 """What provider functions answer; of another one, what it was asked. What each was asked is part of the plan."""
 
+MOMENTS = {"createdOn": "2026-01-01T00:00:00Z"}
+"""Outputs that the program counts with."""
+
 # Pulumi's wire format (sdk/python/lib/pulumi/runtime/rpc.py): a mapping with this key is no plain mapping.
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 SECRET = "1b47061264138c4ac30d75fd1eb44270"
@@ -91,6 +94,7 @@ class Cloud(mocks.Mocks):
         known = self.classes.get(args.typ)
         declared = _types.resource_types(known) if known else {}
         outputs = {name: _answer(f"<{who} {name}>", kind) for name, kind in declared.items()}
+        outputs |= {name: moment for name, moment in MOMENTS.items() if name in declared}
         plain = {key: value for key, value in args.inputs.items() if not isinstance(value, (dict, list))}
         arn = f"arn:aws:plan:us-east-1:123456789012:{args.typ.split(':')[-1]}/{args.name}"
         return f"<{who} id>", {**outputs, "arn": arn, "name": args.name, **plain}
@@ -180,7 +184,11 @@ def _named_secrets(value: Any) -> Iterator[str]:
 def _nothing_in_aws() -> None:
     """Every call of boto3 finds nothing: no account is asked, whatever credentials this machine has."""
 
-    def find_nothing(client: BaseClient, operation: str, _: Any) -> NoReturn:
+    def find_nothing(client: BaseClient, operation: str, _: Any) -> dict[str, Any]:
+        # An account without an endpoint lists none; an error there is one that an update must not pass over.
+        if operation.startswith("List"):
+            members = client.meta.service_model.operation_model(operation).output_shape.members
+            return {name: [] for name, shape in members.items() if shape.type_name == "list"}
         raise ClientError({"Error": {"Code": "ValidationException", "Message": "Could not find anything"}}, operation)
 
     BaseClient._make_api_call = find_nothing  # pyright: ignore[reportAttributeAccessIssue]
