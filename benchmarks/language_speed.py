@@ -1,6 +1,6 @@
-"""How fast vLLM answers on one GPU by weight format: one shape and format in each call, appended as one row.
+"""How fast vLLM answers by weight format: one shape and format in each call, appended as one row.
 
-    python -m benchmarks.language_speed --out FILE --shape qwen2-7b --format fp8 [--kernels] [--classes] [--prefix]
+    python -m benchmarks.language_speed --out FILE --shape qwen2-7b --format fp8 [--gpus N] [--kernels|...]
 
 Only a ``config.json`` is written and the weights are never read (``load_format: dummy``), so that only speed and memory
 count. Always: output tokens a second, seconds to the first token (TTFT) and for each further one (TPOT), at 1, 32, 128
@@ -9,19 +9,25 @@ and 512 requests at once of 512 tokens in and 128 out, the better of two rounds 
 ``--kernels``  the GPU's time by kernel while 128 requests are answered
 ``--classes``  16 requests of class P0 sent behind 384 of P2, with the engine's priorities and without
 ``--prefix``   the first token after 8,192 known tokens: computed, from the GPU's cache, from the cache in RAM
+``--load``     how long real weights take from a folder on disk, by its log: random ones are written there first, in
+               bf16, and from them by the packager in the format; the system forgets the files before they are read
+``--gpus``     tensor parallel over so many
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import logging
 import os
 import random
+import re
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from model_packaging.language.variants import SCHEMES
 
@@ -79,7 +85,16 @@ COMMON: Final[dict[str, Any]] = {
     "max_position_embeddings": 16384,
     "tie_word_embeddings": False,
 }
-SHAPES: Final = {"deepseek-v2-lite": DEEPSEEK_V2_LITE, "qwen2-7b": QWEN2_7B}
+QWEN2_72B: Final[dict[str, Any]] = {
+    **QWEN2_7B,
+    "hidden_size": 8192,
+    "intermediate_size": 29568,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+}
+"""Qwen2-72B's config.json (huggingface.co/Qwen/Qwen2-72B)."""
+SHAPES: Final = {"deepseek-v2-lite": DEEPSEEK_V2_LITE, "qwen2-7b": QWEN2_7B, "qwen2-72b": QWEN2_72B}
 LEFT_OUT: Final = ["lm_head", r"re:.*mlp\.gate$", r"re:.*kv_b_proj$"]
 """As the packager leaves them out, by pattern."""
 INPUT_TOKENS, OUTPUT_TOKENS = 512, 128
@@ -102,12 +117,12 @@ def quantization(name: str, shape: str) -> dict[str, Any]:
 def engine(folder: Path, shape: str, name: str, more: dict[str, Any]) -> Any:
     from vllm import LLM
 
-    config = {**COMMON, **SHAPES[shape], **quantization(name, shape)}
-    (folder / "config.json").write_text(json.dumps(config))
     chosen = {"max_model_len": 1024, "max_num_seqs": 512, "enable_prefix_caching": False, **more}
+    if "load_format" in chosen:
+        config = {**COMMON, **SHAPES[shape], **quantization(name, shape)}
+        (folder / "config.json").write_text(json.dumps(config))
     return LLM(
         model=str(folder),
-        load_format="dummy",
         dtype="bfloat16",
         skip_tokenizer_init=True,
         disable_log_stats=False,
@@ -210,6 +225,106 @@ def prefix(llm: Any, draw: random.Random) -> dict[str, float]:
     return {place: round(statistics.median(values[1:]), 4) for place, values in found.items()}
 
 
+def write_weights(folder: Path, shape: str, name: str) -> Path:
+    """A folder of random weights in the format; those in bf16, which the others are made of, stay for the next call."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from model_packaging.language import checkpoint
+    from model_packaging.language.source import LanguageModel
+    from model_packaging.language.variants.plan import plan
+    from model_packaging.language.variants.settings import LanguageVariant
+    from model_packaging.language.weights import open_weights
+
+    plain = folder / f"{shape}-bf16"
+    if not plain.is_dir():
+        settings = {**COMMON, **SHAPES[shape]}
+        config = AutoConfig.for_model(**settings)
+        with torch.device("cuda"):
+            module = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        module.save_pretrained(plain)
+        (plain / "config.json").write_text(json.dumps(settings))
+        del module
+        torch.cuda.empty_cache()
+    target = folder / f"{shape}-{name}"
+    if not target.is_dir():
+        settings = json.loads((plain / "config.json").read_text())
+        weights = open_weights(plain)
+        group = 128 if SCHEMES[name].weight_only else None
+        recipe = plan(LanguageVariant(precision=name, group_size=group, max_perplexity_ratio=99), weights, settings)
+        model = LanguageModel(plain, weights, cast("Any", None), settings, cast("Any", None))
+        checkpoint.write(model, recipe, "bfloat16", target)
+    return target
+
+
+def forget(folder: Path) -> int:
+    """Have the system drop the files from its memory, so that they come from the disk. Their bytes."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        total += path.stat().st_size
+    return total
+
+
+class Told(logging.Handler):
+    """The seconds that vLLM says it took to load weights."""
+
+    seconds: float | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := re.search(r"Loading weights took ([\d.]+) seconds", record.getMessage()):
+            self.seconds = float(found[1])
+
+
+def load(folder: Path, shape: str, name: str) -> dict[str, Any]:
+    """Seconds of loading the weights from disk, and again with the files in memory; bytes."""
+    # It takes away the handlers that its loggers have when it is imported.
+    import vllm  # noqa: F401  # pyright: ignore[reportUnusedImport, reportMissingImports]
+
+    started = time.perf_counter()
+    target = write_weights(folder, shape, name)
+    found: dict[str, Any] = {"written_s": round(time.perf_counter() - started, 1), "bytes": forget(target)}
+    told = Told()
+    logging.getLogger("vllm").addHandler(told)
+    for place in ("disk", "memory"):
+        # One that neither compiles nor captures: only the weights are looked at.
+        llm = engine(target, shape, name, {"enforce_eager": True, "gpu_memory_utilization": 0.3})
+        found[f"{place}_s"] = told.seconds
+        llm.generate(prompts(1, 16, random.Random(0)), sampling(2), use_tqdm=False)
+        del llm
+        gc.collect()
+    return found
+
+
+def measured(folder: Path, args: argparse.Namespace, draw: random.Random) -> dict[str, Any]:
+    """What one engine without weights shows."""
+    more: dict[str, Any] = {"load_format": "dummy", "tensor_parallel_size": args.gpus}
+    if args.gpus > 1:
+        # Its kernel uses NVLink's multicast, which not every host lets a program use.
+        more |= {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
+    if args.prefix:
+        more |= {"max_model_len": 9216, "enable_prefix_caching": True, "kv_offloading_size": 16}
+    if args.classes:
+        more |= {"max_num_seqs": 128}
+    start = time.perf_counter()
+    llm = engine(folder, args.shape, args.format, more)
+    row: dict[str, Any] = {"start_s": round(time.perf_counter() - start, 1)}
+    used = llm.collective_rpc(lambda worker: worker.model_runner.model_memory_usage)
+    row["weights_gib"] = round(sum(used) / 2**30, 2)
+    if args.classes:
+        classes(llm, draw)
+        row["classes"] = classes(llm, draw)
+    elif args.prefix:
+        row["prefix"] = prefix(llm, draw)
+    else:
+        row["rates"] = {str(count): rate(llm, count, draw) for count in AT_ONCE}
+        if args.kernels:
+            row["kernels"] = kernels(llm, draw)
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -217,31 +332,20 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(SCHEMES), required=True)
     for name in ("kernels", "classes", "prefix"):
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--load", type=Path, metavar="FOLDER")
+    parser.add_argument("--gpus", type=int, default=1)
     args = parser.parse_args()
     # The engine in this process: its memory can be read and its kernels watched.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    # The workers of several GPUs are told what to read as a pickled function.
+    os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     draw = random.Random(0)
-    row: dict[str, Any] = {"shape": args.shape, "format": args.format}
-    more: dict[str, Any] = {}
-    if args.prefix:
-        more = {"max_model_len": 9216, "enable_prefix_caching": True, "kv_offloading_size": 16}
-    if args.classes:
-        more = {"max_num_seqs": 128}
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        llm = engine(Path(folder), args.shape, args.format, more)
-        row["start_s"] = round(time.perf_counter() - start, 1)
-        (used,) = llm.collective_rpc(lambda worker: worker.model_runner.model_memory_usage)
-        row["weights_gib"] = round(used / 2**30, 2)
-        if args.classes:
-            classes(llm, draw)
-            row["classes"] = classes(llm, draw)
-        elif args.prefix:
-            row["prefix"] = prefix(llm, draw)
-        else:
-            row["rates"] = {str(count): rate(llm, count, draw) for count in AT_ONCE}
-            if args.kernels:
-                row["kernels"] = kernels(llm, draw)
+    row: dict[str, Any] = {"shape": args.shape, "format": args.format, "gpus": args.gpus}
+    if args.load:
+        row["load"] = load(args.load, args.shape, args.format)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            row |= measured(Path(folder), args, draw)
     with args.out.open("a") as stream:
         stream.write(json.dumps(row) + "\n")
     print(json.dumps(row), flush=True)
