@@ -183,6 +183,7 @@ def test_report_is_one_file_without_scripts(tmp_path: Path) -> None:
 
 def test_the_short_drill_fits_in_a_minute() -> None:
     assert short_plan().duration_s <= 60
-    started = time.perf_counter()
+    # Of this process, whatever else the machine does.
+    started = time.process_time()
     assert schedule(full_plan().rates, full_plan().duration_s, 1)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -13,7 +13,8 @@ from model_packaging.language.config import LanguageConfig
 from spillway.contracts.manifest import verify_package
 from tests.model_packaging.tiny_language import EXAMPLE
 
-pytestmark = pytest.mark.heavy
+# What a real model loses by rounding; the small ones in test_build go the same way in seconds.
+pytestmark = [pytest.mark.heavy, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")

@@ -217,6 +217,7 @@ def test_minilm_holds_its_bound_with_few_layers_found_by_itself(minilm: tuple[Co
 
 
 @pytest.mark.heavy
+@pytest.mark.soak
 def test_the_layers_that_the_minilm_example_names_hold_its_bound(minilm: tuple[Context, list[str]]) -> None:
     surroundings, _ = minilm
     config = load_config(MINILM)
