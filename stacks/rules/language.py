@@ -71,7 +71,23 @@ def _image_fits_the_accelerator(
         yield Problem(key_of("model_server.vllm_image"), repr(image), advice)
 
 
-RULES: Final = (_enough_gpus, _enough_memory, _engine_knows_the_arguments, _image_fits_the_accelerator)
+def _grows_before_it_spills(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    """Above the gateways' limit caches do not fill, so a target there is never reached."""
+    target, limit = settings.model_server.autoscaling.kv_cache_percent, settings.gateway.kv_cache_percent
+    if target >= limit:
+        advice = f"the gateways let requests fill {limit} % of the caches (gateway.kv_cache_percent); give less"
+        yield Problem(key_of("model_server.autoscaling.kv_cache_percent"), str(target), advice)
+
+
+RULES: Final = (
+    _enough_gpus,
+    _enough_memory,
+    _engine_knows_the_arguments,
+    _image_fits_the_accelerator,
+    _grows_before_it_spills,
+)
 
 
 def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:

@@ -139,6 +139,13 @@ def test_an_older_engine_does_not_know_the_arguments() -> None:
     assert told(package(), model_server__vllm_image="registry.example.com/own@sha256:0") == {}
 
 
+def test_an_autoscalers_target_is_below_what_the_gateways_let_through() -> None:
+    key = "model_server.autoscaling.kv_cache_percent"
+    assert "fill 90 % of the caches" in told(package(), **{key.replace(".", "__"): 90})[key]
+    assert "fill 70 % of the caches" in told(package(), gateway__kv_cache_percent=70)[key]
+    assert told(package(), gateway__kv_cache_percent=81) == {}
+
+
 def test_amd_gpus_want_an_image_of_their_own() -> None:
     amd = {
         "private_cluster__accelerator": "amd",

@@ -20,13 +20,16 @@ from spillway.contracts.classes import Site, SiteName
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.server_routes import openai_paths
 from spillway.runtime.gateway.aws_token import write_tokens
+from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.health import SiteProbe
+from spillway.runtime.gateway.kv_room import KvRoom
 from tests.support.chat_rig import CHAT, POISON, ChatRig
 from tests.support.gateway_rig import BETA, MODEL
 from tests.support.waiting import eventually
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Where does the next request go?"}]
 TOKENS = 6
+LONG: Any = {"model": MODEL, "messages": MESSAGES, "max_tokens": 400, "stream": True}
 
 
 def quick(table: RoutingTable) -> RoutingTable:
@@ -51,6 +54,7 @@ def rig(running: ChatRig) -> Iterator[ChatRig]:
         backend.seen.clear()
         backend.hang, backend.status = False, 200
         usual = {"first_token_s": 0.01, "token_s": 0.002, "max_num_seqs": 2, "max_num_queued_reqs": None}
+        usual |= {"kv_answers": None}
         backend.set(**usual, render_s=0.0, pooling=False, dies_after=None)
 
 
@@ -210,6 +214,36 @@ def test_a_full_queue_spills_in_order_before_anything_begins(rig: ChatRig, strea
     assert sorted(site for site, _, _ in answers) == ["azure_ml", "private", "sagemaker"]
     assert len({text for _, text, _ in answers}) == 1
     assert generated(rig) - before == 3 * TOKENS
+
+
+def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
+    """Three long answers fill three quarters of the caches; one more of them would be above nine tenths. P0 is let
+    through where no other site takes it."""
+    rig.backend(Site.PRIVATE).set(max_num_seqs=16, kv_answers=4, token_s=0.05)
+    private = rig.table.site(Site.PRIVATE)
+
+    async def fit() -> None:
+        async with aiohttp.ClientSession() as session:
+            caches = KvRoom(private, rig.table.kv_cache_share, session)
+            await caches.check()
+            await Breakers(rig.table, session).fit(private, private.instances, caches.slots)
+
+    long = [rig.client("P1").chat.completions.create(**LONG) for _ in range(3)]
+    assert [next(iter(one)).model for one in long] == [MODEL] * 3
+    rig.wait(fit())
+    try:
+        assert talk(rig.client("P1"), stream=True)[0] == "sagemaker"
+        for site in (Site.SAGEMAKER, Site.AZURE_ML):
+            rig.backend(site).status = 503
+        assert talk(rig.client("P0"), stream=True)[0] == "private"
+        with pytest.raises(openai.InternalServerError):
+            talk(rig.client("P1"), stream=True)
+    finally:
+        for one in long:
+            one.close()
+        eventually(lambda: rig.backend(Site.PRIVATE).chat.queue.running == 0, what="nothing runs")
+        rig.wait(fit())
+    assert talk(rig.client("P1"), stream=True)[0] == "private"
 
 
 def test_a_stream_that_begins_with_a_refusal_spills_like_any_other(rig: ChatRig) -> None:
