@@ -9,6 +9,7 @@ and 512 requests at once of 512 tokens in and 128 out, the better of two rounds 
 ``--kernels``  the GPU's time by kernel while 128 requests are answered
 ``--classes``  16 requests of class P0 sent behind 384 of P2, with the engine's priorities and without
 ``--prefix``   the first token after 8,192 known tokens: computed, from the GPU's cache, from the cache in RAM
+``--disk FOLDER``  with ``--prefix``: from files there, too, written as a stack's ``model_server.kv_tiers`` has them
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from components.model_server.kv_tiers import arguments
+from components.model_server.settings import KvTiersSettings
 from model_packaging.language.variants import SCHEMES
 
 DEEPSEEK_V2_LITE: Final[dict[str, Any]] = {
@@ -195,19 +198,31 @@ def classes(llm: Any, draw: random.Random) -> dict[str, float]:
     return found
 
 
-def prefix(llm: Any, draw: random.Random) -> dict[str, float]:
+def prefix(llm: Any, draw: random.Random, disk: Path | None) -> dict[str, float]:
     """Seconds to the first token of one request with 8,192 tokens of prompt, the median of five."""
     found: dict[str, list[float]] = {}
     for _ in range(6):
         (asked,) = prompts(1, PREFIX_TOKENS, draw)
-        for place in ("computed", "gpu", "ram"):
-            if place == "ram":
-                # The GPU forgets; the connector's copy in RAM stays.
+        for place in ("computed", "gpu", "ram", *(["disk"] if disk else [])):
+            if place == "disk":
+                # Others push it out of RAM, which is small then.
+                llm.generate(prompts(8, PREFIX_TOKENS, draw), sampling(2), use_tqdm=False)
+            if place in ("ram", "disk"):
+                # The GPU forgets; the connector's copies stay.
                 llm.reset_prefix_cache()
             (answer,) = llm.generate([asked], sampling(2), use_tqdm=False)
             found.setdefault(f"{place}_ttft_s", []).append(first_token_s(answer))
             found.setdefault(f"{place}_cached_tokens", []).append(answer.num_cached_tokens or 0)
     return {place: round(statistics.median(values[1:]), 4) for place, values in found.items()}
+
+
+def tiers(disk: Path | None) -> dict[str, Any]:
+    """Options for KV beside the GPU's: with a disk in so little RAM that three prompts fill it."""
+    memory = KvTiersSettings(memory="1536Mi" if disk else "16Gi", disk="100Gi" if disk else None)
+    config = arguments(memory)["kv-transfer-config"]
+    for tier in config["kv_connector_extra_config"].get("secondary_tiers", ()):
+        tier["root_dir"] = str(disk)
+    return {"max_model_len": 9216, "enable_prefix_caching": True, "kv_transfer_config": config}
 
 
 def main() -> None:
@@ -217,6 +232,7 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(SCHEMES), required=True)
     for name in ("kernels", "classes", "prefix"):
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--disk", type=Path)
     args = parser.parse_args()
     # The engine in this process: its memory can be read and its kernels watched.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -224,7 +240,7 @@ def main() -> None:
     row: dict[str, Any] = {"shape": args.shape, "format": args.format}
     more: dict[str, Any] = {}
     if args.prefix:
-        more = {"max_model_len": 9216, "enable_prefix_caching": True, "kv_offloading_size": 16}
+        more = tiers(args.disk)
     if args.classes:
         more = {"max_num_seqs": 128}
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +253,7 @@ def main() -> None:
             classes(llm, draw)
             row["classes"] = classes(llm, draw)
         elif args.prefix:
-            row["prefix"] = prefix(llm, draw)
+            row["prefix"] = prefix(llm, draw, args.disk)
         else:
             row["rates"] = {str(count): rate(llm, count, draw) for count in AT_ONCE}
             if args.kernels:

@@ -81,7 +81,24 @@ def _grows_before_it_spills(
         yield Problem(key_of("model_server.autoscaling.kv_cache_percent"), str(target), advice)
 
 
+def _kv_tiers_are_vllms_own(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    """One connector moves KV, and it copies from GPUs alone."""
+    tiers, server = settings.model_server.kv_tiers, settings.model_server
+    if tiers is None:
+        return
+    given = [name for name in ("kv-transfer-config", "kv-offloading-size") if name in serving.arguments]
+    if given:
+        advice = f"the package says --{given[0]} already; leave one of them out"
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+    if not server.gpus:
+        advice = "servers without GPUs (model_server.gpus: 0) have no KV beside that in memory; leave it out"
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+
+
 RULES: Final = (
+    _kv_tiers_are_vllms_own,
     _enough_gpus,
     _enough_memory,
     _engine_knows_the_arguments,
@@ -91,9 +108,11 @@ RULES: Final = (
 
 
 def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
-    """What keeps servers of this package from starting; nothing for packages of other kinds."""
+    """What keeps servers of this package from starting; of packages of other kinds only what they cannot have."""
     if manifest.language is None:
-        return []
+        tiers = settings.model_server.kv_tiers
+        advice = "only packages for vLLM have a KV cache; leave it out"
+        return [Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)] if tiers else []
     return [problem for rule in RULES for problem in rule(settings, sites, manifest.language)]
 
 

@@ -146,6 +146,18 @@ def test_an_autoscalers_target_is_below_what_the_gateways_let_through() -> None:
     assert told(package(), gateway__kv_cache_percent=81) == {}
 
 
+KV = "model_server.kv_tiers.memory"
+
+
+def test_kv_tiers_are_one_connectors() -> None:
+    tiers: dict[str, Any] = {"model_server__kv_tiers": {"memory": "8Gi", "disk": "100Gi"}}
+    assert told(package(), **tiers) == {}
+    assert "--kv-offloading-size already" in told(package(arguments={"kv-offloading-size": 4}), **tiers)[KV]
+    assert "no KV beside" in told(package(), **tiers, model_server__gpus=0)[KV]
+    triton = package().model_copy(update={"kind": "triton", "language": None})
+    assert "only packages for vLLM" in told(triton, **tiers)[KV]
+
+
 def test_amd_gpus_want_an_image_of_their_own() -> None:
     amd = {
         "private_cluster__accelerator": "amd",
