@@ -282,6 +282,11 @@ class GatewaySettings(Settings):
     slots: dict[SiteName, SiteSlotsSettings] = Field(default_factory=dict)
     """Slots by site: ``private``, or a key below ``burst``."""
 
+    prefix_affinity_percent: int | None = Field(default=None, ge=110, le=400)
+    """Turns of a chat, and prompts that begin alike or name one ``prompt_cache_key``, go to one private vLLM server,
+    which has their KV, as long as it has at most so many percent of the servers' mean number of requests; then to the
+    next one. None: to the server with the fewest."""
+
     kv_cache_percent: int = Field(default=90, ge=10, le=100)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills, or is refused;
     P0 is let through where no site has room."""

@@ -55,6 +55,7 @@ def build_table(
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
+        prefix_affinity_percent=settings.prefix_affinity_percent,
         kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
         listen=listen or Listen(),

@@ -471,6 +471,8 @@ class RoutingTable(Frozen):
     """Origins whose web pages may ask from a browser."""
     answer_timeout_s: float = Field(default=ANSWER_TIMEOUT_S, gt=0)
     """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
+    prefix_affinity_percent: int | None = Field(default=None, ge=100)
+    """How full, of the mean, a private server may be that gets requests which begin alike; ``None``: no matter how."""
     kv_cache_share: float = Field(default=0.9, gt=0, le=1)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills."""
     replicas: int = Field(default=1, ge=1)

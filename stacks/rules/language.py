@@ -110,10 +110,17 @@ RULES: Final = (
 def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
     """What keeps servers of this package from starting; of packages of other kinds only what they cannot have."""
     if manifest.language is None:
-        tiers = settings.model_server.kv_tiers
-        advice = "only packages for vLLM have a KV cache; leave it out"
-        return [Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)] if tiers else []
+        return list(_without_kv(settings))
     return [problem for rule in RULES for problem in rule(settings, sites, manifest.language)]
+
+
+def _without_kv(settings: StackSettings) -> Iterator[Problem]:
+    tiers, affinity = settings.model_server.kv_tiers, settings.gateway.prefix_affinity_percent
+    advice = "only packages for vLLM have a KV cache; leave it out"
+    if tiers:
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+    if affinity:
+        yield Problem(key_of("gateway.prefix_affinity_percent"), str(affinity), advice)
 
 
 def _burst(sites: Sequence[BurstSite]) -> list[Machines]:
