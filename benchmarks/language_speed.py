@@ -9,6 +9,7 @@ and 512 requests at once of 512 tokens in and 128 out, the better of two rounds 
 ``--kernels``  the GPU's time by kernel while 128 requests are answered
 ``--classes``  16 requests of class P0 sent behind 384 of P2, with the engine's priorities and without
 ``--prefix``   the first token after 8,192 known tokens: computed, from the GPU's cache, from the cache in RAM
+``--disk FOLDER``  with ``--prefix``: from files there, too, written as a stack's ``model_server.kv_tiers`` has them
 ``--load``     how long real weights take from a folder on disk, by its log: random ones are written there first, in
                bf16, and from them by the packager in the format; the system forgets the files before they are read
 ``--gpus``     tensor parallel over so many
@@ -29,6 +30,8 @@ import time
 from pathlib import Path
 from typing import Any, Final, cast
 
+from components.model_server.kv_tiers import arguments
+from components.model_server.settings import KvTiersSettings
 from model_packaging.language.variants import SCHEMES
 
 DEEPSEEK_V2_LITE: Final[dict[str, Any]] = {
@@ -210,19 +213,31 @@ def classes(llm: Any, draw: random.Random) -> dict[str, float]:
     return found
 
 
-def prefix(llm: Any, draw: random.Random) -> dict[str, float]:
+def prefix(llm: Any, draw: random.Random, disk: Path | None) -> dict[str, float]:
     """Seconds to the first token of one request with 8,192 tokens of prompt, the median of five."""
     found: dict[str, list[float]] = {}
     for _ in range(6):
         (asked,) = prompts(1, PREFIX_TOKENS, draw)
-        for place in ("computed", "gpu", "ram"):
-            if place == "ram":
-                # The GPU forgets; the connector's copy in RAM stays.
+        for place in ("computed", "gpu", "ram", *(["disk"] if disk else [])):
+            if place == "disk":
+                # Others push it out of RAM, which is small then.
+                llm.generate(prompts(8, PREFIX_TOKENS, draw), sampling(2), use_tqdm=False)
+            if place in ("ram", "disk"):
+                # The GPU forgets; the connector's copies stay.
                 llm.reset_prefix_cache()
             (answer,) = llm.generate([asked], sampling(2), use_tqdm=False)
             found.setdefault(f"{place}_ttft_s", []).append(first_token_s(answer))
             found.setdefault(f"{place}_cached_tokens", []).append(answer.num_cached_tokens or 0)
     return {place: round(statistics.median(values[1:]), 4) for place, values in found.items()}
+
+
+def tiers(disk: Path | None) -> dict[str, Any]:
+    """Options for KV beside the GPU's: with a disk in so little RAM that three prompts fill it."""
+    memory = KvTiersSettings(memory="1536Mi" if disk else "16Gi", disk="100Gi" if disk else None)
+    config = arguments(memory)["kv-transfer-config"]
+    for tier in config["kv_connector_extra_config"].get("secondary_tiers", ()):
+        tier["root_dir"] = str(disk)
+    return {"max_model_len": 9216, "enable_prefix_caching": True, "kv_transfer_config": config}
 
 
 def write_weights(folder: Path, shape: str, name: str) -> Path:
@@ -305,7 +320,7 @@ def measured(folder: Path, args: argparse.Namespace, draw: random.Random) -> dic
         # Its kernel uses NVLink's multicast, which not every host lets a program use.
         more |= {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
     if args.prefix:
-        more |= {"max_model_len": 9216, "enable_prefix_caching": True, "kv_offloading_size": 16}
+        more |= tiers(args.disk)
     if args.classes:
         more |= {"max_num_seqs": 128}
     start = time.perf_counter()
@@ -317,7 +332,7 @@ def measured(folder: Path, args: argparse.Namespace, draw: random.Random) -> dic
         classes(llm, draw)
         row["classes"] = classes(llm, draw)
     elif args.prefix:
-        row["prefix"] = prefix(llm, draw)
+        row["prefix"] = prefix(llm, draw, args.disk)
     else:
         row["rates"] = {str(count): rate(llm, count, draw) for count in AT_ONCE}
         if args.kernels:
@@ -334,6 +349,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--load", type=Path, metavar="FOLDER")
     parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--disk", type=Path)
     args = parser.parse_args()
     # The engine in this process: its memory can be read and its kernels watched.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

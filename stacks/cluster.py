@@ -231,6 +231,7 @@ def private_site(
             accelerator=settings.private_cluster.accelerator,
             kind=package.manifest.kind,
             priority_class=platform.priority_classes[RequestClass.P1],
+            classes=settings.gateway.classes.routes(()),
             servers=servers,
             depends_on=ready,
         ),

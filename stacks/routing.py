@@ -31,6 +31,7 @@ from spillway.contracts.routing import (
     SiteRoute,
 )
 from spillway.contracts.server_routes import CHAT_PATH
+from spillway.contracts.vllm_serving import headroom
 from stacks.settings import StackSettings
 
 PROBE_SENTENCE = "Is anybody there?"
@@ -98,6 +99,7 @@ def _private(
 ) -> SiteRoute:
     # A language model's server answers late while it takes many prompts in: that is no fault.
     language = manifest.kind == "vllm"
+    servers = settings.model_server.autoscaling.min_replicas
     ready = "/health" if language else f"/v2/models/{manifest.entry_model}/ready"
     return SiteRoute(
         site=Site.PRIVATE,
@@ -106,8 +108,9 @@ def _private(
         dns="strict",
         region="private",
         auth=NoAuth(),
-        slots=manifest.serving.slots * settings.model_server.autoscaling.min_replicas,
-        instances=settings.model_server.autoscaling.min_replicas,
+        slots=manifest.serving.slots * servers,
+        headroom=headroom(manifest, servers),
+        instances=servers,
         capacity="addresses",
         health=ActiveCheck(path=ready, timeout_s=2.0, unhealthy_after=3) if language else ActiveCheck(path=ready),
         canary=_canary(settings.model_server.canary, namespaces, release),

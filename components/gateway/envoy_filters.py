@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.gateway.envoy_parts import (
     AGENT_CLUSTER,
+    PREFIX_HEADER,
     STREAM_HEADER,
     UNLIMITED,
     Json,
@@ -37,6 +38,8 @@ USAGE_METADATA = "spillway.usage"
 """Where the front notes what a request may use of tokens, and what its answer said that it used."""
 ANSWER_TOKENS = 512
 """What is reserved for an answer of which the request does not say how long it may become."""
+PREFIX_BYTES = 2048
+"""Of a prompt that is no chat, by which requests that begin alike are told."""
 AGENT_TIMEOUT_MS = 200
 """After which a request is let through without a word of the agent."""
 CORS = "envoy.filters.http.cors"
@@ -125,6 +128,8 @@ def _front_config(table: RoutingTable) -> Json:
         "client_header": CLIENT_HEADER,
         "group_header": GROUP_HEADER,
         "stream_header": STREAM_HEADER,
+        "prefix_header": PREFIX_HEADER if table.prefix_affinity_percent else None,
+        "prefix_bytes": PREFIX_BYTES,
         "retry_after": RETRY_AFTER_S,
         "own_header": OWN_HEADER,
         "vllm_header": VLLM_PRIORITY_HEADER,

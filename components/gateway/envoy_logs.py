@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from components.gateway.envoy_filters import CLIENT_HEADER, GROUP_HEADER, USAGE_METADATA
-from components.gateway.envoy_parts import Json, typed
+from components.gateway.envoy_parts import STREAM_HEADER, Json, typed
 from spillway.contracts.classes import CLASS_HEADER, SITE_HEADER
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.usage import Usage
@@ -61,6 +61,9 @@ def _usage() -> Json:
         "request_class": f"%REQ({CLASS_HEADER.upper()})%",
         "site": f"%RESP({SITE_HEADER.upper()})%",
         "status": "%RESPONSE_CODE%",
+        "streamed": f"%REQ({STREAM_HEADER.upper()})%",
+        "first_ms": "%RESPONSE_DURATION%",
+        "duration_ms": "%DURATION%",
         **{key: _noted(key) for key in ("model", "reserved", "prompt", "completion", "cached")},
     }
     assert set(said) == set(Usage.model_fields)

@@ -25,6 +25,7 @@ AGENT_CLUSTER = "agent"
 STREAM_IDLE_S = 60.0
 """Seconds without a byte after which a stream is taken for dead."""
 STREAM_HEADER = "x-spillway-stream"
+PREFIX_HEADER = "x-spillway-prefix"
 """By which the front tells the inner levels that a client wants its answer token by token."""
 
 

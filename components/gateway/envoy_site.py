@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from components.gateway.envoy_parts import (
     NO_PANIC,
+    PREFIX_HEADER,
     STREAM_HEADER,
     STREAM_IDLE_S,
     UNLIMITED,
@@ -66,6 +67,9 @@ LEAST_BUSY: Json = {
 """To the server with the fewest requests of all, not to the better one of two drawn ones: a prompt that meets a busy
 server waits for seconds while others idle (docs/decisions/0075-the-least-busy-server.md)."""
 
+PREFIX_POLICY: Json = {"hash_policy": [{"header": {"header_name": PREFIX_HEADER}}]}
+"""To a server by what the front says that the prompt begins with; one without goes anywhere."""
+
 STEPS = ((Gate.BATCH, Gate.INTERACTIVE), (Gate.INTERACTIVE, Gate.OPEN))
 
 
@@ -105,6 +109,8 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
     routes = [r for c in table.classes for r in quick_routes(table.server, c, class_match(c), name, 0.0, once)]
     endless: Json = {"cluster": name, "timeout": "0s", "retry_policy": once}
     streamed = {**endless, "idle_timeout": seconds(STREAM_IDLE_S)}
+    if _by_prefix(route, table):
+        endless, streamed = {**endless, **PREFIX_POLICY}, {**streamed, **PREFIX_POLICY}
     routes += generation_routes(table.server, [], endless, streamed, partial(_one_credential, route))
     if route.canary:
         routes = [{**one, "route": _shared(route.site, one["route"])} for one in routes]
@@ -119,6 +125,23 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
         generate_request_id=False,
     )
     return internal_listener(name, manager, table)
+
+
+def _by_prefix(route: SiteRoute, table: RoutingTable) -> bool:
+    return route.site == Site.PRIVATE and table.server == "vllm" and table.prefix_affinity_percent is not None
+
+
+def _balancing(route: SiteRoute, table: RoutingTable) -> Json:
+    if not _by_prefix(route, table):
+        return LEAST_BUSY
+    # Consistent: a server that comes or goes moves its own share of the prefixes alone.
+    bounded = {"hash_balance_factor": {"value": table.prefix_affinity_percent}}
+    maglev = extension(
+        "envoy.load_balancing_policies.maglev",
+        "extensions.load_balancing_policies.maglev.v3.Maglev",
+        consistent_hashing_lb_config=bounded,
+    )
+    return {"policies": [{"typed_extension_config": maglev}]}
 
 
 def _shared(site: SiteName, action: Json) -> Json:
@@ -221,7 +244,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
             all_addresses_in_single_endpoint=route.dns == "logical",
         ),
         "connect_timeout": seconds(route.connect_timeout_s),
-        "load_balancing_policy": LEAST_BUSY,
+        "load_balancing_policy": _balancing(route, table),
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),

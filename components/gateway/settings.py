@@ -79,6 +79,10 @@ class ClassSettings(Settings):
     """Seconds a site has to the first token of a streamed answer before the next one is asked; more than an idle server
     takes to read the longest prompt. How long the answer becomes is not limited by it."""
 
+    token_s: float = Field(default=0.1, gt=0)
+    """Seconds for each further token of a stream, on average, that are in time: an alert watches them
+    (``monitoring.objectives``), and nothing is cut for them."""
+
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once; below 100, this class is shed before others."""
 
@@ -138,7 +142,8 @@ class SiteSlotsSettings(Settings):
     """How many of the slots P2 may use. None: half."""
 
     headroom: int | None = Field(default=None, ge=0)
-    """Requests beyond the slots that P0 may queue when every site is full. None: as many as there are slots."""
+    """Requests beyond the slots that P0 may bring when every site is full. None: what the package's servers accept
+    besides (``vllm.max_concurrency``), of Triton as many as there are slots."""
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:
@@ -276,6 +281,15 @@ class GatewaySettings(Settings):
 
     slots: dict[SiteName, SiteSlotsSettings] = Field(default_factory=dict)
     """Slots by site: ``private``, or a key below ``burst``."""
+
+    prefix_affinity_percent: int | None = Field(default=None, ge=110, le=400)
+    """Turns of a chat, and prompts that begin alike or name one ``prompt_cache_key``, go to one private vLLM server,
+    which has their KV, as long as it has at most so many percent of the servers' mean number of requests; then to the
+    next one. None: to the server with the fewest."""
+
+    kv_cache_percent: int = Field(default=90, ge=10, le=100)
+    """Share of the private vLLM servers' KV caches that requests may fill before the next one spills, or is refused;
+    P0 is let through where no site has room."""
 
     body_limit_bytes: int = Field(default=6 * MEGABYTE, ge=1024, le=64 * MEGABYTE)
     """Largest request body; every request is held whole, to be retried elsewhere. Default: what all sites take."""

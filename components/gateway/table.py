@@ -55,6 +55,8 @@ def build_table(
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
+        prefix_affinity_percent=settings.prefix_affinity_percent,
+        kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
         listen=listen or Listen(),
         probe=probe,
@@ -66,11 +68,16 @@ def build_table(
 
 
 def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
-    """The site with the settings' slots in place of the derived ones, where they are given; these follow nothing."""
+    """The site with the settings' slots in place of the derived ones, where they are given; these follow nothing.
+
+    Other slots change nothing of what the servers accept in all, so the headroom makes up for them.
+    """
     given = settings.slots.get(site.site)
-    chosen = given.model_dump(exclude_none=True) if given else {}
+    chosen: dict[str, Any] = given.model_dump(exclude_none=True) if given else {}
     if "slots" in chosen:
         chosen["capacity"] = "fixed"
+        if site.headroom is not None:
+            chosen.setdefault("headroom", max(0, site.slots + site.headroom - chosen["slots"]))
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
 
 

@@ -30,7 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
-from components.model_server import triton, vllm
+from components.model_server import kv_tiers, triton, vllm
 from components.model_server.settings import ModelServerSettings
 from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
@@ -138,14 +138,41 @@ class ModelServer(Component):
             topology_spread_constraints=spread(self.name),
             tolerations=self._tolerations(gpu),
             init_containers=[self._fetch()],
-            containers=[self._server(gpu)],
+            containers=[self._server(gpu), *self._sweeper()],
             volumes=[
-                self._cache_volume(),
+                self._disk_volume("cache", settings.cache.size),
                 aws_token_volume(),
-                memory_volume("shm", settings.shared_memory),
+                memory_volume("shm", self._shared_memory()),
                 memory_volume("tmp", "1Gi"),
+                *([self._disk_volume(kv_tiers.VOLUME, disk)] if (disk := self._kv_disk()) else []),
             ],
         )
+
+    def _shared_memory(self) -> str:
+        settings = self.args.settings
+        tiers = settings.kv_tiers
+        return kv_tiers.together(settings.shared_memory, tiers.memory) if tiers else settings.shared_memory
+
+    def _kv_disk(self) -> str | None:
+        tiers = self.args.settings.kv_tiers
+        return tiers.disk if tiers else None
+
+    def _sweeper(self) -> list[k8s.core.v1.ContainerArgs]:
+        """What keeps the KV on disk within its size."""
+        disk, args = self._kv_disk(), self.args
+        if disk is None:
+            return []
+        return [
+            k8s.core.v1.ContainerArgs(
+                name="sweep-kv",
+                image=args.mirror.image(args.settings.fetch_image),
+                command=["/bin/sh", "-c", kv_tiers.SWEEP],
+                env=environment(dict(kv_tiers.sweeper_environment(disk))),
+                resources=resources("10m", "32Mi"),
+                security_context=container_security(),
+                volume_mounts=[mount(kv_tiers.VOLUME, kv_tiers.FOLDER)],
+            )
+        ]
 
     def _deployment(self, account: k8s.core.v1.ServiceAccount, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
         settings, args = self.args.settings, self.args
@@ -172,7 +199,7 @@ class ModelServer(Component):
                             ENTRY_MODEL: args.entry_model,
                             PACKAGE_KIND: args.kind,
                             # Nothing on the node is missed when the cluster autoscaler takes it away.
-                            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "cache,shm,tmp",
+                            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "cache,shm,tmp,kv",
                         },
                     ),
                     spec=self._pod(account),
@@ -223,7 +250,7 @@ class ModelServer(Component):
         is_vllm = args.kind == "vllm"
         image = settings.vllm_image if is_vllm else settings.triton_image
         command = (
-            vllm.command(args.vllm_arguments, settings.drain_s)
+            vllm.command({**args.vllm_arguments, **self._kv_arguments()}, settings.drain_s)
             if is_vllm
             else triton.command(settings, args.entry_model, self._response_cache(), host_code=args.engine_host_code)
         )
@@ -245,8 +272,15 @@ class ModelServer(Component):
                 # Time for the gateway to notice that the endpoint is gone before the server refuses new work.
                 pre_stop=k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=["sleep", "10"]))
             ),
-            volume_mounts=[mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp")],
+            volume_mounts=[
+                *(mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp")),
+                *([mount(kv_tiers.VOLUME, kv_tiers.FOLDER)] if self._kv_disk() else []),
+            ],
         )
+
+    def _kv_arguments(self) -> dict[str, Any]:
+        tiers = self.args.settings.kv_tiers
+        return kv_tiers.arguments(tiers) if tiers else {}
 
     def _response_cache(self) -> triton.ResponseCache | None:
         host = self.args.redis_host
@@ -260,25 +294,25 @@ class ModelServer(Component):
         return [*environment(plain), k8s.core.v1.EnvVarArgs(name=triton.POD_UID, value_from=uid)]
 
     def _disk(self) -> str | None:
-        """What the package takes of the node's own disk, so that no more servers come to it than that holds."""
-        cache = self.args.settings.cache
-        return cache.size if cache.storage_class is None else None
+        """What package and KV take of the node's own disk, so that no more servers come to it than that holds."""
+        cache, disk = self.args.settings.cache, self._kv_disk()
+        if cache.storage_class is not None:
+            return None
+        return kv_tiers.together(cache.size, disk) if disk else cache.size
 
-    def _cache_volume(self) -> k8s.core.v1.VolumeArgs:
+    def _disk_volume(self, name: str, size: str) -> k8s.core.v1.VolumeArgs:
         cache = self.args.settings.cache
         if cache.storage_class is None:
-            return k8s.core.v1.VolumeArgs(
-                name="cache", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs(size_limit=cache.size)
-            )
+            return k8s.core.v1.VolumeArgs(name=name, empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs(size_limit=size))
         claim = k8s.core.v1.PersistentVolumeClaimTemplateArgs(
             spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
                 access_modes=["ReadWriteOnce"],
                 storage_class_name=cache.storage_class,
-                resources=k8s.core.v1.VolumeResourceRequirementsArgs(requests={"storage": cache.size}),
+                resources=k8s.core.v1.VolumeResourceRequirementsArgs(requests={"storage": size}),
             )
         )
         return k8s.core.v1.VolumeArgs(
-            name="cache", ephemeral=k8s.core.v1.EphemeralVolumeSourceArgs(volume_claim_template=claim)
+            name=name, ephemeral=k8s.core.v1.EphemeralVolumeSourceArgs(volume_claim_template=claim)
         )
 
     def _service(self, after: list[pulumi.Resource]) -> None:

@@ -23,6 +23,17 @@ class CacheVolume(Settings):
     AKS (``gpu_pool.disk_gib``)."""
 
 
+class KvTiersSettings(Settings):
+    """Where vLLM keeps the KV of prompts that its GPUs have no room for, so that a prefix that comes again is read and
+    not computed. Of the private site: a cloud's servers have none."""
+
+    memory: MemoryQuantity
+    """Memory for it, over all GPUs of a server; a part of ``model_server.memory``, beside ``shared_memory``."""
+
+    disk: MemoryQuantity | None = None
+    """Disk for it, of the kind that the package lies on (``cache``); none when left out."""
+
+
 class ServerAutoscaling(Settings):
     """Horizontal autoscaling on GPU load and queue time."""
 
@@ -119,6 +130,9 @@ class ModelServerSettings(Settings):
 
     cache: CacheVolume = CacheVolume()
     """Where the package lies."""
+
+    kv_tiers: KvTiersSettings | None = None
+    """KV caches of a vLLM server beside its GPUs'; none when left out."""
 
     autoscaling: ServerAutoscaling = ServerAutoscaling()
     """When servers are added and removed."""

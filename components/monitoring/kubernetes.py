@@ -13,10 +13,12 @@ from components.chart_values import Form, at, merged, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata, selector
 from components.monitoring.grafana import dashboard
+from components.monitoring.objectives import burn_alerts, recordings
 from components.monitoring.queries import Queries, adapter_rules
 from components.monitoring.settings import MonitoringChart, MonitoringSettings
 from components.private_cluster.settings import Accelerator
 from spillway.contracts.names import CANARY, GATEWAY, LABEL_PREFIX, MODEL_SERVER
+from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute
 
 STACK: Final = "kube-prometheus-stack"
 ADAPTER: Final = "prometheus-adapter"
@@ -48,14 +50,15 @@ GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000
 @dataclass(frozen=True)
 class KubernetesMonitoringArgs:
     """``kind``: of the package, which decides what the model servers' metrics are called. ``priority_class``: of the
-    pods that watch. ``servers``: the model servers' workloads. ``depends_on``: the platform, which makes the
-    namespaces."""
+    pods that watch. ``classes``: whose limits are watched. ``servers``: the model servers' workloads. ``depends_on``:
+    the platform, which makes the namespaces."""
 
     settings: MonitoringSettings
     mirror: MirrorSettings
     accelerator: Accelerator
     kind: Literal["triton", "vllm"]
     priority_class: pulumi.Input[str]
+    classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
     servers: tuple[str, ...] = (MODEL_SERVER,)
     depends_on: tuple[pulumi.Resource, ...] = ()
 
@@ -242,13 +245,22 @@ class KubernetesMonitoring(Component):
         if CANARY in self.args.servers:
             ended = "Release {{ $labels.version }} on trial failed: a gateway sends it nothing any more"
             rules.append(_alert("SpillwayCanaryEnded", queries.canary_ended, "0m", ended))
+        groups = [{"name": "spillway", "rules": [*rules, *self._objective_alerts()]}]
+        if self.args.kind == "vllm":
+            recorded = list(recordings(self.context.namespaces, self.args.classes))
+            groups.insert(0, {"name": "spillway-objectives", "rules": recorded})
         self._custom(
             "spillway-alerts",
             "PrometheusRule",
             self.context.namespaces.monitoring,
-            {"groups": [{"name": "spillway", "rules": rules}]},
+            {"groups": groups},
             after,
         )
+
+    def _objective_alerts(self) -> list[dict[str, Any]]:
+        """Of generated text. Their windows are what they wait for."""
+        found = burn_alerts(self.context.namespaces, self.args.settings.objectives) if self.args.kind == "vllm" else ()
+        return [_alert(name, asked, "0m", summary, severity) for name, asked, summary, severity in found]
 
     def _dashboard(self, after: list[pulumi.Resource]) -> None:
         args = self.args

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from spillway.contracts.classes import RequestClass
 from spillway.contracts.frozen import Settings
 
 Version = Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+$")]
@@ -54,6 +55,27 @@ class ChartsSettings(Settings):
     """Custom metrics for autoscaling."""
 
 
+Percent = Annotated[float, Field(ge=94, lt=100)]
+"""Below 94 no failure could burn an hour's budget 14.4 times too fast."""
+
+
+class ObjectivesSettings(Settings):
+    """Streams of each class, of a hundred, whose first token comes within ``first_token_s`` and whose further ones take
+    ``token_s`` on average (``gateway.classes``); alerts fire where too many are late, those refused among them."""
+
+    p0: Percent = 99.9
+    """Interactive."""
+    p1: Percent = 99.0
+    """Near real time."""
+    p2: Percent = 95.0
+    """Batch that came over the gateway."""
+
+    def allowed(self, request_class: RequestClass) -> float:
+        """The share of a class's streams that may be late."""
+        percent = {RequestClass.P0: self.p0, RequestClass.P1: self.p1, RequestClass.P2: self.p2}
+        return 1 - percent[request_class] / 100
+
+
 class MonitoringSettings(Settings):
     """Thresholds of the three symptoms this kit exists for, and how long logs stay."""
 
@@ -69,6 +91,8 @@ class MonitoringSettings(Settings):
     """Requests a minute that the Azure ML endpoint may fail or refuse before an alert fires, 5xx and 429 each."""
     alert_minutes: int = Field(default=5, ge=1, le=60)
     """Minutes in a row above a threshold before its alert fires."""
+    objectives: ObjectivesSettings = ObjectivesSettings()
+    """What is promised of generated text, by class; of packages for vLLM."""
     scrape_interval_s: int = Field(default=15, ge=5, le=60)
     """Seconds between two readings of Prometheus; the autoscaler's windows hold four of them."""
     dashboard: bool = True

@@ -109,13 +109,24 @@ class Adapter(Frozen):
     """Where the adapter was had from."""
 
 
+class Prefill(Frozen):
+    """How long prompts may wait to be read (``--max-num-queued-tokens``)."""
+
+    tokens_per_s: float = Field(gt=0)
+    """Of prompts that one server reads a second, measured where it serves: nothing about it can be known here."""
+    within_s: float = Field(default=30, gt=0)
+    """Seconds for all that are accepted. A server counts every class alike, and reads P0 first: give what the most
+    patient class waits (``gateway.classes.*.first_token_s``)."""
+
+
 class VllmConfig(Frozen):
     """How vLLM is started, on every target: one list of arguments for all of them."""
 
     max_model_len: int = Field(default=2048, ge=16)
     """Tokens of prompt and answer together."""
-    max_num_seqs: int = Field(default=64, ge=1)
-    """Requests in one batch."""
+    max_num_seqs: int = Field(default=96, ge=1)
+    """Requests in one batch, of each copy. Those above ``slots`` are P0's own, which else waits until somebody's
+    answer ends."""
     tensor_parallel_size: int = Field(default=1, ge=1)
     """GPUs that share each layer; it must divide the model's attention heads."""
     pipeline_parallel_size: int = Field(default=1, ge=1)
@@ -138,9 +149,12 @@ class VllmConfig(Frozen):
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further options of ``vllm serve``, without dashes; each is checked against those of the version that serves."""
     slots: int = Field(default=64, ge=1)
-    """Requests one server works on at once; the gateway spills the next."""
-    max_concurrency: int = Field(default=128, ge=1)
-    """Requests that one server accepts, waiting ones included; it answers 503 to the next."""
+    """Requests of all classes that one server gets at once; the gateway spills the next, and queues none but P0's."""
+    max_concurrency: int = Field(default=256, ge=1)
+    """Requests that one server accepts, waiting ones included; it answers 503 to the next, whatever its class. The
+    gateways stay a little below."""
+    prefill: Prefill | None = None
+    """Limit of the prompts that wait; none when left out, since the rate has to be measured."""
     request_timeout_s: float = Field(default=120, gt=0)
     image: str = f"docker.io/vllm/vllm-openai:v{vllm_options.engine_version()}"
     """vLLM's image in the Azure ML environment; the other targets name their own."""
@@ -162,6 +176,16 @@ class VllmConfig(Frozen):
         if problems:
             raise ValueError("; ".join(problems))
         return extra
+
+    @model_validator(mode="after")
+    def _accepts_its_slots(self) -> VllmConfig:
+        batch = self.max_num_seqs * self.data_parallel_size
+        if self.max_concurrency < (least := max(self.slots, batch)):
+            raise ValueError(
+                f"max_concurrency: {self.max_concurrency} requests are accepted, with {self.slots} slots and {batch} "
+                f"in one batch of all copies; give at least {least}"
+            )
+        return self
 
     @field_validator("adapters")
     @classmethod
@@ -196,6 +220,7 @@ KEYS: dict[str, str] = {
     "max-lora-rank": "vllm.adapters",
     "scheduling-policy": "always priority",
     "max-num-queued-reqs": "vllm.max_concurrency",
+    "max-num-queued-tokens": "vllm.prefill",
 }
 """Options of vLLM that a key of model.yaml sets, and which."""
 

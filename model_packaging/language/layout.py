@@ -148,8 +148,9 @@ def _write_triton(root: Path, config: LanguageConfig, serving: LanguageServing) 
     """As in the backend's samples: model.json goes to vLLM's AsyncEngineArgs word by word."""
     folder = root / TRITON_FOLDER / config.name
     arguments = {"model": TRITON_WEIGHTS, **vllm_options.engine_arguments(serving.arguments, TRITON_WEIGHTS)}
-    # Triton bounds its own queue, and the vLLM of its images is older than this option.
-    arguments.pop("max_num_queued_reqs", None)
+    # Triton bounds its own queue, and the vLLM of its images is older than these options.
+    for option in ("max_num_queued_reqs", "max_num_queued_tokens"):
+        arguments.pop(option, None)
     _write(folder / "1" / "model.json", json.dumps(arguments, indent=2) + "\n")
     # vLLM places itself on the GPUs.
     group = {"count": 1, "kind": "KIND_MODEL"}

@@ -62,6 +62,8 @@ def _arguments(config: LanguageConfig, dtype: str) -> dict[str, Any]:
         # Waiting and running: the next is answered 503 at once, before a stream begins.
         "max-num-queued-reqs": vllm.max_concurrency,
     }
+    if vllm.prefill:
+        found["max-num-queued-tokens"] = max(1, round(vllm.prefill.tokens_per_s * vllm.prefill.within_s))
     if vllm.pipeline_parallel_size > 1:
         found["pipeline-parallel-size"] = vllm.pipeline_parallel_size
     if vllm.data_parallel_size > 1:

@@ -233,7 +233,7 @@ class SiteRoute(Frozen):
     batch_slots: int | None = Field(default=None, ge=0)
     """How many of the slots P2 may use; ``None``: half of them, at least one."""
     headroom: int | None = Field(default=None, ge=0)
-    """Requests above the slots that P0 may queue here when every site is full; ``None``: as many as there are slots."""
+    """Requests above the slots that P0 may bring here when every site is full; ``None``: as many as there are slots."""
     instances: int | float = Field(default=1, gt=0)
     """Instances that the slots were counted for; a fraction where requests are split over deployments."""
     capacity: Literal["fixed", "addresses", "endpoint", "published"] = "fixed"
@@ -285,6 +285,8 @@ class ClassRoute(Frozen):
     first_token_s: float = Field(gt=0)
     """Seconds one site has to the first token of a streamed answer before the next one is asked. How long the answer
     becomes is nobody's fault."""
+    token_s: float = Field(default=0.1, gt=0)
+    """Seconds for each further token of a stream, on average, that are in time. It is watched, and nothing is cut."""
     retry_budget_percent: float = Field(default=100.0, gt=0, le=100)
     """Share of the requests in flight that may be in a retry at once."""
     resume_streams: bool = False
@@ -300,6 +302,7 @@ DEFAULT_CLASSES = (
         try_timeout_s=15.0,
         timeout_s=55.0,
         first_token_s=30.0,
+        token_s=1.0,
         retry_budget_percent=50.0,
     ),
 )
@@ -468,6 +471,10 @@ class RoutingTable(Frozen):
     """Origins whose web pages may ask from a browser."""
     answer_timeout_s: float = Field(default=ANSWER_TIMEOUT_S, gt=0)
     """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
+    prefix_affinity_percent: int | None = Field(default=None, ge=100)
+    """How full, of the mean, a private server may be that gets requests which begin alike; ``None``: no matter how."""
+    kv_cache_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of the private vLLM servers' KV caches that requests may fill before the next one spills."""
     replicas: int = Field(default=1, ge=1)
     """Gateway processes among which slots and rates are divided."""
     listen: Listen = Listen()

@@ -18,6 +18,12 @@ class Usage(Frozen):
     """Which answered."""
     status: int
     """Of the answer."""
+    streamed: bool | None
+    """Whether a stream was asked for."""
+    first_ms: float | None
+    """From the request to the first byte of the answer; of a stream, to its first token."""
+    duration_ms: float
+    """From the request to the end of the answer."""
     model: str
     """As the request names it."""
     reserved: float

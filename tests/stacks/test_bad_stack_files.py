@@ -132,6 +132,7 @@ BAD = [
     Bad("a server larger than its node", {f"{S}private_cluster": EKS, ISSUER: REMOVE, f"{S}model_server.memory": "16Gi"}, "model_server.memory", "16Gi", "1 on a g5.xlarge have 14 GiB each"),
     Bad("more gateways than nodes hold", {f"{S}private_cluster": {**EKS, "system_pool": {"instance_type": "m7i.large"}}, ISSUER: REMOVE, f"{S}gateway.autoscaler.max_replicas": 6}, "gateway.autoscaler.max_replicas", "6", "6 of m7i.large hold 6 gateways"),
     Bad("more shared memory than memory", {f"{S}model_server.shared_memory": "20Gi"}, "model_server.shared_memory", "20Gi", "a server has 16384 MiB"),
+    Bad("more KV than memory", {f"{S}model_server.kv_tiers": {"memory": "14Gi"}}, "model_server.kv_tiers.memory", "14Gi", "or raise model_server.memory"),
     Bad("a quota below the servers", {f"{S}private_cluster.quotas": {"serving": {"cpu": "4"}}}, "private_cluster.quotas.serving.cpu", "4", "2 servers, an update's included, ask for 8"),
     Bad("CPUs in words", {f"{S}private_cluster.quotas": {"gateway": {"cpu": "lots"}}}, "private_cluster.quotas.gateway.cpu", "'lots'", "a text that fits"),
     Bad("thousandths of a byte", {f"{S}gateway.resources": {"memory": "16m"}}, "gateway.resources.memory", "'16m'", "a text that fits"),

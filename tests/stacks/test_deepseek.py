@@ -171,3 +171,7 @@ def test_the_autoscaler_waits_for_nothing_that_the_gateways_never_let_through(
     assert manifest.language is not None
     assert int(targets["vllm_num_requests_waiting"]) <= let_through - manifest.language.max_num_seqs
     assert int(targets["spillway_requests_in_flight"].removesuffix("m")) / 1000 <= let_through
+    assert int(targets["vllm_kv_cache_usage"].removesuffix("m")) / 1000 < table.kv_cache_share
+    # P0 has places of its own in the batch, and the server is never the one that refuses it.
+    assert limits[Gate.INTERACTIVE] * table.replicas / private.instances < manifest.language.max_num_seqs < let_through
+    assert let_through < manifest.language.arguments["max-num-queued-reqs"]

@@ -139,6 +139,27 @@ def test_an_older_engine_does_not_know_the_arguments() -> None:
     assert told(package(), model_server__vllm_image="registry.example.com/own@sha256:0") == {}
 
 
+def test_an_autoscalers_target_is_below_what_the_gateways_let_through() -> None:
+    key = "model_server.autoscaling.kv_cache_percent"
+    assert "fill 90 % of the caches" in told(package(), **{key.replace(".", "__"): 90})[key]
+    assert "fill 70 % of the caches" in told(package(), gateway__kv_cache_percent=70)[key]
+    assert told(package(), gateway__kv_cache_percent=81) == {}
+
+
+KV = "model_server.kv_tiers.memory"
+
+
+def test_kv_tiers_are_one_connectors() -> None:
+    tiers: dict[str, Any] = {"model_server__kv_tiers": {"memory": "8Gi", "disk": "100Gi"}}
+    assert told(package(), **tiers) == {}
+    assert "--kv-offloading-size already" in told(package(arguments={"kv-offloading-size": 4}), **tiers)[KV]
+    assert "no KV beside" in told(package(), **tiers, model_server__gpus=0)[KV]
+    triton = package().model_copy(update={"kind": "triton", "language": None})
+    found = told(triton, **tiers, gateway={"prefix_affinity_percent": 150})
+    assert {KV, "gateway.prefix_affinity_percent"} < found.keys()
+    assert "only packages for vLLM" in found[KV]
+
+
 def test_amd_gpus_want_an_image_of_their_own() -> None:
     amd = {
         "private_cluster__accelerator": "amd",

@@ -155,6 +155,7 @@ class Rig:
     """Everything running; use as a context manager."""
 
     model_server: Callable[[], ModelServer] = ModelServer
+    private_servers = 1
 
     def __init__(
         self,
@@ -306,9 +307,9 @@ class Rig:
         return self.http.request("GET", f"http://127.0.0.1:{self.table.listen.admin_port}/{path}")
 
     def passes_checks(self, site: Site) -> bool:
-        """Whether Envoy's own checks found the site's server well."""
+        """Whether Envoy's own checks found the site's servers well."""
         name = f"cluster.{listener_name(site, Gate.OPEN)}.health_check.healthy"
-        return self._admin(f"stats?filter=^{name}$").data.strip() == f"{name}: 1".encode()
+        return self._admin(f"stats?filter=^{name}$").data.strip() == f"{name}: {self.private_servers}".encode()
 
     def wait(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self.loop).result(20)

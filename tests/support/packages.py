@@ -107,7 +107,7 @@ def small_package(
         inputs=(TensorSpec(name="TEXT", dtype="BYTES", shape=(-1, 1)),),
         outputs=(TensorSpec(name="ECHO", dtype="BYTES", shape=(-1, 1)),),
         source=PackageSource(name="echo", origin="tests/support/packages.py", licence="Apache-2.0"),
-        serving=Serving(slots=slots),
+        serving=Serving(slots=slots, max_concurrency=3 * slots),
         language=_LANGUAGE.model_copy(update={"max_num_seqs": slots}) if kind == "vllm" else None,
         variants=(VariantFigure(name="echo", precision="none", rank=1),),
         parity=() if kind == "vllm" else (_EXACT,),

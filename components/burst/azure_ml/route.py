@@ -18,6 +18,7 @@ from spillway.contracts.routing import (
     probe_timeout_s,
 )
 from spillway.contracts.server_routes import ServerKind, openai_paths
+from spillway.contracts.vllm_serving import headroom
 
 KEY_FILE: Final = "azure_ml.key"
 """Name of the file that holds the endpoint's key beside each gateway."""
@@ -37,6 +38,7 @@ def route(
         auth=BearerKey(key_file=f"{KEYS_FOLDER}/{KEY_FILE}"),
         paths=paths(manifest.kind, manifest.entry_model),
         slots=int(manifest.serving.slots * _fewest(settings)),
+        headroom=headroom(manifest, _fewest(settings)),
         instances=_fewest(settings),
         capacity="published",
         health=AgentCheck(interval_s=probe_interval_s, timeout_s=probe_timeout_s(manifest.kind)),

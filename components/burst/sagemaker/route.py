@@ -16,6 +16,7 @@ from spillway.contracts.routing import (
     probe_timeout_s,
 )
 from spillway.contracts.server_routes import CHAT_PATH, ServerKind, openai_paths
+from spillway.contracts.vllm_serving import headroom
 
 
 def route(
@@ -33,6 +34,7 @@ def route(
         auth=AwsToken(region=region) if manifest.kind == "vllm" else SigV4(region=region),
         paths=paths(manifest.kind, manifest.entry_model, endpoint),
         slots=manifest.serving.slots * settings.min_instances,
+        headroom=headroom(manifest, settings.min_instances),
         instances=settings.min_instances,
         capacity="endpoint",
         health=AgentCheck(endpoint=endpoint, interval_s=probe_interval_s, timeout_s=probe_timeout_s(manifest.kind)),

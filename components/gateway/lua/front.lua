@@ -77,6 +77,31 @@ local function is_whole(handle, text)
   return true
 end
 
+-- A chat's messages up to the user's first: the part that all of its turns have.
+local function first_turn(messages)
+  local at = messages:find("%S", 2)
+  while at and messages:byte(at) == OPEN do
+    local finish = after_value(messages, at)
+    if not finish then return messages end
+    local role = value_of(members(messages:sub(at, finish - 1), 1), "role")
+    if role == '"user"' then return messages:sub(1, finish - 1) end
+    at = messages:match("^%s*,%s*()", finish)
+  end
+  return messages
+end
+
+-- By what requests that begin alike are told: the client's own key, a chat's first turn, or how another prompt begins.
+local function prefix_of(json)
+  local found = members(json, 1)
+  local messages = value_of(found, "messages")
+  local text = value_of(found, "prompt_cache_key") or (messages and first_turn(messages))
+  if not text then
+    text = value_of(found, "prompt") or value_of(found, "input")
+    text = text and text:sub(1, CONFIG.prefix_bytes)
+  end
+  return text and tostring(crc32(text))
+end
+
 -- True when the body is as it should be; otherwise the request has been answered.
 local function write_priority(handle, path, level)
   if handle:headers():get("content-encoding") then
@@ -112,6 +137,10 @@ local function write_priority(handle, path, level)
   if path:find("^/v1/") then headers:replace(CONFIG.vllm_header, tostring(level - 1)) end
   if path:find("/generate_stream$") or (path:find("^/v1/") and value_of(members(head, 1), "stream") == "true") then
     headers:replace(CONFIG.stream_header, "true")
+  end
+  if CONFIG.prefix_header then
+    local prefix = prefix_of(head)
+    if prefix then headers:replace(CONFIG.prefix_header, prefix) end
   end
   if path:find("^/v1/") then
     edited = expect_usage(handle, edited, path)

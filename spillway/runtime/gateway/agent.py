@@ -25,7 +25,9 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
-from spillway.runtime.gateway import canary, private_capacity, usage_log
+from spillway.contracts.usage import Usage
+from spillway.runtime.gateway import canary, kv_room, private_capacity, usage_log
+from spillway.runtime.gateway.answer_times import AnswerTimes
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
@@ -34,6 +36,7 @@ from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
+from spillway.runtime.gateway.kv_room import KvRoom
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
@@ -52,11 +55,13 @@ class Agent:
         self.table = table
         self.judges: dict[SiteName, SiteJudge] = {}
         self.canary: CanaryWatch | None = None
+        self.kv_room: KvRoom | None = None
         self.cutoff: CutoffWatch | None = None
         self.last_beat: float | None = None
         self.last_cutoff_read: float | None = None
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
+        self.times = AnswerTimes(table)
         self.relay = Relay(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
@@ -121,6 +126,8 @@ class Agent:
                 self.judges[route.site] = SiteJudge(route, route.health, probe, partial(_describe, route))
             if route.canary:
                 self.canary = CanaryWatch(self.table, route, route.canary, session)
+            if route.site == Site.PRIVATE and self.table.server == "vllm":
+                self.kv_room = KvRoom(route, self.table.kv_cache_share, session)
 
     def _work(self, session: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
         work: list[Coroutine[Any, Any, None]] = [
@@ -132,8 +139,9 @@ class Agent:
             work.append(_every(self.live.live.poll_s, self._read_live))
         if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
             work.append(_every(RENEW_S, self._renew_tokens))
-        if any(route.capacity != "fixed" for route in self.table.sites):
-            work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
+        if self.kv_room or any(route.capacity != "fixed" for route in self.table.sites):
+            period_s = kv_room.PERIOD_S if self.kv_room else CAPACITY_PERIOD_S
+            work.append(_every(period_s, partial(self._fit_breakers, Breakers(self.table, session))))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -175,15 +183,24 @@ class Agent:
 
     async def _fit_breakers(self, breakers: Breakers) -> None:
         for route in self.table.sites:
-            live: float | None = None
-            if route.capacity == "addresses":
-                live = await breakers.addresses(route)
-            elif route.capacity == "endpoint" and route.site in self.judges:
-                live = self.judges[route.site].live_instances
-            elif route.capacity == "published" and self.live:
-                live = self.live.instances(route)
-            if live:
-                await breakers.fit(route, live)
+            most = None
+            if route.site == Site.PRIVATE and self.kv_room:
+                await self.kv_room.check()
+                most = self.kv_room.slots
+            if live := await self._live(route, breakers):
+                await breakers.fit(route, live, most)
+
+    async def _live(self, route: SiteRoute, breakers: Breakers) -> float | None:
+        """How many instances a site has; nothing where that is not known yet."""
+        match route.capacity:
+            case "addresses":
+                return await breakers.addresses(route)
+            case "endpoint":
+                return self.judges[route.site].live_instances if route.site in self.judges else None
+            case "published":
+                return self.live.instances(route) if self.live else None
+            case "fixed":
+                return route.instances
 
     async def _watch_canary(self, watch: CanaryWatch) -> None:
         if await watch.check():
@@ -231,7 +248,11 @@ class Agent:
         await runner.cleanup()
 
     async def _take_usage(self, _: web.Application) -> AsyncIterator[None]:
-        async with await usage_log.serve(self.table.listen.usage_port, self.budgets.settle):
+        def take(usage: Usage) -> None:
+            self.budgets.settle(usage)
+            self.times.take(usage)
+
+        async with await usage_log.serve(self.table.listen.usage_port, take):
             yield
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -258,10 +279,12 @@ class Agent:
             release = f'{{version="{self.canary.rules.version}"}}'
             lines.append(f"spillway_canary_percent{release} {self.canary.percent}")
             lines.append(f"spillway_canary_ended{release} {int(self.canary.ended is not None)}")
+        if self.kv_room and self.kv_room.slots is not None:
+            lines.append(f"spillway_kv_slots {self.kv_room.slots}")
         for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
-        lines += [*self.budgets.metrics(), *self.relay.metrics()]
+        lines += [*self.budgets.metrics(), *self.times.metrics(), *self.relay.metrics()]
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

@@ -9,6 +9,7 @@ import aiohttp
 
 from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, canary_name, listener_name
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
+from spillway.runtime.gateway.kv_room import narrowed
 
 
 class Breakers:
@@ -39,9 +40,10 @@ class Breakers:
         clusters = json.loads(await self._admin.get("clusters", {"format": "json"}))["cluster_statuses"]
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
-    async def fit(self, route: SiteRoute, live: float) -> None:
-        """Set the site's limits for that many instances. To be repeated: a restarted Envoy has forgotten them."""
-        limits = self._table.limits(route.with_instances(live))
+    async def fit(self, route: SiteRoute, live: float, most: int | None = None) -> None:
+        """Set the site's limits for that many instances, and ``most`` slots. To be repeated: a restarted Envoy has
+        forgotten them."""
+        limits = self._table.limits(narrowed(route.with_instances(live), most))
         values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}
         values[_key(route, Gate.OPEN, "max_pending_requests")] = limits[Gate.OPEN]
         await self._admin.set_runtime(values)

@@ -7,9 +7,6 @@ then there is no metric rather than a zero.
 
 from __future__ import annotations
 
-import asyncio
-import re
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -18,10 +15,10 @@ import aiohttp
 
 from spillway.contracts import metrics
 from spillway.contracts.routing import Heartbeat, SiteRoute
+from spillway.runtime.gateway.server_metrics import pages, samples
 
-COUNTERS: Final = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{[^}]*\})?\s+([0-9.eE+]+)$", re.MULTILINE)
+COUNTERS: Final = samples("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 """https://docs.vllm.ai/en/latest/design/metrics.html: counters since the server's start."""
-TIMEOUT = aiohttp.ClientTimeout(total=3)
 
 
 class TokenCounter:
@@ -42,13 +39,8 @@ class TokenCounter:
         return grown / (now - since) * 60 if since is not None and known and now > since else None
 
     async def _counted(self) -> AsyncIterator[tuple[str, float]]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._route.host, self._route.port, type=socket.SOCK_STREAM)
-        for address in sorted({str(info[4][0]) for info in found}):
-            host = f"[{address}]" if ":" in address else address
-            async with self._session.get(f"http://{host}:{self._route.port}/metrics", timeout=TIMEOUT) as answer:
-                values = COUNTERS.findall(await answer.text()) if answer.status == 200 else []
-            if values:
+        async for address, page in pages(self._route, self._session):
+            if values := COUNTERS.findall(page):
                 yield address, sum(map(float, values))
 
 

@@ -60,7 +60,7 @@ def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest,
     assert manifest.language is not None
     assert given["--max-num-seqs"] == str(manifest.language.max_num_seqs)
     assert given["--scheduling-policy"] == "priority"
-    assert given["--max-num-queued-reqs"] == str(2 * manifest.serving.slots)
+    assert given["--max-num-queued-reqs"] == str(manifest.serving.max_concurrency)
     assert given["--shutdown-timeout"] == "60"
     # No other file of the package says how it is served: one list, the same on every site.
     assert "--config" not in command

@@ -20,13 +20,17 @@ from spillway.contracts.classes import Site, SiteName
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.server_routes import openai_paths
 from spillway.runtime.gateway.aws_token import write_tokens
+from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.health import SiteProbe
-from tests.support.chat_rig import CHAT, POISON, ChatRig
+from spillway.runtime.gateway.kv_room import KvRoom
+from spillway.twin.data_plane.processes.chat_queue import QueueOptions
+from tests.support.chat_rig import CHAT, POISON, ChatBackend, ChatRig
 from tests.support.gateway_rig import BETA, MODEL
 from tests.support.waiting import eventually
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Where does the next request go?"}]
 TOKENS = 6
+LONG: Any = {"model": MODEL, "messages": MESSAGES, "max_tokens": 400, "stream": True}
 
 
 def quick(table: RoutingTable) -> RoutingTable:
@@ -51,6 +55,7 @@ def rig(running: ChatRig) -> Iterator[ChatRig]:
         backend.seen.clear()
         backend.hang, backend.status = False, 200
         usual = {"first_token_s": 0.01, "token_s": 0.002, "max_num_seqs": 2, "max_num_queued_reqs": None}
+        usual |= {"kv_answers": None}
         backend.set(**usual, render_s=0.0, pooling=False, dies_after=None)
 
 
@@ -210,6 +215,36 @@ def test_a_full_queue_spills_in_order_before_anything_begins(rig: ChatRig, strea
     assert sorted(site for site, _, _ in answers) == ["azure_ml", "private", "sagemaker"]
     assert len({text for _, text, _ in answers}) == 1
     assert generated(rig) - before == 3 * TOKENS
+
+
+def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
+    """Three long answers fill three quarters of the caches; one more of them would be above nine tenths. P0 is let
+    through where no other site takes it."""
+    rig.backend(Site.PRIVATE).set(max_num_seqs=16, kv_answers=4, token_s=0.05)
+    private = rig.table.site(Site.PRIVATE)
+
+    async def fit() -> None:
+        async with aiohttp.ClientSession() as session:
+            caches = KvRoom(private, rig.table.kv_cache_share, session)
+            await caches.check()
+            await Breakers(rig.table, session).fit(private, private.instances, caches.slots)
+
+    long = [rig.client("P1").chat.completions.create(**LONG) for _ in range(3)]
+    assert [next(iter(one)).model for one in long] == [MODEL] * 3
+    rig.wait(fit())
+    try:
+        assert talk(rig.client("P1"), stream=True)[0] == "sagemaker"
+        for site in (Site.SAGEMAKER, Site.AZURE_ML):
+            rig.backend(site).status = 503
+        assert talk(rig.client("P0"), stream=True)[0] == "private"
+        with pytest.raises(openai.InternalServerError):
+            talk(rig.client("P1"), stream=True)
+    finally:
+        for one in long:
+            one.close()
+        eventually(lambda: rig.backend(Site.PRIVATE).chat.queue.running == 0, what="nothing runs")
+        rig.wait(fit())
+    assert talk(rig.client("P1"), stream=True)[0] == "private"
 
 
 def test_a_stream_that_begins_with_a_refusal_spills_like_any_other(rig: ChatRig) -> None:
@@ -382,3 +417,71 @@ def test_the_token_in_use_is_the_one_in_the_file(tmp_path: Path) -> None:
         (tmp_path / "aws").write_text(right)
         write_tokens(rig.table)
         eventually(lambda: not refused())
+
+
+class TwoServers(ChatRig):
+    """The private site has a second server, and chats that begin alike go to the same one."""
+
+    private_servers = 2
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, lambda table: quick(table).model_copy(update={"prefix_affinity_percent": 110}))
+        self.second = ChatBackend(options=QueueOptions(first_token_s=0.01, token_s=0.002))
+
+    async def _start_servers(self) -> None:
+        await super()._start_servers()
+        await self.second.start()
+
+    async def _stop_servers(self) -> None:
+        await super()._stop_servers()
+        await self.second.stop()
+
+    def config(self) -> dict[str, Any]:
+        made = super().config()
+        (private,) = (one for one in made["static_resources"]["clusters"] if one["name"] == "private-open")
+        (endpoints,) = private["load_assignment"]["endpoints"]
+        other = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self.second.port}}}}
+        endpoints["lb_endpoints"].append(other)
+        return made
+
+    def shares(self) -> tuple[int, int]:
+        """Requests that each of the two has got since the last time."""
+        counts = []
+        for server in (self.servers[Site.PRIVATE], self.second):
+            counts.append(len(server.seen))
+            server.seen.clear()
+        return counts[0], counts[1]
+
+
+def test_what_begins_alike_goes_to_one_server_while_it_is_not_much_busier(tmp_path: Path) -> None:
+    with TwoServers(tmp_path) as rig:
+        client = rig.client("P1")
+
+        def turn(chat: int, turns: int) -> list[Any]:
+            spoken: list[Any] = [{"role": "system", "content": "Be brief."}]
+            for each in range(turns):
+                spoken += [{"role": "user", "content": f"{chat} asks {each}"}, {"role": "assistant", "content": "So."}]
+            return [*spoken, {"role": "user", "content": f"{chat} asks {turns}"}]
+
+        for chat_ in range(8):
+            for turns in range(4):
+                client.chat.completions.create(model=MODEL, messages=turn(chat_, turns), max_tokens=1)
+            assert sorted(rig.shares()) == [0, 4]
+        for chat_ in range(16):
+            client.chat.completions.create(
+                model=MODEL, messages=turn(chat_, 0), max_tokens=1, extra_body={"prompt_cache_key": "all of us"}
+            )
+        assert sorted(rig.shares()) == [0, 16]
+        for _ in range(16):
+            client.completions.create(model=MODEL, prompt="The same beginning.", max_tokens=1)
+        assert sorted(rig.shares()) == [0, 16]
+
+        for server in (rig.servers[Site.PRIVATE], rig.second):
+            assert isinstance(server, ChatBackend)
+            server.set(max_num_seqs=32, token_s=0.2)
+        long = [client.chat.completions.create(**LONG) for _ in range(16)]
+        shares = rig.shares()
+        assert sum(shares) == 16
+        assert max(shares) <= 10, "the next server is taken once this one is above 110 % of the mean"
+        for one in long:
+            one.close()

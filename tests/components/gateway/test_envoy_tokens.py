@@ -132,6 +132,31 @@ def test_what_is_reserved_counts_while_it_is_not_used(rig: Replica) -> None:
     assert list(stream(rig.client("P0"), 5))
 
 
+def test_how_long_streams_took_is_counted_by_class(rig: Replica) -> None:
+    """As their client sees it: tokens that come late, and streams that nobody takes."""
+    rig.backend(Site.PRIVATE).set(first_token_s=0.3, token_s=0.03)
+    list(stream(rig.client("P0"), 11))
+    rig.backend(Site.PRIVATE).set(first_token_s=0.01)
+    list(stream(rig.client("P0"), 1))
+    rig.client("P0").chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=1)
+    for site in Site:
+        rig.backend(site).status = 503
+    with pytest.raises(openai.InternalServerError):
+        stream(rig.client("P0"), 1)
+
+    def counted() -> list[str]:
+        address = f"http://127.0.0.1:{rig.table.listen.metrics_port}/agent/metrics"
+        lines = rig.http.request("GET", address).data.decode().splitlines()
+        return [line for line in lines if 'class="P0"' in line]
+
+    eventually(lambda: 'spillway_first_token_seconds_count{class="P0"} 3' in counted(), what="three are counted")
+    found = counted()
+    for end, below in (("0.25", 1), ("2.0", 2), ("+Inf", 3)):
+        assert f'spillway_first_token_seconds_bucket{{class="P0",le="{end}"}} {below}' in found
+    for end, below in (("0.02", 0), ("0.1", 1), ("+Inf", 1)):
+        assert f'spillway_token_seconds_bucket{{class="P0",le="{end}"}} {below}' in found
+
+
 def test_without_the_agent_nobody_is_refused(tmp_path: Path) -> None:
     with ChatRig(tmp_path, lambda table: _with_budget(table, 1)) as rig:
         assert rig.client("P0").chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=1)

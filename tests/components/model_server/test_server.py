@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +12,10 @@ import pytest
 from components.connectivity.settings import MirrorSettings
 from components.model_server.server import ModelServer, ModelServerArgs
 from components.model_server.settings import ModelServerSettings, ServerAutoscaling
+from spillway.contracts.quantities import parse_quantity
+from spillway.contracts.vllm_options import option_problem
 from tests.support.recording import context, of_type, record
+from tests.support.waiting import eventually
 
 
 def build(**changes: Any) -> dict[str, dict[str, Any]]:
@@ -116,6 +124,59 @@ def test_vllm_package_gets_vllm() -> None:
     server = container(build(kind="vllm", entry_model="smollm2"))
     assert server["command"][:2] == ["vllm", "serve"]
     assert server["readinessProbe"]["httpGet"]["path"] == "/health"
+
+
+KV = {"kv_tiers": {"memory": "8Gi", "disk": "100Gi"}}
+
+
+def test_kv_has_tiers_in_memory_and_on_disk() -> None:
+    """Words and their nesting: https://docs.vllm.ai/en/v0.30.0/features/kv_offloading_usage/."""
+    found = build(kind="vllm", settings=ModelServerSettings.model_validate(KV))
+    server = container(found)
+    assert option_problem("kv-transfer-config", {}) is None
+    config = json.loads(server["command"][server["command"].index("--kv-transfer-config") + 1])
+    assert (config["kv_connector"], config["kv_role"]) == ("OffloadingConnector", "kv_both")
+    assert config["kv_load_failure_policy"] == "recompute"
+    extra = config["kv_connector_extra_config"]
+    assert (extra["spec_name"], extra["cpu_bytes_to_use"]) == ("TieringOffloadingSpec", 8 * 2**30)
+    (tier,) = extra["secondary_tiers"]
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume.get("emptyDir", {}) for volume in pod["volumes"]}
+    places = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+    assert (tier["type"], volumes[places[tier["root_dir"]]]["sizeLimit"]) == ("fs", "100Gi")
+    assert parse_quantity(volumes[places["/dev/shm"]]["sizeLimit"]) == 10 * 2**30
+    assert parse_quantity(server["resources"]["requests"]["ephemeral-storage"]) == 150 * 2**30
+    assert [one["name"] for one in pod["containers"]] == ["vllm", "sweep-kv"]
+
+
+def test_kv_in_memory_alone_needs_no_disk() -> None:
+    found = build(kind="vllm", settings=ModelServerSettings.model_validate({"kv_tiers": {"memory": "8Gi"}}))
+    command = container(found)["command"]
+    extra = json.loads(command[command.index("--kv-transfer-config") + 1])["kv_connector_extra_config"]
+    assert extra == {"cpu_bytes_to_use": 8 * 2**30}
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    assert len(pod["containers"]) == 1
+    assert "kv" not in {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_oldest_kv_goes_until_the_rest_fits(tmp_path: Path) -> None:
+    """The very script, on files that were written days, hours and moments ago."""
+    now = time.time()
+    for name, hours in (("a", 200), ("b", 30), ("c", 3), ("d", 0)):
+        (tmp_path / f"{name}.bin").write_bytes(bytes(100 * 1024))
+        os.utime(tmp_path / f"{name}.bin", (now, now - 3600 * hours))
+    (tmp_path / "config.json").write_text("{}")
+    found = build(kind="vllm", settings=ModelServerSettings.model_validate(KV))
+    (sweeper,) = found["Deployment"]["spec"]["template"]["spec"]["containers"][1:]
+    variables = {one["name"]: one["value"] for one in sweeper["env"]}
+    assert int(variables["KV_KEEP_KIB"]) == 80 * 2**20
+    small = {"KV_FOLDER": str(tmp_path), "KV_KEEP_KIB": "250", "KV_EVERY_S": "0.05"}
+    assert small.keys() == variables.keys()
+    with subprocess.Popen(sweeper["command"], env={**os.environ, **small}) as process:
+        kept = {"c.bin", "d.bin", "config.json"}
+        eventually(lambda: {path.name for path in tmp_path.iterdir()} == kept, what="the oldest are gone")
+        process.terminate()
+        assert process.wait(5) == 0
 
 
 def test_sizes_out_of_order_are_refused() -> None:

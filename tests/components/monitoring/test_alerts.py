@@ -6,7 +6,7 @@ The series are written as Envoy, Triton, vLLM, the GPUs' exporters and the agent
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from components.monitoring.queries import adapter_rules
 from components.monitoring.settings import MonitoringSettings
 from scripts.promtool import RELEASE, built
 from spillway.contracts.names import CANARY, MODEL_SERVER
-from tests.components.monitoring.test_kubernetes import alerts, build
+from tests.components.monitoring.test_kubernetes import alerts, build, rules
+from tests.support.recording import Recorded
 
 GATEWAY, SERVING = 'namespace="spillway-test-gateway"', 'namespace="spillway-test-serving"'
 OTHERS = 'namespace="other-stack-gateway"'
@@ -33,12 +34,14 @@ needs_promtool = pytest.mark.skipif(not built().is_file(), reason="promtool is n
 
 @dataclass(frozen=True)
 class Case:
-    """``fires``: series that fire the alert; ``quiet``: those that nearly do. ``labels``: of the alert, beside ours."""
+    """``fires``: series that fire the alert; ``quiet``: those that nearly do. ``labels``: of the alert, beside ours.
+    ``value``: that its summary tells."""
 
     alert: str
     fires: Series
     quiet: Series
     labels: dict[str, str] = field(default_factory=dict)
+    value: str = ""
     kind: Literal["triton", "vllm"] = "triton"
     accelerator: Literal["nvidia", "amd"] = "nvidia"
 
@@ -77,6 +80,16 @@ def healthy(**sites: float) -> Series:
 
 def site_open(site: str, class_: str, value: int) -> Series:
     return {f'spillway_site_open{{{GATEWAY},site="{site}",class="{class_}"}}': constant(value)}
+
+
+def streams(metric: str, class_: str, end: str, of_a_thousand: float, name: str = GATEWAY) -> Series:
+    """A thousand a scrape, of which so many end beyond the bucket that ends there."""
+    own = f'{name},class="{class_}"'
+    return {
+        f'{metric}_bucket{{{own},le="{end}"}}': growing(1000 - of_a_thousand),
+        f'{metric}_bucket{{{own},le="+Inf"}}': growing(1000),
+        f"{metric}_count{{{own}}}": growing(1000),
+    }
 
 
 def waiting(metric: str, *values: int) -> Series:
@@ -133,11 +146,48 @@ CASES = (
         {f'spillway_canary_ended{{{GATEWAY},pod="{pod}",version="v2"}}': constant(0) for pod in "ab"},
         labels={"version": "v2"},
     ),
+    # 99.9 % of P0, burnt six times as fast as allowed, over six hours and over half an hour.
+    Case(
+        "SpillwayFirstTokensLateFast",
+        streams("spillway_first_token_seconds", "P0", "2.0", 7),
+        {
+            **streams("spillway_first_token_seconds", "P0", "2.0", 5),
+            **streams("spillway_first_token_seconds", "P1", "6.0", 50),
+            **streams("spillway_first_token_seconds", "P0", "2.0", 500, OTHERS),
+        },
+        labels={"class": "P0", "namespace": "spillway-test-gateway"},
+        value="0.7%",
+        kind="vllm",
+    ),
+    Case(
+        "SpillwayFirstTokensLateSlow",
+        streams("spillway_first_token_seconds", "P1", "6.0", 12),
+        streams("spillway_first_token_seconds", "P1", "6.0", 8),
+        labels={"class": "P1", "namespace": "spillway-test-gateway"},
+        value="1.2%",
+        kind="vllm",
+    ),
+    Case(
+        "SpillwayTokensSlowFast",
+        streams("spillway_token_seconds", "P2", "1.0", 310),
+        streams("spillway_token_seconds", "P2", "1.0", 290),
+        labels={"class": "P2", "namespace": "spillway-test-gateway"},
+        value="31%",
+        kind="vllm",
+    ),
+    Case(
+        "SpillwayTokensSlowSlow",
+        streams("spillway_token_seconds", "P0", "0.1", 2),
+        streams("spillway_token_seconds", "P0", "0.1", 0.5),
+        labels={"class": "P0", "namespace": "spillway-test-gateway"},
+        value="0.2%",
+        kind="vllm",
+    ),
 )
 
 
-def rules(case: Case) -> dict[str, dict[str, Any]]:
-    return alerts(build(kind=case.kind, accelerator=case.accelerator, servers=(MODEL_SERVER, CANARY)))
+def built_for(case: Case) -> list[Recorded]:
+    return build(kind=case.kind, accelerator=case.accelerator, servers=(MODEL_SERVER, CANARY))
 
 
 def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +195,7 @@ def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     summary = rule["annotations"]["summary"]
     for label, value in case.labels.items():
         summary = summary.replace(f"{{{{ $labels.{label} }}}}", value)
+    summary = summary.replace("{{ $value | humanizePercentage }}", case.value)
     return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": {"summary": summary}}
 
 
@@ -153,8 +204,8 @@ def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_te
     return {"interval": "15s", "input_series": given, what: list(checks)}
 
 
-def promtool(folder: Path, found: dict[str, dict[str, Any]], tests: list[dict[str, Any]]) -> None:
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "s", "rules": list(found.values())}]}))
+def promtool(folder: Path, found: list[Recorded], tests: list[dict[str, Any]]) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "s", "rules": rules(found)}]}))
     described = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}
     (folder / "tests.yaml").write_text(yaml.safe_dump(described))
     for command in (["check", "rules", "--lint-fatal", "rules.yaml"], ["test", "rules", "tests.yaml"]):
@@ -165,23 +216,46 @@ def promtool(folder: Path, found: dict[str, dict[str, Any]], tests: list[dict[st
 @needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{case.kind}-{case.accelerator}")
 def test_an_alert_fires_when_it_should_and_only_then(tmp_path: Path, case: Case) -> None:
-    found = rules(case)
+    found = built_for(case)
     fired = {"eval_time": FOR_GOOD, "alertname": case.alert}
-    expected = {**fired, "exp_alerts": [told(case, found[case.alert])]}
+    expected = {**fired, "exp_alerts": [told(case, alerts(found)[case.alert])]}
     promtool(tmp_path, found, [one_test(case.fires, expected), one_test(case.quiet, {**fired, "exp_alerts": []})])
 
 
 def test_every_alert_has_a_case() -> None:
-    assert {case.alert for case in CASES} == set(rules(CASES[0]))
+    every = {name for case in CASES for name in alerts(built_for(case))}
+    assert {case.alert for case in CASES} == every
 
 
 @needs_promtool
 def test_an_alert_waits_as_long_as_it_says(tmp_path: Path) -> None:
     """So that a server that restarts wakes nobody."""
-    found = rules(CASES[0])
+    found = built_for(CASES[0])
     (case,) = [case for case in CASES if case.alert == "SpillwayPrivateSiteDown"]
     early = {"eval_time": "45s", "alertname": case.alert, "exp_alerts": []}
     promtool(tmp_path, found, [one_test(case.fires, early)])
+
+
+@needs_promtool
+def test_ten_bad_minutes_are_told_at_once_and_no_longer_than_they_last(tmp_path: Path) -> None:
+    """Every tenth stream of P0 is late for ten minutes after six good hours, and then none: a hundred a minute. Of an
+    hour that is 1.7 %, above 14.4 times what is allowed; of six it is too little. Afterwards the five minutes end it.
+    """
+    (case,) = [replace(case, value="1.695%") for case in CASES if case.alert == "SpillwayFirstTokensLateFast"]
+    found = built_for(case)
+    own = f'{GATEWAY},class="P0"'
+    series = {
+        f"spillway_first_token_seconds_count{{{own}}}": "0+100x400",
+        f'spillway_first_token_seconds_bucket{{{own},le="2.0"}}': "0+100x360 36090+90x9 37000+100x29",
+    }
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    fired = told(case, alerts(found)[case.alert])
+    checks = [
+        {"eval_time": "360m", "alertname": case.alert, "exp_alerts": []},
+        {"eval_time": "370m", "alertname": case.alert, "exp_alerts": [fired]},
+        {"eval_time": "376m", "alertname": case.alert, "exp_alerts": []},
+    ]
+    promtool(tmp_path, found, [{"interval": "1m", "input_series": given, "alert_rule_test": checks}])
 
 
 @needs_promtool
@@ -226,7 +300,7 @@ def test_the_adapters_questions_have_the_value_that_is_meant(
     query = query.replace("<<.Series>>", rule["seriesQuery"].partition("{")[0])
     labels = '{namespace="spillway-test-serving", pod="a"}' if by else "{}"
     check = {"expr": query, "eval_time": FOR_GOOD, "exp_samples": [{"labels": labels, "value": value}]}
-    promtool(tmp_path, rules(CASES[0]), [one_test(series, check, what="promql_expr_test")])
+    promtool(tmp_path, built_for(CASES[0]), [one_test(series, check, what="promql_expr_test")])
 
 
 def test_promtool_is_of_the_prometheus_that_is_installed() -> None:

@@ -23,7 +23,7 @@ from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.targets import CONTAINERS
 from spillway.contracts.vllm_options import engine_version
 from spillway.twin.data_plane.processes.backends.fixed_time import fixed_time_repository
-from tests.components.monitoring.test_kubernetes import alerts, build
+from tests.components.monitoring.test_kubernetes import build, recordings, rules
 from tests.runtime.gateway.test_canary import on_trial
 from tests.support.gateway_rig import Rig
 from tests.support.recording import of_type
@@ -36,12 +36,12 @@ SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{")
 def asked(kind: Literal["triton", "vllm"], accelerator: Any) -> Iterator[str]:
     """Every question of such a stack's private site."""
     found = build(kind=kind, accelerator=accelerator, servers=(MODEL_SERVER, CANARY))
-    yield from (rule["expr"] for rule in alerts(found).values())
+    yield from (rule["expr"] for rule in rules(found))
     (config,) = of_type(found, "kubernetes:core/v1:ConfigMap")
     for panel in json.loads(config.inputs["data"]["spillway.json"])["panels"]:
         yield from (target["expr"] for target in panel["targets"])
-    rules: Any = adapter_rules(accelerator, 15)
-    for rule in (*rules["custom"], *rules["external"]):
+    adapter: Any = adapter_rules(accelerator, 15)
+    for rule in (*adapter["custom"], *adapter["external"]):
         # The query names its own series by a placeholder.
         yield rule["seriesQuery"]
         yield rule["metricsQuery"]
@@ -55,7 +55,7 @@ def test_the_table_has_what_is_asked_for_and_nothing_else() -> None:
         for query in asked(kind, accelerator)
         for name in SERIES.findall(query)
     }
-    assert named == set(EXPORTED)
+    assert named - {rule["record"] for rule in recordings(build(kind="vllm"))} == set(EXPORTED)
 
 
 def of(exporter: Exporter) -> set[str]:

@@ -37,8 +37,16 @@ def custom(found: list[Recorded], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def alerts(found: list[Recorded]) -> dict[str, dict[str, Any]]:
-    (group,) = custom(found, "PrometheusRule")["spillway-alerts"]["spec"]["groups"]
-    return {rule["alert"]: rule for rule in group["rules"]}
+    return {rule["alert"]: rule for rule in rules(found) if "alert" in rule}
+
+
+def recordings(found: list[Recorded]) -> list[dict[str, Any]]:
+    return [rule for rule in rules(found) if "record" in rule]
+
+
+def rules(found: list[Recorded]) -> list[dict[str, Any]]:
+    groups = custom(found, "PrometheusRule")["spillway-alerts"]["spec"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def test_charts_are_pinned_and_see_our_monitors() -> None:

@@ -54,7 +54,8 @@ def built(model: Path, tmp_path_factory: pytest.TempPathFactory) -> PackageResul
         root / "store",
         max_num_seqs=16,
         max_concurrency=48,
-        slots=16,
+        slots=12,
+        prefill={"tokens_per_s": 12_000, "within_s": 20},
         tensor_parallel_size=2,
         kv_cache_dtype="fp8",
         tool_parser="llama3_json",
@@ -75,6 +76,7 @@ ARGUMENTS = {
     "gpu-memory-utilization": 0.9,
     "scheduling-policy": "priority",
     "max-num-queued-reqs": 48,
+    "max-num-queued-tokens": 240_000,
     "kv-cache-dtype": "fp8",
     "enable-auto-tool-choice": True,
     "tool-call-parser": "llama3_json",
@@ -114,7 +116,7 @@ def test_each_sites_form_says_the_same(built: PackageResult) -> None:
     assert 'option.lora_modules=[{"name": "sql", "path": "/opt/ml/model/adapters/sql"}]' in lmi
     triton = json.loads((root / "triton_vllm" / "tiny" / "1" / "model.json").read_text())
     assert triton["speculative_config"]["method"] == "ngram"
-    assert "tool_call_parser" not in triton
+    assert not {"tool_call_parser", "max_num_queued_reqs", "max_num_queued_tokens"} & triton.keys()
     assert "cd " in (root / "azureml" / "environment" / "Dockerfile").read_text()
 
 
@@ -147,6 +149,8 @@ def test_another_adapter_is_another_package(model: Path, tmp_path: Path) -> None
         ({"speculative": {"method": "ngam", "tokens": 2}}, "did you mean ngram"),
         ({"speculative": {"method": "eagle3", "tokens": 2}}, "eagle3 needs a draft model"),
         ({"speculative": {"method": "ngram", "tokens": 2, "path": "x"}}, "ngram takes no draft model"),
+        ({"max_concurrency": 80}, "64 slots and 96 in one batch of all copies; give at least 96"),
+        ({"extra": {"max-num-queued-tokens": 1}}, r"this is vllm\.prefill"),
         ({"extra": {"max-model-len": 1}}, r"this is vllm\.max_model_len"),
         ({"extra": {"max_num_batched_tokens": 1}}, "did you mean max-num-batched-tokens"),
         ({"extra": {"max-num-batched-tokens": "many"}}, "takes int"),

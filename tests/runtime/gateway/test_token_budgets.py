@@ -26,7 +26,8 @@ class Clock:
 
 def usage(**said: Any) -> Usage:
     about = {"id": "1", "client": "alpha", "request_class": "P1", "site": "private", "status": 200, "model": "m"}
-    return Usage.model_validate({**about, "reserved": 60, "prompt": 10, "completion": 20, "cached": 4, **said})
+    times = {"streamed": "-", "first_ms": "-", "duration_ms": 1}
+    return Usage.model_validate({**about, **times, "reserved": 60, "prompt": 10, "completion": 20, "cached": 4, **said})
 
 
 def test_a_bucket_fills_in_a_minute_and_never_over() -> None:

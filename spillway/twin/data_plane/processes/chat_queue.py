@@ -31,6 +31,8 @@ class QueueOptions(Frozen):
     """Answers made at once."""
     max_num_queued_reqs: int | None = Field(default=None, ge=1)
     """Waiting and running requests above which none is taken; ``None``: no limit."""
+    kv_answers: int | None = Field(default=None, ge=1)
+    """Answers whose tokens fill the KV cache; ``None``: as many as are made at once. Above it nobody is thrown out."""
     render_s: float = Field(default=0.002, ge=0)
     """Seconds between the first look at the queue and a place in it: the prompt is made of the chat meanwhile."""
     first_token_s: float = Field(default=0.02, ge=0)
