@@ -27,11 +27,11 @@ IN_FORCE_VARIABLE: Final = "SPILLWAY_AZURE_RIGHTS_IN_FORCE_S"
 def grant_calls(
     component: Component,
     caller: Caller,
-    principal_id: str,
+    principal_id: pulumi.Input[str],
     resource_group_id: pulumi.Input[str],
     scopes: Mapping[str, pulumi.Input[str]],
 ) -> None:
-    """Let a service principal make this caller's calls on ``scopes`` (by a short name), and nothing else.
+    """Let an identity make this caller's calls on ``scopes`` (by a short name), and nothing else.
 
     Names of roles are unique in the tenant."""
     short = caller.replace(" ", "-")

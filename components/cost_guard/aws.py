@@ -72,6 +72,9 @@ class AwsCostGuard(Component):
 
         signal, cutoff = self._functions()
         self.signal_function_name, self.cutoff_function_name = signal.name, cutoff.name
+        for site in args.sites:
+            if site.admit:
+                site.admit(signal.role_arn, cutoff.role_arn)
         self._budget()
         self._anomalies()
         self.register_outputs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ class SiteCapacity:
 
     ``module``: the dotted name of the functions' module that knows its API (``spillway.runtime.functions.site``);
     ``asked``: what its ``read`` wants to know. ``may_read`` and ``may_hold``: IAM
-    statements that the two functions need for it. ``machines``: whose prices are given along.
+    statements that the two functions need for it. ``machines``: whose prices are given along. ``admit``: is told the
+    ARNs of the two functions' roles, the signal's first, for a cloud that has to trust them.
     """
 
     site: str
@@ -39,3 +40,4 @@ class SiteCapacity:
     may_read: pulumi.Input[Sequence[Statement]]
     held: tuple[HeldCapacity, ...] = ()
     may_hold: pulumi.Input[Sequence[Statement]] = ()
+    admit: Callable[[pulumi.Output[str], pulumi.Output[str]], None] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,8 +10,6 @@ from components.retention import RetentionDays
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.frozen import Settings
 from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, catalogue, find_price
-
-PrincipalId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class CutoffSettings(Settings):
@@ -87,19 +84,6 @@ class CostSettings(Settings):
     `azure/Standard_NC24ads_A100_v4/westeurope: 4.78`. They win over the catalogue."""
     gpus: dict[str, int] = Field(default_factory=dict)
     """GPUs of instance types that the catalogue does not know in any region."""
-    azure_reader_secret: str = Field(default="azure_reader", min_length=1)
-    """Name of the stack secret with which the function reads Azure's live capacity: JSON of a service principal,
-    ``{"tenant_id", "client_id", "client_secret"}``. Needed with ``burst.azure_ml``."""
-    azure_scaler_secret: str | None = Field(default=None, min_length=1)
-    """Name of the stack secret with which the cut-off brings the Azure ML deployment to its minimum: a service
-    principal that may change it and its autoscale setting. Without one Azure is counted and closed, and keeps its
-    size."""
-    azure_reader_principal_id: PrincipalId | None = None
-    """Object id of the reader's service principal: it then gets a role with its one call on the endpoint. Without it,
-    give it Reader on the resource group yourself."""
-    azure_scaler_principal_id: PrincipalId | None = None
-    """Object id of the scaler's service principal: it then gets a role with its calls on the endpoint and on the
-    autoscale settings. Without it, give it Contributor on these yourself."""
     notify_emails: tuple[str, ...] = ()
     """Who is told; every address has to confirm its subscription once."""
     log_retention_days: RetentionDays = 90

@@ -77,6 +77,14 @@ class HeldEndpoint:
 
 
 @dataclass(frozen=True)
+class AzureIdentity:
+    """Who a function is in Azure: a managed identity that trusts the function's role, so that no secret is kept."""
+
+    tenant_id: str
+    client_id: str
+
+
+@dataclass(frozen=True)
 class AzureMachines:
     """``url``: a Resource Manager address; ``count`` and ``size``: where its answer has the number of instances and
     their size, key by key; ``percent``: of the site's requests that they answer."""
@@ -89,24 +97,30 @@ class AzureMachines:
 
 @dataclass(frozen=True)
 class AzureSource:
-    """``secret``: Secrets Manager ARN of ``{tenant_id, client_id, client_secret}`` of who may read the machines."""
+    """``identity``: who may read the machines."""
 
-    secret: str
+    identity: AzureIdentity
     machines: tuple[AzureMachines, ...]
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From plain JSON values."""
-        return cls(values["secret"], tuple(AzureMachines(**one) for one in values["machines"]))
+        machines = tuple(AzureMachines(**one) for one in values["machines"])
+        return cls(AzureIdentity(**values["identity"]), machines)
 
 
 @dataclass(frozen=True)
 class HeldDeployment:
-    """What is held at Azure ML. ``secret``: as in :class:`AzureSource`, of who may change the two addresses."""
+    """What is held at Azure ML. ``identity``: who may change what is at the two addresses."""
 
-    secret: str
+    identity: AzureIdentity
     deployment_url: str
     autoscale_url: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From plain JSON values."""
+        return cls(**{**values, "identity": AzureIdentity(**values["identity"])})
 
 
 # The functions
@@ -184,11 +198,15 @@ class SwitchConfig(FunctionConfig):
     """Of the traffic switch.
 
     ``alarm``: on the private gateway's heartbeat; ``endpoint_url``: Resource Manager address of the Traffic Manager
-    endpoint, with its API version; ``secret``: Secrets Manager ARN of ``{tenant_id, client_id, client_secret}``.
+    endpoint, with its API version; ``identity``: who may change it.
     """
 
     VARIABLE: ClassVar[str] = "SPILLWAY_SWITCH"
 
     alarm: str
     endpoint_url: str
-    secret: str
+    identity: AzureIdentity
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "identity": AzureIdentity(**values["identity"])})

@@ -81,7 +81,6 @@ VPN = {
 }
 TRAFFIC_MANAGER = {
     f"{S}dns": {"provider": "traffic_manager", "zone_name": "spillway.test"},
-    "spillway-secrets:azure_traffic": "a principal",
 }
 AMD = {
     f"{S}private_cluster.accelerator": "amd",

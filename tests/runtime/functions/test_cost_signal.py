@@ -92,7 +92,7 @@ def test_capacity_that_is_not_reported_or_has_no_price_is_an_error() -> None:
 
 
 AZURE = {
-    "secret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gone",
+    "identity": {"tenant_id": "t", "client_id": "c"},
     "machines": [
         {
             "url": "https://management.azure.com/x",
@@ -194,7 +194,6 @@ def test_gateways_are_told_of_azures_instances_though_the_signal_fails(
     answer = {"sku": {"capacity": 4}, "properties": {"instanceType": "unpriced", "provisioningState": "Succeeded"}}
     monkeypatch.setattr(azure_api, "call", lambda *_: answer)
     monkeypatch.setattr(azure_api, "token", lambda _: "token")
-    monkeypatch.setattr(azure_ml, "secret", lambda _: {})
     boto3.client("ssm").put_parameter(Name=CONFIG.live_parameter, Value="{}", Type="String")
     asked = {**AZURE, "machines": [{**AZURE["machines"][0], "percent": 100}]}
     with pytest.raises(CapacityError, match="price is not known"):

@@ -177,7 +177,7 @@ class Azure:
         return self.state[url]
 
 
-AZURE = {"secret": "arn", "deployment_url": "deployment", "autoscale_url": "autoscale"}
+AZURE = {"identity": {"tenant_id": "t", "client_id": "c"}, "deployment_url": "deployment", "autoscale_url": "autoscale"}
 
 
 def test_azure_is_held_at_its_minimum_and_may_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
