@@ -16,9 +16,9 @@ import pulumi_aws as aws
 from pulumi_azure_native import managedidentity
 
 from components.aws_documents import Statement, allow
-from components.azure_roles import grant_calls
+from components.azure_roles import grant_actions
 from components.base import Component, StackContext
-from spillway.contracts.azure_calls import TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S, Caller
+from spillway.contracts.azure_calls import ACTIONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S, Caller
 from spillway.contracts.function_config import AzureIdentity
 
 MAY_ASK_FOR_TOKENS: Final[Statement] = allow(
@@ -69,7 +69,7 @@ class AzureCaller(Component):
             opts=self.child(),
         )
         group = pulumi.Output.concat(f"/subscriptions/{args.subscription_id}/resourceGroups/", args.resource_group_name)
-        grant_calls(self, args.caller, self._managed.principal_id, group, args.scopes)
+        grant_actions(self, short, ACTIONS[args.caller], self._managed.principal_id, group, args.scopes)
         self.identity = self._managed.client_id.apply(lambda id_: AzureIdentity(args.tenant_id, id_))
         self.register_outputs({"clientId": self._managed.client_id})
 
