@@ -15,8 +15,8 @@ from spillway.contracts.classes import RequestClass
 
 @dataclass(frozen=True)
 class HeldCapacity:
-    """Instances that the cut-off holds at ``minimum`` while ``request_class`` is closed: P1 for what answers at once,
-    P2 for a queue's. ``asked``: as in :class:`SiteCapacity`, of the module's ``hold``."""
+    """Instances that the cut-off holds at ``minimum`` while ``request_class`` is closed, the last that uses them: P0
+    for what answers at once, P2 for a queue's. ``asked``: as in :class:`SiteCapacity`, of the module's ``hold``."""
 
     minimum: int
     request_class: RequestClass

@@ -22,9 +22,10 @@ class CutoffSettings(Settings):
     reopen_below: float = Field(default=0.8, gt=0, lt=1)
     """Share of the ceiling below which it is calm; between this and the ceiling nothing changes."""
     reopen_after_s: int = Field(default=900, ge=5, le=86400)
-    """Seconds since the last change before a stage opens again, and calm at that moment."""
+    """Seconds since the last change before a stage opens again, and calm at that moment. Twice as long each time that
+    it had to close again within a day of opening, six hours at most."""
     scale_to_minimum: bool = True
-    """Whether the burst endpoints of a closed class also go to their minimum and stop growing."""
+    """Whether burst endpoints that only closed classes use go to their minimum and stop growing."""
 
     @field_validator("order")
     @classmethod
@@ -68,8 +69,11 @@ class CostSettings(Settings):
     max_burst_usd_per_hour: float = Field(default=20.0, gt=0)
     """Ceiling on what the burst sites cost an hour at their live capacity; drives the cut-off."""
     max_forecast_usd: float = Field(default=10_000.0, gt=0)
-    """Ceiling on the burst sites' cost of the calendar month, spent so far plus the rest at the live rate; drives the
-    cut-off."""
+    """Ceiling on the burst sites' cost of the calendar month, spent so far plus the rest at the mean rate of the last
+    day; drives the cut-off."""
+    outage_usd_per_month: float = Field(default=0.0, ge=0)
+    """Set aside for outages: what burst costs while the private site is out counts against the month's ceiling only
+    beyond it."""
     max_rise_usd_per_hour: float = Field(default=10.0, gt=0)
     """How much more burst may cost an hour than at its cheapest within the last 15 minutes, before an alarm fires. An
     alarm only: it closes nothing."""

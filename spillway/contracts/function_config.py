@@ -42,17 +42,18 @@ class SiteSource:
     """A burst site whose live instances are counted.
 
     ``module``: of the function's code, which knows the site's API (:class:`spillway.runtime.functions.site.SiteApi`);
-    ``asked``: what that module wants to know, in a shape of its own.
+    ``asked``: what that module wants to know, in a shape of its own. ``most_usd_per_hour``: at its largest.
     """
 
     module: str
     asked: Mapping[str, Any]
+    most_usd_per_hour: float
 
 
 @dataclass(frozen=True)
 class HeldTarget:
-    """What the cut-off holds at ``minimum`` instances while ``request_class`` is closed. The rest as in
-    :class:`SiteSource`."""
+    """What the cut-off holds at ``minimum`` instances while ``request_class`` is closed, the last that uses it.
+    The rest as in :class:`SiteSource`."""
 
     module: str
     request_class: str
@@ -145,7 +146,7 @@ class PrivateMachines:
 class CostConfig(FunctionConfig):
     """Of the cost signal.
 
-    ``gateway``: the name under which the private gateway publishes; ``ceiling``: of burst, US dollars an hour;
+    ``gateway``: the name under which the private gateway publishes; ``outage_usd``: set aside for a month's outages;
     ``live_parameter``: SSM parameter that tells the gateways of live instances (``contracts.live_instances``);
     ``prices``: US dollars an hour and GPUs by instance type; ``sites``: the burst sites by name.
     """
@@ -154,7 +155,7 @@ class CostConfig(FunctionConfig):
 
     stack: str
     gateway: str
-    ceiling: float
+    outage_usd: float
     live_parameter: str
     private: PrivateMachines
     prices: Mapping[str, tuple[float, int]] = field(default_factory=dict)

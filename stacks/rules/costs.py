@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from components.burst.site import BurstSite
 from components.cost_guard.settings import instance_price
+from spillway.contracts.classes import RequestClass
 from spillway.contracts.prices import HOURS_PER_MONTH, PriceError, catalogue
 from spillway.contracts.problems import Problem, key_of, nearest
 from stacks.pricing import all_machines, usd_per_hour
@@ -38,7 +39,7 @@ def _ceilings_are_above_the_minimum(settings: StackSettings, sites: Sequence[Bur
     """Below it, spill would be closed from the first minute on."""
     costs = settings.cost_guard
     try:
-        floor = sum(usd_per_hour(settings, site.machines()[0]) for site in sites)
+        floor = sum(usd_per_hour(settings, one, one.least) for one in (site.machines()[0] for site in sites))
     except PriceError:
         return
     month = floor * HOURS_PER_MONTH
@@ -54,4 +55,26 @@ def _ceilings_are_above_the_minimum(settings: StackSettings, sites: Sequence[Bur
         yield Problem(key_of("cost_guard.max_forecast_usd"), f"{costs.max_forecast_usd:g}", advice)
 
 
-RULES = (_instances_have_prices, _price_lists_exist, _ceilings_are_above_the_minimum)
+def _ceiling_bounds_what_answers(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
+    """P0 is never closed, so that what answers it is bounded by its largest size, and by nothing else."""
+    costs = settings.cost_guard
+    if RequestClass.P0 in costs.cutoff.order:
+        return
+    try:
+        most = sum(usd_per_hour(settings, one, one.most) for one in (site.machines()[0] for site in sites))
+    except PriceError:
+        return
+    if most > costs.max_burst_usd_per_hour:
+        advice = (
+            f"what answers requests costs {most:.2f} an hour at its largest, and P0 spills whatever it costs; raise it,"
+            " lower max_instances, or let cost_guard.cutoff.order end with P0"
+        )
+        yield Problem(key_of("cost_guard.max_burst_usd_per_hour"), f"{costs.max_burst_usd_per_hour:g}", advice)
+
+
+RULES = (
+    _instances_have_prices,
+    _price_lists_exist,
+    _ceilings_are_above_the_minimum,
+    _ceiling_bounds_what_answers,
+)

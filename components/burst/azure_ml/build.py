@@ -172,7 +172,7 @@ def _address(id_: pulumi.Output[str], kind: str) -> pulumi.Output[str]:
 def _held(scaler: AzureCaller, one: OnlineDeployment) -> HeldCapacity:
     addresses = (_address(one.id, "deployments"), _address(one.autoscale_id, "autoscaleSettings"))
     asked = pulumi.Output.all(scaler.identity, *addresses).apply(lambda found: asdict(HeldDeployment(*found)))
-    return HeldCapacity(one.planned.min_instances, RequestClass.P1, asked)
+    return HeldCapacity(one.planned.min_instances, RequestClass.P0, asked)
 
 
 def _source(found: list[Any], percents: list[int]) -> dict[str, object]:
