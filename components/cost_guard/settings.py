@@ -47,7 +47,8 @@ class BudgetSettings(Settings):
     alert_percents: tuple[int, ...] = (80, 100)
     """Percent of the limit actually spent that send a notice; a forecast of 100 % always does."""
     stop_roles: tuple[str, ...] = ()
-    """AWS role names, e.g. the deployer's, that may not create or grow burst endpoints once the budget is spent."""
+    """AWS role names, e.g. the deployer's, that may not make, change or grow burst endpoints once the budget is spent.
+    What scales by itself is not theirs: the cut-off holds it."""
     anomaly_usd: int = Field(default=100, ge=1)
     """Unusual spending, in US dollars, from which AWS Cost Anomaly Detection sends a notice."""
 

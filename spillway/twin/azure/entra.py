@@ -95,9 +95,10 @@ class Entra:
 
     def allow(self, method: str, path: str, authorization: str) -> None:
         """Raises :class:`ArmError` where whoever logged in may not. The deployer shows no token, and may everything."""
-        if not authorization:
+        bearer = authorization.removeprefix("Bearer").strip()
+        if not bearer:
             return
-        principal = self._principals.get(authorization.removeprefix("Bearer "))
+        principal = self._principals.get(bearer)
         if principal is None:
             raise ArmError(401, "InvalidAuthenticationToken", "The access token is invalid.")
         action = f"{self._manager.type_of(path)}/{_CHANGES.get(method, 'action')}"

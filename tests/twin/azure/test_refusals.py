@@ -137,14 +137,14 @@ def test_scaling_is_accepted_and_made_later(driver: Driver, endpoint: str, monke
     made = driver.create(f"azure-native:{ML}:OnlineDeployment", "scaled", inputs)
     monkeypatch.setenv("SPILLWAY_AZURE_ENDPOINT_URL", endpoint)
     url = f"https://management.azure.com{made.id}?api-version={API}"
-    azure_ml._lower(url, 1, "token")
+    azure_ml._lower(url, 1, "")
     request = urllib.request.Request(
         f"{endpoint}{made.id}?api-version={API}", data=b'{"sku": {"capacity": 2}}', method="PATCH"
     )
     with pytest.raises(urllib.error.HTTPError) as refusal:
         urllib.request.urlopen(request, timeout=10)
     assert refusal.value.code == 409
-    azure_ml._lower(url, 1, "token")
+    azure_ml._lower(url, 1, "")
     live = driver.stand_in.read(f"azure-native:{ML}:OnlineDeployment", made.id, made)
     assert live is not None
     assert (live.outputs["sku"]["capacity"], live.outputs["properties"]["provisioningState"]) == (1, "Succeeded")
