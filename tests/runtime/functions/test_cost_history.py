@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
+from spillway.contracts.function_config import CutoffConfig
 from spillway.runtime.functions.cost_history import Hour, forecast, hours, hours_left
+from spillway.runtime.functions.cutoff import State, decide
+from stacks.pricing import usd_per_hour
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
+from tests.stacks.files import example, flat, secrets_for
 
 NOW = datetime(2026, 11, 6, tzinfo=UTC)
 LEFT_H = 25 * 24
@@ -56,3 +62,26 @@ def test_an_hour_without_a_word_costs_what_the_one_before_did(aws: None) -> None
         listed = [{**data, "Dimensions": [{"Name": "Stack", "Value": "prod"}]}]
         client.put_metric_data(Namespace="Spillway", MetricData=listed)
     assert [hour.burst for hour in hours(client, "prod", now)] == [2.0, 2.0, 2.0, 6.0]
+
+
+def test_an_hour_of_outage_under_prods_ceilings_closes_nothing() -> None:
+    """The private site out on day 5, all that prod may burst to for an hour: before, the forecast closed P2 and P1."""
+    prod = example("prod")
+    settings = read_settings(flat({**prod, **secrets_for(prod)}))
+    costs, machines = settings.cost_guard, [one for site in burst_sites(settings) for one in site.machines()]
+    assert sum(usd_per_hour(settings, one, one.most) for one in machines if one.least) == pytest.approx(AT_MOST)
+    order = tuple(request_class.value for request_class in costs.cutoff.order)
+    ceilings, calm = ("burst", "forecast"), ("calm-burst", "calm-forecast")
+    config = CutoffConfig("/s", ceilings, calm, order, costs.cutoff.escalate_after_s, costs.cutoff.reopen_after_s, True)
+    state = State()
+    for minute in range(60):
+        now = NOW + timedelta(minutes=minute)
+        month = forecast([*past(5), Hour(NOW, AT_MOST)], AT_MOST, costs.outage_usd_per_month, now)
+        above = {
+            "burst": AT_MOST / costs.max_burst_usd_per_hour,
+            "forecast": month / costs.max_forecast_usd,
+        }
+        alarms = {name: "ALARM" if share > 1 else "OK" for name, share in above.items()}
+        alarms |= {f"calm-{n}": "ALARM" if share > costs.cutoff.reopen_below else "OK" for n, share in above.items()}
+        state = decide(state, alarms, config, now)
+    assert state == State()
