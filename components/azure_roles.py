@@ -53,19 +53,22 @@ def grant_actions(
             principal_id=principal_id,
             principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL,
             role_definition_id=role.id,
-            opts=component.child(),
+            # Azure keeps roles in several places: for a while after it was made one of them does not know it.
+            opts=component.child(depends_on=[in_force([role])]),
         )
         for name, scope in scopes.items()
     ]
 
 
-def in_force(assignments: Sequence[authorization.RoleAssignment]) -> pulumi.Output[pulumi.Resource]:
-    """To be depended on by what uses the rights at once: the last assignment, once all of them are old enough.
+def in_force(
+    rights: Sequence[authorization.RoleAssignment] | Sequence[authorization.RoleDefinition],
+) -> pulumi.Output[pulumi.Resource]:
+    """To be depended on by what uses the rights at once: the last one, once all of them are old enough.
 
-    Only an update waits, and only for assignments of its own: Azure tells when each was made.
+    Only an update waits, and only for rights of its own: Azure tells when each was made.
     """
-    made = pulumi.Output.all(*(one.created_on for one in assignments))
-    return made.apply(partial(_wait, assignments[-1]))
+    made = pulumi.Output.all(*(one.created_on for one in rights))
+    return made.apply(partial(_wait, rights[-1]))
 
 
 async def _wait(last: pulumi.Resource, made: list[str | None]) -> pulumi.Resource:

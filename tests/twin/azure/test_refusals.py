@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -180,6 +181,21 @@ def test_a_role_takes_effect_later() -> None:
     said = acting_at_once(rights_after_s=60)
     assert said.startswith("403 AuthorizationFailed: The client")
     assert said.endswith("If access was recently granted, please refresh your credentials.")
+
+
+@pytest.mark.parametrize(("rights_after_s", "refused"), [(0, False), (60, True)])
+def test_a_role_of_ones_own_is_known_everywhere_later(rights_after_s: float, refused: bool) -> None:
+    """https://github.com/hashicorp/terraform-provider-azurerm/issues/19916"""
+    manager = ResourceManager(rights_after_s)
+    group = "/subscriptions/s/resourceGroups/g"
+    manager.put(group, "2024-11-01", {"location": "westeurope"})
+    role = f"{group}/providers/Microsoft.Authorization/roleDefinitions/r"
+    permissions = {"roleName": "own", "assignableScopes": [group], "permissions": [{"actions": ["*/read"]}]}
+    manager.put(role, "2022-04-01", {"properties": permissions})
+    assigned = {"principalId": "p", "roleDefinitionId": role}
+    path = f"{group}/providers/Microsoft.Authorization/roleAssignments/a"
+    with pytest.raises(ArmError, match="role definition with ID 'r' does not exist") if refused else nullcontext():
+        manager.put(path, "2022-04-01", {"properties": assigned})
 
 
 def acting_at_once(rights_after_s: float) -> str:
