@@ -13,6 +13,7 @@ from components.base import Component
 BLOBS: Final = ("StorageRead", "StorageWrite", "StorageDelete")
 VAULT: Final = ("AuditEvent",)
 REGISTRY: Final = ("ContainerRegistryLoginEvents", "ContainerRegistryRepositoryEvents")
+VPN_GATEWAY: Final = ("GatewayDiagnosticLog", "TunnelDiagnosticLog", "RouteDiagnosticLog", "IKEDiagnosticLog")
 ML_WORKSPACE: Final = ("DataStoreChangeEvent", "EnvironmentChangeEvent", "ModelsChangeEvent")
 ML_ENDPOINT: Final = ("AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointEventLog")
 """Categories by type: https://learn.microsoft.com/azure/azure-monitor/reference/logs-index, read on 2026-11-30."""

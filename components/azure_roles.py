@@ -1,4 +1,4 @@
-"""Custom roles with the actions of one caller, their assignment to it, and the wait until assignments are in force."""
+"""Custom roles with the actions of one identity, its assignments, and the wait until they are in force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pulumi
 from pulumi_azure_native import authorization
 
 from components.base import Component, unique_name
-from spillway.contracts.azure_calls import ACTIONS, Caller
 
 ROLE_NAME_LENGTH = 128
 IN_FORCE_S: Final = 180.0
@@ -24,17 +23,17 @@ IN_FORCE_VARIABLE: Final = "SPILLWAY_AZURE_RIGHTS_IN_FORCE_S"
 """Says otherwise where there is no Azure: the twin sets it."""
 
 
-def grant_calls(
+def grant_actions(
     component: Component,
-    caller: Caller,
-    principal_id: str,
+    short: str,
+    actions: Sequence[str],
+    principal_id: pulumi.Input[str],
     resource_group_id: pulumi.Input[str],
     scopes: Mapping[str, pulumi.Input[str]],
-) -> None:
-    """Let a service principal make this caller's calls on ``scopes`` (by a short name), and nothing else.
+) -> list[authorization.RoleAssignment]:
+    """Let an identity do this on ``scopes`` (by a short name), and nothing else. ``short``: of who it is.
 
     Names of roles are unique in the tenant."""
-    short = caller.replace(" ", "-")
     prefix = component.context.prefix
     group = pulumi.Output.from_input(resource_group_id)
     role = authorization.RoleDefinition(
@@ -42,29 +41,34 @@ def grant_calls(
         scope=group,
         role_name=group.apply(lambda id_: unique_name(prefix, short, id_, ROLE_NAME_LENGTH)),
         role_type="CustomRole",
-        description=f"What the {caller} of {prefix} calls",
+        description=f"What the {short} of {prefix} does",
         assignable_scopes=[group],
-        permissions=[authorization.PermissionArgs(actions=list(ACTIONS[caller]))],
+        permissions=[authorization.PermissionArgs(actions=list(actions))],
         opts=component.child(),
     )
-    for name, scope in scopes.items():
+    return [
         authorization.RoleAssignment(
             f"{prefix}-role-{short}-{name}",
             scope=scope,
             principal_id=principal_id,
             principal_type=authorization.PrincipalType.SERVICE_PRINCIPAL,
             role_definition_id=role.id,
-            opts=component.child(),
+            # Azure keeps roles in several places: for a while after it was made one of them does not know it.
+            opts=component.child(depends_on=[in_force([role])]),
         )
+        for name, scope in scopes.items()
+    ]
 
 
-def in_force(assignments: Sequence[authorization.RoleAssignment]) -> pulumi.Output[pulumi.Resource]:
-    """To be depended on by what uses the rights at once: the last assignment, once all of them are old enough.
+def in_force(
+    rights: Sequence[authorization.RoleAssignment] | Sequence[authorization.RoleDefinition],
+) -> pulumi.Output[pulumi.Resource]:
+    """To be depended on by what uses the rights at once: the last one, once all of them are old enough.
 
-    Only an update waits, and only for assignments of its own: Azure tells when each was made.
+    Only an update waits, and only for rights of its own: Azure tells when each was made.
     """
-    made = pulumi.Output.all(*(one.created_on for one in assignments))
-    return made.apply(partial(_wait, assignments[-1]))
+    made = pulumi.Output.all(*(one.created_on for one in rights))
+    return made.apply(partial(_wait, rights[-1]))
 
 
 async def _wait(last: pulumi.Resource, made: list[str | None]) -> pulumi.Resource:

@@ -43,7 +43,7 @@ class ScheduledFunctionArgs:
 
 
 class ScheduledFunction(Component):
-    """Outputs: ``name``, ``arn``, ``dead_letters_alarm_name``."""
+    """Outputs: ``name``, ``arn``, ``role_arn``, ``dead_letters_alarm_name``."""
 
     def __init__(
         self, context: StackContext, args: ScheduledFunctionArgs, opts: pulumi.ResourceOptions | None = None
@@ -77,6 +77,7 @@ class ScheduledFunction(Component):
             opts=self.child(),
         )
         role, rights = self._role()
+        self.role_arn = role.arn
         function = aws.lambda_.Function(
             f"{args.name}-function",
             name=args.name,

@@ -29,10 +29,9 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 TIMEOUT_S = 300.0
 SECRETS = "spillway-secrets"
-DEFAULT_SECRETS = ("azure_reader", "azure_traffic", "gateway_operator_key", "vpn_pre_shared_key")
+DEFAULT_SECRETS = ("gateway_operator_key", "vpn_pre_shared_key")
 """Names that settings have as a default; the others stand in the stack file, at a key that ends in ``_secret``."""
 
-PRINCIPAL = json.dumps({"tenant_id": "t", "client_id": "c", "client_secret": "s"})
 KUBECONFIG = yaml.safe_dump(
     {
         "apiVersion": "v1",
@@ -162,7 +161,7 @@ def config_of(root: Path, stack: str, package: Path) -> tuple[dict[str, str], li
     stored = {key.split(":", 1)[1] for key in given if key.startswith(f"{SECRETS}:")}
     config = {key: value for key, value in given.items() if not key.startswith(f"{SECRETS}:")}
     config["spillway:package"] = {"path": str(package)}
-    texts = {"azure_reader": PRINCIPAL, "azure_traffic": PRINCIPAL, "kubeconfig": KUBECONFIG}
+    texts = {"kubeconfig": KUBECONFIG}
     names = sorted(stored | set(DEFAULT_SECRETS) | set(_named_secrets(config)))
     secrets = {f"{SECRETS}:{name}": texts.get(name, f"secret_{name}") for name in names}
     flat = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}

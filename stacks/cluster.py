@@ -135,6 +135,7 @@ def _aks(context: StackContext, settings: StackSettings, chosen: AksSettings, az
             subscription_id=settings.azure.subscription_id,
             tenant_id=settings.azure.tenant_id,
             nodes_subnet_id=azure.network.nodes_subnet_id,
+            vnet_id=azure.network.vnet.id if azure.network.vnet else None,
             api_cidrs=settings.connectivity.deployer_cidrs,
         ),
     )

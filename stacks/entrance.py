@@ -42,7 +42,6 @@ def entrance(
     cost: AwsCostGuard,
     table: pulumi.Output[RoutingTable],
     built: Sequence[BuiltSite],
-    secrets: Mapping[str, pulumi.Output[str]],
     certificate_arn: pulumi.Input[str] | None,
 ) -> Entrance:
     """Standby gateway and DNS over both gateways. ``certificate_arn``: as :func:`certificate` gives it."""
@@ -55,7 +54,7 @@ def entrance(
             return _route53(context, settings, dns, gateway, cost, standby, base.zone)
         case TrafficManagerSettings() as dns:
             assert base.azure is not None
-            return _traffic_manager(context, settings, dns, gateway, cost, standby, base.azure, secrets)
+            return _traffic_manager(context, settings, dns, gateway, cost, standby, base.azure)
 
 
 def _standby(
@@ -153,7 +152,6 @@ def _traffic_manager(
     cost: AwsCostGuard,
     standby: StandbyGateway | None,
     azure: AzureSurroundings,
-    secrets: Mapping[str, pulumi.Output[str]],
 ) -> Entrance:
     from components.failover_dns.traffic_manager import TrafficManager, TrafficManagerArgs
 
@@ -169,7 +167,8 @@ def _traffic_manager(
             primary_address=gateway.address,
             standby_dns_name=standby.dns_name if standby else None,
             alarm_topic_arn=cost.topic_arn,
-            credentials=secrets[dns.switch_secret] if standby else None,
+            location=settings.azure.location,
+            tenant_id=settings.azure.tenant_id,
         ),
     )
     return Entrance(manager.host, standby, {"heartbeat": manager.alarm_name})

@@ -16,6 +16,7 @@ _RENAMED: Final = {
         for old, new in (("min_size", "min_nodes"), ("max_size", "max_nodes"), ("desired_size", "initial_nodes"))
     },
 }
+_FEDERATED: Final = "the functions call Azure as managed identities that trust their roles in AWS"
 FORMER_KEYS: Final = {
     **{old: f"it is called {new} now" for old, new in _RENAMED.items()},
     "burst.azure_ml.vnet_cidr": "nothing read it: the Azure network is one for the stack, set connectivity.vnet_cidr",
@@ -29,6 +30,13 @@ FORMER_KEYS: Final = {
         f"dns.{key}": "Traffic Manager probes neither gateway any more: remove the key"
         for key in ("probe_path", "probe_port", "probe_interval_s", "probe_timeout_s", "tolerated_failures")
     },
+    "cost_guard.azure_reader_secret": f"{_FEDERATED}: remove the key and the secret",
+    "cost_guard.azure_reader_principal_id": f"{_FEDERATED}: remove the key",
+    "cost_guard.azure_scaler_secret": f"{_FEDERATED}, and cost_guard.cutoff.scale_to_minimum says whether the cut-off "
+    "lowers Azure's instances: remove the key and the secret",
+    "cost_guard.azure_scaler_principal_id": f"{_FEDERATED}: remove the key",
+    "dns.switch_secret": f"{_FEDERATED}: remove the key and the secret",
+    "dns.switch_principal_id": f"{_FEDERATED}: remove the key",
     "live": "the live instance count is asked of SageMaker before each change: remove the key",
     "model_server.min_available": "set model_server.max_unavailable: the servers that may be gone at once",
     "model_store.log_retention_days": "nothing read it, the store keeps no log of its own: remove the key",

@@ -58,7 +58,6 @@ def compose(
         model_store=settings.model_store,
         cost_guard=settings.cost_guard,
         monitoring=settings.monitoring,
-        secrets=secrets,
     )
     built = [site.build(around) for site in sites]
     context = _with_kubernetes(context, cluster.kubeconfig, cluster.context, cluster.ready)
@@ -95,7 +94,7 @@ def compose(
         base.callers,
         pull_config=secrets[pull_secret] if pull_secret else None,
     )
-    way_in = entrance(context, settings, base, gateway, cost, table, built, secrets, proved)
+    way_in = entrance(context, settings, base, gateway, cost, table, built, proved)
     monitoring = AwsMonitoring(
         context,
         AwsMonitoringArgs(

@@ -19,14 +19,15 @@ def price_per_hour(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[
     gpus, usd_per_gpu_hour = private_capacity(settings)
     found = {Site.PRIVATE.value: gpus * usd_per_gpu_hour}
     for site in sites:
-        found[site.name] = usd_per_hour(settings, site.machines()[0])
+        first = site.machines()[0]
+        found[site.name] = usd_per_hour(settings, first, first.least)
     return {**{site: round(price, 4) for site, price in found.items()}, "total": round(sum(found.values()), 4)}
 
 
-def usd_per_hour(settings: StackSettings, machines: Machines) -> float:
-    """Of as many as there are at least. Raises ``PriceError``."""
+def usd_per_hour(settings: StackSettings, machines: Machines, count: int) -> float:
+    """Of so many of them. Raises ``PriceError``."""
     price, _ = instance_price(settings.cost_guard, machines.cloud, machines.instance_type, machines.region)
-    return price * machines.least
+    return price * count
 
 
 def private_machines(settings: StackSettings) -> Machines | None:

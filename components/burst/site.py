@@ -71,7 +71,7 @@ class AzureSurroundings:
 class Surroundings:
     """What stands already when a site is built, and the parts of the stack file that it follows besides its own.
 
-    ``contents``: what each site serves of the package. ``secrets``: the stack's, by name.
+    ``contents``: what each site serves of the package.
     """
 
     context: StackContext
@@ -84,7 +84,6 @@ class Surroundings:
     model_store: ModelStoreSettings
     cost_guard: CostSettings
     monitoring: MonitoringSettings
-    secrets: Mapping[str, pulumi.Output[str]]
 
 
 @dataclass(frozen=True)

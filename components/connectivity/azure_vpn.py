@@ -8,11 +8,13 @@ from ipaddress import IPv4Network
 from typing import Final
 
 import pulumi
-from pulumi_azure_native import network
+from pulumi_azure_native import network, operationalinsights
 
+from components.azure_logs import VPN_GATEWAY, send_logs
 from components.base import Component, StackContext
 from components.connectivity.settings import VpnSettings
 
+LOG_DAYS: Final = 90
 SA_SECONDS: Final = 27_000
 SA_KILOBYTES: Final = 102_400_000
 """Azure's own life of a security association: learn.microsoft.com/azure/vpn-gateway/vpn-gateway-about-vpn-devices."""
@@ -53,6 +55,7 @@ class AzureVpn(Component):
         )
         gateway = self._gateway(address)
         connection = self._connection(gateway)
+        send_logs(self, "azure-vpn-diagnostics", gateway.id, self._log_workspace().id, VPN_GATEWAY)
         self.gateway_id = gateway.id
         self.gateway_address = address.ip_address
         self.connection_id = connection.id
@@ -90,6 +93,19 @@ class AzureVpn(Component):
                     subnet=network.SubResourceArgs(id=subnet.id),
                 )
             ],
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _log_workspace(self) -> operationalinsights.Workspace:
+        args = self.args
+        return operationalinsights.Workspace(
+            f"{self.context.prefix}-azure-vpn-logs",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            workspace_name=f"{self.context.prefix}-vpn-logs",
+            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
+            retention_in_days=LOG_DAYS,
             tags=self.context.tags,
             opts=self.child(),
         )

@@ -29,6 +29,15 @@ from spillway.contracts.live_instances import to_json
 from spillway.contracts.prices import catalogue
 
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
+GROWING: Final = (
+    "sagemaker:CreateEndpoint",
+    "sagemaker:UpdateEndpoint",
+    "sagemaker:UpdateEndpointWeightsAndCapacities",
+    "application-autoscaling:PutScalingPolicy",
+    "application-autoscaling:RegisterScalableTarget",
+)
+"""Calls by which somebody gets more burst capacity. What scales by itself is Application Auto Scaling's own role, which
+no budget can stop: the cut-off does."""
 CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
 CALM: Final = ("burst-calm", "forecast-calm")
 
@@ -72,6 +81,9 @@ class AwsCostGuard(Component):
 
         signal, cutoff = self._functions()
         self.signal_function_name, self.cutoff_function_name = signal.name, cutoff.name
+        for site in args.sites:
+            if site.admit:
+                site.admit(signal.role_arn, cutoff.role_arn)
         self._budget()
         self._anomalies()
         self.register_outputs(
@@ -313,14 +325,23 @@ class AwsCostGuard(Component):
             return CostConfig(
                 stack=self.context.prefix,
                 gateway=self.context.prefix,
-                ceiling=args.settings.max_burst_usd_per_hour,
+                outage_usd=args.settings.outage_usd_per_month,
                 live_parameter=live_parameter,
                 private=replace(args.private, usd_per_gpu_hour=round(args.private.usd_per_gpu_hour, 6)),
                 prices=self._prices(),
-                sites={site.site: SiteSource(site.module, own) for site, own in zip(args.sites, found, strict=True)},
+                sites={
+                    site.site: SiteSource(site.module, own, self._most(site))
+                    for site, own in zip(args.sites, found, strict=True)
+                },
             )
 
         return pulumi.Output.all(self.live_parameter.name, *asked).apply(config)
+
+    def _most(self, site: SiteCapacity) -> float:
+        """US dollars an hour of everything that the site may grow to."""
+        settings = self.args.settings
+        prices = (instance_price(settings, one.cloud, one.instance_type, one.region)[0] for one in site.machines)
+        return round(sum(price * one.most for price, one in zip(prices, site.machines, strict=True)), 6)
 
     def _prices(self) -> dict[str, tuple[float, int]]:
         """Of the types that are deployed, and of those that somebody may put in their place by hand."""
@@ -421,7 +442,7 @@ class AwsCostGuard(Component):
                 {
                     "Sid": "NoMoreBurst",
                     "Effect": "Deny",
-                    "Action": ["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"],
+                    "Action": list(GROWING),
                     "Resource": "*",
                 }
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from spillway.contracts.classes import RequestClass
 
 @dataclass(frozen=True)
 class HeldCapacity:
-    """Instances that the cut-off holds at ``minimum`` while ``request_class`` is closed: P1 for what answers at once,
-    P2 for a queue's. ``asked``: as in :class:`SiteCapacity`, of the module's ``hold``."""
+    """Instances that the cut-off holds at ``minimum`` while ``request_class`` is closed, the last that uses them: P0
+    for what answers at once, P2 for a queue's. ``asked``: as in :class:`SiteCapacity`, of the module's ``hold``."""
 
     minimum: int
     request_class: RequestClass
@@ -29,7 +29,8 @@ class SiteCapacity:
 
     ``module``: the dotted name of the functions' module that knows its API (``spillway.runtime.functions.site``);
     ``asked``: what its ``read`` wants to know. ``may_read`` and ``may_hold``: IAM
-    statements that the two functions need for it. ``machines``: whose prices are given along.
+    statements that the two functions need for it. ``machines``: whose prices are given along. ``admit``: is told the
+    ARNs of the two functions' roles, the signal's first, for a cloud that has to trust them.
     """
 
     site: str
@@ -39,3 +40,4 @@ class SiteCapacity:
     may_read: pulumi.Input[Sequence[Statement]]
     held: tuple[HeldCapacity, ...] = ()
     may_hold: pulumi.Input[Sequence[Statement]] = ()
+    admit: Callable[[pulumi.Output[str], pulumi.Output[str]], None] | None = None

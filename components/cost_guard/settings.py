@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,8 +10,6 @@ from components.retention import RetentionDays
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.frozen import Settings
 from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, catalogue, find_price
-
-PrincipalId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class CutoffSettings(Settings):
@@ -25,9 +22,10 @@ class CutoffSettings(Settings):
     reopen_below: float = Field(default=0.8, gt=0, lt=1)
     """Share of the ceiling below which it is calm; between this and the ceiling nothing changes."""
     reopen_after_s: int = Field(default=900, ge=5, le=86400)
-    """Seconds since the last change before a stage opens again, and calm at that moment."""
+    """Seconds since the last change before a stage opens again, and calm at that moment. Twice as long each time that
+    it had to close again within a day of opening, six hours at most."""
     scale_to_minimum: bool = True
-    """Whether the burst endpoints of a closed class also go to their minimum and stop growing."""
+    """Whether burst endpoints that only closed classes use go to their minimum and stop growing."""
 
     @field_validator("order")
     @classmethod
@@ -49,7 +47,8 @@ class BudgetSettings(Settings):
     alert_percents: tuple[int, ...] = (80, 100)
     """Percent of the limit actually spent that send a notice; a forecast of 100 % always does."""
     stop_roles: tuple[str, ...] = ()
-    """AWS role names, e.g. the deployer's, that may not create or grow burst endpoints once the budget is spent."""
+    """AWS role names, e.g. the deployer's, that may not make, change or grow burst endpoints once the budget is spent.
+    What scales by itself is not theirs: the cut-off holds it."""
     anomaly_usd: int = Field(default=100, ge=1)
     """Unusual spending, in US dollars, from which AWS Cost Anomaly Detection sends a notice."""
 
@@ -71,8 +70,11 @@ class CostSettings(Settings):
     max_burst_usd_per_hour: float = Field(default=20.0, gt=0)
     """Ceiling on what the burst sites cost an hour at their live capacity; drives the cut-off."""
     max_forecast_usd: float = Field(default=10_000.0, gt=0)
-    """Ceiling on the burst sites' cost of the calendar month, spent so far plus the rest at the live rate; drives the
-    cut-off."""
+    """Ceiling on the burst sites' cost of the calendar month, spent so far plus the rest at the mean rate of the last
+    day; drives the cut-off."""
+    outage_usd_per_month: float = Field(default=0.0, ge=0)
+    """Set aside for outages: what burst costs while the private site is out counts against the month's ceiling only
+    beyond it."""
     max_rise_usd_per_hour: float = Field(default=10.0, gt=0)
     """How much more burst may cost an hour than at its cheapest within the last 15 minutes, before an alarm fires. An
     alarm only: it closes nothing."""
@@ -87,19 +89,6 @@ class CostSettings(Settings):
     `azure/Standard_NC24ads_A100_v4/westeurope: 4.78`. They win over the catalogue."""
     gpus: dict[str, int] = Field(default_factory=dict)
     """GPUs of instance types that the catalogue does not know in any region."""
-    azure_reader_secret: str = Field(default="azure_reader", min_length=1)
-    """Name of the stack secret with which the function reads Azure's live capacity: JSON of a service principal,
-    ``{"tenant_id", "client_id", "client_secret"}``. Needed with ``burst.azure_ml``."""
-    azure_scaler_secret: str | None = Field(default=None, min_length=1)
-    """Name of the stack secret with which the cut-off brings the Azure ML deployment to its minimum: a service
-    principal that may change it and its autoscale setting. Without one Azure is counted and closed, and keeps its
-    size."""
-    azure_reader_principal_id: PrincipalId | None = None
-    """Object id of the reader's service principal: it then gets a role with its one call on the endpoint. Without it,
-    give it Reader on the resource group yourself."""
-    azure_scaler_principal_id: PrincipalId | None = None
-    """Object id of the scaler's service principal: it then gets a role with its calls on the endpoint and on the
-    autoscale settings. Without it, give it Contributor on these yourself."""
     notify_emails: tuple[str, ...] = ()
     """Who is told; every address has to confirm its subscription once."""
     log_retention_days: RetentionDays = 90

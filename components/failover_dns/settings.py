@@ -73,14 +73,6 @@ class TrafficManagerSettings(Settings):
     """Seconds without a heartbeat from the private gateway after which the function disables its endpoint; counted in
     whole minutes, upwards."""
 
-    switch_secret: Annotated[str, Field(min_length=1)] = "azure_traffic"
-    """Name of the stack secret with which the function changes the endpoint's status: JSON of a service principal,
-    ``{"tenant_id", "client_id", "client_secret"}``."""
-
-    switch_principal_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
-    """Object id of that service principal: it then gets a role with its two calls on the profile, and nothing else.
-    Without it, give it the role Traffic Manager Contributor yourself."""
-
     log_retention_days: RetentionDays = 90
     """Days that the function's logs are kept."""
 

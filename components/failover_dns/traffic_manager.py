@@ -14,7 +14,7 @@ import pulumi_aws as aws
 from pulumi_azure_native import dns, trafficmanager
 
 from components.aws_documents import allow
-from components.azure_roles import grant_calls
+from components.azure_caller import MAY_ASK_FOR_TOKENS, AzureCaller, AzureCallerArgs
 from components.base import Component, StackContext, unique_name
 from components.failover_dns.settings import TrafficManagerSettings
 from components.scheduled_function import ScheduledFunction, ScheduledFunctionArgs
@@ -32,23 +32,19 @@ class TrafficManagerArgs:
     """``region``, ``account_id``: of AWS, where the function runs. ``primary_address``: of the private gateway.
 
     ``standby_dns_name``: ``None`` without a standby; then there is nothing to fail over to, and no function.
-    ``credentials``: secret JSON ``{"tenant_id", "client_id", "client_secret"}`` with which the function calls Azure,
-    needed with a standby.
+    ``location``: of the identity with which it calls Azure.
     """
 
     settings: TrafficManagerSettings
     region: str
     account_id: str
     subscription_id: str
+    tenant_id: str
+    location: str
     resource_group_name: pulumi.Input[str]
     primary_address: pulumi.Input[str]
     standby_dns_name: pulumi.Input[str] | None
     alarm_topic_arn: pulumi.Input[str]
-    credentials: pulumi.Input[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.standby_dns_name is not None and self.credentials is None:
-            raise ValueError("traffic manager: there is a standby to fail over to and credentials is missing")
 
 
 class TrafficManager(Component):
@@ -75,7 +71,6 @@ class TrafficManager(Component):
         self.function_name: pulumi.Output[str] | None = None
         if args.standby_dns_name is not None:
             self._endpoint("standby", args.standby_dns_name, 2)
-            self._grant()
             self.function_name = self._switch(private, alarm)
         self.register_outputs({"host": self.host, "alarm_arn": self.alarm_arn, "profile_host": self.profile_host})
 
@@ -175,19 +170,22 @@ class TrafficManager(Component):
             opts=self.child(),
         )
 
-    def _grant(self) -> None:
-        principal = self.settings.switch_principal_id
-        if principal is None:
-            return
-        group = pulumi.Output.concat(
-            f"/subscriptions/{self.args.subscription_id}/resourceGroups/", self.args.resource_group_name
-        )
-        grant_calls(self, "traffic switch", principal, group, {"profile": self.profile.id})
-
     def _switch(self, private: trafficmanager.Endpoint, alarm: aws.cloudwatch.MetricAlarm) -> pulumi.Output[str]:
-        secret_arn = self._secret()
+        args = self.args
+        caller = AzureCaller(
+            self.context,
+            AzureCallerArgs(
+                "traffic switch",
+                args.resource_group_name,
+                args.location,
+                args.subscription_id,
+                args.tenant_id,
+                {"profile": self.profile.id},
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
         url = pulumi.Output.concat(AZURE_MANAGER_URL, private.id, f"?api-version={API_VERSIONS['externalEndpoints']}")
-        config = pulumi.Output.all(alarm.name, url, secret_arn).apply(lambda found: SwitchConfig(*found))
+        config = pulumi.Output.all(alarm.name, url, caller.identity).apply(lambda found: SwitchConfig(*found))
         function = ScheduledFunction(
             self.context,
             ScheduledFunctionArgs(
@@ -195,35 +193,14 @@ class TrafficManager(Component):
                 module="spillway.runtime.functions.traffic_switch",
                 description=f"{self.context.prefix}: enables and disables the private gateway in Traffic Manager",
                 environment=config.apply(lambda found: found.to_environment()),
-                rights=secret_arn.apply(
-                    lambda arn: [
-                        allow("ReadAlarm", ["cloudwatch:DescribeAlarms"], "*"),
-                        allow("Credential", ["secretsmanager:GetSecretValue"], arn),
-                    ]
-                ),
-                region=self.args.region,
-                account_id=self.args.account_id,
+                rights=[allow("ReadAlarm", ["cloudwatch:DescribeAlarms"], "*"), MAY_ASK_FOR_TOKENS],
+                region=args.region,
+                account_id=args.account_id,
                 log_retention_days=self.settings.log_retention_days,
-                topic_arn=self.args.alarm_topic_arn,
+                topic_arn=args.alarm_topic_arn,
                 alarms=(alarm.name,),
             ),
             pulumi.ResourceOptions(parent=self),
         )
+        caller.trust(function.role_arn)
         return function.name
-
-    def _secret(self) -> pulumi.Output[str]:
-        secret = aws.secretsmanager.Secret(
-            f"{self.name}-credential",
-            description="Service principal that changes the status of the private gateway in Traffic Manager",
-            recovery_window_in_days=7,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-        version = aws.secretsmanager.SecretVersion(
-            f"{self.name}-credential-value",
-            secret_id=secret.id,
-            secret_string=pulumi.Output.secret(self.args.credentials),
-            opts=self.child(),
-        )
-        # Whoever reads the secret waits for its value, not only for its name.
-        return pulumi.Output.all(secret.arn, version.id).apply(lambda found: found[0])

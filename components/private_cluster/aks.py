@@ -17,7 +17,7 @@ import yaml
 from pulumi_azure_native import authorization, containerservice, managedidentity, operationalinsights
 
 from components.azure_logs import send_logs
-from components.azure_roles import in_force
+from components.azure_roles import grant_actions, in_force
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
 from spillway.contracts.azure_roles import ROLES
@@ -37,7 +37,8 @@ KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
 
 @dataclass(frozen=True)
 class AksArgs:
-    """Nodes and internal load balancers live in ``nodes_subnet_id``. ``api_cidrs``: networks that reach the API server
+    """Nodes and internal load balancers live in ``nodes_subnet_id``; ``vnet_id``: its network, where that is the
+    stack's own. ``api_cidrs``: networks that reach the API server
     over the Internet; without any it has a private address alone, which its public name gives out."""
 
     settings: AksSettings
@@ -46,6 +47,7 @@ class AksArgs:
     subscription_id: str
     tenant_id: str
     nodes_subnet_id: pulumi.Input[str]
+    vnet_id: pulumi.Input[str] | None = None
     api_cidrs: tuple[str, ...] = ()
 
 
@@ -59,8 +61,8 @@ class Aks(Component):
         self.settings = args.settings
         self.identity = self._identity()
         self.logs = self._logs()
-        grant = self._grant("subnet", "Network Contributor", args.nodes_subnet_id, self.identity.principal_id)
-        self.cluster = self._cluster(grant)
+        subnet = self._grant("subnet", "Network Contributor", args.nodes_subnet_id, self.identity.principal_id)
+        self.cluster = self._cluster([subnet, *self._may_join()])
         self.name = self.cluster.name
         self.oidc_issuer_url: pulumi.Output[str] = self.cluster.oidc_issuer_profile.apply(
             lambda profile: (profile.issuer_url if profile else None) or ""
@@ -103,6 +105,16 @@ class Aks(Component):
             opts=self.child(),
         )
 
+    def _may_join(self) -> list[authorization.RoleAssignment]:
+        """Azure was seen to ask for it on the whole network; a landing zone's is its owner's to give.
+        https://github.com/MicrosoftDocs/azure-aks-docs/issues/110"""
+        args = self.args
+        if args.vnet_id is None:
+            return []
+        group = pulumi.Output.concat(f"/subscriptions/{args.subscription_id}/resourceGroups/", args.resource_group_name)
+        actions = ["Microsoft.Network/virtualNetworks/join/action"]
+        return grant_actions(self, "aks", actions, self.identity.principal_id, group, {"network": args.vnet_id})
+
     def _logs(self) -> operationalinsights.Workspace:
         return operationalinsights.Workspace(
             f"{self.context.prefix}-aks-logs",
@@ -115,7 +127,7 @@ class Aks(Component):
             opts=self.child(),
         )
 
-    def _cluster(self, grant: authorization.RoleAssignment) -> containerservice.ManagedCluster:
+    def _cluster(self, grants: list[authorization.RoleAssignment]) -> containerservice.ManagedCluster:
         args, settings, prefix = self.args, self.settings, self.context.prefix
         return containerservice.ManagedCluster(
             f"{prefix}-cluster",
@@ -159,7 +171,7 @@ class Aks(Component):
             agent_pool_profiles=[self._system_pool(settings.system_pool)],
             tags=self.context.tags,
             # The autoscaler owns the number of nodes once the pool is there.
-            opts=self.child(depends_on=[grant, in_force([grant])], ignore_changes=["agentPoolProfiles[0].count"]),
+            opts=self.child(depends_on=[*grants, in_force(grants)], ignore_changes=["agentPoolProfiles[0].count"]),
         )
 
     def _api_server(self) -> containerservice.ManagedClusterAPIServerAccessProfileArgs:

@@ -103,8 +103,6 @@ class Stack(TwinStack):
         return SecretNames(
             kubeconfig=cluster.kubeconfig_secret,
             keys=(settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)),
-            azure_reader=settings.cost_guard.azure_reader_secret,
-            azure_tenant_id=settings.azure.tenant_id if settings.azure else None,
         )
 
     def client_key(self, request_class: RequestClass) -> str:

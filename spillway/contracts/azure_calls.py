@@ -9,6 +9,14 @@ from typing import Final, Literal
 
 Caller = Literal["cost signal", "cut-off", "traffic switch"]
 
+TOKEN_AUDIENCE: Final = "api://AzureADTokenExchange"
+"""Whom a token is for that Entra takes in exchange for one of its own."""
+TOKEN_LIFETIME_S: Final = 300
+"""Of the token that AWS gives a function; the exchange follows at once."""
+TOKEN_ALGORITHM: Final = "RS256"
+"""The one that Entra is documented to take (learn.microsoft.com/entra/workload-id/
+workload-identity-federation-considerations, read on 2026-11-30)."""
+
 _DEPLOYMENTS: Final = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
 _AUTOSCALE: Final = "Microsoft.Insights/autoscaleSettings"
 _ENDPOINTS: Final = "Microsoft.Network/trafficManagerProfiles/externalEndpoints"

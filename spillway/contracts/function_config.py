@@ -42,17 +42,18 @@ class SiteSource:
     """A burst site whose live instances are counted.
 
     ``module``: of the function's code, which knows the site's API (:class:`spillway.runtime.functions.site.SiteApi`);
-    ``asked``: what that module wants to know, in a shape of its own.
+    ``asked``: what that module wants to know, in a shape of its own. ``most_usd_per_hour``: at its largest.
     """
 
     module: str
     asked: Mapping[str, Any]
+    most_usd_per_hour: float
 
 
 @dataclass(frozen=True)
 class HeldTarget:
-    """What the cut-off holds at ``minimum`` instances while ``request_class`` is closed. The rest as in
-    :class:`SiteSource`."""
+    """What the cut-off holds at ``minimum`` instances while ``request_class`` is closed, the last that uses it.
+    The rest as in :class:`SiteSource`."""
 
     module: str
     request_class: str
@@ -77,6 +78,14 @@ class HeldEndpoint:
 
 
 @dataclass(frozen=True)
+class AzureIdentity:
+    """Who a function is in Azure: a managed identity that trusts the function's role, so that no secret is kept."""
+
+    tenant_id: str
+    client_id: str
+
+
+@dataclass(frozen=True)
 class AzureMachines:
     """``url``: a Resource Manager address; ``count`` and ``size``: where its answer has the number of instances and
     their size, key by key; ``percent``: of the site's requests that they answer."""
@@ -89,24 +98,30 @@ class AzureMachines:
 
 @dataclass(frozen=True)
 class AzureSource:
-    """``secret``: Secrets Manager ARN of ``{tenant_id, client_id, client_secret}`` of who may read the machines."""
+    """``identity``: who may read the machines."""
 
-    secret: str
+    identity: AzureIdentity
     machines: tuple[AzureMachines, ...]
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From plain JSON values."""
-        return cls(values["secret"], tuple(AzureMachines(**one) for one in values["machines"]))
+        machines = tuple(AzureMachines(**one) for one in values["machines"])
+        return cls(AzureIdentity(**values["identity"]), machines)
 
 
 @dataclass(frozen=True)
 class HeldDeployment:
-    """What is held at Azure ML. ``secret``: as in :class:`AzureSource`, of who may change the two addresses."""
+    """What is held at Azure ML. ``identity``: who may change what is at the two addresses."""
 
-    secret: str
+    identity: AzureIdentity
     deployment_url: str
     autoscale_url: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From plain JSON values."""
+        return cls(**{**values, "identity": AzureIdentity(**values["identity"])})
 
 
 # The functions
@@ -131,7 +146,7 @@ class PrivateMachines:
 class CostConfig(FunctionConfig):
     """Of the cost signal.
 
-    ``gateway``: the name under which the private gateway publishes; ``ceiling``: of burst, US dollars an hour;
+    ``gateway``: the name under which the private gateway publishes; ``outage_usd``: set aside for a month's outages;
     ``live_parameter``: SSM parameter that tells the gateways of live instances (``contracts.live_instances``);
     ``prices``: US dollars an hour and GPUs by instance type; ``sites``: the burst sites by name.
     """
@@ -140,7 +155,7 @@ class CostConfig(FunctionConfig):
 
     stack: str
     gateway: str
-    ceiling: float
+    outage_usd: float
     live_parameter: str
     private: PrivateMachines
     prices: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -184,11 +199,15 @@ class SwitchConfig(FunctionConfig):
     """Of the traffic switch.
 
     ``alarm``: on the private gateway's heartbeat; ``endpoint_url``: Resource Manager address of the Traffic Manager
-    endpoint, with its API version; ``secret``: Secrets Manager ARN of ``{tenant_id, client_id, client_secret}``.
+    endpoint, with its API version; ``identity``: who may change it.
     """
 
     VARIABLE: ClassVar[str] = "SPILLWAY_SWITCH"
 
     alarm: str
     endpoint_url: str
-    secret: str
+    identity: AzureIdentity
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "identity": AzureIdentity(**values["identity"])})

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -25,13 +24,11 @@ _UNUSED_PORT: Final = 9
 class SecretNames:
     """Stack secrets that a twin makes for itself where the stack file leaves them out, by what they are.
 
-    ``keys``: of the operator and of clients. ``azure_reader``: a service principal of ``azure_tenant_id``.
+    ``keys``: of the operator and of clients.
     """
 
     kubeconfig: str
     keys: tuple[str, ...]
-    azure_reader: str
-    azure_tenant_id: str | None
 
 
 @dataclass(frozen=True)
@@ -86,11 +83,9 @@ class TwinStack:
             return {}
         from spillway.twin.kubernetes.kubeconfig import kubeconfig
 
-        makers: dict[str, Callable[[], str]] = dict.fromkeys(names.keys, _token)
-        makers[names.azure_reader] = partial(_principal, names.azure_tenant_id)
         made = {
-            _key(name): _kept(self.secrets_dir / name, make)
-            for name, make in makers.items()
+            _key(name): _kept(self.secrets_dir / name, _token)
+            for name in names.keys
             if _key(name) not in self.config.values
         }
         return {**made, _key(names.kubeconfig): kubeconfig(kubernetes)}
@@ -117,11 +112,6 @@ def _key(name: str) -> str:
 
 def _token() -> str:
     return secrets.token_urlsafe(24)
-
-
-def _principal(tenant_id: str | None) -> str:
-    tenant = tenant_id or str(uuid.UUID(int=0))
-    return json.dumps({"tenant_id": tenant, "client_id": str(uuid.uuid4()), "client_secret": _token()})
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

@@ -165,7 +165,10 @@ class Supervisor:
         specs = [
             ProcessSpec(
                 name=f"{_CONTROL}/{name}",
-                command=self._provider_command(name, self._ports.get(f"{_CONTROL}/{name}"), self._dir / name),
+                command=(
+                    *self._provider_command(name, self._ports.get(f"{_CONTROL}/{name}"), self._dir / name),
+                    *(("--aws", self.endpoints["aws"]) if name == "azure" else ()),
+                ),
                 port=self._ports.get(f"{_CONTROL}/{name}"),
                 health=f"{self.endpoints[name]}/_spillway/health",
             )

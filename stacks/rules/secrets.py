@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from components.failover_dns.settings import TrafficManagerSettings
 from components.private_cluster.settings import ExistingSettings
 from spillway.contracts.names import SECRETS_NAMESPACE
 from spillway.contracts.problems import Problem, key_of
@@ -33,12 +32,6 @@ def required_secrets(settings: StackSettings) -> dict[str, str]:
     if connectivity.mirror.pull_secret:
         wanted[connectivity.mirror.pull_secret] = key_of("connectivity.mirror.pull_secret")
     wanted[settings.gateway.operator_key_secret] = key_of("gateway.operator_key_secret")
-    if settings.burst.azure_ml is not None:
-        wanted[settings.cost_guard.azure_reader_secret] = key_of("cost_guard.azure_reader_secret")
-        if settings.cost_guard.azure_scaler_secret is not None:
-            wanted.setdefault(settings.cost_guard.azure_scaler_secret, key_of("cost_guard.azure_scaler_secret"))
-    if isinstance(settings.dns, TrafficManagerSettings):
-        wanted[settings.dns.switch_secret] = key_of("dns.switch_secret")
     if (tls := settings.gateway.tls) and tls.certificate_secret and tls.key_secret:
         wanted[tls.certificate_secret] = key_of("gateway.tls.certificate_secret")
         wanted[tls.key_secret] = key_of("gateway.tls.key_secret")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from pathlib import Path
 
@@ -22,16 +21,13 @@ def made_by(stack: Stack) -> dict[str, str]:
 
 def test_the_local_stack_gets_secrets_that_stay_and_are_private(project: Path) -> None:
     made = made_by(find_stack("local"))
-    assert set(made) == {
-        f"spillway-secrets:{name}" for name in ("kubeconfig", "gateway_operator_key", "drill_key", "azure_reader")
-    }
+    assert set(made) == {f"spillway-secrets:{name}" for name in ("kubeconfig", "gateway_operator_key", "drill_key")}
     assert CLUSTER in made["spillway-secrets:kubeconfig"]
-    assert json.loads(made["spillway-secrets:azure_reader"])["client_secret"]
     again = find_stack("local")
     assert made_by(again) == made
     assert again.client_key(RequestClass.P0) == made["spillway-secrets:drill_key"]
     files = list(again.secrets_dir.iterdir())
-    assert len(files) == 3
+    assert len(files) == 2
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(again.secrets_dir.stat().st_mode) == 0o700
 

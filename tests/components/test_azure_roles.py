@@ -1,4 +1,4 @@
-"""The wait until role assignments are in force."""
+"""Custom roles, and the wait until rights are in force."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from pulumi_azure_native import authorization, managedidentity
 
 from components import azure_roles
-from components.azure_roles import IN_FORCE_S, in_force, left_s
-from tests.support.recording import record
+from components.azure_roles import IN_FORCE_S, grant_actions, in_force, left_s
+from components.base import Component
+from tests.support.recording import context, record
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -25,6 +26,24 @@ def test_the_youngest_assignment_is_waited_for_and_clocks_that_differ_cost_no_mo
     assert left_s([ago(3600)], 180, NOW) == 0
     assert left_s([ago(-500)], 180, NOW) == 180
     assert left_s([], 180, NOW) == 0
+
+
+def test_a_role_of_ones_own_is_given_when_azure_knows_it_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(azure_roles.asyncio, "sleep", sleep)
+    monkeypatch.delenv(azure_roles.IN_FORCE_VARIABLE, raising=False)
+
+    def build() -> None:
+        grant_actions(Component("c", context()), "who", ["*/read"], "p", "/groups/g", {"scope": "/groups/g/x"})
+
+    made = {"azure-native:authorization:RoleDefinition": {"createdOn": ago(20, datetime.now(UTC))}}
+    found = [one.name for one in record(build, made)]
+    assert found[-2:] == ["spillway-test-role-who", "spillway-test-role-who-scope"]
+    assert [one for one in waited if one] == [pytest.approx(IN_FORCE_S - 20, abs=5)]
 
 
 def test_what_uses_rights_is_made_when_they_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def azure(site: LocalSite, path: str, body: dict[str, Any] | None = None) -> Any
     """Resource Manager's own API: a resource, or a change of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPILLWAY_AZURE_ENDPOINT_URL", site.twin.endpoints["azure"])
-        return azure_api.call(path, "any", body)
+        return azure_api.call(path, "", body)
 
 
 def deployment_path(site: LocalSite) -> str:
@@ -213,14 +213,32 @@ def test_a_refresh_and_an_up_do_not_open_it(site: LocalSite) -> None:
     assert (ask(site, "P1").status, ask(site, "P2").status) == (503, 503)
 
 
-def test_closed_sites_are_brought_to_their_minimum(site: LocalSite) -> None:
+def test_p0_keeps_what_answers_until_it_is_closed_itself(site: LocalSite) -> None:
+    def close(*classes: str) -> None:
+        state = {**json.loads(parameter(site)), "closed": classes, "scale_to_minimum": True}
+        site.aws("ssm").put_parameter(Name=PARAMETER, Value=json.dumps(state), Type="String", Overwrite=True)
+
     azure_capacity(site, 2)
-    state = {**json.loads(parameter(site)), "scale_to_minimum": True}
-    site.aws("ssm").put_parameter(Name=PARAMETER, Value=json.dumps(state), Type="String", Overwrite=True)
+    close("P2", "P1")
+    eventually(lambda: is_held(site, "async"), within_s=4 * MINUTE_S)
+    assert (instances(site), is_held(site, "burst")) == (8, False), "P0 still uses them"
+    assert azure(site, deployment_path(site))["sku"]["capacity"] == 2
+    assert ask(site, "P0").site == Site.SAGEMAKER
+    close("P2", "P1", "P0")
     eventually(lambda: instances(site) == 1, within_s=4 * MINUTE_S)
     eventually(lambda: azure(site, deployment_path(site))["sku"]["capacity"] == 1, within_s=4 * MINUTE_S)
     assert azure(site, autoscale_path(site))["properties"]["enabled"] is False
-    assert ask(site, "P0").site == Site.SAGEMAKER
+
+
+def is_held(site: LocalSite, part: str) -> bool:
+    """Whether the endpoint with ``part`` in its name may not grow."""
+    found = site.aws("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    [held] = [
+        one["SuspendedState"]["DynamicScalingOutSuspended"]
+        for one in found["ScalableTargets"]
+        if ("async" in one["ResourceId"]) == (part == "async")
+    ]
+    return held
 
 
 def test_it_opens_again_class_by_class_once_it_is_calm(site: LocalSite) -> None:
@@ -232,7 +250,7 @@ def test_it_opens_again_class_by_class_once_it_is_calm(site: LocalSite) -> None:
         return seen[-1] == []
 
     eventually(is_open, within_s=90)
-    assert seen == [["P2", "P1"], ["P2"], []]
+    assert seen == [["P2", "P1", "P0"], ["P2", "P1"], ["P2"], []]
     assert alarm(site, "burst-calm")["StateValue"] == "OK"
     eventually(lambda: ask(site, "P1").site == Site.SAGEMAKER, within_s=5)
     eventually(lambda: azure(site, autoscale_path(site))["properties"]["enabled"], within_s=4 * MINUTE_S)

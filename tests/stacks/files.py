@@ -33,8 +33,6 @@ KUBECONFIG = yaml.safe_dump(
     }
 )
 
-_PRINCIPAL = '{"tenant_id": "t", "client_id": "c", "client_secret": "a-client-secret"}'
-
 
 def example(stack: str) -> dict[str, Any]:
     """The ``config`` part of an example stack, without its secrets."""
@@ -45,8 +43,6 @@ def example(stack: str) -> dict[str, Any]:
 def secrets_for(config: dict[str, Any]) -> dict[str, str]:
     """A value for every secret that these settings name."""
     values = {
-        "azure_reader": _PRINCIPAL,
-        "azure_traffic": _PRINCIPAL,
         "kubeconfig": KUBECONFIG,
         "mirror_login": '{"auths": {"registry.example.com": {"auth": "dXNlcjpwYXNzd29yZA=="}}}',
         "vpn_pre_shared_key": "shared_key_of_the_tests",

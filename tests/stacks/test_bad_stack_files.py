@@ -81,7 +81,6 @@ VPN = {
 }
 TRAFFIC_MANAGER = {
     f"{S}dns": {"provider": "traffic_manager", "zone_name": "spillway.test"},
-    "spillway-secrets:azure_traffic": "a principal",
 }
 AMD = {
     f"{S}private_cluster.accelerator": "amd",
@@ -138,6 +137,8 @@ BAD = [
     Bad("thousandths of a byte", {f"{S}gateway.resources": {"memory": "16m"}}, "gateway.resources.memory", "'16m'", "a text that fits"),
     Bad("devices that nobody may open", {**AMD, f"{S}model_server.gpu_device_gids": []}, "model_server.gpu_device_gids", "nothing", "getent group render"),
     Bad("an image for other GPUs", {f"{S}private_cluster.accelerator": "amd", f"{S}model_server.gpu_device_gids": [109]}, "model_server.triton_image", "nvcr.io", "has AMD GPUs"),
+    Bad("a secret for Azure", {f"{S}cost_guard.azure_reader_secret": "azure_reader"}, "cost_guard.azure_reader_secret", "a former key", "managed identities"),
+    Bad("a principal for Azure", {f"{S}dns": {"provider": "traffic_manager", "zone_name": "spillway.test", "switch_principal_id": "0"}}, "dns.switch_principal_id", "a former key", "managed identities"),
     Bad("a former key of drains", {f"{S}model_server.min_available": "50%"}, "model_server.min_available", "a former key", "max_unavailable"),
     # Bounds
     Bad("a TTL that outlasts an outage", {f"{S}dns.ttl_s": 3600}, "dns.ttl_s", "3600", "less than or equal to 300"),
@@ -145,6 +146,7 @@ BAD = [
     Bad("a real-time endpoint of nothing", {f"{S}burst.sagemaker.min_instances": 0}, "burst.sagemaker.min_instances", "0", "greater than or equal to 1"),
     Bad("memory that Fargate does not offer", {f"{S}gateway.standby": {"cpu": 256, "memory": 8192}}, "gateway.standby", "a mapping of cpu, memory", "512 to 2048"),
     Bad("a ceiling under the minimum", {f"{S}cost_guard.max_burst_usd_per_hour": 1}, "cost_guard.max_burst_usd_per_hour", "1", "1.93 an hour"),
+    Bad("a ceiling under what P0 may cost", {f"{S}burst.sagemaker.max_instances": 8}, "cost_guard.max_burst_usd_per_hour", "6", "12.32 an hour at its largest"),
     Bad("a forecast under the minimum", {f"{S}cost_guard.max_forecast_usd": 100}, "cost_guard.max_forecast_usd", "100", "a month already"),
     # Networks
     Bad("no network", {f"{S}client_cidrs": ["10.0.0.0/33"]}, "client_cidrs[0]", "'10.0.0.0/33'", "write it like"),

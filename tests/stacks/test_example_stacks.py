@@ -50,7 +50,7 @@ def test_an_example_is_complete(stack: str) -> None:
 
 
 def test_the_local_stack_lacks_only_the_secrets_that_the_twin_makes() -> None:
-    made = frozenset({"gateway_operator_key", "drill_key", "azure_reader", "kubeconfig"})
+    made = frozenset({"gateway_operator_key", "drill_key", "kubeconfig"})
     read_settings(read_stack_config(read_project(ROOT), "local", PASSPHRASE).values, made)
 
 

@@ -54,6 +54,9 @@ class _Mocks(mocks.Mocks):
 ZONES = [f"us-east-1{letter}" for letter in "abc"]
 ANSWERS = {
     "aws:index/getAvailabilityZones:getAvailabilityZones": {"names": ZONES},
+    "aws:iam/getOutboundWebIdentityFederation:getOutboundWebIdentityFederation": {
+        "issuerIdentifier": "https://0.tokens.sts.global.api.aws"
+    },
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {"locations": ZONES},
     "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1.0.0-eksbuild.1"},
     "aws:ec2/getManagedPrefixList:getManagedPrefixList": {"entries": [{"cidr": "15.177.0.0/18"}]},

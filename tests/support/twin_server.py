@@ -17,10 +17,10 @@ URN = "urn:pulumi:test::spillway::{type}::{name}"
 
 
 @contextlib.contextmanager
-def serve(kind: Literal["aws", "azure", "kubernetes"], state: Path) -> Iterator[str]:
-    """Run ``spillway.twin.<kind>.server`` and yield its address."""
+def serve(kind: Literal["aws", "azure", "kubernetes"], state: Path, *more: str) -> Iterator[str]:
+    """Run ``spillway.twin.<kind>.server`` and yield its address. ``more``: arguments of its own."""
     port = free_port()
-    arguments = ["--port", str(port), "--state-dir", str(state)]
+    arguments = ["--port", str(port), "--state-dir", str(state), *more]
     server = subprocess.Popen([sys.executable, "-m", f"spillway.twin.{kind}.server", *arguments])
     url = f"http://127.0.0.1:{port}"
     try:

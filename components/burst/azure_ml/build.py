@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pulumi
 
-from components.aws_documents import Statement, allow
-from components.azure_roles import grant_calls
+from components.azure_caller import MAY_ASK_FOR_TOKENS, AzureCaller, AzureCallerArgs
 from components.burst.azure_ml.component import AzureMlBurst, OnlineDeployment
 from components.burst.azure_ml.route import KEY_FILE
 from components.burst.azure_ml.settings import AzureMlSettings
@@ -21,13 +21,12 @@ from components.burst.site import (
     Surroundings,
     Watch,
 )
-from components.cost_guard.azure_credential import AzureCredential, AzureCredentialArgs
 from components.cost_guard.capacity import HeldCapacity, SiteCapacity
 from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.azure_courier import PackageCourier, PackageCourierArgs
 from components.model_store.content import package_prefix
 from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs
-from spillway.contracts.azure_calls import API_VERSIONS
+from spillway.contracts.azure_calls import API_VERSIONS, Caller
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
 from spillway.contracts.names import AZURE_MANAGER_URL
@@ -56,7 +55,7 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
             "azure_ml": burst.endpoint_name,
             "azure_ml_host": burst.host,
         },
-        capacity=_capacity(site, burst, around),
+        capacity=_capacity(site, burst),
         watch=_watch(site, burst, around, azure),
         keys={KEY_FILE: burst.key},
     )
@@ -133,69 +132,56 @@ def _burst(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings, st
     )
 
 
-def _capacity(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings) -> SiteCapacity:
-    own, key = around.cost_guard, around.aws_network.credentials_key_arn
-    reader = _credential(around, "reader", "reads Azure's live capacity", own.azure_reader_secret)
+def _capacity(site: AzureMlSite, burst: AzureMlBurst) -> SiteCapacity:
+    on_endpoint: dict[str, pulumi.Input[str]] = {"endpoint": burst.endpoint_id}
+    reader = _caller("cost signal", site, burst, on_endpoint)
+    settings = {one.planned.name: one.autoscale_id for one in burst.online}
+    scaler = _caller("cut-off", site, burst, {**on_endpoint, **settings})
     addresses = [_address(one.id, "deployments") for one in burst.online]
-    held: tuple[HeldCapacity, ...] = ()
-    may_hold: pulumi.Input[list[Statement]] = []
-    if own.azure_scaler_secret is not None:
-        scaler = _credential(around, "scaler", "lowers Azure's capacity", own.azure_scaler_secret)
-        held = tuple(_held(scaler, one) for one in burst.online)
-        may_hold = pulumi.Output.all(scaler, key).apply(_may_use)
-    group = pulumi.Output.concat(
-        f"/subscriptions/{site.subscription.subscription_id}/resourceGroups/", burst.args.resource_group_name
-    )
-    if reader_id := own.azure_reader_principal_id:
-        grant_calls(burst, "cost signal", reader_id, group, {"endpoint": burst.endpoint_id})
-    if scaler_id := own.azure_scaler_principal_id:
-        scopes = {"endpoint": burst.endpoint_id, **{one.planned.name: one.autoscale_id for one in burst.online}}
-        grant_calls(burst, "cut-off", scaler_id, group, scopes)
+    percents = [one.planned.traffic for one in burst.online]
+
+    def admit(signal_role: pulumi.Output[str], cutoff_role: pulumi.Output[str]) -> None:
+        reader.trust(signal_role)
+        scaler.trust(cutoff_role)
+
     return SiteCapacity(
         site=site.name,
         module=FUNCTIONS,
         machines=site.machines(),
-        asked=pulumi.Output.all(reader, *addresses).apply(
-            lambda found: _source(found, [one.planned.traffic for one in burst.online])
-        ),
-        may_read=pulumi.Output.all(reader, key).apply(_may_use),
-        held=held,
-        may_hold=may_hold,
+        asked=pulumi.Output.all(reader.identity, *addresses).apply(lambda found: _source(found, percents)),
+        may_read=[MAY_ASK_FOR_TOKENS],
+        held=tuple(_held(scaler, one) for one in burst.online),
+        may_hold=[MAY_ASK_FOR_TOKENS],
+        admit=admit,
     )
 
 
-def _credential(around: Surroundings, purpose: str, does: str, secret: str) -> pulumi.Output[str]:
-    key = around.aws_network.credentials_key_arn
-    args = AzureCredentialArgs(purpose, does, around.secrets[secret], key)
-    return AzureCredential(around.context, args).secret_arn
+def _caller(
+    caller: Caller, site: AzureMlSite, burst: AzureMlBurst, scopes: Mapping[str, pulumi.Input[str]]
+) -> AzureCaller:
+    at = site.subscription
+    group = burst.args.resource_group_name
+    args = AzureCallerArgs(caller, group, at.location, at.subscription_id, at.tenant_id, scopes)
+    return AzureCaller(burst.context, args)
 
 
 def _address(id_: pulumi.Output[str], kind: str) -> pulumi.Output[str]:
     return pulumi.Output.concat(AZURE_MANAGER_URL, id_, f"?api-version={API_VERSIONS[kind]}")
 
 
-def _held(scaler: pulumi.Output[str], one: OnlineDeployment) -> HeldCapacity:
+def _held(scaler: AzureCaller, one: OnlineDeployment) -> HeldCapacity:
     addresses = (_address(one.id, "deployments"), _address(one.autoscale_id, "autoscaleSettings"))
-    asked = pulumi.Output.all(scaler, *addresses).apply(lambda found: asdict(HeldDeployment(*found)))
-    return HeldCapacity(one.planned.min_instances, RequestClass.P1, asked)
+    asked = pulumi.Output.all(scaler.identity, *addresses).apply(lambda found: asdict(HeldDeployment(*found)))
+    return HeldCapacity(one.planned.min_instances, RequestClass.P0, asked)
 
 
-def _source(found: list[str], percents: list[int]) -> dict[str, object]:
-    secret, *deployments = found
+def _source(found: list[Any], percents: list[int]) -> dict[str, object]:
+    identity, *deployments = found
     machines = [
         AzureMachines(url=one, count=("sku", "capacity"), size=("properties", "instanceType"), percent=percent)
         for one, percent in zip(deployments, percents, strict=True)
     ]
-    return asdict(AzureSource(secret, tuple(machines)))
-
-
-def _may_use(found: list[str]) -> list[Statement]:
-    """The credential, and the key that it is encrypted with."""
-    secret, key = found
-    return [
-        allow("AzureCredential", ["secretsmanager:GetSecretValue"], secret),
-        allow("AzureCredentialKey", ["kms:Decrypt"], key),
-    ]
+    return asdict(AzureSource(identity, tuple(machines)))
 
 
 def _watch(site: AzureMlSite, burst: AzureMlBurst, around: Surroundings, azure: AzureSurroundings) -> Watch:

@@ -82,7 +82,7 @@ def _capacity(site: SageMakerSite, burst: SageMakerBurst) -> SiteCapacity:
     held = [
         HeldCapacity(
             site.settings.min_instances,
-            RequestClass.P1,
+            RequestClass.P0,
             _target(burst.endpoint_name, burst.variant, burst.resource_id),
         )
     ]

@@ -89,6 +89,8 @@ def _met(operator: str, wanted: list[Any], key: str, context: Context, doubt: bo
 def _equal(operator: str, wanted: str, value: str) -> bool:
     if operator in ("Bool", "StringEqualsIgnoreCase"):
         return wanted.lower() == value.lower()
+    if operator == "NumericLessThanEquals":
+        return float(value) <= float(wanted)
     return like(wanted, value) if "Like" in operator or "Arn" in operator else wanted == value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ def client(service: str) -> Any:
     return boto3.client(service, config=config)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def secret(arn: str) -> dict[str, str]:
-    """A secret of JSON text."""
-    return json.loads(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+def web_identity_token(audience: str, algorithm: str, lifetime_s: int) -> str:
+    """What AWS says to others about who this function is: a signed token, with the role's ARN as its subject."""
+    asked = {"Audience": [audience], "SigningAlgorithm": algorithm, "DurationSeconds": lifetime_s}
+    return client("sts").get_web_identity_token(**asked)["WebIdentityToken"]

@@ -1,4 +1,4 @@
-"""Azure Resource Manager for functions that have the standard library and nothing else.
+"""Azure Resource Manager for functions that have the standard library and boto3, and nothing else.
 
 ``SPILLWAY_AZURE_ENDPOINT_URL`` and ``SPILLWAY_AZURE_LOGIN_URL`` move the calls to another endpoint, as
 ``AWS_ENDPOINT_URL`` does for AWS: the twin sets them.
@@ -15,10 +15,14 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from spillway.contracts.azure_calls import TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S
+from spillway.contracts.function_config import AzureIdentity
 from spillway.contracts.names import AZURE_MANAGER_URL
+from spillway.runtime.functions.aws import web_identity_token
 
 LOGIN_URL = "https://login.microsoftonline.com"
 SCOPE = f"{AZURE_MANAGER_URL}/.default"
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TIMEOUT_S = 10
 TRIES = 3
 BUSY = (408, 429, 500, 502, 503, 504)
@@ -26,16 +30,17 @@ BUSY = (408, 429, 500, 502, 503, 504)
 PAUSE_S = 0.5
 
 
-def token(credential: Mapping[str, str]) -> str:
-    """A bearer token by client credentials: ``{tenant_id, client_id, client_secret}``."""
+def token(identity: AzureIdentity) -> str:
+    """A bearer token of Entra's in exchange for AWS's word of who this function is."""
     form = {
         "grant_type": "client_credentials",
-        "client_id": credential["client_id"],
-        "client_secret": credential["client_secret"],
+        "client_id": identity.client_id,
+        "client_assertion_type": ASSERTION,
+        "client_assertion": web_identity_token(TOKEN_AUDIENCE, TOKEN_ALGORITHM, TOKEN_LIFETIME_S),
         "scope": SCOPE,
     }
     base = os.environ.get("SPILLWAY_AZURE_LOGIN_URL", LOGIN_URL)
-    url = f"{base}/{credential['tenant_id']}/oauth2/v2.0/token"
+    url = f"{base}/{identity.tenant_id}/oauth2/v2.0/token"
     return _answer(urllib.request.Request(url, data=urllib.parse.urlencode(form).encode()))["access_token"]
 
 

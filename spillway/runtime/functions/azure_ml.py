@@ -9,7 +9,6 @@ from urllib.error import HTTPError
 
 from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
 from spillway.runtime.functions import azure
-from spillway.runtime.functions.aws import secret
 from spillway.runtime.functions.site import CapacityError, Live
 
 SETTLED = ("Succeeded", "Failed", "Canceled")
@@ -19,7 +18,7 @@ SETTLED = ("Succeeded", "Failed", "Canceled")
 def read(asked: Mapping[str, Any], bearer: str | None = None) -> list[Live]:
     """Live instances that Resource Manager reports at each address."""
     source = AzureSource.of(asked)
-    bearer = bearer or azure.token(secret(source.secret))
+    bearer = bearer or azure.token(source.identity)
     return [_instances(one, azure.call(one.url, bearer)) for one in source.machines]
 
 
@@ -44,8 +43,8 @@ def _at(value: Any, path: Iterable[str]) -> Any:
 
 def hold(asked: Mapping[str, Any], minimum: int, held: bool, bearer: str | None = None) -> None:
     """Switch the deployment's autoscale setting off and lower its count to ``minimum``, or switch it on again."""
-    target = HeldDeployment(**asked)
-    bearer = bearer or azure.token(secret(target.secret))
+    target = HeldDeployment.of(asked)
+    bearer = bearer or azure.token(target.identity)
     setting = azure.call(target.autoscale_url, bearer)["properties"]
     if setting.get("enabled", True) == held:
         # A change has to name the profiles, too.

@@ -1,14 +1,14 @@
 """The live cost signal: list price times live capacity, published each minute.
 
 A Lambda function, configured by :class:`~spillway.contracts.function_config.CostConfig`; prices are part of that, so
-that nothing is looked up at run time but the live capacity. What cannot be read is never taken for zero:
-``CostSourceErrors`` names the source, ``CostSignalErrors`` and ``PricesMissing`` count, the totals are left out, and
-the invocation fails. One thing is still said then: what is known, where that alone is above the ceiling.
+that nothing is looked up at run time but the live capacity. What cannot be read is never taken for zero: for five
+minutes it costs what it cost last, then what it costs at its largest (``AssumedDollarsPerHour``), so that the totals
+are told always. ``CostSourceErrors`` names the source, ``CostSignalErrors`` and ``PricesMissing`` count, and the
+invocation fails.
 """
 
 from __future__ import annotations
 
-import calendar
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,13 @@ from typing import Any
 from spillway.contracts import metrics
 from spillway.contracts.function_config import CostConfig, PrivateMachines
 from spillway.runtime.functions.aws import client
+from spillway.runtime.functions.cost_history import forecast, hours, query_of
 from spillway.runtime.functions.gateway_capacity import publish_live
 from spillway.runtime.functions.site import CapacityError, Live, site_api
 
 RISE_OVER = timedelta(minutes=15)
+SILENT_FOR = timedelta(minutes=3)
+"""Without a heartbeat for so long, the private site is out."""
 FRESH = timedelta(minutes=5)
 """How old the private cluster's own figures may be."""
 
@@ -54,10 +57,11 @@ def priced(config: CostConfig, site: str, live: Live) -> Capacity:
 
 @dataclass(frozen=True)
 class Signal:
-    """What is published: US dollars."""
+    """What live capacity costs: US dollars. ``assumed``: of sites that could not be read, within ``burst_per_hour``."""
 
     burst_per_hour: float
-    forecast_month: float
+    by_site: Mapping[str, float]
+    assumed: Mapping[str, float]
     per_gpu_hour: Mapping[str, float]
 
 
@@ -89,18 +93,18 @@ def _signal(config: CostConfig, burst: Burst, now: datetime) -> dict[str, Any]:
             log.error("%s could not be read: %s", source, error)
         values += errors_of(config, failed)
         values += tokens_of(config, private, now)
+        assumed = {site: assume(config, site, now) for site in burst.failed}
+        signal = compute(private, burst.capacity, assumed)
+        values += signal_values(signal, lowest_lately(config.stack, now), whole=not failed)
+        values += month_values(config, signal.burst_per_hour, now)
         if failed:
-            values += known_part(config, burst.capacity)
             raise CapacityError("; ".join(f"{source}: {error}" for source, error in failed.items()))
-        lowest, spent = lowest_lately(config.stack, now), spent_this_month(client("cloudwatch"), config.stack, now)
-        signal = compute(private, burst.capacity, spent, now)
-        values += signal_values(signal, lowest)
     except Exception:
         publish(client("cloudwatch"), config.stack, [*values, Value(metrics.COST_SIGNAL_ERRORS, 1.0)])
         log.exception("the cost signal could not be computed")
         raise
     publish(client("cloudwatch"), config.stack, [*values, Value(metrics.COST_SIGNAL_ERRORS, 0.0)])
-    return {"burst": signal.burst_per_hour, "forecast": signal.forecast_month, "per_gpu": dict(signal.per_gpu_hour)}
+    return {"burst": signal.burst_per_hour, "per_gpu": dict(signal.per_gpu_hour)}
 
 
 @dataclass(frozen=True)
@@ -112,17 +116,34 @@ class Value:
     dimensions: Mapping[str, str] = field(default_factory=dict)
 
 
-def signal_values(signal: Signal, lowest: float | None) -> list[Value]:
-    """``lowest``: of the last minutes, ``None`` where there was nothing yet."""
-    values = [
-        Value(metrics.BURST_USD_PER_HOUR, signal.burst_per_hour),
-        Value(metrics.FORECAST_USD_PER_MONTH, signal.forecast_month),
-    ]
+def signal_values(signal: Signal, lowest: float | None, whole: bool) -> list[Value]:
+    """``lowest``: of the last minutes, ``None`` where there was nothing yet. ``whole``: whether all of it was read; a
+    price of a GPU is nothing to assume."""
+    values = [Value(metrics.BURST_USD_PER_HOUR, signal.burst_per_hour)]
+    values += [Value(metrics.BURST_USD_PER_HOUR, usd, {metrics.SITE: site}) for site, usd in signal.by_site.items()]
+    told = {**dict.fromkeys(signal.by_site, 0.0), **signal.assumed}
+    values += [Value(metrics.ASSUMED_USD_PER_HOUR, usd, {metrics.SITE: site}) for site, usd in told.items()]
     if lowest is not None:
         values.append(Value(metrics.BURST_RISE_USD_PER_HOUR, max(0.0, signal.burst_per_hour - lowest)))
-    return values + [
-        Value(metrics.USD_PER_GPU_HOUR, value, {metrics.SITE: site}) for site, value in signal.per_gpu_hour.items()
+    per_gpu = signal.per_gpu_hour.items() if whole else ()
+    return values + [Value(metrics.USD_PER_GPU_HOUR, value, {metrics.SITE: site}) for site, value in per_gpu]
+
+
+def month_values(config: CostConfig, burst: float, now: datetime) -> list[Value]:
+    """The month's forecast, and what burst costs now because the private site is out."""
+    is_out = not _recent(metrics.HEARTBEAT, {metrics.GATEWAY: config.gateway}, now, SILENT_FOR, "Sum")
+    known = hours(client("cloudwatch"), config.stack, now)
+    return [
+        Value(metrics.OUTAGE_USD_PER_HOUR, burst if is_out else 0.0),
+        Value(metrics.FORECAST_USD_PER_MONTH, forecast(known, burst, config.outage_usd, now)),
     ]
+
+
+def assume(config: CostConfig, site: str, now: datetime) -> float:
+    """What a site costs that cannot be read: what it did within the last minutes, else all that it may grow to."""
+    own = {metrics.STACK: config.stack, metrics.SITE: site}
+    lately = _recent(metrics.BURST_USD_PER_HOUR, own, now, FRESH, "Maximum")
+    return lately[0] if lately else config.sites[site].most_usd_per_hour
 
 
 def errors_of(config: CostConfig, failed: Mapping[str, Exception]) -> list[Value]:
@@ -133,24 +154,22 @@ def errors_of(config: CostConfig, failed: Mapping[str, Exception]) -> list[Value
     return [*told, Value(metrics.PRICES_MISSING, float(missing))]
 
 
-def known_part(config: CostConfig, burst: Iterable[Capacity]) -> list[Value]:
-    """What is known of burst, where that alone is above the ceiling: the whole can only be more."""
-    known = sum(one.usd_per_hour * one.instances for one in burst)
-    return [Value(metrics.BURST_USD_PER_HOUR, known)] if known > config.ceiling else []
-
-
-def compute(private: Mapping[str, Any], live: Iterable[Capacity], spent: float, now: datetime) -> Signal:
-    """Burst: ``Σ(price × instances)``. The month: what was spent, and the rest of it at the live rate. $/GPU-hour:
+def compute(private: Mapping[str, Any], live: Iterable[Capacity], assumed: Mapping[str, float]) -> Signal:
+    """Burst: ``Σ(price × instances)``, and what is assumed of sites that could not be read. $/GPU-hour:
     ``Σ(price × instances) ÷ Σ(GPUs)`` per site with GPUs, and over all of them."""
     owned = Capacity("private", 1, private["usd_per_hour"], private["gpus"])
     burst = list(live)
-    per_hour = sum(one.usd_per_hour * one.instances for one in burst)
+    by_site = {
+        site: sum(one.usd_per_hour * one.instances for one in burst if one.site == site)
+        for site in sorted({one.site for one in burst} - assumed.keys())
+    }
     sites = {one.site for one in burst} | {"private"}
     per_gpu = {site: _per_gpu([one for one in [owned, *burst] if one.site == site]) for site in sorted(sites)}
     per_gpu["blended"] = _per_gpu([owned, *burst])
     return Signal(
-        burst_per_hour=per_hour,
-        forecast_month=spent + per_hour * hours_left(now),
+        burst_per_hour=sum(by_site.values()) + sum(assumed.values()),
+        by_site=by_site,
+        assumed=dict(assumed),
         per_gpu_hour={site: value for site, value in per_gpu.items() if value is not None},
     )
 
@@ -160,50 +179,16 @@ def _per_gpu(capacity: list[Capacity]) -> float | None:
     return sum(one.usd_per_hour * one.instances for one in capacity) / gpus if gpus else None
 
 
-def hours_left(now: datetime) -> float:
-    """Hours until the end of the calendar month, UTC."""
-    days = calendar.monthrange(now.year, now.month)[1]
-    passed = (now - month_start(now)).total_seconds() / 3600
-    return max(0.0, days * 24 - passed)
-
-
-def month_start(now: datetime) -> datetime:
-    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def spent_this_month(cloudwatch: Any, stack: str, now: datetime) -> float:
-    """Burst dollars since the month began: the sum of the signal's own hourly averages."""
-    query = _query(metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}, 3600, "Average")
-    total, token = 0.0, None
-    while True:
-        page = {"NextToken": token} if token else {}
-        answer = cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=month_start(now), EndTime=now, **page)
-        for result in answer["MetricDataResults"]:
-            total += sum(
-                value * min(1.0, (now - hour).total_seconds() / 3600)
-                for hour, value in zip(result["Timestamps"], result["Values"], strict=True)
-            )
-        token = answer.get("NextToken")
-        if not token:
-            return total
-
-
 def lowest_lately(stack: str, now: datetime) -> float | None:
     """The lowest burst rate of the last quarter of an hour."""
     values = _recent(metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}, now, RISE_OVER, "Minimum")
     return min(values) if values else None
 
 
-def _query(metric: str, dimensions: Mapping[str, str], period_s: int, statistic: str) -> dict[str, Any]:
-    listed = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-    named = {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": listed}
-    return {"Id": "value", "MetricStat": {"Metric": named, "Period": period_s, "Stat": statistic}}
-
-
 def _recent(metric: str, dimensions: Mapping[str, str], now: datetime, over: timedelta, statistic: str) -> list[float]:
     """Values of the last minutes, one a minute, newest first."""
     answer = client("cloudwatch").get_metric_data(
-        MetricDataQueries=[_query(metric, dimensions, 60, statistic)],
+        MetricDataQueries=[query_of(metric, dimensions, 60, statistic)],
         StartTime=now - over,
         # What was published within this very second is to count.
         EndTime=now + timedelta(minutes=1),

@@ -23,6 +23,9 @@ from spillway.contracts.function_config import CutoffConfig
 from spillway.runtime.functions.aws import client
 from spillway.runtime.functions.site import site_api
 
+QUIET_S = 24 * 3600
+"""Open for so long, it begins anew."""
+LONGEST_PAUSE_S = 6 * 3600
 TURNS = 5
 """How often a call begins again because another one was quicker."""
 
@@ -35,12 +38,15 @@ class BusyError(RuntimeError):
 
 @dataclass(frozen=True)
 class State:
-    """What the parameter says. ``closed``: classes that do not spill, in the order in which they were closed."""
+    """What the parameter says. ``closed``: classes that do not spill, in the order in which they were closed.
+    ``opened``: whether the last change opened one; ``turns``: how often it had to close soon after that."""
 
     closed: tuple[str, ...] = ()
     scale_to_minimum: bool = False
     reason: str = ""
     since: str = ""
+    turns: int = 0
+    opened: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> State:
@@ -50,6 +56,8 @@ class State:
             scale_to_minimum=bool(values.get("scale_to_minimum", False)),
             reason=values.get("reason", ""),
             since=values.get("since", ""),
+            turns=int(values.get("turns", 0)),
+            opened=bool(values.get("opened", False)),
         )
 
     def to_json(self) -> str:
@@ -114,12 +122,26 @@ def decide(state: State, alarms: Mapping[str, str], config: CutoffConfig, now: d
         waiting = [name for name in config.order if name not in state.closed]
         if not waiting or (state.closed and _age(state, now) < config.escalate_after_s):
             return state
-        return State((*state.closed, waiting[0]), config.scale_to_minimum, ", ".join(firing), now.isoformat())
+        closed, reason = (*state.closed, waiting[0]), ", ".join(firing)
+        return State(closed, config.scale_to_minimum, reason, now.isoformat(), _turns(state, now))
     calm = all(alarms[name] == "OK" for name in config.ceilings + config.calm)
-    if not state.closed or not calm or _age(state, now) < config.reopen_after_s:
+    if not state.closed or not calm or _age(state, now) < pause_s(state, config):
         return state
     left = state.closed[:-1]
-    return replace(state, closed=left, scale_to_minimum=bool(left) and state.scale_to_minimum, since=now.isoformat())
+    holds = bool(left) and state.scale_to_minimum
+    return replace(state, closed=left, scale_to_minimum=holds, since=now.isoformat(), opened=True)
+
+
+def pause_s(state: State, config: CutoffConfig) -> float:
+    """How long it stays closed after a change: the bill *after* a cut is always calm, so each turn doubles it."""
+    return max(config.reopen_after_s, min(config.reopen_after_s * 2**state.turns, LONGEST_PAUSE_S))
+
+
+def _turns(state: State, now: datetime) -> int:
+    """Of a state that closes now: one more where the last change was an opening, none after a quiet day."""
+    if not state.opened:
+        return state.turns
+    return state.turns + 1 if _age(state, now) < QUIET_S else 0
 
 
 def _age(state: State, now: datetime) -> float:

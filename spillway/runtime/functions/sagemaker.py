@@ -14,7 +14,8 @@ DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 def read(asked: Mapping[str, Any], sagemaker: Any = None) -> list[Live]:
-    """Live instances of every variant of each endpoint, with the type that it really has."""
+    """Live instances of every variant of each endpoint, with the type that it really has; during a rollout of both
+    fleets, which are both paid."""
     sagemaker = sagemaker or client(SAGEMAKER)
     source = SageMakerSource(tuple(asked["endpoints"]))
     return [one for name in source.endpoints for one in _instances(sagemaker, name)]
@@ -22,12 +23,21 @@ def read(asked: Mapping[str, Any], sagemaker: Any = None) -> list[Live]:
 
 def _instances(sagemaker: Any, name: str) -> Iterator[Live]:
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
-    configured = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    types = {v["VariantName"]: v.get("InstanceType") for v in _variants(configured)}
-    variants = _variants(endpoint)
-    if not variants:
+    if _variants(endpoint):
+        yield from _fleet(sagemaker, name, endpoint)
+    elif endpoint["EndpointStatus"] == "Creating":
+        configured = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        yield from (Live(v["InstanceType"], v["InitialInstanceCount"], settled=False) for v in _variants(configured))
+    elif endpoint["EndpointStatus"] != "Failed":
         raise CapacityError(f"endpoint {name} reports no variant")
-    for variant in variants:
+    if coming := endpoint.get("PendingDeploymentSummary"):
+        yield from _fleet(sagemaker, name, coming)
+
+
+def _fleet(sagemaker: Any, name: str, described: Mapping[str, Any]) -> Iterator[Live]:
+    configured = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    types = {v["VariantName"]: v.get("InstanceType") for v in _variants(configured)}
+    for variant in _variants(described):
         count, instance_type = variant.get("CurrentInstanceCount"), types.get(variant["VariantName"])
         if count is None or instance_type is None:
             raise CapacityError(f"endpoint {name} does not report variant {variant['VariantName']}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from spillway.contracts.function_config import SwitchConfig
 from spillway.runtime.functions import azure
-from spillway.runtime.functions.aws import client, secret
+from spillway.runtime.functions.aws import client
 
 STATUS = {"OK": "Enabled", "ALARM": "Disabled"}
 """Endpoint status by alarm state. ``INSUFFICIENT_DATA`` is a new alarm that has judged nothing yet."""
@@ -25,7 +25,7 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Bring the endpoint to what the alarm says. Raises when either cannot be read, or the change is refused."""
     config = SwitchConfig.from_environment()
     changed, wanted = False, STATUS.get(alarm_state(client("cloudwatch"), config.alarm))
-    bearer = azure.token(secret(config.secret)) if wanted else ""
+    bearer = azure.token(config.identity) if wanted else ""
     while wanted:
         if switch(config.endpoint_url, wanted, bearer):
             changed = True

@@ -7,6 +7,7 @@ from typing import Any
 
 from spillway.contracts import health_checkers
 from spillway.twin.aws.client import Clients, UnreachableError
+from spillway.twin.aws.services import ISSUER
 from spillway.twin.provider import Properties, Secret, UnknownTypeError
 
 Function = Callable[[Clients, str, Properties], Properties]
@@ -111,6 +112,15 @@ def _prefix_list(clients: Clients, region: str, args: Properties) -> Properties:
     return {"id": id_, "name": name, "entries": [{"cidr": entry["Cidr"]} for entry in entries]}
 
 
+def _token_issuer(clients: Clients, region: str, _: Properties) -> Properties:
+    try:
+        issuer = clients.call("iam", region, "GetOutboundWebIdentityFederationInfo", {})["IssuerIdentifier"]
+    except UnreachableError:
+        # A plan asks no server.
+        issuer = ISSUER
+    return {"id": issuer, "issuerIdentifier": issuer}
+
+
 def _addon_version(_: Clients, __: str, args: Properties) -> Properties:
     """Another one for each minor of Kubernetes, as EKS's own mostly are."""
     version = f"v{args['kubernetesVersion']}.0-eksbuild.1"
@@ -125,6 +135,7 @@ _FUNCTIONS: dict[str, Function] = {
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": _offerings,
     "aws:ec2/getManagedPrefixList:getManagedPrefixList": _prefix_list,
     "aws:eks/getAddonVersion:getAddonVersion": _addon_version,
+    "aws:iam/getOutboundWebIdentityFederation:getOutboundWebIdentityFederation": _token_issuer,
     "aws:ssm/getParameter:getParameter": _parameter,
     "aws:route53/getZone:getZone": _zone,
 }

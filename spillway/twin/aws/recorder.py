@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it reached the server."""
+    """One request as it reached the server. ``access_key``: of who signed it."""
 
     service: str
     region: str
@@ -36,6 +36,7 @@ class Call:
     operation: OperationModel
     params: dict[str, Any]
     recorder: Recorder
+    access_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 - ``GET /_spillway/invocations?after=N&wait=S`` -> ``{"invocations": [...]}``: Lambda calls to be made, numbered from 1;
   answers after ``S`` seconds at the latest, or as soon as there is one
 - ``GET /_spillway/code/REGION/NAME`` -> a Lambda function's archive, which moto gives nobody
+- ``GET /_spillway/issuer/.well-known/jwks.json`` -> what the account's issuer of tokens has at its own address
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from spillway.twin.aws.client import REPLAYED_HEADER
 from spillway.twin.aws.health import judge_health_checks
 from spillway.twin.aws.recorder import Call, Handler, Recorder, RefusedError
 from spillway.twin.aws.service import ACCOUNT
-from spillway.twin.aws.services import SERVICES, invoke, invoked, lambda_, route53
+from spillway.twin.aws.services import ACCOUNTS_ISSUER, SERVICES, invoke, invoked, lambda_, route53
 
 _SERVICES = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2"}
 _GLOBAL = {service.name for service in SERVICES if not service.regional}
@@ -138,6 +139,8 @@ class Application:
                 if not given.isdigit():
                     return _json({"error": f"{name} must be a number, not {given!r}"}, 400)
             return _json({"invocations": self.invocations.after(int(after), min(int(wait), 20))})
+        if route == "issuer/.well-known/jwks.json":
+            return _json(ACCOUNTS_ISSUER.keys)
         if route.startswith("code/"):
             _, region, name = route.split("/", 2)
             return Response(lambda_.code_of(region, name), content_type="application/zip")
@@ -170,7 +173,7 @@ class Application:
         scope = _credential_scope(environ)
         if scope is None:
             return None
-        region, service = scope
+        access_key, region, service = scope
         if endpoint := invoked(service, environ["PATH_INFO"]):
             return invoke(endpoint, region, self._folder, environ)
         if service not in {name for name, _ in (*self._handlers, *self._refuses)}:
@@ -206,7 +209,7 @@ class Application:
             }
         )
         place = "global" if service in _GLOBAL else region
-        call = Call(service, place, ACCOUNT, operation, dict(params), self.recorder)
+        call = Call(service, place, ACCOUNT, operation, dict(params), self.recorder, access_key)
         result = _judged(call, refuses, handler)
         _rewind(environ, body)
         return None if result is None else _serialise(result, call, protocol)
@@ -244,14 +247,14 @@ def _rewind(environ: dict[str, Any], body: bytes) -> None:
     environ.pop("werkzeug.request", None)
 
 
-def _credential_scope(environ: dict[str, Any]) -> tuple[str, str] | None:
-    """Region and service of a signed request."""
+def _credential_scope(environ: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Access key, region and service of a signed request."""
     try:
         scope: str = environ["HTTP_AUTHORIZATION"].split(",")[0].split()[1]
-        _, _, region, service, _ = scope.split("/")
+        credential, _, region, service, _ = scope.split("/")
     except (KeyError, IndexError, ValueError):
         return None
-    return region, _SERVICES.get(service, service)
+    return credential.removeprefix("Credential="), region, _SERVICES.get(service, service)
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -81,8 +81,7 @@ class ResourceManager:
         self._check_references(path, body)
         self._check_traffic(row, path, body)
         old = self._resources.get(path.lower())
-        in_force = datetime.now(UTC) - self._rights_after
-        check(row.type, Asked(path, body, old, self._resources, frozenset(self._deleted), in_force))
+        check(row.type, Asked(path, body, old, self._resources, frozenset(self._deleted), self.in_force))
         if old is not None and "location" in old and _place(body.get("location")) != _place(old["location"]):
             message = f"The resource '{name}' already exists in location '{old['location']}'."
             raise ArmError(409, "InvalidResourceLocation", message)
@@ -159,6 +158,24 @@ class ResourceManager:
         prefix = f"{path.lower()}/"
         below = [key for key in sorted(self._resources) if key.startswith(prefix) and "/" not in key[len(prefix) :]]
         return [self._resources[key] for key in below]
+
+    @property
+    def in_force(self) -> datetime:
+        """Role assignments that are younger are not in force."""
+        return datetime.now(UTC) - self._rights_after
+
+    def below(self, part: str) -> list[Body]:
+        """The resources with ``part`` in their paths, in lower case."""
+        return [found for key, found in self._resources.items() if part in key]
+
+    def identity(self, client_id: str) -> Body | None:
+        """The managed identity that logs in by this id."""
+        found = self.below("/userassignedidentities/")
+        return next((one for one in found if one.get("properties", {}).get("clientId") == client_id), None)
+
+    def type_of(self, path: str) -> str:
+        """The ARM type of what is at a path."""
+        return _type_of(path)
 
     def of_type(self, type_: str, subscription: str) -> list[Body]:
         """The resources of an ARM type in a subscription."""

@@ -155,6 +155,17 @@ def _rights(asked: Asked) -> None:
             raise ArmError(403, "AuthorizationFailed", message)
 
 
+def _assignment(asked: Asked) -> None:
+    """A role of one's own is known everywhere a while after it was made:
+    https://github.com/hashicorp/terraform-provider-azurerm/issues/19916."""
+    role = str(asked.properties.get("roleDefinitionId"))
+    created = asked.of(role).get("createdOn")
+    if created and datetime.fromisoformat(created) > asked.in_force:
+        name = role.rpartition("/")[2]
+        message = f"The specified role definition with ID '{name}' does not exist."
+        raise ArmError(404, "RoleDefinitionDoesNotExist", message)
+
+
 LOGGED: Final = {
     "microsoft.keyvault/vaults": {"AuditEvent", "AzurePolicyEvaluationDetails"},
     "microsoft.storage/storageaccounts/blobservices": {"StorageRead", "StorageWrite", "StorageDelete"},
@@ -173,6 +184,7 @@ def _logged(asked: Asked) -> None:
 
 
 _CHECKS: Final[dict[str, tuple[Callable[[Asked], None], ...]]] = {
+    "authorization:RoleAssignment": (_assignment,),
     "keyvault:Vault": (_vault,),
     "monitor:DiagnosticSetting": (_logged,),
     "machinelearningservices:Workspace": (_workspace, _rights),

@@ -1,4 +1,4 @@
-"""The Azure stand-in's Resource Manager: ``python -m spillway.twin.azure.server --port N --state-dir D``.
+"""The Azure stand-in's Resource Manager and log-in: ``python -m spillway.twin.azure.server --port N --state-dir D``.
 
 Loopback only. Resources are kept in memory and blobs under the state directory; both are gone after a restart, like
 after a reboot. Blobs: ``/_blob/{account}/{container}/{name}``.
@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from spillway.twin.azure.entra import Entra, LoginError
 from spillway.twin.azure.manager import ResourceManager, is_long_running, row_at
 from spillway.twin.azure.refusals import UNFINISHED, ArmError
 from spillway.twin.azure.usages import usages
@@ -26,8 +27,9 @@ _MAX_BODY: Final = 4 * 1024**3
 
 
 class Api:
-    def __init__(self, manager: ResourceManager, blobs: Path) -> None:
+    def __init__(self, manager: ResourceManager, blobs: Path, aws: str = "") -> None:
         self.manager, self.blobs = manager, blobs
+        self.entra = Entra(manager, aws)
         self.boot_id = str(uuid.uuid4())
         self._blob_info: dict[str, dict[str, str]] = {}
         self._operations: dict[str, str] = {}
@@ -52,12 +54,11 @@ class Api:
         return web.json_response({"boot_id": self.boot_id})
 
     async def token(self, request: web.Request) -> web.Response:
-        """A log-in by client credentials: well-formed ones are believed, and no resource asks for the token."""
         form = await request.post()
-        wanted = ("client_id", "client_secret", "scope")
-        if form.get("grant_type") != "client_credentials" or any(not form.get(key) for key in wanted):
-            return web.json_response({"error": "invalid_request"}, status=400)
-        return web.json_response({"token_type": "Bearer", "expires_in": 3599, "access_token": uuid.uuid4().hex})
+        try:
+            return web.json_response(await self.entra.log_in(form))
+        except LoginError as error:
+            return web.json_response(error.body, status=error.status)
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         found = self.manager.subscriptions()
@@ -79,6 +80,7 @@ class Api:
 
     async def resource(self, request: web.Request) -> web.Response:
         path, version = request.path.rstrip("/"), request.query.get("api-version", "")
+        self.entra.allow(request.method, path, request.headers.get("Authorization", ""))
         if request.method == "PUT":
             resource, new = self.manager.put(path, version, await _body(request))
             return web.json_response(resource, status=201 if new else 200)
@@ -189,8 +191,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state-dir", type=Path, required=True, help="blobs go below it")
     parser.add_argument("--rights-after", type=float, default=0.0, help="seconds until role assignments are in force")
+    parser.add_argument("--aws", default="", help="base URL of the emulated AWS, whose tokens identities may trust")
     arguments = parser.parse_args()
-    api = Api(ResourceManager(arguments.rights_after), arguments.state_dir / "blobs")
+    api = Api(ResourceManager(arguments.rights_after), arguments.state_dir / "blobs", arguments.aws)
     web.run_app(api.app(), host="127.0.0.1", port=arguments.port, print=None, access_log=None)
 
 

@@ -33,7 +33,7 @@ AZURE_ML = SiteCapacity(
     site="azure_ml",
     module="spillway.runtime.functions.azure_ml",
     machines=(Machines("burst.azure_ml.vm_size", "azure", "Standard_NC24ads_A100_v4", "eastus", 1, 3),),
-    asked={"secret": "arn:secret", "machines": []},
+    asked={"identity": {"tenant_id": "t", "client_id": "c"}, "machines": []},
     may_read=[],
 )
 
@@ -87,7 +87,7 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
     contracts = ("__init__", "function_config", "metrics")
     common = {"spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/functions/__init__.py"}
     common |= {f"spillway/contracts/{name}.py" for name in contracts}
-    own = {"cost_signal", "gateway_capacity", "aws", "site", "sagemaker"}
+    own = {"cost_signal", "cost_history", "gateway_capacity", "aws", "site", "sagemaker"}
     signal = common | {"spillway/contracts/live_instances.py"}
     assert set(functions["signal"]["code"].assets) == signal | {f"spillway/runtime/functions/{n}.py" for n in own}
     retries = of_type(resources, "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
@@ -156,9 +156,9 @@ def test_a_site_is_counted_and_held_where_it_says_so() -> None:
     resources = build(sites=(AZURE_ML,))
     signal = signal_of(resources)
     assert signal.prices["Standard_NC24ads_A100_v4"] == (3.673, 1)
-    assert signal.sites["azure_ml"].asked["secret"] == "arn:secret"
+    assert signal.sites["azure_ml"].asked == AZURE_ML.asked
     assert cutoff_of(resources).targets == (), "nothing of it is to be held"
-    asked = {"secret": "arn:scaler", "deployment_url": "x", "autoscale_url": "y"}
+    asked = {"deployment_url": "x", "autoscale_url": "y"}
     both = build(sites=(SAGEMAKER, replace(AZURE_ML, held=(HeldCapacity(1, RequestClass.P1, asked),))))
     last = cutoff_of(both).targets[-1]
     assert (last.module, last.minimum, last.asked) == (AZURE_ML.module, 1, asked)

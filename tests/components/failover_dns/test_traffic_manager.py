@@ -3,11 +3,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pulumi_aws as aws
+import pytest
+
+from components.azure_caller import TokenIssuerError
 from components.failover_dns.settings import TrafficManagerSettings
 from components.failover_dns.traffic_manager import TrafficManager, TrafficManagerArgs
+from spillway.contracts.azure_calls import ACTIONS
 from spillway.contracts.function_config import SwitchConfig
-from tests.support.recording import Recorded, context, of_type, record
+from tests.support.recording import ANSWERS, Recorded, context, of_type, record
 
+ISSUER = "aws:iam/getOutboundWebIdentityFederation:getOutboundWebIdentityFederation"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:notices"
 
@@ -23,9 +29,11 @@ def build(settings: dict[str, Any] | None = None, **changes: Any) -> list[Record
         "primary_address": "198.51.100.7",
         "standby_dns_name": "standby.elb.example",
         "alarm_topic_arn": TOPIC,
-        "credentials": "{}",
+        "tenant_id": "tenant",
+        "location": "westeurope",
     }
-    return record(lambda: TrafficManager(context(), TrafficManagerArgs(**{**args, **changes})))
+    drawn = {"azure-native:managedidentity:UserAssignedIdentity": {"clientId": "client", "principalId": "principal"}}
+    return record(lambda: TrafficManager(context(), TrafficManagerArgs(**{**args, **changes})), drawn)
 
 
 def one(found: list[Recorded], type_: str) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def test_function_follows_the_alarm_and_the_clock() -> None:
     assert one(found, "aws:scheduler/schedule:Schedule")["scheduleExpression"] == "rate(1 minute)"
 
 
-def test_function_may_read_one_secret_and_the_alarm() -> None:
+def test_function_may_read_the_alarm_and_ask_for_a_token_meant_for_entra() -> None:
     found = build()
     (document,) = [
         json.loads(r.inputs["policy"])
@@ -108,17 +116,36 @@ def test_function_may_read_one_secret_and_the_alarm() -> None:
         if r.name == "spillway-test-traffic-switch-rights"
     ]
     rights = {s["Sid"]: s for s in document["Statement"]}
-    assert rights["Credential"]["Action"] == ["secretsmanager:GetSecretValue"]
-    assert rights["Credential"]["Resource"].endswith("credential")
+    assert rights["TokenForAzure"]["Action"] == ["sts:GetWebIdentityToken"]
+    assert rights["TokenForAzure"]["Condition"]["ForAllValues:StringEquals"] == {
+        "sts:IdentityTokenAudience": ["api://AzureADTokenExchange"]
+    }
     assert rights["ReadAlarm"]["Action"] == ["cloudwatch:DescribeAlarms"]
 
 
-def test_service_principal_gets_its_role_on_the_profile_only_when_known() -> None:
-    assert of_type(build(), "azure-native:authorization:RoleAssignment") == []
-    principal = "00000000-0000-0000-0000-000000000009"
-    role = one(build({"switch_principal_id": principal}), "azure-native:authorization:RoleAssignment")
-    assert role["principalId"] == principal
-    assert role["scope"] == "spillway-test-traffic-id"
+def test_the_functions_role_is_an_identity_in_azure_with_two_actions_on_the_profile() -> None:
+    found = build()
+    [identity] = of_type(found, "azure-native:managedidentity:UserAssignedIdentity")
+    trust = one(found, "azure-native:managedidentity:FederatedIdentityCredential")
+    function = one(found, "aws:lambda/function:Function")
+    assert (trust["subject"], trust["issuer"]) == (function["role"], ANSWERS[ISSUER]["issuerIdentifier"])
+    assert trust["audiences"] == ["api://AzureADTokenExchange"]
+    assert trust["resourceName"] == identity.name
+    config = SwitchConfig.from_environment(function["environment"]["variables"])
+    assert (config.identity.tenant_id, config.identity.client_id) == ("tenant", "client")
+    role = one(found, "azure-native:authorization:RoleAssignment")
+    assert (role["principalId"], role["scope"]) == ("principal", "spillway-test-traffic-id")
+    permissions = one(found, "azure-native:authorization:RoleDefinition")["permissions"]
+    assert permissions == [{"actions": list(ACTIONS["traffic switch"])}]
+
+
+def test_an_account_that_signs_no_tokens_is_told_what_to_switch_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("FeatureDisabled")
+
+    monkeypatch.setattr(aws.iam, "get_outbound_web_identity_federation", refuse)
+    with pytest.raises(TokenIssuerError, match=r"FeatureDisabled.*enable-outbound-web-identity-federation"):
+        build()
 
 
 def test_without_a_standby_nothing_is_switched_off() -> None:

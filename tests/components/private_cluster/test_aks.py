@@ -66,7 +66,10 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(
-    settings: dict[str, Any] | None = None, seen: dict[str, Any] | None = None, api_cidrs: tuple[str, ...] = ()
+    settings: dict[str, Any] | None = None,
+    seen: dict[str, Any] | None = None,
+    api_cidrs: tuple[str, ...] = (),
+    vnet_id: str | None = None,
 ) -> list[Recorded]:
     def make() -> None:
         made = Aks(
@@ -79,6 +82,7 @@ def build(
                 tenant_id=TENANT,
                 nodes_subnet_id=SUBNET,
                 api_cidrs=api_cidrs,
+                vnet_id=vnet_id,
             ),
         )
         if seen is not None:
@@ -104,6 +108,16 @@ def test_api_server_is_private_and_knows_no_local_account() -> None:
     assert cluster["aadProfile"]["enableAzureRBAC"] is True
     assert cluster["aadProfile"]["adminGroupObjectIDs"] == ["g-1"]
     assert cluster["identity"]["type"] == "UserAssigned"
+
+
+def test_the_control_plane_may_join_the_stacks_own_network_and_no_landing_zones() -> None:
+    """https://github.com/MicrosoftDocs/azure-aks-docs/issues/110: a role on the subnet alone was refused."""
+    found = build(vnet_id="/subscriptions/s/virtualNetworks/own")
+    role = one(found, "authorization:RoleDefinition")
+    assert role["permissions"] == [{"actions": ["Microsoft.Network/virtualNetworks/join/action"]}]
+    scopes = {r.inputs["scope"] for r in of_type(found, "azure-native:authorization:RoleAssignment")}
+    assert scopes == {SUBNET, "/subscriptions/s/virtualNetworks/own"}
+    assert of_type(build(), "azure-native:authorization:RoleDefinition") == []
 
 
 def test_the_deployers_networks_reach_it_over_the_internet_where_they_are_named() -> None:

@@ -209,6 +209,8 @@ CASES = (
         changed("azure-native:keyvault:Vault", "vaultName", "spillwayprodkv7813afdae6"),
     ),
     Case("Azure M4", "azure-ml-endpoint-keeps-split", "-azureml-endpoint", split_elsewhere),
+    Case("Azure M6", "flow-apis", "-cost-signal-identity", without(ASSIGNMENT, "-role-cost-signal-endpoint")),
+    Case("Azure M6", "flow-apis", "-cut-off-identity", without(ASSIGNMENT, "-role-cut-off-blue")),
     Case("Azure M7", "gateway-follows-capacity", "-gateway-deployment", routed("azure_ml", fixed)),
     Case("Azure M8", "cost-signal-counts", "batch-9ca60fb", batch_of_nobody),
     Case("Azure M8", "flow-azure-ml", "-azureml-workspace", both(triton_batch, NO_WAY_TO_THE_STORE)),

@@ -17,7 +17,8 @@ DEPLOYMENT = f"{GROUP}/Microsoft.MachineLearningServices/workspaces/w/onlineEndp
 AUTOSCALE = f"{GROUP}/Microsoft.Insights/autoscaleSettings/a?api-version=1"
 PROFILE = f"{GROUP}/Microsoft.Network/trafficManagerProfiles/p/externalEndpoints/private?api-version=1"
 MACHINES = {"url": DEPLOYMENT, "count": ["sku", "capacity"], "size": ["properties", "instanceType"]}
-HELD = {"secret": "s", "deployment_url": DEPLOYMENT, "autoscale_url": AUTOSCALE}
+WHO = {"tenant_id": "t", "client_id": "c"}
+HELD = {"identity": WHO, "deployment_url": DEPLOYMENT, "autoscale_url": AUTOSCALE}
 LIVE = {
     "sku": {"capacity": 3},
     "properties": {"instanceType": "x", "enabled": True, "profiles": [], "endpointStatus": "Enabled"},
@@ -30,7 +31,7 @@ def _hold() -> None:
 
 
 CALLS: dict[Caller, Callable[[], object]] = {
-    "cost signal": lambda: azure_ml.read({"secret": "s", "machines": [MACHINES]}, "token"),
+    "cost signal": lambda: azure_ml.read({"identity": WHO, "machines": [MACHINES]}, "token"),
     "cut-off": _hold,
     "traffic switch": lambda: traffic_switch.switch(PROFILE, "Disabled", "token"),
 }

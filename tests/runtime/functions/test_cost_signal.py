@@ -15,7 +15,7 @@ from spillway.contracts.function_config import CostConfig, PrivateMachines, Site
 from spillway.contracts.live_instances import from_json
 from spillway.runtime.functions import azure as azure_api
 from spillway.runtime.functions import azure_ml, cost_signal, sagemaker
-from spillway.runtime.functions.cost_signal import Capacity, PriceMissingError, compute, hours_left, priced
+from spillway.runtime.functions.cost_signal import Capacity, PriceMissingError, compute, priced
 from spillway.runtime.functions.site import CapacityError, Live
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -24,29 +24,36 @@ OWNED = PrivateMachines(gpus=8, usd_per_gpu_hour=0.5)
 CHEAP, DEAR = "ml.g4dn.xlarge", "ml.p3.16xlarge"
 PRICES = {CHEAP: (2.0, 1), DEAR: (20.0, 8)}
 ENDPOINT = {"endpoints": ["burst"]}
-SAGEMAKER = SiteSource("spillway.runtime.functions.sagemaker", ENDPOINT)
-CONFIG = CostConfig("prod", "g", 10.0, "/prod/live-instances", OWNED, PRICES, {"sagemaker": SAGEMAKER})
+SAGEMAKER = SiteSource("spillway.runtime.functions.sagemaker", ENDPOINT, 16.0)
+CONFIG = CostConfig("prod", "g", 0.0, "/prod/live-instances", OWNED, PRICES, {"sagemaker": SAGEMAKER})
 
 
 class SageMaker:
-    """One endpoint. ``variants``: name -> (live instances, type)."""
+    """One endpoint. ``variants``: name -> (live instances, type); ``coming``: those of a rollout."""
 
     def __init__(self, **variants: tuple[int | None, str]) -> None:
-        self.variants = variants
+        self.fleets = {"live": variants}
+        self.status = "InService"
 
     def describe_endpoint(self, **_: Any) -> dict[str, Any]:
-        listed = [{"VariantName": n, "CurrentInstanceCount": c} for n, (c, _) in self.variants.items()]
-        return {"EndpointConfigName": "live", "ProductionVariants": listed}
+        found = {"EndpointStatus": self.status, **self._fleet("live")}
+        return {**found, "PendingDeploymentSummary": self._fleet("coming")} if "coming" in self.fleets else found
 
-    def describe_endpoint_config(self, **_: Any) -> dict[str, Any]:
-        return {"ProductionVariants": [{"VariantName": n, "InstanceType": t} for n, (_, t) in self.variants.items()]}
+    def _fleet(self, name: str) -> dict[str, Any]:
+        listed = [{"VariantName": n, "CurrentInstanceCount": c} for n, (c, _) in self.fleets[name].items()]
+        return {"EndpointConfigName": name, "ProductionVariants": listed}
+
+    def describe_endpoint_config(self, **asked: str) -> dict[str, Any]:
+        wanted = self.fleets["coming" if self.status == "Creating" else asked["EndpointConfigName"]]
+        listed = [{"VariantName": n, "InstanceType": t, "InitialInstanceCount": c} for n, (c, t) in wanted.items()]
+        return {"ProductionVariants": listed}
 
 
 def test_signal_adds_price_times_live_instances() -> None:
     live = [Capacity("sagemaker", 3, 2.0, 1), Capacity("azure_ml", 1, 8.0, 2)]
-    signal = compute(PRIVATE, live, spent=100.0, now=NOW)
+    signal = compute(PRIVATE, live, {})
     assert signal.burst_per_hour == 14.0
-    assert signal.forecast_month == pytest.approx(100 + 14 * 6.5 * 24)
+    assert signal.by_site == {"azure_ml": 8.0, "sagemaker": 6.0}
     assert signal.per_gpu_hour == pytest.approx(
         {"private": 0.5, "sagemaker": 2.0, "azure_ml": 4.0, "blended": (4 + 14) / 13}
     )
@@ -59,18 +66,12 @@ capacities = st.builds(
 
 @given(st.lists(capacities, max_size=6), capacities)
 def test_more_capacity_never_lowers_what_drives_the_cutoff(live: list[Capacity], added: Capacity) -> None:
-    before, after = (compute(PRIVATE, those, 10.0, NOW) for those in (live, [*live, added]))
+    before, after = (compute(PRIVATE, those, {}) for those in (live, [*live, added]))
     assert after.burst_per_hour >= before.burst_per_hour
-    assert after.forecast_month >= before.forecast_month
 
 
 def test_site_at_zero_has_no_price_per_gpu() -> None:
-    assert set(compute(PRIVATE, [Capacity("sagemaker", 0, 2.0, 1)], 0, NOW).per_gpu_hour) == {"private", "blended"}
-
-
-def test_hours_left_ends_with_the_month() -> None:
-    assert hours_left(datetime(2026, 11, 30, 23, tzinfo=UTC)) == 1
-    assert hours_left(datetime(2028, 2, 1, tzinfo=UTC)) == 29 * 24
+    assert set(compute(PRIVATE, [Capacity("sagemaker", 0, 2.0, 1)], {}).per_gpu_hour) == {"private", "blended"}
 
 
 def test_every_variant_counts_at_the_type_that_it_really_has() -> None:
@@ -91,8 +92,23 @@ def test_capacity_that_is_not_reported_or_has_no_price_is_an_error() -> None:
     assert priced(CONFIG, "sagemaker", Live("ml.new.xlarge", 0)) == Capacity("sagemaker", 0, 0.0, 0)
 
 
+def test_both_fleets_of_a_rollout_are_paid() -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_PendingDeploymentSummary.html"""
+    endpoint = SageMaker(primary=(2, CHEAP))
+    endpoint.fleets["coming"] = {"primary": (1, DEAR)}
+    assert sagemaker.read(ENDPOINT, endpoint) == [Live(CHEAP, 2), Live(DEAR, 1)]
+
+
+def test_an_endpoint_that_is_being_made_counts_as_configured_and_a_failed_one_costs_nothing() -> None:
+    endpoint = SageMaker()
+    endpoint.status, endpoint.fleets["coming"] = "Failed", {}
+    assert sagemaker.read(ENDPOINT, endpoint) == []
+    endpoint.status, endpoint.fleets = "Creating", {"live": {}, "coming": {"primary": (2, CHEAP)}}
+    assert sagemaker.read(ENDPOINT, endpoint)[0] == Live(CHEAP, 2, settled=False)
+
+
 AZURE = {
-    "secret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gone",
+    "identity": {"tenant_id": "t", "client_id": "c"},
     "machines": [
         {
             "url": "https://management.azure.com/x",
@@ -101,7 +117,7 @@ AZURE = {
         },
     ],
 }
-AZURE_ML = SiteSource("spillway.runtime.functions.azure_ml", AZURE)
+AZURE_ML = SiteSource("spillway.runtime.functions.azure_ml", AZURE, 30.0)
 
 
 def test_azure_capacity_is_the_named_fields_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,14 +194,33 @@ def test_a_rise_is_told(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert published()["BurstDollarsPerHourRise",] == 10.0
 
 
-def test_a_failed_read_names_its_source_and_publishes_no_total(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_read_names_its_source_and_counts_at_its_largest(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint()
     with pytest.raises(CapacityError, match="azure_ml"):
         run(monkeypatch, sites={"sagemaker": SAGEMAKER, "azure_ml": AZURE_ML})
     values = published()
     assert values["CostSignalErrors",] == 1
     assert (values["CostSourceErrors", "azure_ml"], values["CostSourceErrors", "sagemaker"]) == (1, 0)
-    assert not {"BurstDollarsPerHour", "ForecastMonthDollars"} & {key[0] for key in values}
+    assert values["BurstDollarsPerHour",] == 2 + 30
+    assert (values["AssumedDollarsPerHour", "azure_ml"], values["AssumedDollarsPerHour", "sagemaker"]) == (30, 0)
+    assert values["BurstDollarsPerHour", "sagemaker"] == 2
+    assert ("BurstDollarsPerHour", "azure_ml") not in values, "it was not read"
+    assert "DollarsPerGpuHour" not in {key[0] for key in values}
+
+
+def test_a_site_that_falls_silent_costs_for_five_minutes_what_it_did_last(
+    aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint()
+    answer = {"sku": {"capacity": 4}, "properties": {"instanceType": CHEAP}}
+    monkeypatch.setattr(azure_api, "token", lambda _: "token")
+    monkeypatch.setattr(azure_api, "call", lambda *_: answer)
+    boto3.client("ssm").put_parameter(Name=CONFIG.live_parameter, Value="{}", Type="String")
+    run(monkeypatch, sites={"azure_ml": AZURE_ML})
+    answer.clear()
+    with pytest.raises(CapacityError):
+        run(monkeypatch, sites={"azure_ml": AZURE_ML})
+    assert published()["AssumedDollarsPerHour", "azure_ml"] == 8.0
 
 
 def test_gateways_are_told_of_azures_instances_though_the_signal_fails(
@@ -194,20 +229,12 @@ def test_gateways_are_told_of_azures_instances_though_the_signal_fails(
     answer = {"sku": {"capacity": 4}, "properties": {"instanceType": "unpriced", "provisioningState": "Succeeded"}}
     monkeypatch.setattr(azure_api, "call", lambda *_: answer)
     monkeypatch.setattr(azure_api, "token", lambda _: "token")
-    monkeypatch.setattr(azure_ml, "secret", lambda _: {})
     boto3.client("ssm").put_parameter(Name=CONFIG.live_parameter, Value="{}", Type="String")
     asked = {**AZURE, "machines": [{**AZURE["machines"][0], "percent": 100}]}
     with pytest.raises(CapacityError, match="price is not known"):
         run(monkeypatch, sites={"azure_ml": replace(AZURE_ML, asked=asked)})
     text = boto3.client("ssm").get_parameter(Name=CONFIG.live_parameter)["Parameter"]["Value"]
     assert from_json(text)["azure_ml"].instances == 4
-
-
-def test_what_is_known_is_told_where_it_alone_is_above_the_ceiling(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint(DEAR, 3)
-    with pytest.raises(CapacityError):
-        run(monkeypatch, sites={"sagemaker": SAGEMAKER, "azure_ml": AZURE_ML})
-    assert published()["BurstDollarsPerHour",] == 60.0
 
 
 def test_a_missing_price_has_its_own_metric(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:

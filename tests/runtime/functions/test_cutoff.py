@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import boto3
@@ -63,6 +64,24 @@ def test_a_change_says_why_and_since_when_and_survives_json() -> None:
     assert State.from_json(closed.to_json()) == closed
     assert State.from_json('{"closed": []}') == State()
     assert not decide(since(901, "P2"), CALM, CONFIG, NOW).scale_to_minimum
+
+
+def test_each_turn_doubles_the_pause_until_a_quiet_day() -> None:
+    """Demand for more than the ceiling: the bill after a cut is always calm, so it opens, and is too dear again."""
+    config, state, now, closings = replace(CONFIG, order=("P2",)), State(), NOW, list[datetime]()
+    for _ in range(24 * 60):
+        now += timedelta(minutes=1)
+        before = state
+        state = decide(state, CALM if state.closed else OVER, config, now)
+        if state.closed and not before.closed:
+            closings.append(now)
+    pauses = [(later - sooner).total_seconds() / 60 for sooner, later in pairwise(closings)]
+    assert pauses == [16, 31, 61, 121, 241, 361, 361], (
+        "a quarter of an hour, doubled up to six hours, and a minute open"
+    )
+    quiet = replace(state, closed=(), opened=True, since=now.isoformat())
+    assert decide(quiet, OVER, config, now + timedelta(hours=23)).turns == state.turns + 1
+    assert decide(quiet, OVER, config, now + timedelta(hours=25)).turns == 0
 
 
 def test_missing_alarm_is_an_error_not_calm() -> None:
@@ -177,7 +196,7 @@ class Azure:
         return self.state[url]
 
 
-AZURE = {"secret": "arn", "deployment_url": "deployment", "autoscale_url": "autoscale"}
+AZURE = {"identity": {"tenant_id": "t", "client_id": "c"}, "deployment_url": "deployment", "autoscale_url": "autoscale"}
 
 
 def test_azure_is_held_at_its_minimum_and_may_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:

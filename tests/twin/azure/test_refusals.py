@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -137,14 +138,14 @@ def test_scaling_is_accepted_and_made_later(driver: Driver, endpoint: str, monke
     made = driver.create(f"azure-native:{ML}:OnlineDeployment", "scaled", inputs)
     monkeypatch.setenv("SPILLWAY_AZURE_ENDPOINT_URL", endpoint)
     url = f"https://management.azure.com{made.id}?api-version={API}"
-    azure_ml._lower(url, 1, "token")
+    azure_ml._lower(url, 1, "")
     request = urllib.request.Request(
         f"{endpoint}{made.id}?api-version={API}", data=b'{"sku": {"capacity": 2}}', method="PATCH"
     )
     with pytest.raises(urllib.error.HTTPError) as refusal:
         urllib.request.urlopen(request, timeout=10)
     assert refusal.value.code == 409
-    azure_ml._lower(url, 1, "token")
+    azure_ml._lower(url, 1, "")
     live = driver.stand_in.read(f"azure-native:{ML}:OnlineDeployment", made.id, made)
     assert live is not None
     assert (live.outputs["sku"]["capacity"], live.outputs["properties"]["provisioningState"]) == (1, "Succeeded")
@@ -180,6 +181,21 @@ def test_a_role_takes_effect_later() -> None:
     said = acting_at_once(rights_after_s=60)
     assert said.startswith("403 AuthorizationFailed: The client")
     assert said.endswith("If access was recently granted, please refresh your credentials.")
+
+
+@pytest.mark.parametrize(("rights_after_s", "refused"), [(0, False), (60, True)])
+def test_a_role_of_ones_own_is_known_everywhere_later(rights_after_s: float, refused: bool) -> None:
+    """https://github.com/hashicorp/terraform-provider-azurerm/issues/19916"""
+    manager = ResourceManager(rights_after_s)
+    group = "/subscriptions/s/resourceGroups/g"
+    manager.put(group, "2024-11-01", {"location": "westeurope"})
+    role = f"{group}/providers/Microsoft.Authorization/roleDefinitions/r"
+    permissions = {"roleName": "own", "assignableScopes": [group], "permissions": [{"actions": ["*/read"]}]}
+    manager.put(role, "2022-04-01", {"properties": permissions})
+    assigned = {"principalId": "p", "roleDefinitionId": role}
+    path = f"{group}/providers/Microsoft.Authorization/roleAssignments/a"
+    with pytest.raises(ArmError, match="role definition with ID 'r' does not exist") if refused else nullcontext():
+        manager.put(path, "2022-04-01", {"properties": assigned})
 
 
 def acting_at_once(rights_after_s: float) -> str:

@@ -80,8 +80,8 @@ def deployment(deployed: str, tmp_path: Path) -> Deployment:
 
 
 @pytest.fixture
-def environments(environment: dict[str, str]) -> Iterator[Environments]:
-    warm = Environments(environment)
+def environments(environment: dict[str, str], deployment: Deployment) -> Iterator[Environments]:
+    warm = Environments(environment, deployment.session)
     yield warm
     warm.end()
 

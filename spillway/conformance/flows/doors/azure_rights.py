@@ -18,14 +18,14 @@ from spillway.contracts.azure_roles import ROLES
 from spillway.contracts.resources import Resource
 
 IDENTITY: Final = "azure-native:managedidentity:UserAssignedIdentity"
-_ASSIGNMENT: Final = "azure-native:authorization:RoleAssignment"
-_FEDERATED: Final = "azure-native:managedidentity:FederatedIdentityCredential"
+ASSIGNMENT: Final = "azure-native:authorization:RoleAssignment"
+FEDERATED: Final = "azure-native:managedidentity:FederatedIdentityCredential"
 
 
 def holds(world: World, principal: Any, scope: str, *roles: str) -> bool:
     """Whether the principal has one of the roles on the scope or above it."""
     wanted = {ROLES[name] for name in roles}
-    for found in world.graph.of(_ASSIGNMENT):
+    for found in world.graph.of(ASSIGNMENT):
         role = str(found.props.get("roleDefinitionId")).rpartition("/")[2].lower()
         at = str(found.props.get("scope")).lower().rstrip("/")
         below = scope.lower() == at or scope.lower().startswith(f"{at}/")
@@ -53,7 +53,7 @@ def _near(world: World, scope: str, roles: tuple[str, ...]) -> Resource | None:
     """An assignment on the same scope that would be it, were it not for somebody whom the plan does not know."""
     ids = {ROLES[name] for name in roles}
     known = {one.outputs.get("principalId") for one in world.graph.of(IDENTITY)}
-    for found in world.graph.of(_ASSIGNMENT):
+    for found in world.graph.of(ASSIGNMENT):
         same = str(found.props.get("scope")).lower() == scope.lower()
         fits = str(found.props.get("roleDefinitionId")).rpartition("/")[2].lower() in ids
         if same and fits and found.props.get("principalId") not in known:
@@ -70,7 +70,7 @@ def federated(world: World, pod: Pod, identity: Resource) -> Iterator[Closed]:
     issuer = pod_identities.issuer(world)
     subject = f"system:serviceaccount:{pod.namespace}:{pod.account}"
     found = [
-        one for one in world.graph.of(_FEDERATED) if one.props.get("resourceName") == identity.props.get("resourceName")
+        one for one in world.graph.of(FEDERATED) if one.props.get("resourceName") == identity.props.get("resourceName")
     ]
     for one in found:
         same_issuer = issuer is None or str(one.props.get("issuer")).rstrip("/") == issuer.rstrip("/")

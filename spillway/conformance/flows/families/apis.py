@@ -1,4 +1,4 @@
-"""Who calls an API of AWS: the gateways' agents, tasks, functions, schedules, logs."""
+"""Who calls an API of AWS: the gateways' agents, tasks, functions, schedules, logs; and functions one of Azure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, Final
 
 from spillway.conformance.flows.documents import Call
-from spillway.conformance.flows.doors import rights
+from spillway.conformance.flows.doors import azure_callers, rights
 from spillway.conformance.flows.doors.log_groups import TO_LOGS, log_group, to_logs
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
 from spillway.conformance.flows.gateways import TASK, Caller, calls_aws, containers, gateways, place_of
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
+from spillway.contracts import azure_calls
 from spillway.contracts.property_values import document
 from spillway.contracts.resources import Resource
 
@@ -90,14 +91,30 @@ def _functions(world: World) -> Iterator[Flow]:
         ]
         yield Flow(name, "logs, dead letters, traces", "tcp/443", tuple(doors))
         yield Flow(name, "APIs of its task", "tcp/443", tuple(_of_handler(world, function, role)))
+        yield from _to_azure(world, function)
 
 
 def _of_handler(world: World, function: Resource, role: Any) -> list[Door]:
-    handler = str(function.props.get("handler")).split(".")[-2]
-    variables = function.get("environment.variables") or {}
-    told = next((found for value in variables.values() if isinstance(found := document(value), dict)), {})
+    handler, told = _handler(function), _told(function)
     calls = _CALLS.get(handler, lambda world, told: [])(world, told)
     return rights.identity(world, role, rights.service(world, "lambda"), calls, function)
+
+
+def _handler(function: Resource) -> str:
+    return str(function.props.get("handler")).split(".")[-2]
+
+
+def _told(function: Resource) -> dict[str, Any]:
+    variables = function.get("environment.variables") or {}
+    return next((found for value in variables.values() if isinstance(found := document(value), dict)), {})
+
+
+def _to_azure(world: World, function: Resource) -> Iterator[Flow]:
+    if (caller := _CALLERS.get(_handler(function))) is None:
+        return
+    for client_id, urls in _asked_of_azure(_told(function)):
+        doors = azure_callers.doors(world, caller, function.props.get("role"), client_id, urls, function)
+        yield Flow(str(function.props.get("name")), "Azure Resource Manager", "tcp/443", doors)
 
 
 def _cost_signal(world: World, told: dict[str, Any]) -> list[Call]:
@@ -109,9 +126,7 @@ def _cost_signal(world: World, told: dict[str, Any]) -> list[Call]:
         Call("ssm:GetParameter", live),
         Call("ssm:PutParameter", live),
     ]
-    for site in (told.get("sites") or {}).values():
-        calls += _secret(world, (site.get("asked") or {}).get("secret"))
-    return calls
+    return [*calls, *(azure_callers.TOKEN for _ in _asked_of_azure(told))]
 
 
 def _cutoff(world: World, told: dict[str, Any]) -> list[Call]:
@@ -122,22 +137,31 @@ def _cutoff(world: World, told: dict[str, Any]) -> list[Call]:
         Call("ssm:PutParameter", parameter),
         Call("cloudwatch:DescribeAlarms"),
     ]
-    for target in told.get("targets") or ():
-        calls += _secret(world, (target.get("asked") or {}).get("secret"))
-    return calls
+    return [*calls, *(azure_callers.TOKEN for _ in _asked_of_azure(told))]
 
 
-def _secret(world: World, arn: Any) -> list[Call]:
-    if not isinstance(arn, str):
-        return []
-    found = world.by_arn(arn, "aws:secretsmanager/secret:Secret")
-    return [
-        Call("secretsmanager:GetSecretValue", arn),
-        *rights.decrypts(world, found.props.get("kmsKeyId") if found else None),
-    ]
+def _traffic_switch(world: World, told: dict[str, Any]) -> list[Call]:
+    """``spillway/runtime/functions/traffic_switch.py``."""
+    return [Call("cloudwatch:DescribeAlarms"), *(azure_callers.TOKEN for _ in _asked_of_azure(told))]
 
 
-_CALLS: Final = {"cost_signal": _cost_signal, "cutoff": _cutoff}
+def _asked_of_azure(told: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Client id of who asks, and the addresses at Resource Manager, however the function is told of them."""
+    sites: dict[str, Any] = told.get("sites") or {}
+    targets: list[dict[str, Any]] = told.get("targets") or []
+    for asked in (told, *(one.get("asked") or {} for one in (*sites.values(), *targets))):
+        if identity := asked.get("identity"):
+            urls = [asked.get(f"{name}_url") for name in ("deployment", "autoscale", "endpoint")]
+            urls += [one.get("url") for one in asked.get("machines") or ()]
+            yield str(identity.get("client_id")), [str(url) for url in urls if url]
+
+
+_CALLS: Final = {"cost_signal": _cost_signal, "cutoff": _cutoff, "traffic_switch": _traffic_switch}
+_CALLERS: Final[dict[str, azure_calls.Caller]] = {
+    "cost_signal": "cost signal",
+    "cutoff": "cut-off",
+    "traffic_switch": "traffic switch",
+}
 
 
 def _schedules(world: World) -> Iterator[Flow]:
@@ -151,7 +175,7 @@ def _schedules(world: World) -> Iterator[Flow]:
         doors = rights.identity(world, target.get("roleArn"), rights.service(world, "scheduler"), calls, schedule)
         yield Flow(schedule.name, str(target.get("arn")).rpartition(":")[2], "tcp/443", tuple(doors))
     for function in world.graph.of(FUNCTION):
-        timed = str(function.props.get("handler")).split(".")[-2] in _CALLS
+        timed = _handler(function) in _CALLS
         if timed and function.outputs.get("arn") not in scheduled:
             yield Flow(
                 "clock", str(function.props.get("name")), "tcp/443", (Door("schedule", partial(_idle, function)),)

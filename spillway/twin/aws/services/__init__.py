@@ -34,13 +34,15 @@ from spillway.twin.aws.services import (
     sns,
     sqs,
     ssm,
+    sts,
     vpc,
     vpn,
     wafv2,
 )
 from spillway.twin.aws.services.sagemaker_runtime import invoke, invoked
+from spillway.twin.aws.services.sts import ACCOUNTS_ISSUER, ISSUER
 
-__all__ = ["ROWS", "SERVICES", "invoke", "invoked"]
+__all__ = ["ACCOUNTS_ISSUER", "ISSUER", "ROWS", "SERVICES", "invoke", "invoked"]
 
 SERVICES: Final[tuple[Service, ...]] = (
     acm.SERVICE,
@@ -70,6 +72,7 @@ SERVICES: Final[tuple[Service, ...]] = (
     sns.SERVICE,
     sqs.SERVICE,
     ssm.SERVICE,
+    sts.SERVICE,
     vpc.SERVICE,
     vpn.SERVICE,
     wafv2.SERVICE,

@@ -8,6 +8,7 @@ from typing import Any
 from spillway.twin.aws.row import Part, Row, Scope, Tags
 from spillway.twin.aws.sample import ALLOW, OWNED, Sample
 from spillway.twin.aws.service import QueueCall, Service
+from spillway.twin.aws.services import sts
 
 
 def _inline_policies(scope: Scope) -> list[dict[str, Any]]:
@@ -212,4 +213,13 @@ def _holds(condition: dict[str, dict[str, Any]], values: dict[str, str]) -> bool
     )
 
 
-SERVICE = Service("iam", _ROWS, patch=_patch)
+SERVICE = Service(
+    "iam",
+    _ROWS,
+    answers={
+        "EnableOutboundWebIdentityFederation": sts.enable,
+        "DisableOutboundWebIdentityFederation": sts.disable,
+        "GetOutboundWebIdentityFederationInfo": sts.information,
+    },
+    patch=_patch,
+)

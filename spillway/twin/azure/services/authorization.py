@@ -34,6 +34,7 @@ ROWS: Final = (
         "/{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionId}",
         "authorization.v2022_04_01.RoleDefinition",
         renames={"roleType": "type"},
+        computed={"createdOn": "{created}"},
         named_by_uuid=True,
         sample=Sample(
             {

@@ -42,6 +42,8 @@ SCHEDULES_S: Final = 5.0
 AT_ONCE: Final = 4
 """Calls at the same time, of different functions."""
 KEPT: Final = ("PATH", "HOME", "LANG", "SPILLWAY_TWIN")
+SESSION_S: Final = 12 * 3600.0
+"""How long the keys of a function's role are good; half of it later its process has new ones."""
 _UNITS: Final = {"minute": 60, "hour": 3600, "day": 86400}
 
 log = logging.getLogger("spillway.functions")
@@ -49,13 +51,14 @@ log = logging.getLogger("spillway.functions")
 
 @dataclass(frozen=True)
 class Function:
-    """A deployed function. ``folder``: its unpacked archive."""
+    """A deployed function. ``role``: ARN of who it is; ``folder``: its unpacked archive."""
 
     name: str
     handler: str
     timeout_s: float
     memory_mb: int
     variables: dict[str, str] = field(repr=False)
+    role: str = ""
     folder: Path = Path()
 
 
@@ -87,6 +90,7 @@ class Deployment:
         self._region = region
         self._folder = folder
         self._lambda = aws_client("lambda", endpoint, region)
+        self._sts = aws_client("sts", endpoint, region)
         self._events = aws_client("events", endpoint, region)
         self._scheduler = aws_client("scheduler", endpoint, region)
         self._told: set[str] = set()
@@ -101,8 +105,20 @@ class Deployment:
             timeout_s=float(found["Timeout"]),
             memory_mb=found["MemorySize"],
             variables=found.get("Environment", {}).get("Variables", {}),
+            role=found["Role"],
             folder=self._unpacked(name, found["CodeSha256"]),
         )
+
+    def session(self, function: Function) -> dict[str, str]:
+        """Keys of the function's role, as Lambda puts them into its environment."""
+        keys = self._sts.assume_role(
+            RoleArn=function.role, RoleSessionName=function.name, DurationSeconds=int(SESSION_S)
+        )["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
 
     def schedules(self) -> Iterator[Schedule]:
         """Of EventBridge Scheduler, and of EventBridge's older rules."""
@@ -165,6 +181,7 @@ class Warm:
 
     def __init__(self, function: Function, environment: dict[str, str]) -> None:
         self.function = function
+        self._old_at = time.monotonic() + SESSION_S / 2
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         # The function's own variables never win over where its calls go.
         variables = {
@@ -188,7 +205,8 @@ class Warm:
 
     def fits(self, function: Function) -> bool:
         """Whether it is alive, and what it runs is what is deployed."""
-        return self._process.poll() is None and self.function == function
+        alive = self._process.poll() is None and time.monotonic() < self._old_at
+        return alive and self.function == function
 
     def call(self, payload: Any) -> CallResult:
         """To its end or its time limit; after that the process is gone."""
@@ -225,10 +243,12 @@ class Warm:
 
 
 class Environments:
-    """The warm processes, one for each function. One function is never called twice at once."""
+    """The warm processes, one for each function. One function is never called twice at once. ``session``: gives the
+    keys of a function's role."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], session: Callable[[Function], dict[str, str]]) -> None:
         self._environment = environment
+        self._session = session
         self._warm: dict[str, Warm] = {}
 
     def call(self, function: Function, payload: Any) -> CallResult:
@@ -236,7 +256,8 @@ class Environments:
         if warm is None or not warm.fits(function):
             if warm is not None:
                 warm.end()
-            warm = self._warm[function.name] = Warm(function, self._environment)
+            environment = {**self._environment, **self._session(function)}
+            warm = self._warm[function.name] = Warm(function, environment)
         return warm.call(payload)
 
     def end(self) -> None:
@@ -250,7 +271,7 @@ class Runner:
 
     def __init__(self, deployment: Deployment, environment: dict[str, str]) -> None:
         self._deployment = deployment
-        self._environments = Environments(environment)
+        self._environments = Environments(environment, deployment.session)
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._last_run: dict[str, float] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)

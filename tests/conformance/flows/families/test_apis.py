@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from spillway.conformance.flows.families.apis import FAMILY
+from spillway.contracts.azure_calls import ACTIONS
 from spillway.contracts.resources import Resource
-from tests.conformance.flows.plans import ACCOUNT, REGION, allow, asked, inline, made, role, trusting, world
+from tests.conformance.flows.plans import ACCOUNT, REGION, allow, asked, azure, inline, made, role, trusting, world
 
 ROLE = role("signal", trusting("lambda"))
 SCHEDULER = role("clock", trusting("scheduler"))
@@ -61,8 +63,70 @@ def test_a_part_that_is_missing_is_named(resources: list[Resource], expected: se
     assert named(function(), *resources) == expected
 
 
-def test_a_secret_that_the_function_is_told_of_has_to_be_readable() -> None:
-    told = function(sites={"x": {"asked": {"secret": "arn:secret"}}})
-    assert named(told, schedule(), GROUP, CALLS, inline(ROLE, *RIGHTS)) == {"signal-policy"}
-    more = inline(ROLE, *RIGHTS, allow("secretsmanager:GetSecretValue", "arn:secret"))
-    assert named(told, schedule(), GROUP, CALLS, more) == set()
+CLIENT = {"tenant_id": "t", "client_id": "client"}
+ENDPOINT = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/onlineEndpoints/e"
+)
+MACHINES = [{"url": f"https://management.azure.com{ENDPOINT}/deployments/blue?api-version=1"}]
+ASKS_AZURE = function(sites={"x": {"asked": {"identity": CLIENT, "machines": MACHINES}}})
+IDENTITY = azure(
+    "managedidentity:UserAssignedIdentity", "reader", {"resourceName": "r"}, principalId="p", clientId="client"
+)
+TRUST = azure(
+    "managedidentity:FederatedIdentityCredential",
+    "trust",
+    {
+        "resourceName": "r",
+        "issuer": "https://0.tokens.sts.global.api.aws",
+        "subject": ROLE.outputs["arn"],
+        "audiences": ["api://AzureADTokenExchange"],
+    },
+)
+CUSTOM = azure("authorization:RoleDefinition", "calls", {"permissions": [{"actions": list(ACTIONS["cost signal"])}]})
+GRANT = azure(
+    "authorization:RoleAssignment",
+    "grant",
+    {"principalId": "p", "scope": ENDPOINT, "roleDefinitionId": CUSTOM.id},
+)
+TOKEN = {
+    **allow("sts:GetWebIdentityToken"),
+    "Condition": {
+        "ForAllValues:StringEquals": {"sts:IdentityTokenAudience": ["api://AzureADTokenExchange"]},
+        "NumericLessThanEquals": {"sts:DurationSeconds": "300"},
+    },
+}
+SIGNS = inline(ROLE, *RIGHTS, TOKEN)
+
+
+def props(one: Resource, **changes: Any) -> Resource:
+    return replace(one, props={**one.props, **changes})
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((IDENTITY, TRUST, CUSTOM, GRANT, SIGNS), set()),
+        ((IDENTITY, TRUST, CUSTOM, GRANT, inline(ROLE, *RIGHTS)), {"signal-policy"}),
+        (
+            (
+                IDENTITY,
+                TRUST,
+                CUSTOM,
+                GRANT,
+                inline(ROLE, *RIGHTS, {**TOKEN, "Condition": {"NumericLessThanEquals": {"sts:DurationSeconds": "60"}}}),
+            ),
+            {"signal-policy"},
+        ),
+        ((TRUST, CUSTOM, GRANT, SIGNS), {"function"}),
+        ((IDENTITY, CUSTOM, GRANT, SIGNS), {"reader"}),
+        ((IDENTITY, props(TRUST, subject="arn:other"), CUSTOM, GRANT, SIGNS), {"trust"}),
+        ((IDENTITY, props(TRUST, issuer="https://sts.windows.net/t/"), CUSTOM, GRANT, SIGNS), {"trust"}),
+        ((IDENTITY, props(TRUST, audiences=["sts.amazonaws.com"]), CUSTOM, GRANT, SIGNS), {"trust"}),
+        ((IDENTITY, TRUST, CUSTOM, SIGNS), {"reader"}),
+        ((IDENTITY, TRUST, CUSTOM, props(GRANT, scope=f"{ENDPOINT}/deployments/green"), SIGNS), {"reader"}),
+        ((IDENTITY, TRUST, CUSTOM, props(GRANT, principalId="other"), SIGNS), {"reader"}),
+        ((IDENTITY, TRUST, props(CUSTOM, permissions=[{"actions": ["*/write"]}]), GRANT, SIGNS), {"reader"}),
+    ],
+)
+def test_a_function_that_calls_azure_is_trusted_there_and_may(parts: tuple[Resource, ...], expected: set[str]) -> None:
+    assert named(ASKS_AZURE, schedule(), GROUP, CALLS, *parts) == expected

@@ -1,0 +1,98 @@
+"""Functions in AWS that call Azure: the identity that trusts their role, and what its roles let it do.
+
+Sources as in :mod:`azure_rights`, and for the token
+https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html (read 2026-11-30).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from spillway.conformance.flows.documents import Call, like
+from spillway.conformance.flows.doors.azure_rights import ASSIGNMENT, FEDERATED, IDENTITY
+from spillway.conformance.flows.flow import Closed, Door
+from spillway.conformance.flows.world import World
+from spillway.contracts.azure_calls import ACTIONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S, Caller
+from spillway.contracts.names import AZURE_MANAGER_URL
+from spillway.contracts.resources import Resource
+
+_ROLE: Final = "azure-native:authorization:RoleDefinition"
+_ISSUER: Final = re.compile(r"https://[0-9a-z-]+\.tokens\.sts\.global\.api\.aws")
+TOKEN: Final = Call(
+    "sts:GetWebIdentityToken",
+    "*",
+    {
+        "sts:IdentityTokenAudience": TOKEN_AUDIENCE,
+        "sts:SigningAlgorithm": TOKEN_ALGORITHM,
+        "sts:DurationSeconds": str(TOKEN_LIFETIME_S),
+    },
+)
+"""What such a function asks AWS for first."""
+
+
+def doors(
+    world: World, caller: Caller, role_arn: Any, client_id: str, urls: Iterable[str], holder: Resource
+) -> tuple[Door, ...]:
+    """Between a function with this role and what it calls of Resource Manager. ``holder``: the function."""
+    identity = next((one for one in world.graph.of(IDENTITY) if one.outputs.get("clientId") == client_id), None)
+    if identity is None:
+        return (Door("managed identity", partial(_nobody, holder, client_id)),)
+    return (
+        Door(f"trust of {identity.name}", partial(_trusts, world, identity, role_arn, holder)),
+        *(Door(f"roles of {identity.name}", partial(_may, world, caller, identity, url)) for url in urls),
+    )
+
+
+def _nobody(holder: Resource, client_id: str) -> Iterator[Closed]:
+    yield Closed(holder, "environment", f"no managed identity of the plan has the client id {client_id}", "Name one.")
+
+
+def _trusts(world: World, identity: Resource, role_arn: Any, holder: Resource) -> Iterator[Closed]:
+    own = [
+        one for one in world.graph.of(FEDERATED) if one.props.get("resourceName") == identity.props.get("resourceName")
+    ]
+    for one in own:
+        of_aws = _ISSUER.fullmatch(str(one.props.get("issuer"))) is not None
+        if one.props.get("subject") == role_arn and of_aws and TOKEN_AUDIENCE in (one.props.get("audiences") or ()):
+            return
+    yield Closed(
+        next(iter(own), identity),
+        "subject" if own else "",
+        f"the identity does not trust AWS's token about the role of {holder.name}: AADSTS70021",
+        f"Give it a federated credential: AWS's issuer of the account, the role's ARN, audience {TOKEN_AUDIENCE}.",
+    )
+
+
+def _may(world: World, caller: Caller, identity: Resource, url: str) -> Iterator[Closed]:
+    path = url.removeprefix(AZURE_MANAGER_URL).partition("?")[0]
+    namespace, *rest = path.rpartition("/providers/")[2].split("/")
+    kind = "/".join([namespace, *rest[::2]])
+    given = list(_given(world, identity.outputs.get("principalId"), path))
+    for action in ACTIONS[caller]:
+        wanted = action.rpartition("/")[0].lower() == kind.lower()
+        if wanted and not any(like(pattern, action, False) for pattern in given):
+            yield Closed(
+                identity,
+                "",
+                f"identity {identity.name} has no role with {action} on {path}: AuthorizationFailed",
+                f"Give it one; the {caller} makes this call each minute.",
+            )
+
+
+def _given(world: World, principal: Any, path: str) -> Iterator[str]:
+    """Actions of the roles on the path and above it; a role that the plan does not make may allow all of them."""
+    made: Mapping[str, Resource] = {str(one.id).lower(): one for one in world.graph.of(_ROLE)}
+    for one in world.graph.of(ASSIGNMENT):
+        scope = str(one.props.get("scope")).lower().rstrip("/")
+        above = path.lower() == scope or path.lower().startswith(f"{scope}/")
+        if not above or one.props.get("principalId") != principal:
+            continue
+        role = made.get(str(one.props.get("roleDefinitionId")).lower())
+        if role is None:
+            yield "*"
+            continue
+        for permission in role.props.get("permissions") or ():
+            yield from permission.get("actions") or ()

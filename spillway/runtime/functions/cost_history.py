@@ -1,0 +1,89 @@
+"""What burst has cost, by the signal's own words in CloudWatch, and what the month comes to by that.
+
+One hour of an outage says nothing about the rest of a month: what is left of it counts at the mean of the last day, and
+what burst cost while the private site was out counts against the money that the stack sets aside for outages first.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from spillway.contracts import metrics
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Hour:
+    """Mean US dollars an hour from ``start`` on: of burst, and the part of it while the private site was out."""
+
+    start: datetime
+    burst: float
+    outage: float = 0.0
+
+    def length_h(self, now: datetime) -> float:
+        """How much of it is over."""
+        return min(1.0, (now - self.start) / HOUR)
+
+
+def month_start(now: datetime) -> datetime:
+    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def hours_left(now: datetime) -> float:
+    """Hours until the end of the calendar month, UTC."""
+    days = calendar.monthrange(now.year, now.month)[1]
+    return max(0.0, days * 24 - (now - month_start(now)) / HOUR)
+
+
+def hours(cloudwatch: Any, stack: str, now: datetime) -> list[Hour]:
+    """Since the month began and over the last day, oldest first. One without a word costs what the one before did."""
+    start = min(month_start(now), now.replace(minute=0, second=0, microsecond=0) - DAY)
+    burst = _hourly(cloudwatch, stack, metrics.BURST_USD_PER_HOUR, start, now)
+    outage = _hourly(cloudwatch, stack, metrics.OUTAGE_USD_PER_HOUR, start, now)
+    found: list[Hour] = []
+    for at in sorted(burst):
+        while found and found[-1].start + HOUR < at:
+            found.append(replace(found[-1], start=found[-1].start + HOUR))
+        found.append(Hour(at, burst[at], outage.get(at, 0.0)))
+    return found
+
+
+def _hourly(cloudwatch: Any, stack: str, metric: str, start: datetime, now: datetime) -> dict[datetime, float]:
+    query = query_of(metric, {metrics.STACK: stack}, 3600, "Average")
+    found: dict[datetime, float] = {}
+    token = None
+    while True:
+        page = {"NextToken": token} if token else {}
+        answer = cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=start, EndTime=now, **page)
+        for result in answer["MetricDataResults"]:
+            found |= dict(zip(result["Timestamps"], result["Values"], strict=True))
+        token = answer.get("NextToken")
+        if not token:
+            return found
+
+
+def query_of(metric: str, dimensions: Mapping[str, str], period_s: int, statistic: str) -> dict[str, Any]:
+    """One metric, as ``GetMetricData`` is asked for it."""
+    listed = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+    named = {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": listed}
+    return {"Id": "value", "MetricStat": {"Metric": named, "Period": period_s, "Stat": statistic}}
+
+
+def forecast(known: list[Hour], live: float, set_aside: float, now: datetime) -> float:
+    """What counts against the month's ceiling. ``live``: the rate now, for a stack that has no past;
+    ``set_aside``: for outages."""
+    month = [hour for hour in known if hour.start >= month_start(now)]
+    spent = sum(hour.burst * hour.length_h(now) for hour in month)
+    in_outages = sum(hour.outage * hour.length_h(now) for hour in month)
+    within = in_outages < set_aside
+    day = [hour for hour in known if hour.start > now - DAY - HOUR]
+    passed = sum(hour.length_h(now) for hour in day)
+    usual = sum((hour.burst - (hour.outage if within else 0.0)) * hour.length_h(now) for hour in day)
+    rate = usual / passed if passed else live
+    return spent - min(in_outages, set_aside) + rate * hours_left(now)
