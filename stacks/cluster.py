@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
@@ -107,6 +107,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
             api_security_group_ids=[host.security_group_id] if host else [],
             tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
             pulls_through=bool(connectivity.mirror.pull_through),
+            one_zone=settings.model_server.span is not None,
         ),
         opts=on_the_road,
     )
@@ -136,6 +137,7 @@ def _aks(context: StackContext, settings: StackSettings, chosen: AksSettings, az
             tenant_id=settings.azure.tenant_id,
             nodes_subnet_id=azure.network.nodes_subnet_id,
             api_cidrs=settings.connectivity.deployer_cidrs,
+            one_zone=settings.model_server.span is not None,
         ),
     )
     return Cluster(
@@ -179,7 +181,8 @@ def private_site(
             # vLLM has its metrics on the port that serves.
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
             servers=servers,
-            surge_gpus=settings.model_server.gpus,
+            grouped=settings.model_server.span is not None,
+            surge_gpus=settings.model_server.gpus_in_all,
             pull_config=pull_config,
             cluster_name=cluster.name,
             region=settings.aws.region,
@@ -204,7 +207,7 @@ def private_site(
         accelerator=settings.private_cluster.accelerator,
         kind=package.manifest.kind,
         entry_model=package.manifest.entry_model,
-        vllm_arguments=vllm_serving.arguments(package.manifest) if package.manifest.kind == "vllm" else {},
+        vllm_arguments=_vllm_arguments(settings, package.manifest),
         package_uri=stored.uri,
         package_sha256=stored.sha256,
         aws_region=settings.aws.region,
@@ -221,7 +224,7 @@ def private_site(
     )
     server = ModelServer(context, args)
     if trial and package.canary and store.stored_trial:
-        release = _on_trial(args, package.canary.manifest, store.stored_trial, trial.servers)
+        release = _on_trial(settings, args, package.canary.manifest, store.stored_trial, trial.servers)
         ModelServer(context, dataclasses.replace(release, account=server.account))
     KubernetesMonitoring(
         context,
@@ -258,7 +261,16 @@ def private_site(
     )
 
 
-def _on_trial(args: ModelServerArgs, release: Manifest, stored: StoredContent, servers: int) -> ModelServerArgs:
+def _vllm_arguments(settings: StackSettings, manifest: Manifest) -> dict[str, Any]:
+    if manifest.language is None:
+        return {}
+    here = manifest.language.spread(settings.model_server.nodes, settings.model_server.gpus)
+    return vllm_serving.arguments(manifest, here.pipeline_parallel_size)
+
+
+def _on_trial(
+    settings: StackSettings, args: ModelServerArgs, release: Manifest, stored: StoredContent, servers: int
+) -> ModelServerArgs:
     """The same server, with a release beside the package that serves."""
     return dataclasses.replace(
         args,
@@ -266,7 +278,7 @@ def _on_trial(args: ModelServerArgs, release: Manifest, stored: StoredContent, s
         trial_servers=servers,
         package_uri=stored.uri,
         package_sha256=stored.sha256,
-        vllm_arguments=vllm_serving.arguments(release) if release.kind == "vllm" else {},
+        vllm_arguments=_vllm_arguments(settings, release),
         slots=release.serving.slots,
     )
 

@@ -169,7 +169,7 @@ def _cost_guard(context: StackContext, settings: StackSettings, built: Sequence[
             private=PrivateMachines(
                 gpus=gpus,
                 usd_per_gpu_hour=usd_per_gpu_hour,
-                gpus_per_server=settings.model_server.gpus,
+                gpus_per_server=settings.model_server.gpus_in_all,
                 elastic=not isinstance(settings.private_cluster, ExistingSettings),
             ),
             sites=tuple(one.capacity for one in built),

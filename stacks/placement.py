@@ -87,7 +87,7 @@ def servers_at_most(settings: StackSettings) -> int | None:
     if server.gpus == 0:
         return None
     nodes = cluster.nodes if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.max_nodes
-    return gpus_of_a_node(settings) // server.gpus * nodes
+    return gpus_of_a_node(settings) // server.gpus * nodes // server.nodes
 
 
 def spare_gpu(settings: StackSettings) -> bool:

@@ -62,6 +62,7 @@ IMAGES: Final[dict[str, dict[str, str]]] = {
     "dcgm-exporter": {"image.repository": f"{_NVIDIA}/k8s/dcgm-exporter"},
     "cluster-autoscaler": {"image.repository": "registry.k8s.io/autoscaling/cluster-autoscaler"},
     "aws-load-balancer-controller": {"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
+    "lws": {"image.manager.repository": "registry.k8s.io/lws/lws"},
 }
 """Chart -> the values that name its images -> what they are by default: what a mirror has to replace."""
 
@@ -101,6 +102,7 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
     "dcgm-exporter": {"imagePullSecrets": "references"},
     "cluster-autoscaler": {"image.pullSecrets": "names"},
     "aws-load-balancer-controller": {"imagePullSecrets": "references"},
+    "lws": {"imagePullSecrets": "references"},
 }
 """Chart -> where it takes the secret that its images are pulled with. The forms are those of the templates."""
 
@@ -194,6 +196,14 @@ def balancer_values(
         "vpcId": vpc_id,
         "serviceAccount": {"name": settings.load_balancer_controller.service_account},
         "enableServiceMutatorWebhook": False,
+    }
+
+
+def group_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:
+    """Of ``lws``. Its webhook is asked for each pod of a group: without one, none would be made anew."""
+    return {
+        "replicaCount": 2,
+        "image": {"manager": {"tag": f"v{settings.leader_worker_set.version.removeprefix('v')}"}},
     }
 
 

@@ -239,6 +239,17 @@ class CertManagerSettings(ChartSettings):
     """Chart repository."""
 
 
+class LeaderWorkerSetSettings(ChartSettings):
+    """The controller of LeaderWorkerSet, installed where ``model_server.span`` makes servers of several nodes. There is
+    one in a cluster: its webhooks' names are fixed."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "0.9.0"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "oci://registry.k8s.io/lws/charts"
+    """Chart repository."""
+
+
 class DcgmSettings(ChartSettings):
     """NVIDIA's GPU metrics exporter. The GPU operator runs it; the chart is for clusters without the operator."""
 
@@ -304,6 +315,9 @@ class _Cluster(Settings):
 
     cert_manager: CertManagerSettings = CertManagerSettings()
     """Installed with ``amd_operator.driver`` alone."""
+
+    leader_worker_set: LeaderWorkerSetSettings = LeaderWorkerSetSettings()
+    """The controller of servers on several nodes."""
 
     dcgm: DcgmSettings = DcgmSettings()
     """GPU metrics with ``accelerator: nvidia``."""

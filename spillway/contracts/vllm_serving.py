@@ -30,8 +30,9 @@ DRAIN_OPTION: Final = "shutdown-timeout"
 """Seconds that answers have to end after SIGTERM; by vLLM's default none, and streams stall."""
 
 
-def arguments(manifest: Manifest) -> dict[str, Any]:
-    """Options of ``vllm serve``, without their dashes, that are the same on every site."""
+def arguments(manifest: Manifest, pipeline_parallel_size: int | None = None) -> dict[str, Any]:
+    """Options of ``vllm serve``, without their dashes, that are the same on every site; ``pipeline_parallel_size``: of
+    one that holds the model on more nodes."""
     language, slots = manifest.language, manifest.serving.slots
     assert language is not None
     own = {
@@ -43,4 +44,6 @@ def arguments(manifest: Manifest) -> dict[str, Any]:
         "scheduling-policy": "priority",
         "max-num-queued-reqs": 2 * slots,
     }
-    return {**own, **language.arguments, "served-model-name": manifest.entry_model, "disable-fastapi-docs": True}
+    pipeline = {} if pipeline_parallel_size in (None, 1) else {"pipeline-parallel-size": pipeline_parallel_size}
+    named = {"served-model-name": manifest.entry_model, "disable-fastapi-docs": True}
+    return {**own, **language.arguments, **pipeline, **named}

@@ -23,9 +23,13 @@ _GIB: Final = 2**30
 def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
     """A server with fewer GPUs than its tensor, pipeline and data parallelism never starts."""
     needed = f"one server of the package needs {serving.gpus} GPUs ({_parallelism(serving)})"
-    if settings.model_server.gpus < serving.gpus:
-        advice = f"{needed}; raise it, or package the model with a smaller vllm.tensor_parallel_size"
-        yield Problem(key_of("model_server.gpus"), str(settings.model_server.gpus), advice)
+    server = settings.model_server
+    if server.gpus < serving.gpus and not server.span:
+        advice = (
+            f"{needed}; raise it, spread a server over nodes with model_server.span, or package the model with a "
+            "smaller vllm.tensor_parallel_size"
+        )
+        yield Problem(key_of("model_server.gpus"), str(server.gpus), advice)
     for machines in _burst(sites):
         found = _row(machines)
         if found is not None and found.gpus < serving.gpus:
@@ -33,16 +37,26 @@ def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: L
             yield Problem(key_of(machines.key), repr(machines.instance_type), advice)
 
 
+def _spans_evenly(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
+    """vLLM divides its processes evenly among the nodes, and takes a GPU for each (``vllm/engine/arg_utils.py``)."""
+    server = settings.model_server
+    if server.span and serving.spread(server.nodes, server.gpus).gpus != server.gpus_in_all:
+        advice = (
+            f"{server.gpus} GPUs on each of {server.nodes} nodes are {server.gpus_in_all}, and the package is made for "
+            f"{serving.gpus} ({_parallelism(serving)}): give as many in all, or as many on each node, which then holds "
+            "a part of the layers"
+        )
+        yield Problem(key_of("model_server.span.nodes"), str(server.nodes), advice)
+
+
 def _enough_memory(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
     """Weights and the KV cache of one request of full length; vLLM refuses to start with less."""
-    needed = serving.bytes_per_gpu()
-    if needed is None:
-        return
-    private = private_machines(settings)
-    for machines in (*((private,) if private else ()), *_burst(sites)):
-        found = _row(machines)
+    private, server = private_machines(settings), settings.model_server
+    own = ((private, serving.spread(server.nodes, server.gpus)),) if private else ()
+    for machines, held in (*own, *((machines, serving) for machines in _burst(sites))):
+        found, needed = _row(machines), held.bytes_per_gpu()
         memory = MEMORY_MIB.get(found.gpu) if found is not None else None
-        if memory is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
+        if memory is not None and needed is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
             advice = (
                 f"each GPU would hold {needed / _GIB:.1f} GiB of weights and of one request's KV cache, and vLLM takes "
                 f"{serving.gpu_memory_utilization:.0%} of {memory * _MIB / _GIB:.1f} GiB; choose larger GPUs, quantize "
@@ -71,7 +85,7 @@ def _image_fits_the_accelerator(
         yield Problem(key_of("model_server.vllm_image"), repr(image), advice)
 
 
-RULES: Final = (_enough_gpus, _enough_memory, _engine_knows_the_arguments, _image_fits_the_accelerator)
+RULES: Final = (_enough_gpus, _spans_evenly, _enough_memory, _engine_knows_the_arguments, _image_fits_the_accelerator)
 
 
 def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
