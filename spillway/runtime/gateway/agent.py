@@ -132,7 +132,7 @@ class Agent:
             work.append(_every(self.live.live.poll_s, self._read_live))
         if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
             work.append(_every(RENEW_S, self._renew_tokens))
-        if any(route.capacity != "fixed" for route in self.table.sites):
+        if self.table.peers or any(route.capacity != "fixed" for route in self.table.sites):
             work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
@@ -174,8 +174,11 @@ class Agent:
         await asyncio.to_thread(write_tokens, self.table)
 
     async def _fit_breakers(self, breakers: Breakers) -> None:
+        """To the instances that there are, and to the gateways, of which this is one."""
+        gateways = await breakers.gateways() if self.table.peers else self.table.replicas
+        self.budgets.divide(gateways)
         for route in self.table.sites:
-            live: float | None = None
+            live: float | None = route.instances if self.table.peers else None
             if route.capacity == "addresses":
                 live = await breakers.addresses(route)
             elif route.capacity == "endpoint" and route.site in self.judges:
@@ -183,7 +186,7 @@ class Agent:
             elif route.capacity == "published" and self.live:
                 live = self.live.instances(route)
             if live:
-                await breakers.fit(route, live)
+                await breakers.fit(route, live, gateways)
 
     async def _watch_canary(self, watch: CanaryWatch) -> None:
         if await watch.check():
