@@ -24,7 +24,7 @@ from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.routing import RoutingTable
 from stacks.package import Package
-from stacks.placement import gpu_taints, server_size, spare_gpu
+from stacks.placement import gpu_taints, parts_of_a_gpu, server_size, spare_gpu
 from stacks.routing import envoy_yaml, listen
 from stacks.settings import StackSettings
 
@@ -159,14 +159,15 @@ def private_site(
     mirror: MirrorSettings,
     callers: tuple[str, ...],
     pull_config: pulumi.Input[str] | None,
+    topic_arn: pulumi.Input[str],
 ) -> KubernetesGateway:
     """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
-    call that. ``pull_config``: what opens the mirror, as docker config JSON."""
+    call that. ``pull_config``: what opens the mirror, as docker config JSON. ``topic_arn``: of all notices."""
     from components.gateway.kubernetes import DEREGISTERED_AFTER_S, KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
     from components.model_store.kubernetes import KubernetesModelStore, KubernetesModelStoreArgs
-    from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
+    from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs, Notices
     from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 
     trial = settings.model_server.canary
@@ -183,6 +184,7 @@ def private_site(
             servers=servers,
             grouped=settings.model_server.span is not None,
             surge_gpus=settings.model_server.gpus_in_all,
+            parts=parts_of_a_gpu(settings),
             pull_config=pull_config,
             cluster_name=cluster.name,
             region=settings.aws.region,
@@ -219,6 +221,7 @@ def private_site(
         spare_gpu=spare_gpu(settings),
         role_arn=federation.server_role_arn,
         redis_host=shelves.redis_host,
+        mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
         engine_host_code=engine is not None and engine.version_compatible,
         depends_on=(*ready, *store.objects),
     )
@@ -234,6 +237,7 @@ def private_site(
             accelerator=settings.private_cluster.accelerator,
             kind=package.manifest.kind,
             priority_class=platform.priority_classes[RequestClass.P1],
+            notices=Notices(topic_arn, federation.alerts_role_arn, settings.aws.region),
             servers=servers,
             depends_on=ready,
         ),

@@ -70,7 +70,7 @@ class ModelServerArgs:
 
     ``kind`` and ``entry_model`` come from the package's manifest. ``role_arn``: the AWS role that may read packages,
     for which the pods' tokens are exchanged. ``vllm_arguments``: of ``contracts.vllm_serving``, where that serves.
-    ``engine_host_code``: an engine is served that brings its own runtime.
+    ``mig``: the stack divides its GPUs. ``engine_host_code``: an engine is served that brings its own runtime.
 
     ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
     the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
@@ -94,6 +94,7 @@ class ModelServerArgs:
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
     redis_host: str | None = None
     engine_host_code: bool = False
+    mig: bool = False
     taints: tuple[Taint, ...] = ()
     spare_gpu: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
@@ -387,7 +388,7 @@ class ModelServer(Component):
         scaling = self.args.settings.autoscaling
         if not self.args.settings.gpus:
             return []
-        if scaling.mig:
+        if scaling.mig or self.args.mig:
             # The graphics engine's activity is a ratio, GPU utilisation a percentage.
             return [_pods_metric("DCGM_FI_PROF_GR_ENGINE_ACTIVE", f"{scaling.gpu_utilisation_percent * 10}m")]
         return [_pods_metric("DCGM_FI_DEV_GPU_UTIL", str(scaling.gpu_utilisation_percent))]

@@ -49,7 +49,8 @@ class ServerAutoscaling(Settings):
     a surge is seen whole."""
 
     mig: bool = False
-    """GPUs are split by MIG: DCGM_FI_DEV_GPU_UTIL is not defined there, so the graphics engine's activity is used."""
+    """GPUs are split by MIG, by somebody else than ``private_cluster.gpu_sharing``: DCGM_FI_DEV_GPU_UTIL is not defined
+    there, so the graphics engine's activity is used."""
 
     scale_down_after_s: Annotated[int, Field(ge=0, le=3600)] = 300
     """Seconds of lower load before a server is removed."""

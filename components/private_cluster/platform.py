@@ -14,14 +14,8 @@ from components.chart_values import merged, mirrored, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata
 from components.private_cluster import operators
-from components.private_cluster.settings import (
-    GPU_TAINT_KEYS,
-    AksSettings,
-    ChartSettings,
-    EksSettings,
-    ExistingSettings,
-    Quota,
-)
+from components.private_cluster.chart_settings import ChartSettings
+from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, EksSettings, ExistingSettings, Quota
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
 
@@ -47,6 +41,7 @@ class KubernetesPlatformArgs:
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
     ``grouped``: one of them stands on several nodes.
+    ``parts``: of each GPU, each of which counts as one.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror.
     """
@@ -59,6 +54,7 @@ class KubernetesPlatformArgs:
     servers: tuple[str, ...] = (MODEL_SERVER,)
     grouped: bool = False
     surge_gpus: int = 0
+    parts: int = 1
     pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -79,7 +75,7 @@ class KubernetesPlatform(Component):
             request_class: self._priority(request_class, value) for request_class, value in PRIORITIES.items()
         }
         quotas, names = args.settings.quotas, context.namespaces
-        self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) + args.surge_gpus)
+        self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) * args.parts + args.surge_gpus)
         self._quota(names.gateway, quotas.gateway, default_gpus=0)
         self._quota(names.system, quotas.system, default_gpus=0)
         self._network_policies()
@@ -211,6 +207,9 @@ class KubernetesPlatform(Component):
         if self.args.grouped and settings.leader_worker_set.enabled:
             values = operators.group_values(settings)
             self._release("lws", settings.leader_worker_set, self.context.namespaces.gpu_operator, values)
+        if isinstance(settings, ExistingSettings) and settings.metrics_server.enabled:
+            values = {"replicas": 2, "podDisruptionBudget": {"enabled": True, "minAvailable": 1}}
+            self._release("metrics-server", settings.metrics_server, self.context.namespaces.monitoring, values)
         if isinstance(settings, EksSettings):
             self._eks_controllers(settings)
         elif settings.accelerator == "amd":

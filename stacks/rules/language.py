@@ -18,6 +18,8 @@ from stacks.settings import StackSettings
 _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)\.(\d+)")
 _MIB: Final = 2**20
 _GIB: Final = 2**30
+_GB: Final = 10**9
+"""In which MIG's profiles are named."""
 
 
 def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
@@ -51,11 +53,13 @@ def _spans_evenly(settings: StackSettings, sites: Sequence[BurstSite], serving: 
 
 def _enough_memory(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
     """Weights and the KV cache of one request of full length; vLLM refuses to start with less."""
-    private, server = private_machines(settings), settings.model_server
+    private, server, sharing = private_machines(settings), settings.model_server, settings.private_cluster.gpu_sharing
     own = ((private, serving.spread(server.nodes, server.gpus)),) if private else ()
     for machines, held in (*own, *((machines, serving) for machines in _burst(sites))):
         found, needed = _row(machines), held.bytes_per_gpu()
         memory = MEMORY_MIB.get(found.gpu) if found is not None else None
+        if sharing is not None and sharing.mig and machines is private:
+            memory = int(sharing.mig.partition(".")[2].removesuffix("gb")) * _GB // _MIB
         if memory is not None and needed is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
             advice = (
                 f"each GPU would hold {needed / _GIB:.1f} GiB of weights and of one request's KV cache, and vLLM takes "

@@ -314,11 +314,11 @@ def test_groups_count_with_all_their_pods_and_each_is_judged(driver: Driver, nam
     with pytest.raises(StandInError, match="exceeded quota: quota, requested: pods=4, used: pods=4, limited: pods=5"):
         driver.create(kind, "second", second)
     broken = copy.deepcopy(second)
+    broken["spec"]["leaderWorkerTemplate"]["workerTemplate"] = copy.deepcopy(pod)
     broken["spec"]["leaderWorkerTemplate"]["workerTemplate"]["spec"]["containers"][0]["ports"] = [{"containerPort": 0}]
     checked = driver.stand_in.check("urn", kind, None, broken, b"")
-    assert [failure.path for failure in checked.failures] == [
-        "spec.leaderWorkerTemplate.workerTemplate.spec.containers[0].ports[0].containerPort"
-    ]
+    ports = "spec.containers[0].ports[0].containerPort"
+    assert [failure.path for failure in checked.failures] == [f"spec.leaderWorkerTemplate.workerTemplate.{ports}"]
 
 
 @pytest.mark.parametrize(
