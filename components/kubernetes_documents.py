@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pulumi
 from pulumi_kubernetes import core, meta, policy
@@ -104,17 +104,19 @@ def spread(name: str) -> list[core.v1.TopologySpreadConstraintArgs]:
 
 AWS_TOKEN_VOLUME: Final = "aws-token"
 _TOKEN_FOLDER: Final = "/var/run/secrets/spillway-aws"
+_TOKEN: Final[dict[str, Any]] = {"audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}
+_TOKEN_MODE: Final = 0o440
 
 
 def aws_token_volume() -> core.v1.VolumeArgs:
     """A short-lived token of the pod's service account, which AWS exchanges for a role: no key is stored anywhere."""
     token = core.v1.ServiceAccountTokenProjectionArgs(
-        audience="sts.amazonaws.com", expiration_seconds=3600, path="token"
+        audience=_TOKEN["audience"], expiration_seconds=_TOKEN["expirationSeconds"], path=_TOKEN["path"]
     )
     return core.v1.VolumeArgs(
         name=AWS_TOKEN_VOLUME,
         projected=core.v1.ProjectedVolumeSourceArgs(
-            sources=[core.v1.VolumeProjectionArgs(service_account_token=token)], default_mode=0o440
+            sources=[core.v1.VolumeProjectionArgs(service_account_token=token)], default_mode=_TOKEN_MODE
         ),
     )
 
@@ -122,6 +124,17 @@ def aws_token_volume() -> core.v1.VolumeArgs:
 def aws_token_mount() -> core.v1.VolumeMountArgs:
     """Where :func:`aws_token_environment` looks for it."""
     return core.v1.VolumeMountArgs(name=AWS_TOKEN_VOLUME, mount_path=_TOKEN_FOLDER, read_only=True)
+
+
+def aws_token_values(container: str, role_arn: pulumi.Input[str], region: str) -> dict[str, Any]:
+    """The same three for the pod of a chart that takes volumes and patches of its containers."""
+    mounted = {"name": AWS_TOKEN_VOLUME, "mountPath": _TOKEN_FOLDER, "readOnly": True}
+    variables = [{"name": name, "value": value} for name, value in aws_token_environment(role_arn, region).items()]
+    projected = {"sources": [{"serviceAccountToken": _TOKEN}], "defaultMode": _TOKEN_MODE}
+    return {
+        "volumes": [{"name": AWS_TOKEN_VOLUME, "projected": projected}],
+        "containers": [{"name": container, "env": variables, "volumeMounts": [mounted]}],
+    }
 
 
 def aws_token_environment(role_arn: pulumi.Input[str], region: str) -> dict[str, pulumi.Input[str]]:

@@ -107,6 +107,19 @@ CHARTS: dict[str, tuple[Values, dict[str, Values]]] = {
         Values("aws/eks-charts", "5239609", "stable/aws-load-balancer-controller/values.yaml", "3.5.0"),
         {},
     ),
+    "metrics-server": (
+        Values(
+            "kubernetes-sigs/metrics-server",
+            "metrics-server-helm-chart-3.13.1",
+            "charts/metrics-server/values.yaml",
+            "3.13.1",
+        ),
+        {},
+    ),
+    "lws": (
+        Values("kubernetes-sigs/lws", "v0.9.0", "charts/lws/values.yaml", "0.9.0"),
+        {},
+    ),
     "dcgm-exporter": (
         Values("NVIDIA/dcgm-exporter", "4.4.1-4.6.0", "deployment/values.yaml", "4.6.0"),
         {},

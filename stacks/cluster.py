@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
@@ -24,7 +24,7 @@ from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.routing import RoutingTable
 from stacks.package import Package
-from stacks.placement import gpu_taints, server_size, spare_gpu
+from stacks.placement import gpu_taints, parts_of_a_gpu, server_size, spare_gpu
 from stacks.routing import envoy_yaml, listen
 from stacks.settings import StackSettings
 
@@ -107,6 +107,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
             api_security_group_ids=[host.security_group_id] if host else [],
             tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
             pulls_through=bool(connectivity.mirror.pull_through),
+            one_zone=settings.model_server.span is not None,
         ),
         opts=on_the_road,
     )
@@ -137,6 +138,7 @@ def _aks(context: StackContext, settings: StackSettings, chosen: AksSettings, az
             nodes_subnet_id=azure.network.nodes_subnet_id,
             vnet_id=azure.network.vnet.id if azure.network.vnet else None,
             api_cidrs=settings.connectivity.deployer_cidrs,
+            one_zone=settings.model_server.span is not None,
         ),
     )
     return Cluster(
@@ -158,14 +160,15 @@ def private_site(
     mirror: MirrorSettings,
     callers: tuple[str, ...],
     pull_config: pulumi.Input[str] | None,
+    topic_arn: pulumi.Input[str],
 ) -> KubernetesGateway:
     """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
-    call that. ``pull_config``: what opens the mirror, as docker config JSON."""
+    call that. ``pull_config``: what opens the mirror, as docker config JSON. ``topic_arn``: of all notices."""
     from components.gateway.kubernetes import DEREGISTERED_AFTER_S, KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
     from components.model_store.kubernetes import KubernetesModelStore, KubernetesModelStoreArgs
-    from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
+    from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs, Notices
     from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 
     trial = settings.model_server.canary
@@ -180,7 +183,9 @@ def private_site(
             # vLLM has its metrics on the port that serves.
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
             servers=servers,
-            surge_gpus=settings.model_server.gpus,
+            grouped=settings.model_server.span is not None,
+            surge_gpus=settings.model_server.gpus_in_all,
+            parts=parts_of_a_gpu(settings),
             pull_config=pull_config,
             cluster_name=cluster.name,
             region=settings.aws.region,
@@ -205,7 +210,7 @@ def private_site(
         accelerator=settings.private_cluster.accelerator,
         kind=package.manifest.kind,
         entry_model=package.manifest.entry_model,
-        vllm_arguments=vllm_serving.arguments(package.manifest) if package.manifest.kind == "vllm" else {},
+        vllm_arguments=_vllm_arguments(settings, package.manifest),
         package_uri=stored.uri,
         package_sha256=stored.sha256,
         aws_region=settings.aws.region,
@@ -217,12 +222,13 @@ def private_site(
         spare_gpu=spare_gpu(settings),
         role_arn=federation.server_role_arn,
         redis_host=shelves.redis_host,
+        mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
         engine_host_code=engine is not None and engine.version_compatible,
         depends_on=(*ready, *store.objects),
     )
     server = ModelServer(context, args)
     if trial and package.canary and store.stored_trial:
-        release = _on_trial(args, package.canary.manifest, store.stored_trial, trial.servers)
+        release = _on_trial(settings, args, package.canary.manifest, store.stored_trial, trial.servers)
         ModelServer(context, dataclasses.replace(release, account=server.account))
     KubernetesMonitoring(
         context,
@@ -233,6 +239,7 @@ def private_site(
             kind=package.manifest.kind,
             priority_class=platform.priority_classes[RequestClass.P1],
             classes=settings.gateway.classes.routes(()),
+            notices=Notices(topic_arn, federation.alerts_role_arn, settings.aws.region),
             servers=servers,
             depends_on=ready,
         ),
@@ -260,7 +267,16 @@ def private_site(
     )
 
 
-def _on_trial(args: ModelServerArgs, release: Manifest, stored: StoredContent, servers: int) -> ModelServerArgs:
+def _vllm_arguments(settings: StackSettings, manifest: Manifest) -> dict[str, Any]:
+    if manifest.language is None:
+        return {}
+    here = manifest.language.spread(settings.model_server.nodes, settings.model_server.gpus)
+    return vllm_serving.arguments(manifest, here.pipeline_parallel_size)
+
+
+def _on_trial(
+    settings: StackSettings, args: ModelServerArgs, release: Manifest, stored: StoredContent, servers: int
+) -> ModelServerArgs:
     """The same server, with a release beside the package that serves."""
     return dataclasses.replace(
         args,
@@ -268,7 +284,7 @@ def _on_trial(args: ModelServerArgs, release: Manifest, stored: StoredContent, s
         trial_servers=servers,
         package_uri=stored.uri,
         package_sha256=stored.sha256,
-        vllm_arguments=vllm_serving.arguments(release) if release.kind == "vllm" else {},
+        vllm_arguments=_vllm_arguments(settings, release),
         slots=release.serving.slots,
     )
 

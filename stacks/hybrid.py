@@ -23,6 +23,7 @@ from stacks.cluster import private_site
 from stacks.entrance import certificate, entrance
 from stacks.foundation import foundation
 from stacks.package import Package
+from stacks.placement import gpus_of_a_server
 from stacks.pricing import price_per_hour, private_capacity
 from stacks.routing import DeployedNames, routing_table
 from stacks.settings import StackSettings
@@ -71,6 +72,8 @@ def compose(
             parameter_arns=cost.gateway_parameter_arns,
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,
+            topic_arn=cost.topic_arn,
+            topic_key_arn=cost.kms_key_arn,
             oidc_provider_arn=cluster.oidc_provider_arn,
             oidc_issuer_url=cluster.oidc_issuer_url,
         ),
@@ -93,6 +96,7 @@ def compose(
         base.mirror,
         base.callers,
         pull_config=secrets[pull_secret] if pull_secret else None,
+        topic_arn=cost.topic_arn,
     )
     way_in = entrance(context, settings, base, gateway, cost, table, built, proved)
     monitoring = AwsMonitoring(
@@ -168,7 +172,7 @@ def _cost_guard(context: StackContext, settings: StackSettings, built: Sequence[
             private=PrivateMachines(
                 gpus=gpus,
                 usd_per_gpu_hour=usd_per_gpu_hour,
-                gpus_per_server=settings.model_server.gpus,
+                gpus_per_server=gpus_of_a_server(settings),
                 elastic=not isinstance(settings.private_cluster, ExistingSettings),
             ),
             sites=tuple(one.capacity for one in built),

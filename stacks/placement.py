@@ -14,7 +14,9 @@ from components.private_cluster.settings import (
     ExistingSettings,
     Taint,
 )
+from spillway.contracts.gpus import MIG_SLICES
 from spillway.contracts.machines import Room, room
+from spillway.contracts.prices import catalogue
 from spillway.contracts.quantities import parse_quantity
 from stacks.settings import StackSettings
 
@@ -76,9 +78,33 @@ def machine(pool: EksGpuPool | EksSystemPool | AksGpuPool | AksSystemPool) -> st
 
 
 def gpus_of_a_node(settings: StackSettings) -> int:
-    """GPUs of one GPU node."""
+    """GPUs of one GPU node that pods may ask for: where GPUs are shared, their parts."""
     cluster = settings.private_cluster
-    return cluster.gpus_per_node if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.gpus_per_node
+    whole = cluster.gpus_per_node if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.gpus_per_node
+    return whole * parts_of_a_gpu(settings)
+
+
+def parts_of_a_gpu(settings: StackSettings) -> int:
+    """How many servers may share one; 1 where that is not known, which a rule refuses."""
+    sharing = settings.private_cluster.gpu_sharing
+    if sharing is None:
+        return 1
+    return sharing.time_slices or MIG_SLICES.get(private_gpu(settings) or "", {}).get(sharing.mig or "", 1)
+
+
+def gpus_of_a_server(settings: StackSettings) -> float:
+    """Whole GPUs of one server: of a shared one, its part."""
+    given, parts = settings.model_server.gpus_in_all, parts_of_a_gpu(settings)
+    return given if parts == 1 else given / parts
+
+
+def private_gpu(settings: StackSettings) -> str | None:
+    """The kind of the private nodes' GPUs, as the price table names it."""
+    cluster = settings.private_cluster
+    if isinstance(cluster, ExistingSettings):
+        return None
+    wanted = machine(cluster.gpu_pool).lower()
+    return next((price.gpu for price in catalogue() if price.instance_type.lower() == wanted), None)
 
 
 def servers_at_most(settings: StackSettings) -> int | None:
@@ -87,7 +113,7 @@ def servers_at_most(settings: StackSettings) -> int | None:
     if server.gpus == 0:
         return None
     nodes = cluster.nodes if isinstance(cluster, ExistingSettings) else cluster.gpu_pool.max_nodes
-    return gpus_of_a_node(settings) // server.gpus * nodes
+    return gpus_of_a_node(settings) // server.gpus * nodes // server.nodes
 
 
 def spare_gpu(settings: StackSettings) -> bool:

@@ -54,6 +54,15 @@ def service_of(
     ``root``: the project's folder. Raises :class:`PlannerError` where none of them says it.
     """
     gpus = settings.model_server.gpus or 1
+    if settings.model_server.span:
+        raise PlannerError(
+            "model_server.span makes servers of several nodes, and a plan counts servers inside a node: plan it without"
+        )
+    if settings.private_cluster.gpu_sharing:
+        raise PlannerError(
+            "private_cluster.gpu_sharing makes several servers share a GPU, and how long a request works is known of "
+            "whole ones: plan it without"
+        )
     if measured:
         return measured_model(measured)
     try:

@@ -16,7 +16,7 @@ from components.gateway.table import build_table
 from components.model_server.settings import CanarySettings
 from spillway.contracts.classes import Site
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import CANARY, MODEL_SERVER, Namespaces
+from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
 from spillway.contracts.routing import (
     ActiveCheck,
     Canary,
@@ -25,6 +25,7 @@ from spillway.contracts.routing import (
     Listen,
     LiveInstances,
     NoAuth,
+    Peers,
     Probe,
     RoutingTable,
     ServerTls,
@@ -78,6 +79,12 @@ def routing_table(
             region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
         ),
         listen=listen(settings.gateway),
+        peers=Peers(
+            host=f"{GATEWAY_PEERS}.{Namespaces(names.prefix).gateway}.svc.cluster.local",
+            port=Listen().port,
+            # An update starts one more.
+            most=settings.gateway.autoscaler.max_replicas + 1,
+        ),
     )
 
 

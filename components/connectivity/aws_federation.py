@@ -37,13 +37,15 @@ class AwsFederationArgs:
     parameter_arns: Sequence[pulumi.Input[str]] = ()
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
+    topic_arn: pulumi.Input[str] | None = None
+    topic_key_arn: pulumi.Input[str] | None = None
     oidc_provider_arn: pulumi.Input[str] | None = None
     oidc_issuer_url: pulumi.Input[str] | None = None
 
 
 class AwsFederation(Component):
-    """Outputs: ``gateway_role_arn`` (Envoy and agent), ``server_role_arn`` (model
-    servers, which fetch the package), ``oidc_provider_arn``."""
+    """Outputs: ``gateway_role_arn`` (Envoy and agent), ``server_role_arn`` (model servers, which fetch the package),
+    ``alerts_role_arn`` (Alertmanager, which tells the topic), ``oidc_provider_arn``."""
 
     def __init__(
         self, context: StackContext, args: AwsFederationArgs, opts: pulumi.ResourceOptions | None = None
@@ -62,10 +64,17 @@ class AwsFederation(Component):
             "The private site's model servers",
             trust(ServiceAccount(spaces.serving, names.MODEL_SERVER)),
         )
+        alerts = self._role(
+            names.ALERTMANAGER,
+            "The private site's Alertmanager",
+            trust(ServiceAccount(spaces.monitoring, names.ALERTMANAGER)),
+        )
         self._gateway_rights(gateway)
+        self._notice_rights(alerts)
         self._package_rights(names.MODEL_SERVER, server)
         self.gateway_role_arn = gateway.arn
         self.server_role_arn = server.arn
+        self.alerts_role_arn = alerts.arn
         self.register_outputs({"gateway_role_arn": self.gateway_role_arn})
 
     def _trust(self) -> Callable[[ServiceAccount], pulumi.Output[str]]:
@@ -119,6 +128,19 @@ class AwsFederation(Component):
         )
         aws.iam.RolePolicy(
             f"{self.context.prefix}-private-gateway-policy", role=role.name, policy=document, opts=self.child()
+        )
+
+    def _notice_rights(self, role: aws.iam.Role) -> None:
+        """To publish to the topic, whose messages are encrypted: https://docs.aws.amazon.com/sns/latest/dg/
+        sns-key-management.html#sns-what-permissions-for-sse"""
+        document = pulumi.Output.all(topic=self.args.topic_arn, key=self.args.topic_key_arn).apply(
+            lambda found: policy(
+                {"Effect": "Allow", "Action": "sns:Publish", "Resource": found["topic"]},
+                {"Effect": "Allow", "Action": ["kms:GenerateDataKey*", "kms:Decrypt"], "Resource": found["key"]},
+            )
+        )
+        aws.iam.RolePolicy(
+            f"{self.context.prefix}-{names.ALERTMANAGER}-policy", role=role.name, policy=document, opts=self.child()
         )
 
     def _package_rights(self, name: str, role: aws.iam.Role) -> None:

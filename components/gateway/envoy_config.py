@@ -14,7 +14,7 @@ from components.gateway.envoy_front import (
 )
 from components.gateway.envoy_parts import Json, extension, socket_address
 from components.gateway.envoy_site import site_clusters, site_listeners, site_secrets
-from spillway.contracts.routing import RoutingTable
+from spillway.contracts.routing import PEERS_CLUSTER, RoutingTable
 
 
 def render(table: RoutingTable) -> Json:
@@ -27,6 +27,8 @@ def render(table: RoutingTable) -> Json:
         ],
         # The admin layer lets the agent move the breakers when a site's capacity changes.
         "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
+        # By how many there are, Envoy divides the clients' rates; the agent divides the slots.
+        **({"cluster_manager": {"local_cluster_name": PEERS_CLUSTER}} if table.peers else {}),
         "static_resources": {
             "listeners": [
                 front_listener(table),

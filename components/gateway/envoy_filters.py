@@ -162,7 +162,8 @@ def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
 
 
 def _rate_limit(table: RoutingTable) -> Json:
-    """One token bucket for each caller with a contracted rate, this process's share of it."""
+    """One token bucket for each caller with a contracted rate: this process's share of it, or the whole, of which Envoy
+    gives it a share (``local_cluster_rate_limit``: a request takes as many tokens as there are gateways)."""
     descriptors = [
         {"entries": [{"key": "client", "value": name}], "token_bucket": _bucket(limits, table)}
         for name, limits in table.callers()
@@ -180,14 +181,16 @@ def _rate_limit(table: RoutingTable) -> Json:
         always_consume_default_token_bucket=False,
         rate_limits=[by_client],
         descriptors=descriptors,
+        **({"local_cluster_rate_limit": {}} if table.peers else {}),
     )
 
 
 def _bucket(limits: Limits, table: RoutingTable) -> Json:
-    rate = (limits.requests_per_s or 0) / table.replicas
+    parts, least = (1, table.peers.most) if table.peers else (table.replicas, 1)
+    rate = (limits.requests_per_s or 0) / parts
     tokens = max(1, round(rate * 0.1))
     return {
-        "max_tokens": max(tokens, limits.requests_at_once // table.replicas),
+        "max_tokens": max(tokens, limits.requests_at_once // parts, least),
         "tokens_per_fill": tokens,
         "fill_interval": seconds(tokens / rate),
     }

@@ -18,19 +18,23 @@ from components.gateway.envoy_parts import (
     breaker,
     buffer_bytes,
     connection_manager,
+    dns_cluster,
     extension,
     generation_routes,
     header_match,
     http2,
     internal_cluster,
     next_priority,
+    one_endpoint,
     quick_routes,
     seconds,
     socket_address,
 )
 from spillway.contracts.routing import (
+    PEERS_CLUSTER,
     Gate,
     Group,
+    Peers,
     RoutingTable,
     SiteRoute,
     listener_name,
@@ -109,19 +113,27 @@ def own_clusters(table: RoutingTable) -> list[Json]:
         USAGE_CLUSTER: table.listen.usage_port,
         envoy_generation.RELAY: table.listen.relay_port,
     }
-    return [
+    found = [
         {
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
             "circuit_breakers": breaker(UNLIMITED),
-            "load_assignment": {
-                "cluster_name": name,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address("127.0.0.1", port)}}]}],
-            },
+            "load_assignment": one_endpoint(name, "127.0.0.1", port),
         }
         for name, port in ports.items()
     ]
+    return [*found, _peers(table.peers)] if table.peers else found
+
+
+def _peers(peers: Peers) -> Json:
+    """Nothing is sent to them: they are counted."""
+    return {
+        "name": PEERS_CLUSTER,
+        "connect_timeout": "1s",
+        "cluster_type": dns_cluster(each=True),
+        "load_assignment": one_endpoint(PEERS_CLUSTER, peers.host, peers.port),
+    }
 
 
 def _manager(table: RoutingTable) -> Json:

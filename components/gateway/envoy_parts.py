@@ -46,6 +46,25 @@ def socket_address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def dns_cluster(*, each: bool) -> Json:
+    """A cluster behind a name: ``each`` of its addresses is a server, or all are one."""
+    return extension(
+        "envoy.clusters.dns",
+        "extensions.clusters.dns.v3.DnsCluster",
+        dns_refresh_rate="5s",
+        respect_dns_ttl=True,
+        all_addresses_in_single_endpoint=not each,
+    )
+
+
+def one_endpoint(cluster: str, host: str, port: int) -> Json:
+    """Where a cluster's servers are: behind one name, or at one address."""
+    return {
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(host, port)}}]}],
+    }
+
+
 def internal_endpoint(listener: str, health: str | None = None) -> Json:
     """An endpoint that is one of this Envoy's own internal listeners."""
     endpoint: Json = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": listener}}}}

@@ -20,14 +20,15 @@ from components.gateway.envoy_parts import (
     buffer_bytes,
     class_match,
     connection_manager,
+    dns_cluster,
     extension,
     generation_routes,
     internal_cluster,
     internal_listener,
     lua,
+    one_endpoint,
     quick_routes,
     seconds,
-    socket_address,
     typed,
 )
 from components.gateway.envoy_replies import OWN_HEADER
@@ -236,13 +237,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
     name = listener_name(route.site, Gate.OPEN)
     cluster: Json = {
         "name": name,
-        "cluster_type": extension(
-            "envoy.clusters.dns",
-            "extensions.clusters.dns.v3.DnsCluster",
-            dns_refresh_rate="5s",
-            respect_dns_ttl=True,
-            all_addresses_in_single_endpoint=route.dns == "logical",
-        ),
+        "cluster_type": dns_cluster(each=route.dns != "logical"),
         "connect_timeout": seconds(route.connect_timeout_s),
         "load_balancing_policy": _balancing(route, table),
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
@@ -250,10 +245,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
         "typed_extension_protocol_options": _http1_with_errors(table.server),
         "outlier_detection": _passive_checks(),
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(route.host, route.port)}}]}],
-        },
+        "load_assignment": one_endpoint(name, route.host, route.port),
     }
     if route.health.kind == "active":
         check = route.health

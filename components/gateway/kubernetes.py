@@ -30,7 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
-from spillway.contracts.names import CONFIG_SHA256, GATEWAY, KEYS_FOLDER
+from spillway.contracts.names import CONFIG_SHA256, GATEWAY, GATEWAY_PEERS, KEYS_FOLDER
 from spillway.contracts.routing import Listen
 
 CONFIG_FOLDER = "/etc/spillway"
@@ -138,6 +138,7 @@ class KubernetesGateway(Component):
         keys = self._keys(after)
         deployment = self._deployment(account, config, keys, self._certificate(after))
         service = self._service(after)
+        self._peers(after)
         disruption_budget(self, GATEWAY, self.context.namespaces.gateway, 1, after)
         self._autoscaler(deployment)
         self.address_kind: Literal["ip", "hostname"] = "hostname" if args.cluster_kind == "eks" else "ip"
@@ -344,6 +345,19 @@ class KubernetesGateway(Component):
             mount("runtime", self.args.runtime_dir),
             mount("tmp", "/tmp"),
         ]
+
+    def _peers(self, after: list[pulumi.Resource]) -> None:
+        """By it the gateways count themselves: what is for all of them is divided by how many there are."""
+        k8s.core.v1.Service(
+            f"{self.context.prefix}-{GATEWAY_PEERS}",
+            metadata=metadata(self.context, GATEWAY_PEERS, self.context.namespaces.gateway),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                cluster_ip="None",
+                selector=selector(GATEWAY),
+                ports=[k8s.core.v1.ServicePortArgs(name="http", port=self.args.listen.port, target_port="http")],
+            ),
+            opts=self.child(depends_on=after),
+        )
 
     def _service(self, after: list[pulumi.Resource]) -> k8s.core.v1.Service:
         args = self.args

@@ -169,7 +169,7 @@ class AutoscalerSettings(Settings):
     """Most replicas."""
 
     cpu_percent: int = Field(default=60, ge=10, le=95)
-    """CPU use at which it grows; slots and rates are divided by ``replicas``, so it grows for CPU alone."""
+    """CPU use at which it grows. Slots, rates and budgets are divided by the replicas that there are."""
 
 
 class TlsSettings(Settings):

@@ -15,6 +15,7 @@ from spillway.contracts.routing import (
     Heartbeat,
     Listen,
     LiveInstances,
+    Peers,
     Probe,
     RoutingTable,
     SiteRoute,
@@ -36,6 +37,7 @@ def build_table(
     live: LiveInstances | None = None,
     heartbeat: Heartbeat | None,
     listen: Listen | None = None,
+    peers: Peers | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
 
@@ -58,6 +60,7 @@ def build_table(
         prefix_affinity_percent=settings.prefix_affinity_percent,
         kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
+        peers=peers,
         listen=listen or Listen(),
         probe=probe,
         answer_timeout_s=answer_timeout_s,

@@ -1,4 +1,4 @@
-"""The model servers on the private cluster: Deployment, Service, disruption budget and autoscaler."""
+"""The model servers on the private cluster: Deployment or groups, Service, disruption budget and autoscaler."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
-from components.model_server import kv_tiers, triton, vllm
+from components.model_server import group, kv_tiers, triton, vllm
 from components.model_server.settings import ModelServerSettings
 from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
@@ -70,7 +70,7 @@ class ModelServerArgs:
 
     ``kind`` and ``entry_model`` come from the package's manifest. ``role_arn``: the AWS role that may read packages,
     for which the pods' tokens are exchanged. ``vllm_arguments``: of ``contracts.vllm_serving``, where that serves.
-    ``engine_host_code``: an engine is served that brings its own runtime.
+    ``mig``: the stack divides its GPUs. ``engine_host_code``: an engine is served that brings its own runtime.
 
     ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
     the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
@@ -94,6 +94,7 @@ class ModelServerArgs:
     vllm_arguments: Mapping[str, Any] = field(default_factory=dict)
     redis_host: str | None = None
     engine_host_code: bool = False
+    mig: bool = False
     taints: tuple[Taint, ...] = ()
     spare_gpu: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
@@ -116,29 +117,32 @@ class ModelServer(Component):
         self.port = triton.HTTP_PORT
         after = list(args.depends_on)
         self.account = args.account or service_account(self, self.name, self.namespace, after)
-        self.deployment = self._deployment(self.account, after)
+        self.workload = self._group(after) if args.settings.span else self._deployment(after)
         self._service(after)
-        gone = args.settings.max_unavailable
+        # A group is lost with any of its pods, so of groups one goes at a time.
+        gone = "1" if args.settings.span else args.settings.max_unavailable
         disruption_budget(self, self.name, self.namespace, int(gone) if gone.isdigit() else gone, after)
         if args.trial_servers is None:
             self._autoscaler()
         self.register_outputs({"host": self.host, "port": self.port})
 
-    def _pod(self, account: k8s.core.v1.ServiceAccount) -> k8s.core.v1.PodSpecArgs:
+    def _pod(self, *, leads: bool = True) -> k8s.core.v1.PodSpecArgs:
+        """Of a server, or of one node of it: the one that answers, or one that computes with that."""
         settings, args = self.args.settings, self.args
         gpu = GPU_TAINT_KEYS[args.accelerator]
         return k8s.core.v1.PodSpecArgs(
-            service_account_name=account.metadata.name,
+            service_account_name=self.account.metadata.name,
             automount_service_account_token=False,
             image_pull_secrets=pull_secrets(self.context, args.mirror),
             priority_class_name=args.priority_class,
             security_context=pod_security(groups=settings.gpu_device_gids),
             # Longer than the drain itself: endpoints disappear first, then requests in flight end, then the process.
             termination_grace_period_seconds=settings.drain_s + 30,
-            topology_spread_constraints=spread(self.name),
+            topology_spread_constraints=None if settings.span else spread(self.name),
+            affinity=group.together(self.name, settings.span) if settings.span else None,
             tolerations=self._tolerations(gpu),
             init_containers=[self._fetch()],
-            containers=[self._server(gpu), *self._sweeper()],
+            containers=[self._server(gpu) if leads else self._worker(gpu), *self._sweeper()],
             volumes=[
                 self._disk_volume("cache", settings.cache.size),
                 aws_token_volume(),
@@ -174,7 +178,39 @@ class ModelServer(Component):
             )
         ]
 
-    def _deployment(self, account: k8s.core.v1.ServiceAccount, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
+    def _group(self, after: list[pulumi.Resource]) -> pulumi.Resource:
+        settings, args = self.args.settings, self.args
+        assert settings.span is not None
+        return group.leader_worker_set(
+            self,
+            self.name,
+            group.Pods(self._pod(), self._pod(leads=False), self._annotations()),
+            settings.span,
+            groups=args.trial_servers or settings.autoscaling.min_replicas,
+            spare=args.spare_gpu,
+            opts=self._of_a_workload(after),
+        )
+
+    def _of_a_workload(self, after: list[pulumi.Resource]) -> pulumi.ResourceOptions:
+        """The autoscaler owns the number of servers once they are there. Nodes, drivers and images may come before the
+        first is ready."""
+        return self.child(
+            depends_on=after,
+            ignore_changes=["spec.replicas"] if self.args.trial_servers is None else None,
+            ready_within_s=self.args.settings.start_timeout_s + NODE_WITHIN_S,
+        )
+
+    def _annotations(self) -> dict[str, str]:
+        args = self.args
+        return {
+            PACKAGE_SHA256: args.package_sha256,
+            ENTRY_MODEL: args.entry_model,
+            PACKAGE_KIND: args.kind,
+            # Nothing on the node is missed when the cluster autoscaler takes it away.
+            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "cache,shm,tmp,kv",
+        }
+
+    def _deployment(self, after: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
         settings, args = self.args.settings, self.args
         return k8s.apps.v1.Deployment(
             f"{self.context.prefix}-{self.name}-deployment",
@@ -194,24 +230,12 @@ class ModelServer(Component):
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
                         labels={**self.context.labels, **selector(self.name)},
-                        annotations={
-                            PACKAGE_SHA256: args.package_sha256,
-                            ENTRY_MODEL: args.entry_model,
-                            PACKAGE_KIND: args.kind,
-                            # Nothing on the node is missed when the cluster autoscaler takes it away.
-                            "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "cache,shm,tmp,kv",
-                        },
+                        annotations=self._annotations(),
                     ),
-                    spec=self._pod(account),
+                    spec=self._pod(),
                 ),
             ),
-            # The autoscaler owns the number of replicas once the Deployment is there.
-            # Nodes, drivers and images may come before the first server is ready.
-            opts=self.child(
-                depends_on=after,
-                ignore_changes=["spec.replicas"] if args.trial_servers is None else None,
-                ready_within_s=settings.start_timeout_s + NODE_WITHIN_S,
-            ),
+            opts=self._of_a_workload(after),
         )
 
     def _tolerations(self, gpu: str) -> list[k8s.core.v1.TolerationArgs]:
@@ -250,20 +274,19 @@ class ModelServer(Component):
         is_vllm = args.kind == "vllm"
         image = settings.vllm_image if is_vllm else settings.triton_image
         command = (
-            vllm.command({**args.vllm_arguments, **self._kv_arguments()}, settings.drain_s)
+            self._vllm(leads=True)
             if is_vllm
             else triton.command(settings, args.entry_model, self._response_cache(), host_code=args.engine_host_code)
         )
         ready = vllm.READINESS_PATH if is_vllm else triton.readiness_path(args.entry_model)
         alive = vllm.READINESS_PATH if is_vllm else "/v2/health/live"
-        devices = {gpu: str(settings.gpus)} if settings.gpus else {}
         return k8s.core.v1.ContainerArgs(
             name=args.kind,
             image=args.mirror.image(image),
             command=command,
             env=self._server_environment(),
             ports=_container_ports(is_vllm),
-            resources=resources(args.cpu, args.memory, self._disk(), **devices),
+            resources=self._resources(gpu),
             security_context=container_security(),
             startup_probe=_probe(ready, period=5, failures=max(1, settings.start_timeout_s // 5)),
             readiness_probe=_probe(ready, period=2, failures=2),
@@ -272,15 +295,39 @@ class ModelServer(Component):
                 # Time for the gateway to notice that the endpoint is gone before the server refuses new work.
                 pre_stop=k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=["sleep", "10"]))
             ),
-            volume_mounts=[
-                *(mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp")),
-                *([mount(kv_tiers.VOLUME, kv_tiers.FOLDER)] if self._kv_disk() else []),
-            ],
+            volume_mounts=self._mounts(),
         )
+
+    def _worker(self, gpu: str) -> k8s.core.v1.ContainerArgs:
+        """It serves nothing: it is well as long as it runs, and the leader is ready when all of them are."""
+        settings, args = self.args.settings, self.args
+        return k8s.core.v1.ContainerArgs(
+            name=args.kind,
+            image=args.mirror.image(settings.vllm_image),
+            command=self._vllm(leads=False),
+            env=self._server_environment(),
+            resources=self._resources(gpu),
+            security_context=container_security(),
+            volume_mounts=self._mounts(),
+        )
+
+    def _vllm(self, *, leads: bool) -> list[str]:
+        settings = self.args.settings
+        of_group = group.arguments(settings.nodes, leads=leads) if settings.span else {}
+        return vllm.command({**self.args.vllm_arguments, **self._kv_arguments()}, settings.drain_s, of_group)
+
+    def _resources(self, gpu: str) -> k8s.core.v1.ResourceRequirementsArgs:
+        gpus = self.args.settings.gpus
+        devices = {gpu: str(gpus)} if gpus else {}
+        return resources(self.args.cpu, self.args.memory, self._disk(), **devices)
 
     def _kv_arguments(self) -> dict[str, Any]:
         tiers = self.args.settings.kv_tiers
         return kv_tiers.arguments(tiers) if tiers else {}
+
+    def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
+        kept = [mount(kv_tiers.VOLUME, kv_tiers.FOLDER)] if self._kv_disk() else []
+        return [mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp"), *kept]
 
     def _response_cache(self) -> triton.ResponseCache | None:
         host = self.args.redis_host
@@ -324,7 +371,7 @@ class ModelServer(Component):
             spec=k8s.core.v1.ServiceSpecArgs(
                 # Headless: the gateway resolves every pod and balances itself.
                 cluster_ip="None",
-                selector=selector(self.name),
+                selector={**selector(self.name), **(group.LEADERS if self.args.settings.span else {})},
                 ports=[k8s.core.v1.ServicePortArgs(name=n, port=ports[n], target_port=n) for n in names],
             ),
             # There are no ready pods behind it yet when the cluster waits for nodes to grow.
@@ -337,9 +384,7 @@ class ModelServer(Component):
             f"{self.context.prefix}-{self.name}-hpa",
             metadata=metadata(self.context, self.name, self.namespace),
             spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
-                scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
-                    api_version="apps/v1", kind="Deployment", name=self.name
-                ),
+                scale_target_ref=self._scaled(),
                 min_replicas=scaling.min_replicas,
                 max_replicas=scaling.max_replicas,
                 metrics=self._metrics(),
@@ -350,8 +395,15 @@ class ModelServer(Component):
                     scale_up=k8s.autoscaling.v2.HPAScalingRulesArgs(stabilization_window_seconds=0),
                 ),
             ),
-            opts=self.child(depends_on=[self.deployment]),
+            opts=self.child(depends_on=[self.workload]),
         )
+
+    def _scaled(self) -> k8s.autoscaling.v2.CrossVersionObjectReferenceArgs:
+        """What the autoscaler grows. A set names its leaders as the pods whose metrics count."""
+        version, kind, name = ("apps/v1", "Deployment", self.name)
+        if self.args.settings.span:
+            version, kind, name = (group.API_VERSION, group.KIND, group.set_name(self.name))
+        return k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(api_version=version, kind=kind, name=name)
 
     def _metrics(self) -> list[k8s.autoscaling.v2.MetricSpecArgs]:
         """The one that asks for most servers counts. Demand does not saturate: one step reaches what a surge needs."""
@@ -371,7 +423,7 @@ class ModelServer(Component):
         scaling = self.args.settings.autoscaling
         if not self.args.settings.gpus:
             return []
-        if scaling.mig:
+        if scaling.mig or self.args.mig:
             # The graphics engine's activity is a ratio, GPU utilisation a percentage.
             return [_pods_metric("DCGM_FI_PROF_GR_ENGINE_ACTIVE", f"{scaling.gpu_utilisation_percent * 10}m")]
         return [_pods_metric("DCGM_FI_DEV_GPU_UTIL", str(scaling.gpu_utilisation_percent))]

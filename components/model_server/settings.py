@@ -60,7 +60,8 @@ class ServerAutoscaling(Settings):
     a surge is seen whole."""
 
     mig: bool = False
-    """GPUs are split by MIG: DCGM_FI_DEV_GPU_UTIL is not defined there, so the graphics engine's activity is used."""
+    """GPUs are split by MIG, by somebody else than ``private_cluster.gpu_sharing``: DCGM_FI_DEV_GPU_UTIL is not defined
+    there, so the graphics engine's activity is used."""
 
     scale_down_after_s: Annotated[int, Field(ge=0, le=3600)] = 300
     """Seconds of lower load before a server is removed."""
@@ -97,6 +98,21 @@ class CanarySettings(Settings):
     """Of how many requests in a row, in each gateway, it is judged; enough failures in fewer end it sooner."""
 
 
+class SpanSettings(Settings):
+    """A server on several nodes, for a model that one does not hold; vLLM's alone."""
+
+    nodes: Annotated[int, Field(ge=2, le=16)]
+    """Nodes of one server; each gives it ``gpus``. Where the package is made for the GPUs of one node, each node holds
+    a part of the layers (pipeline parallelism)."""
+
+    topology: Annotated[str, Field(pattern=r"^[A-Za-z0-9./_-]+$")] = "topology.kubernetes.io/zone"
+    """Label whose value a server's nodes have in common. By default they stand in one zone; a label of racks or network
+    layers keeps them closer."""
+
+    exclusive: bool = False
+    """Whether a value of that label has room for one server only."""
+
+
 class ModelServerSettings(Settings):
     """Triton or vLLM, by the package's kind."""
 
@@ -114,13 +130,17 @@ class ModelServerSettings(Settings):
     """Image that fetches the package from the model store."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 1
-    """GPUs of one server; 0 serves on CPU."""
+    """GPUs of one server, on each of its nodes; 0 serves on CPU."""
+
+    span: SpanSettings | None = None
+    """A server on several nodes. LeaderWorkerSet makes it, whose controller the stack installs
+    (``private_cluster.leader_worker_set``)."""
 
     cpu: CpuQuantity | None = None
-    """CPUs of one server; by default 4, or its GPUs' share of the node where that is less."""
+    """CPUs of one server, on each of its nodes; by default 4, or its GPUs' share of the node where that is less."""
 
     memory: MemoryQuantity | None = None
-    """Memory of one server; by default 16Gi, or its GPUs' share of the node where that is less."""
+    """Memory of one server, on each of its nodes; by default 16Gi, or its GPUs' share of a node where that is less."""
 
     shared_memory: MemoryQuantity = "2Gi"
     """Size of /dev/shm, which Triton's Python models and vLLM's workers use; part of ``memory``."""
@@ -151,3 +171,13 @@ class ModelServerSettings(Settings):
 
     drain_s: Annotated[int, Field(ge=5, le=600)] = 60
     """Seconds for requests in flight when a pod is stopped."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of one server."""
+        return self.span.nodes if self.span else 1
+
+    @property
+    def gpus_in_all(self) -> int:
+        """GPUs of one server, over its nodes."""
+        return self.gpus * self.nodes

@@ -22,7 +22,8 @@ def environment(user: int) -> dict[str, str]:
     return {**SWITCHED_OFF, "USER": str(user), **caches}
 
 
-def command(arguments: Mapping[str, Any], drain_s: int) -> list[str]:
-    """vLLM's command line: OpenAI-style routes and metrics on one port. The package says how its model is served."""
+def command(arguments: Mapping[str, Any], drain_s: int, group: Mapping[str, Any]) -> list[str]:
+    """vLLM's command line: OpenAI-style routes and metrics on one port. The package says how its model is served.
+    ``group``: what it is told of the server's other nodes."""
     here = {"port": HTTP_PORT, "download-dir": "/cache/downloads", DRAIN_OPTION: drain_s}
-    return ["vllm", "serve", FOLDER, *command_line({**arguments, **here}, FOLDER)]
+    return ["vllm", "serve", FOLDER, *command_line({**arguments, **here, **group}, FOLDER)]

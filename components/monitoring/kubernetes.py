@@ -11,17 +11,19 @@ import pulumi_kubernetes as k8s
 from components.base import Component, StackContext
 from components.chart_values import Form, at, merged, pulled
 from components.connectivity.settings import MirrorSettings
-from components.kubernetes_documents import metadata, selector
+from components.kubernetes_documents import aws_token_values, metadata, selector
 from components.monitoring.grafana import dashboard
 from components.monitoring.objectives import burn_alerts, recordings
 from components.monitoring.queries import Queries, adapter_rules
 from components.monitoring.settings import MonitoringChart, MonitoringSettings
 from components.private_cluster.settings import Accelerator
-from spillway.contracts.names import CANARY, GATEWAY, LABEL_PREFIX, MODEL_SERVER
+from spillway.contracts.names import ALERTMANAGER, CANARY, GATEWAY, LABEL_PREFIX, MODEL_SERVER
 from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute
 
 STACK: Final = "kube-prometheus-stack"
 ADAPTER: Final = "prometheus-adapter"
+_NOBODY, _TOPIC = "null", "topic"
+"""Alertmanager's receivers; the chart's own rules are for the first."""
 
 STACK_REGISTRIES: Final = {
     "prometheusOperator.image": "quay.io",
@@ -48,6 +50,15 @@ GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000
 
 
 @dataclass(frozen=True)
+class Notices:
+    """Who is told of alerts: the topic of all other notices. ``role_arn``: what Alertmanager publishes to it with."""
+
+    topic_arn: pulumi.Input[str]
+    role_arn: pulumi.Input[str]
+    region: str
+
+
+@dataclass(frozen=True)
 class KubernetesMonitoringArgs:
     """``kind``: of the package, which decides what the model servers' metrics are called. ``priority_class``: of the
     pods that watch. ``classes``: whose limits are watched. ``servers``: the model servers' workloads. ``depends_on``:
@@ -58,6 +69,7 @@ class KubernetesMonitoringArgs:
     accelerator: Accelerator
     kind: Literal["triton", "vllm"]
     priority_class: pulumi.Input[str]
+    notices: Notices
     classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
     servers: tuple[str, ...] = (MODEL_SERVER,)
     depends_on: tuple[pulumi.Resource, ...] = ()
@@ -136,7 +148,7 @@ class KubernetesMonitoring(Component):
                 part: {"enabled": False} for part in ("kubeControllerManager", "kubeScheduler", "kubeEtcd", "kubeProxy")
             },
             "prometheus": {"prometheusSpec": {**spec, **important}},
-            "alertmanager": {"alertmanagerSpec": {**important, "resources": _requests("50m", "128Mi")}},
+            "alertmanager": self._alertmanager(important),
             "prometheusOperator": {"resources": _requests("100m", "128Mi")},
             "kube-state-metrics": {**important, "resources": _requests("50m", "128Mi")},
             "prometheus-node-exporter": {**important, "resources": _requests("50m", "64Mi")},
@@ -153,6 +165,31 @@ class KubernetesMonitoring(Component):
         for path, upstream in STACK_REGISTRIES.items():
             values = merged(values, self._mirrored(path, upstream))
         return values
+
+    def _alertmanager(self, important: dict[str, Any]) -> dict[str, Any]:
+        """Spillway's alerts go where all notices go; the chart's own are for whoever looks at them.
+
+        https://prometheus.io/docs/alerting/latest/configuration/#sns_config
+        """
+        notices = self.args.notices
+        token = aws_token_values(ALERTMANAGER, notices.role_arn, notices.region)
+        topic = {
+            "topic_arn": notices.topic_arn,
+            "sigv4": {"region": notices.region},
+            "send_resolved": self.args.settings.notify_when_healthy,
+        }
+        return {
+            "serviceAccount": {"create": True, "name": ALERTMANAGER},
+            "alertmanagerSpec": {**important, "resources": _requests("50m", "128Mi"), **token},
+            "config": {
+                "route": {
+                    "receiver": _NOBODY,
+                    "group_by": ["alertname", "site"],
+                    "routes": [{"receiver": _TOPIC, "matchers": ['service = "spillway"']}],
+                },
+                "receivers": [{"name": _NOBODY}, {"name": _TOPIC, "sns_configs": [topic]}],
+            },
+        }
 
     def _mirrored(self, path: str, upstream: str) -> dict[str, Any]:
         images = self.args.mirror.images

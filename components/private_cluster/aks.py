@@ -38,8 +38,9 @@ KEPT_LOGIN_OPTIONS: Final = ("--environment", "--server-id", "--tenant-id")
 @dataclass(frozen=True)
 class AksArgs:
     """Nodes and internal load balancers live in ``nodes_subnet_id``; ``vnet_id``: its network, where that is the
-    stack's own. ``api_cidrs``: networks that reach the API server
-    over the Internet; without any it has a private address alone, which its public name gives out."""
+    stack's own. ``api_cidrs``: networks that reach the API server over the Internet; without any it has a private
+    address alone, which its public name gives out. ``one_zone``: GPU nodes stand in the first zone, as a server on
+    several of them does."""
 
     settings: AksSettings
     resource_group_name: pulumi.Input[str]
@@ -49,6 +50,7 @@ class AksArgs:
     nodes_subnet_id: pulumi.Input[str]
     vnet_id: pulumi.Input[str] | None = None
     api_cidrs: tuple[str, ...] = ()
+    one_zone: bool = False
 
 
 class Aks(Component):
@@ -246,7 +248,7 @@ class Aks(Component):
             "enable_auto_scaling": True,
             "min_count": pool.min_nodes,
             "max_count": pool.max_nodes,
-            "availability_zones": list(self.settings.zones),
+            "availability_zones": list(self.settings.zones[: None if is_system or not self.args.one_zone else 1]),
             "vnet_subnet_id": self.args.nodes_subnet_id,
             "type": containerservice.AgentPoolType.VIRTUAL_MACHINE_SCALE_SETS,
             "os_type": containerservice.OSType.LINUX,

@@ -60,7 +60,9 @@ spec:
 class EksArgs:
     """``logs_key_arn``: KMS key of the log groups. ``api_cidrs``: the deployer's networks. ``api_security_group_ids``:
     security groups that may reach the API server, the deployer's host for one. ``tunnel_port``: local port of the
-    deployer's tunnel, where the API server is reached through one. ``pulls_through``: nodes pull from ECR's caches."""
+    deployer's tunnel, where the API server is reached through one. ``pulls_through``: nodes pull from ECR's caches.
+    ``one_zone``: GPU nodes stand in one zone, as a server on several of them does; a node group of several zones grows
+    in any of them, and would bring nodes that no server can use."""
 
     settings: EksSettings
     region: str
@@ -72,6 +74,7 @@ class EksArgs:
     api_security_group_ids: Sequence[pulumi.Input[str]] = ()
     tunnel_port: int | None = None
     pulls_through: bool = False
+    one_zone: bool = False
 
 
 class Eks(Component):
@@ -351,6 +354,7 @@ class Eks(Component):
                 {**GPU_NODES, NODES_FROM_ZERO: gpu.instance_type.partition(".")[0]},
                 (Taint(key=resource, value="present"), *gpu.taints),
                 depends_on,
+                subnets=self.args.private_subnet_ids[:1] if self.args.one_zone else None,
                 capacity_type=gpu.capacity_type,
                 user_data=_NVME_FOR_PODS,
             ),
@@ -363,6 +367,7 @@ class Eks(Component):
         labels: dict[str, str],
         taints: Sequence[Taint],
         depends_on: list[pulumi.Resource],
+        subnets: Sequence[pulumi.Input[str]] | None = None,
         capacity_type: str = "ON_DEMAND",
         user_data: str | None = None,
     ) -> aws.eks.NodeGroup:
@@ -371,7 +376,7 @@ class Eks(Component):
             f"{self.context.prefix}-{name}",
             cluster_name=self.cluster.name,
             node_role_arn=self.node_role.arn,
-            subnet_ids=self.args.private_subnet_ids,
+            subnet_ids=subnets or self.args.private_subnet_ids,
             version=self.settings.kubernetes_version,
             ami_type=pool.ami_type,
             capacity_type=capacity_type,

@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pulumi
+import yaml
 
-from components.chart_values import Form
+from components.chart_values import Form, merged
+from components.private_cluster.chart_settings import AmdOperatorSettings
 from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
     AksSettings,
-    AmdOperatorSettings,
     EksSettings,
     ExistingSettings,
+    SharingSettings,
 )
 
 GPU_NODES: Final = {"nvidia.com/gpu.present": "true"}
@@ -62,6 +64,8 @@ IMAGES: Final[dict[str, dict[str, str]]] = {
     "dcgm-exporter": {"image.repository": f"{_NVIDIA}/k8s/dcgm-exporter"},
     "cluster-autoscaler": {"image.repository": "registry.k8s.io/autoscaling/cluster-autoscaler"},
     "aws-load-balancer-controller": {"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
+    "lws": {"image.manager.repository": "registry.k8s.io/lws/lws"},
+    "metrics-server": {"image.repository": "registry.k8s.io/metrics-server/metrics-server"},
 }
 """Chart -> the values that name its images -> what they are by default: what a mirror has to replace."""
 
@@ -101,6 +105,8 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
     "dcgm-exporter": {"imagePullSecrets": "references"},
     "cluster-autoscaler": {"image.pullSecrets": "names"},
     "aws-load-balancer-controller": {"imagePullSecrets": "references"},
+    "lws": {"imagePullSecrets": "references"},
+    "metrics-server": {"imagePullSecrets": "references"},
 }
 """Chart -> where it takes the secret that its images are pulled with. The forms are those of the templates."""
 
@@ -117,17 +123,39 @@ def nvidia_values(settings: EksSettings | AksSettings | ExistingSettings) -> dic
             "enabled": settings.dcgm.enabled,
             # The kind ServiceMonitor is not there yet: the monitoring component scrapes the exporter.
             "serviceMonitor": {"enabled": False},
-            "env": [dcgm_interval(settings.dcgm.interval_s)],
+            "env": _exporter_variables(settings),
         },
     }
     if not isinstance(settings, ExistingSettings) and settings.gpu_pool.taints:
         # Of itself everything there tolerates the GPU's taint alone.
         values["daemonsets"] = {"tolerations": tolerations(settings)}
         values["node-feature-discovery"] = {"worker": {"tolerations": tolerations(settings)}}
+    if settings.gpu_sharing:
+        values = merged(values, _sharing(settings.gpu_sharing))
     if isinstance(settings, AksSettings) and not toolkit:
         # What containerd of Azure's images calls its handler; every operand names it.
         values["operator"] = {"runtimeClass": "nvidia-container-runtime"}
     return values
+
+
+def _sharing(sharing: SharingSettings) -> dict[str, Any]:
+    """Parts of GPUs under the name of whole ones.
+
+    https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-operator-mig.html (strategy ``single``: all
+    of a node's GPUs alike; clouds' machines start anew to divide them), and gpu-sharing.html of the same.
+    """
+    if sharing.mig:
+        reboot = {"name": "WITH_REBOOT", "value": "true"}
+        return {
+            "mig": {"strategy": "single"},
+            "migManager": {"config": {"default": f"all-{sharing.mig}"}, "env": [reboot]},
+        }
+    # More turns are no more of a GPU: who asks for two is told so.
+    part = {"name": GPU_TAINT_KEYS["nvidia"], "replicas": sharing.time_slices}
+    turns = {"failRequestsGreaterThanOne": True, "resources": [part]}
+    document = yaml.safe_dump({"version": "v1", "sharing": {"timeSlicing": turns}}, sort_keys=False)
+    config = {"create": True, "name": "time-slicing", "default": "any", "data": {"any": document}}
+    return {"devicePlugin": {"config": config}}
 
 
 def amd_values(settings: AksSettings | ExistingSettings) -> dict[str, Any]:
@@ -197,6 +225,14 @@ def balancer_values(
     }
 
 
+def group_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:
+    """Of ``lws``. Its webhook is asked for each pod of a group: without one, none would be made anew."""
+    return {
+        "replicaCount": 2,
+        "image": {"manager": {"tag": f"v{settings.leader_worker_set.version.removeprefix('v')}"}},
+    }
+
+
 def tolerations(settings: EksSettings | AksSettings | ExistingSettings) -> list[dict[str, str]]:
     """What a chart's pods need to run on every GPU node that the stack makes."""
     gpu = {"key": GPU_TAINT_KEYS[settings.accelerator], "operator": "Exists", "effect": "NoSchedule"}
@@ -207,6 +243,13 @@ def tolerations(settings: EksSettings | AksSettings | ExistingSettings) -> list[
 def dcgm_interval(seconds: int) -> dict[str, str]:
     """The exporter's sampling period."""
     return {"name": "DCGM_EXPORTER_INTERVAL", "value": str(seconds * 1000)}
+
+
+def _exporter_variables(settings: EksSettings | AksSettings | ExistingSettings) -> list[dict[str, str]]:
+    """Without the second, no pod is named for a GPU that several take turns on (dcgm-exporter's README)."""
+    shared = settings.gpu_sharing is not None and settings.gpu_sharing.time_slices is not None
+    turns = [{"name": "KUBERNETES_VIRTUAL_GPUS", "value": "true"}] if shared else []
+    return [dcgm_interval(settings.dcgm.interval_s), *turns]
 
 
 def _driver_image(operator: AmdOperatorSettings) -> dict[str, Any]:

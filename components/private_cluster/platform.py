@@ -14,14 +14,8 @@ from components.chart_values import merged, mirrored, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata
 from components.private_cluster import operators
-from components.private_cluster.settings import (
-    GPU_TAINT_KEYS,
-    AksSettings,
-    ChartSettings,
-    EksSettings,
-    ExistingSettings,
-    Quota,
-)
+from components.private_cluster.chart_settings import ChartSettings
+from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, EksSettings, ExistingSettings, Quota
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
 
@@ -46,6 +40,8 @@ class KubernetesPlatformArgs:
     ``region``, ``vpc_id``: of EKS, for its controllers.
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
+    ``grouped``: one of them stands on several nodes.
+    ``parts``: of each GPU, each of which counts as one.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror.
     """
@@ -56,7 +52,9 @@ class KubernetesPlatformArgs:
     model_port: int
     metrics_port: int
     servers: tuple[str, ...] = (MODEL_SERVER,)
+    grouped: bool = False
     surge_gpus: int = 0
+    parts: int = 1
     pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -77,7 +75,7 @@ class KubernetesPlatform(Component):
             request_class: self._priority(request_class, value) for request_class, value in PRIORITIES.items()
         }
         quotas, names = args.settings.quotas, context.namespaces
-        self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) + args.surge_gpus)
+        self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) * args.parts + args.surge_gpus)
         self._quota(names.gateway, quotas.gateway, default_gpus=0)
         self._quota(names.system, quotas.system, default_gpus=0)
         self._network_policies()
@@ -148,16 +146,7 @@ class KubernetesPlatform(Component):
         for namespace in (names.serving, names.gateway):
             self._policy(namespace, "allow-dns", pods={}, egress=[_to_dns()])
         for name in self.args.servers:
-            self._policy(
-                names.serving,
-                name,
-                pods={"app.kubernetes.io/name": name},
-                ingress=[
-                    _from_namespace(names.gateway, self.args.model_port),
-                    _from_namespace(names.monitoring, self.args.metrics_port),
-                ],
-                egress=[_to_https(), _to_namespace(names.system, 6379)],
-            )
+            self._servers(name)
         self._policy(names.serving, COMPILE_JOB, pods={"app.kubernetes.io/name": COMPILE_JOB}, egress=[_to_https()])
         self._policy(
             names.gateway,
@@ -171,6 +160,25 @@ class KubernetesPlatform(Component):
             "redis",
             pods={"app.kubernetes.io/name": "redis"},
             ingress=[_from_namespace(names.serving, 6379)],
+        )
+
+    def _servers(self, name: str) -> None:
+        names, pods = self.context.namespaces, {"app.kubernetes.io/name": name}
+        # The nodes of one server exchange what they compute on ports that NCCL, Gloo and ZeroMQ choose. Whoever reached
+        # those could run code: https://docs.vllm.ai/en/v0.30.0/usage/security/
+        peers = [k8s.networking.v1.NetworkPolicyPeerArgs(pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=pods))]
+        inward = [k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=peers)] if self.args.grouped else []
+        outward = [k8s.networking.v1.NetworkPolicyEgressRuleArgs(to=peers)] if self.args.grouped else []
+        self._policy(
+            names.serving,
+            name,
+            pods=pods,
+            ingress=[
+                _from_namespace(names.gateway, self.args.model_port),
+                _from_namespace(names.monitoring, self.args.metrics_port),
+                *inward,
+            ],
+            egress=[_to_https(), _to_namespace(names.system, 6379), *outward],
         )
 
     def _policy(
@@ -196,6 +204,12 @@ class KubernetesPlatform(Component):
 
     def _operators(self) -> None:
         settings = self.args.settings
+        if self.args.grouped and settings.leader_worker_set.enabled:
+            values = operators.group_values(settings)
+            self._release("lws", settings.leader_worker_set, self.context.namespaces.gpu_operator, values)
+        if isinstance(settings, ExistingSettings) and settings.metrics_server.enabled:
+            values = {"replicas": 2, "podDisruptionBudget": {"enabled": True, "minAvailable": 1}}
+            self._release("metrics-server", settings.metrics_server, self.context.namespaces.monitoring, values)
         if isinstance(settings, EksSettings):
             self._eks_controllers(settings)
         elif settings.accelerator == "amd":

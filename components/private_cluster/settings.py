@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from components.connectivity.settings import Cidr
+from components.private_cluster.chart_settings import (
+    AmdOperatorSettings,
+    AutoscalerSettings,
+    BalancerControllerSettings,
+    CertManagerSettings,
+    DcgmSettings,
+    LeaderWorkerSetSettings,
+    MetricsServerSettings,
+    NvidiaOperatorSettings,
+)
 from components.retention import RetentionDays
 from spillway.contracts.frozen import Settings
 from spillway.contracts.prices import amortised_per_gpu_hour
@@ -164,124 +174,20 @@ class Quotas(Settings):
     """``<name>-<stack>-system``."""
 
 
-class ChartSettings(Settings):
-    """A pinned Helm chart."""
+class SharingSettings(Settings):
+    """Several servers on one NVIDIA GPU: divided by MIG, or taken in turns. Pods ask for a part as for a whole GPU."""
 
-    enabled: bool = True
-    """Off where the cluster already has it."""
+    mig: Annotated[str, Field(pattern=r"^\d+g\.\d+gb$")] | None = None
+    """MIG profile by which every GPU is divided evenly, ``1g.10gb`` for one: memory and computing units of its own."""
 
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")]
-    """Exact chart version."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")]
-    """Chart repository; ``connectivity.mirror.charts`` replaces it."""
-
-    values: dict[str, Any] = Field(default_factory=dict)
-    """Further chart values, merged over ours. No secrets: name a Secret instead."""
-
-
-class NvidiaOperatorSettings(ChartSettings):
-    """The NVIDIA GPU operator."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v25.10.0"
-    """Exact chart version."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://helm.ngc.nvidia.com/nvidia"
-    """Chart repository."""
-
-    driver: bool | None = None
-    """Install the driver; by default off on EKS, whose image brings it, and on elsewhere: on AKS the operator and Azure
-    exclude each other, so the node pool leaves it out."""
-
-    toolkit: bool | None = None
-    """Install the container toolkit; by default as ``driver``."""
-
-
-class AmdOperatorSettings(ChartSettings):
-    """The AMD GPU operator."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v1.4.0"
-    """Exact chart version."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://rocm.github.io/gpu-operator"
-    """Chart repository."""
-
-    driver: bool = False
-    """Build and load the driver; off where the node image brings it. It takes ``driver_image`` and cert-manager."""
-
-    driver_image: Annotated[str, Field(pattern=r"^[^\s:]+(:\d+)?/[^\s:]+$")] | None = None
-    """Repository, without a tag, where the operator keeps the driver images that it builds: nodes pull from it, and the
-    operator pushes to it."""
-
-    driver_image_secret: str | None = None
-    """Secret of type dockerconfigjson, in the operator's namespace, that opens that repository."""
-
-    driver_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] = "6.4"
-    """ROCm version of the driver."""
+    time_slices: Annotated[int, Field(ge=2, le=16)] | None = None
+    """Servers that take turns on one GPU. Its memory is everybody's: what one server takes, another lacks."""
 
     @model_validator(mode="after")
-    def _driver_has_an_image(self) -> AmdOperatorSettings:
-        if self.driver and self.driver_image is None:
-            raise ValueError(
-                "driver: true, and no driver_image: the operator builds the driver on the cluster and needs a "
-                "repository to keep it in, e.g. myregistry.azurecr.io/amdgpu-driver"
-            )
+    def _one_way(self) -> SharingSettings:
+        if (self.mig is None) == (self.time_slices is None):
+            raise ValueError("give one of mig, a profile such as 1g.10gb, and time_slices, a number of servers a GPU")
         return self
-
-
-class CertManagerSettings(ChartSettings):
-    """cert-manager, which the webhooks of the AMD operator's driver builder need."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v1.21.1"
-    """Exact chart version."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://charts.jetstack.io"
-    """Chart repository."""
-
-
-class DcgmSettings(ChartSettings):
-    """NVIDIA's GPU metrics exporter. The GPU operator runs it; the chart is for clusters without the operator."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "4.6.0"
-    """Exact chart version, used where ``nvidia_operator.enabled`` is false."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://nvidia.github.io/dcgm-exporter/helm-charts"
-    """Chart repository."""
-
-    interval_s: Annotated[int, Field(ge=1, le=60)] = 5
-    """Seconds between samples."""
-
-
-class AutoscalerSettings(ChartSettings):
-    """The cluster autoscaler on EKS; AKS brings its own."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "9.53.0"
-    """Exact chart version: of the autoscaler for Kubernetes 1.34, and it follows ``kubernetes_version``."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://kubernetes.github.io/autoscaler"
-    """Chart repository."""
-
-    namespace: str = "kube-system"
-    """Namespace of the release; the role is bound to it."""
-
-    service_account: str = "cluster-autoscaler"
-    """Service account of the release; the role is bound to it."""
-
-
-class BalancerControllerSettings(ChartSettings):
-    """The AWS Load Balancer Controller on EKS, which the gateway's Service needs; AKS brings its own."""
-
-    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "3.5.0"
-    """Exact chart version."""
-
-    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://aws.github.io/eks-charts"
-    """Chart repository."""
-
-    namespace: str = "kube-system"
-    """Namespace of the release; the role is bound to it."""
-
-    service_account: str = "aws-load-balancer-controller"
-    """Service account of the release; the role is bound to it."""
 
 
 class _Cluster(Settings):
@@ -304,6 +210,12 @@ class _Cluster(Settings):
 
     cert_manager: CertManagerSettings = CertManagerSettings()
     """Installed with ``amd_operator.driver`` alone."""
+
+    gpu_sharing: SharingSettings | None = None
+    """Several servers on one GPU, which the NVIDIA operator arranges; by default each has whole ones."""
+
+    leader_worker_set: LeaderWorkerSetSettings = LeaderWorkerSetSettings()
+    """The controller of servers on several nodes."""
 
     dcgm: DcgmSettings = DcgmSettings()
     """GPU metrics with ``accelerator: nvidia``."""
@@ -522,6 +434,9 @@ class ExistingSettings(_Cluster):
 
     owned: OwnedNodeSettings | None = None
     """What one GPU node costs an hour, worked out of its purchase, years, power and staff."""
+
+    metrics_server: MetricsServerSettings = MetricsServerSettings()
+    """What tells autoscalers the CPU that pods use."""
 
     @model_validator(mode="after")
     def _one_kubeconfig(self) -> ExistingSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from policies.policy import Finding, Policy, PolicySettings
@@ -11,18 +12,24 @@ from policies.resources import Stack, entries, is_missing, is_not_true, is_true,
 from spillway.contracts.property_values import document
 from spillway.contracts.resources import UNKNOWN, Resource, at
 
+_GROUP = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
+_LEADERS = "spec.leaderWorkerTemplate.leaderTemplate.spec"
 _POD_SPECS = {
-    "kubernetes:apps/v1:Deployment": "spec.template.spec",
-    "kubernetes:apps/v1:StatefulSet": "spec.template.spec",
-    "kubernetes:apps/v1:DaemonSet": "spec.template.spec",
-    "kubernetes:apps/v1:ReplicaSet": "spec.template.spec",
-    "kubernetes:batch/v1:Job": "spec.template.spec",
-    "kubernetes:batch/v1:CronJob": "spec.jobTemplate.spec.template.spec",
-    "kubernetes:core/v1:Pod": "spec",
+    "kubernetes:apps/v1:Deployment": ("spec.template.spec",),
+    "kubernetes:apps/v1:StatefulSet": ("spec.template.spec",),
+    "kubernetes:apps/v1:DaemonSet": ("spec.template.spec",),
+    "kubernetes:apps/v1:ReplicaSet": ("spec.template.spec",),
+    "kubernetes:batch/v1:Job": ("spec.template.spec",),
+    "kubernetes:batch/v1:CronJob": ("spec.jobTemplate.spec.template.spec",),
+    "kubernetes:core/v1:Pod": ("spec",),
+    _GROUP: (_LEADERS, "spec.leaderWorkerTemplate.workerTemplate.spec"),
 }
 WORKLOADS = tuple(_POD_SPECS)
-_LASTING = tuple(type_ for type_ in WORKLOADS if type_.startswith("kubernetes:apps/"))
-_REPLICATED = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
+# A group's workers answer nobody: whether they are well, their leader's probes say.
+_LASTING = {
+    type_: specs[0] for type_, specs in _POD_SPECS.items() if type_.startswith("kubernetes:apps/") or type_ == _GROUP
+}
+_REPLICATED = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet", _GROUP)
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -36,17 +43,20 @@ class LimitSettings(PolicySettings):
     """Names under ``resources.limits``."""
 
 
-def _containers(workload: Resource, *, with_init: bool) -> Iterator[tuple[str, Any]]:
-    """Path and mapping of each container that is known."""
-    spec = _POD_SPECS[workload.type]
-    for kind in ("containers", "initContainers") if with_init else ("containers",):
-        for index, container in enumerate(entries(workload.get(f"{spec}.{kind}"))):
-            yield f"{spec}.{kind}.{index}", container
+def _containers(workload: Resource) -> Iterator[tuple[str, Any]]:
+    """Path and mapping of each container that is known, those of initialisation included."""
+    for spec, kind in product(_POD_SPECS[workload.type], ("containers", "initContainers")):
+        yield from _of_kind(workload, f"{spec}.{kind}")
+
+
+def _of_kind(workload: Resource, path: str) -> Iterator[tuple[str, Any]]:
+    for index, container in enumerate(entries(workload.get(path))):
+        yield f"{path}.{index}", container
 
 
 def _limits(stack: Stack, settings: LimitSettings) -> Iterator[Finding]:
     for workload in stack.of(*WORKLOADS):
-        for path, container in _containers(workload, with_init=True):
+        for path, container in _containers(workload):
             for kind, names in (("requests", settings.requests), ("limits", settings.limits)):
                 given = at(container, f"resources.{kind}")
                 missing = [name for name in names if is_missing(at(given, name))]
@@ -56,7 +66,7 @@ def _limits(stack: Stack, settings: LimitSettings) -> Iterator[Finding]:
 
 def _probes(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     for workload in stack.of(*_LASTING):
-        for path, container in _containers(workload, with_init=False):
+        for path, container in _of_kind(workload, f"{_LASTING[workload.type]}.containers"):
             missing = [probe for probe in ("readinessProbe", "livenessProbe") if is_missing(container.get(probe))]
             if missing:
                 yield Finding(workload, f"{path} lacks {' and '.join(missing)}")
@@ -84,7 +94,7 @@ def _many(stack: Stack, workload: Resource) -> bool:
 
 def _covers(budget: Resource, workload: Resource) -> bool:
     wanted = budget.get("spec.selector.matchLabels")
-    labels = workload.get("spec.template.metadata.labels")
+    labels = workload.get(f"{_LASTING[workload.type].removesuffix('spec')}metadata.labels")
     if not isinstance(wanted, Mapping) or not isinstance(labels, Mapping):
         return wanted is UNKNOWN or labels is UNKNOWN
     same_place = budget.get("metadata.namespace") == workload.get("metadata.namespace")
@@ -93,15 +103,11 @@ def _covers(budget: Resource, workload: Resource) -> bool:
 
 def _privileges(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     for workload in stack.of(*WORKLOADS):
-        spec = _POD_SPECS[workload.type]
-        for switch in ("hostNetwork", "hostPID", "hostIPC"):
-            if is_true(workload.get(f"{spec}.{switch}")):
-                yield Finding(workload, f"{spec}.{switch} shares the machine's")
-        for index, volume in enumerate(entries(workload.get(f"{spec}.volumes"))):
-            if volume.get("hostPath"):
-                yield Finding(workload, f"{spec}.volumes.{index}.hostPath mounts the machine's files")
-        pod_is_no_root = is_true(workload.get(f"{spec}.securityContext.runAsNonRoot"))
-        for path, container in _containers(workload, with_init=True):
+        for spec in _POD_SPECS[workload.type]:
+            yield from _of_machine(workload, spec)
+        for path, container in _containers(workload):
+            spec = path.rsplit(".", 2)[0]
+            pod_is_no_root = is_true(workload.get(f"{spec}.securityContext.runAsNonRoot"))
             context = container.get("securityContext")
             if context is UNKNOWN:
                 continue
@@ -115,9 +121,18 @@ def _privileges(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
                 yield Finding(workload, f"{path}.securityContext.capabilities.add has to be empty")
 
 
+def _of_machine(workload: Resource, spec: str) -> Iterator[Finding]:
+    for switch in ("hostNetwork", "hostPID", "hostIPC"):
+        if is_true(workload.get(f"{spec}.{switch}")):
+            yield Finding(workload, f"{spec}.{switch} shares the machine's")
+    for index, volume in enumerate(entries(workload.get(f"{spec}.volumes"))):
+        if volume.get("hostPath"):
+            yield Finding(workload, f"{spec}.volumes.{index}.hostPath mounts the machine's files")
+
+
 def _digests(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
     for workload in stack.of(*WORKLOADS):
-        for path, container in _containers(workload, with_init=True):
+        for path, container in _containers(workload):
             if _unpinned(container.get("image")):
                 yield Finding(workload, f"{path}.image has no digest (@sha256:…)")
     for task in stack.of("aws:ecs/taskDefinition:TaskDefinition"):

@@ -138,7 +138,7 @@ class PrivateMachines:
 
     gpus: int
     usd_per_gpu_hour: float
-    gpus_per_server: int | None = None
+    gpus_per_server: float | None = None
     elastic: bool = False
 
 

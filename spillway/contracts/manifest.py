@@ -285,6 +285,12 @@ class LanguageServing(Frozen):
         """GPUs that one server needs."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
+    def spread(self, nodes: int, gpus: int) -> LanguageServing:
+        """The same on ``nodes`` of ``gpus`` each: what is made for one of them has its layers on all."""
+        if nodes == 1 or self.gpus != gpus:
+            return self
+        return self.model_copy(update={"pipeline_parallel_size": self.pipeline_parallel_size * nodes})
+
     def bytes_per_gpu(self) -> int | None:
         """The least that each GPU has to hold: its part of the weights, and KV for one request of full length.
 

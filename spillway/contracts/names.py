@@ -50,10 +50,14 @@ class Namespaces:
 
 GATEWAY: Final = "gateway"
 """Workload and service account in :attr:`Namespaces.gateway`."""
+GATEWAY_PEERS: Final = f"{GATEWAY}-peers"
+"""Service behind whose name each gateway has an address, by which they count themselves."""
 MODEL_SERVER: Final = "model-server"
 """Workload, service and service account in :attr:`Namespaces.serving`."""
 CANARY: Final = f"{MODEL_SERVER}-canary"
 """Workload and service of the servers that try a release, beside the others."""
+ALERTMANAGER: Final = "alertmanager"
+"""Service account of Alertmanager, in :attr:`Namespaces.monitoring`."""
 COMPILE_JOB: Final = "compile-engines"
 """``app.kubernetes.io/name`` of the jobs that ``spillway package compile-job`` writes; they run where models serve."""
 

@@ -37,7 +37,7 @@ from enum import StrEnum
 from hashlib import sha256
 from itertools import product
 from math import floor
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -368,6 +368,20 @@ class Listen(Frozen):
     tls: ServerTls | None = None
 
 
+PEERS_CLUSTER: Final = "gateways"
+"""Envoy's cluster of the gateway's own processes."""
+
+
+class Peers(Frozen):
+    """The gateway's own processes, where an autoscaler changes their number."""
+
+    host: str
+    """The name behind which each of them has an address."""
+    port: Port
+    most: int = Field(ge=1)
+    """As many as there may be."""
+
+
 class Probe(Frozen):
     """The small inference with which the agent judges a burst site."""
 
@@ -476,7 +490,8 @@ class RoutingTable(Frozen):
     kv_cache_share: float = Field(default=0.9, gt=0, le=1)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills."""
     replicas: int = Field(default=1, ge=1)
-    """Gateway processes among which slots and rates are divided."""
+    """Gateway processes among which slots and rates are divided; with ``peers``, until they are counted."""
+    peers: Peers | None = None
     listen: Listen = Listen()
     runtime_dir: str = "/var/run/spillway"
     """Folder that the agent writes and Envoy watches."""
@@ -581,7 +596,7 @@ class RoutingTable(Frozen):
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
         ``replicas``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
-        changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas}
+        changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas, "peers": None}
         return self.model_copy(update=changes)
 
 

@@ -50,8 +50,9 @@ def room_above(slots: int, accepted: int) -> int:
     return max(0, accepted - ceil(accepted / _SPARE) - slots)
 
 
-def arguments(manifest: Manifest) -> dict[str, Any]:
-    """Options of ``vllm serve``, without their dashes, that are the same on every site."""
+def arguments(manifest: Manifest, pipeline_parallel_size: int | None = None) -> dict[str, Any]:
+    """Options of ``vllm serve``, without their dashes, that are the same on every site; ``pipeline_parallel_size``: of
+    one that holds the model on more nodes."""
     language = manifest.language
     assert language is not None
     own = {
@@ -63,4 +64,6 @@ def arguments(manifest: Manifest) -> dict[str, Any]:
         "scheduling-policy": "priority",
         "max-num-queued-reqs": manifest.serving.max_concurrency,
     }
-    return {**own, **language.arguments, "served-model-name": manifest.entry_model, "disable-fastapi-docs": True}
+    pipeline = {} if pipeline_parallel_size in (None, 1) else {"pipeline-parallel-size": pipeline_parallel_size}
+    named = {"served-model-name": manifest.entry_model, "disable-fastapi-docs": True}
+    return {**own, **language.arguments, **pipeline, **named}

@@ -11,7 +11,20 @@ from collections.abc import Sequence
 from components.burst.site import BurstSite
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.problems import Problem
-from stacks.rules import burst, canary, clients, cluster, costs, entrance, language, mirrors, regions, room, tags
+from stacks.rules import (
+    burst,
+    canary,
+    clients,
+    cluster,
+    costs,
+    entrance,
+    language,
+    mirrors,
+    regions,
+    room,
+    sharing,
+    tags,
+)
 from stacks.settings import StackSettings
 
 _RULES = (
@@ -19,6 +32,7 @@ _RULES = (
     *regions.RULES,
     *cluster.RULES,
     *room.RULES,
+    *sharing.RULES,
     *canary.RULES,
     *clients.RULES,
     *mirrors.RULES,
@@ -36,7 +50,7 @@ def problems_between(settings: StackSettings, sites: Sequence[BurstSite]) -> lis
 
 def problems_with_package(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
     """What the sites cannot serve of this package."""
-    own_rules = (*room.PACKAGE_RULES, *clients.PACKAGE_RULES)
+    own_rules = (*room.PACKAGE_RULES, *sharing.PACKAGE_RULES, *clients.PACKAGE_RULES)
     private = [problem for rule in own_rules for problem in rule(settings, manifest)]
     found = [problem for rule in burst.PACKAGE_RULES for problem in rule(sites, manifest)]
     return [*private, *found, *language.problems(settings, sites, manifest)]

@@ -18,14 +18,20 @@ from stacks.settings import StackSettings
 _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)\.(\d+)")
 _MIB: Final = 2**20
 _GIB: Final = 2**30
+_GB: Final = 10**9
+"""In which MIG's profiles are named."""
 
 
 def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
     """A server with fewer GPUs than its tensor, pipeline and data parallelism never starts."""
     needed = f"one server of the package needs {serving.gpus} GPUs ({_parallelism(serving)})"
-    if settings.model_server.gpus < serving.gpus:
-        advice = f"{needed}; raise it, or package the model with a smaller vllm.tensor_parallel_size"
-        yield Problem(key_of("model_server.gpus"), str(settings.model_server.gpus), advice)
+    server = settings.model_server
+    if server.gpus < serving.gpus and not server.span:
+        advice = (
+            f"{needed}; raise it, spread a server over nodes with model_server.span, or package the model with a "
+            "smaller vllm.tensor_parallel_size"
+        )
+        yield Problem(key_of("model_server.gpus"), str(server.gpus), advice)
     for machines in _burst(sites):
         found = _row(machines)
         if found is not None and found.gpus < serving.gpus:
@@ -33,16 +39,28 @@ def _enough_gpus(settings: StackSettings, sites: Sequence[BurstSite], serving: L
             yield Problem(key_of(machines.key), repr(machines.instance_type), advice)
 
 
+def _spans_evenly(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
+    """vLLM divides its processes evenly among the nodes, and takes a GPU for each (``vllm/engine/arg_utils.py``)."""
+    server = settings.model_server
+    if server.span and serving.spread(server.nodes, server.gpus).gpus != server.gpus_in_all:
+        advice = (
+            f"{server.gpus} GPUs on each of {server.nodes} nodes are {server.gpus_in_all}, and the package is made for "
+            f"{serving.gpus} ({_parallelism(serving)}): give as many in all, or as many on each node, which then holds "
+            "a part of the layers"
+        )
+        yield Problem(key_of("model_server.span.nodes"), str(server.nodes), advice)
+
+
 def _enough_memory(settings: StackSettings, sites: Sequence[BurstSite], serving: LanguageServing) -> Iterator[Problem]:
     """Weights and the KV cache of one request of full length; vLLM refuses to start with less."""
-    needed = serving.bytes_per_gpu()
-    if needed is None:
-        return
-    private = private_machines(settings)
-    for machines in (*((private,) if private else ()), *_burst(sites)):
-        found = _row(machines)
+    private, server, sharing = private_machines(settings), settings.model_server, settings.private_cluster.gpu_sharing
+    own = ((private, serving.spread(server.nodes, server.gpus)),) if private else ()
+    for machines, held in (*own, *((machines, serving) for machines in _burst(sites))):
+        found, needed = _row(machines), held.bytes_per_gpu()
         memory = MEMORY_MIB.get(found.gpu) if found is not None else None
-        if memory is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
+        if sharing is not None and sharing.mig and machines is private:
+            memory = int(sharing.mig.partition(".")[2].removesuffix("gb")) * _GB // _MIB
+        if memory is not None and needed is not None and needed > memory * _MIB * serving.gpu_memory_utilization:
             advice = (
                 f"each GPU would hold {needed / _GIB:.1f} GiB of weights and of one request's KV cache, and vLLM takes "
                 f"{serving.gpu_memory_utilization:.0%} of {memory * _MIB / _GIB:.1f} GiB; choose larger GPUs, quantize "
@@ -100,6 +118,7 @@ def _kv_tiers_are_vllms_own(
 RULES: Final = (
     _kv_tiers_are_vllms_own,
     _enough_gpus,
+    _spans_evenly,
     _enough_memory,
     _engine_knows_the_arguments,
     _image_fits_the_accelerator,

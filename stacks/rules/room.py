@@ -33,10 +33,14 @@ def _servers_fit_the_pool(settings: StackSettings, sites: Sequence[BurstSite]) -
         if given + trial > most:
             beside = f" ({trial} of them to try a release)" if trial else ""
             advice = (
-                f"the private cluster has room for {most} servers{beside} of {server.gpus} GPU; lower it, or add nodes"
+                f"the private cluster has room for {most} servers{beside} of {_size(server)}; lower it, or add nodes"
             )
             yield Problem(key_of(f"model_server.autoscaling.{name}"), str(given), advice)
             return
+
+
+def _size(server: ModelServerSettings) -> str:
+    return f"{server.gpus} GPU" + (f" on each of {server.nodes} nodes" if server.span else "")
 
 
 def _server_fits_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
@@ -93,10 +97,11 @@ def _quota_holds_the_servers(settings: StackSettings, sites: Sequence[BurstSite]
     size, quota = server_size(settings), settings.private_cluster.quotas.serving
     # An update starts one more before it ends one.
     servers = _servers(settings) + 1
+    pods = servers * settings.model_server.nodes
     for name, wanted, given in (
-        ("cpu", size.cpus * servers, quota.cpu),
-        ("memory", size.mib * _MIB * servers, quota.memory),
-        ("pods", servers, str(quota.pods)),
+        ("cpu", size.cpus * pods, quota.cpu),
+        ("memory", size.mib * _MIB * pods, quota.memory),
+        ("pods", pods, str(quota.pods)),
     ):
         if wanted > parse_quantity(given):
             told = f"{wanted / _MIB / 1024:.0f}Gi" if name == "memory" else f"{wanted:f}"
@@ -129,6 +134,19 @@ def _amd_on_azure_has_a_driver(settings: StackSettings, sites: Sequence[BurstSit
         yield Problem(key_of("private_cluster.amd_operator.driver"), "false", advice)
 
 
+def _spans_with_gpus(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
+    server = settings.model_server
+    if server.span and not server.gpus:
+        advice = "a server on several nodes computes on the GPUs of each; give it some, or remove model_server.span"
+        yield Problem(key_of("model_server.gpus"), "0", advice)
+
+
+def _spans_with_vllm(settings: StackSettings, manifest: Manifest) -> Iterator[Problem]:
+    if settings.model_server.span and manifest.kind != "vllm":
+        advice = "Triton serves on one node; remove it, or deploy a language model's package, which vLLM serves"
+        yield Problem(key_of("model_server.span"), f"{settings.model_server.nodes} nodes", advice)
+
+
 def _image_runs_on_amd(settings: StackSettings, manifest: Manifest) -> Iterator[Problem]:
     if settings.private_cluster.accelerator != "amd" or not settings.model_server.gpus:
         return
@@ -146,7 +164,8 @@ RULES = (
     _memory_holds_what_is_in_it,
     _gateways_fit_the_pool,
     _quota_holds_the_servers,
+    _spans_with_gpus,
     _amd_devices_open,
     _amd_on_azure_has_a_driver,
 )
-PACKAGE_RULES = (_image_runs_on_amd,)
+PACKAGE_RULES = (_image_runs_on_amd, _spans_with_vllm)

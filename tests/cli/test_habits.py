@@ -40,7 +40,7 @@ def completed(words: str, folder: Path) -> list[str]:
 def test_bash_completes_commands_below_commands_and_stacks(project: Path) -> None:
     assert {"up", "down", "package", "logs"} <= set(completed("spillway", project))
     assert {"push", "verify", "tune"} <= set(completed("spillway package", project))
-    assert completed("spillway up -s", project) == ["deepseek", "dev", "local", "prod"]
+    assert completed("spillway up -s", project) == ["deepseek", "deepseek-v3", "dev", "local", "prod"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -70,7 +70,7 @@ def test_logs_are_told_by_process(runner: CliRunner, project: Path) -> None:
 def test_the_status_of_a_stack_that_is_not_there_names_those_that_are(runner: CliRunner, project: Path) -> None:
     done = runner.invoke(cli, ["status", "-s", "nosuch"])
     assert done.exit_code == 2
-    assert "Stacks that have one: deepseek, dev, local, prod" in done.stderr
+    assert "Stacks that have one: deepseek, deepseek-v3, dev, local, prod" in done.stderr
 
 
 @pytest.mark.usefixtures("project")

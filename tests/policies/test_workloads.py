@@ -38,6 +38,20 @@ def secured(**switches: Any) -> dict[str, Any]:
     return {**CONTAINER["securityContext"], **switches}  # pyright: ignore[reportGeneralTypeIssues]
 
 
+def group(**worker: Any) -> Resource:
+    """Two servers of two nodes each. A worker answers nobody, so it has no probes."""
+    labels, unprobed = {"metadata": {"labels": {"app": "server-app"}}}, {**CONTAINER, **worker}
+    for probe in ("readinessProbe", "livenessProbe"):
+        unprobed.pop(probe)
+    templates = {
+        "leaderTemplate": {**labels, "spec": {"containers": [CONTAINER]}},
+        "workerTemplate": {**labels, "spec": {"containers": [unprobed]}},
+    }
+    spec = {"replicas": 2, "leaderWorkerTemplate": {"size": 2, **templates}}
+    kind = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
+    return resource(kind, metadata={"name": "server-group", "namespace": "serving"}, spec=spec)
+
+
 CASES = {
     "container-limits": Case([deployment()], [deployment(resources={"requests": {"cpu": "1"}})]),
     "container-probes": Case([deployment()], [deployment(livenessProbe=None)]),
@@ -50,6 +64,23 @@ CASES = {
 @pytest.mark.parametrize("policy", CASES)
 def test_policy(policy: str) -> None:
     check_case(policy, CASES[policy])
+
+
+@pytest.mark.parametrize(
+    ("policy", "fault"),
+    [
+        ("container-limits", {"resources": {}}),
+        ("no-privileges", {"securityContext": secured(privileged=True)}),
+        ("pinned-images", {"image": "registry.example/server:1.2"}),
+    ],
+)
+def test_the_workers_of_a_group_are_judged_as_its_leader_is(policy: str, fault: dict[str, Any]) -> None:
+    check_case(policy, Case([group()], [group(**fault)]))
+
+
+def test_a_group_needs_probes_of_its_leader_alone_and_a_budget() -> None:
+    assert not found("container-probes", [group()]).violations
+    check_case("disruption-budget", Case([group(), budget("server-app")], [group(), budget("other-app")]))
 
 
 def test_one_pod_alone_needs_no_budget_and_an_autoscaler_makes_it_more() -> None:

@@ -17,7 +17,7 @@ from stacks.stack_file import read_settings
 from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, deployer, example, project, secrets_for
 from tests.support.packages import small_package
 
-STACKS = ("local", "dev", "prod", "deepseek")
+STACKS = ("local", "dev", "prod", "deepseek", "deepseek-v3")
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 NOWHERE = "http://127.0.0.1:1"
 
@@ -40,7 +40,7 @@ def test_the_schema_refuses_what_the_program_refuses() -> None:
         assert list(VALIDATOR.iter_errors({"config": changed(good, {key: value})})), key
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod", "deepseek"])
+@pytest.mark.parametrize("stack", ["dev", "prod", "deepseek", "deepseek-v3"])
 def test_an_example_is_complete(stack: str) -> None:
     """Its secrets open with the published passphrase, and it names every secret that it uses."""
     config = read_stack_config(read_project(ROOT), stack, PASSPHRASE)

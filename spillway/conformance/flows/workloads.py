@@ -16,6 +16,11 @@ _TEMPLATES: Final = {
     "kubernetes:batch/v1:Job": "spec.template",
     "kubernetes:batch/v1:CronJob": "spec.jobTemplate.spec.template",
 }
+GROUP: Final = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
+_LEADER: Final = "leaderworkerset.sigs.k8s.io/worker-index"
+_MEMBERS: Final = {"leaderTemplate": "0", "workerTemplate": "1"}
+"""Template -> the index that the controller gives the first pod of it
+(https://lws.sigs.k8s.io/docs/reference/labels-annotations-and-environment-variables/)."""
 
 CHART: Final = "kubernetes:helm.sh/v3:Release"
 
@@ -76,6 +81,18 @@ def pods(graph: Graph) -> Iterator[Pod]:
             namespace = resource.get("metadata.namespace")
             if isinstance(labels, Mapping) and isinstance(namespace, str):
                 yield Pod(resource, namespace, labels, template)
+    for resource in graph.of(GROUP):
+        yield from members(resource)
+
+
+def members(group: Resource) -> Iterator[Pod]:
+    """The leader of a LeaderWorkerSet's groups, and a worker."""
+    namespace = group.get("metadata.namespace")
+    for name, index in _MEMBERS.items():
+        template = f"spec.leaderWorkerTemplate.{name}"
+        labels = group.get(f"{template}.metadata.labels")
+        if isinstance(labels, Mapping) and isinstance(namespace, str):
+            yield Pod(group, namespace, {**labels, _LEADER: index}, template)
 
 
 def chart_pod(graph: Graph, chart: str, labels: Mapping[str, str]) -> Pod | None:

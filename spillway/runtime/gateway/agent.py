@@ -139,7 +139,7 @@ class Agent:
             work.append(_every(self.live.live.poll_s, self._read_live))
         if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
             work.append(_every(RENEW_S, self._renew_tokens))
-        if self.kv_room or any(route.capacity != "fixed" for route in self.table.sites):
+        if self.kv_room or self.table.peers or any(route.capacity != "fixed" for route in self.table.sites):
             period_s = kv_room.PERIOD_S if self.kv_room else CAPACITY_PERIOD_S
             work.append(_every(period_s, partial(self._fit_breakers, Breakers(self.table, session))))
         if self.canary:
@@ -182,13 +182,16 @@ class Agent:
         await asyncio.to_thread(write_tokens, self.table)
 
     async def _fit_breakers(self, breakers: Breakers) -> None:
+        """To the instances that there are, and to the gateways, of which this is one."""
+        gateways = await breakers.gateways() if self.table.peers else self.table.replicas
+        self.budgets.divide(gateways)
         for route in self.table.sites:
             most = None
             if route.site == Site.PRIVATE and self.kv_room:
                 await self.kv_room.check()
                 most = self.kv_room.slots
             if live := await self._live(route, breakers):
-                await breakers.fit(route, live, most)
+                await breakers.fit(route, live, gateways, most)
 
     async def _live(self, route: SiteRoute, breakers: Breakers) -> float | None:
         """How many instances a site has; nothing where that is not known yet."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from spillway.contracts.routing import Gate, RoutingTable, SiteRoute, canary_name, listener_name
+from spillway.contracts.routing import PEERS_CLUSTER, Gate, RoutingTable, SiteRoute, canary_name, listener_name
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.kv_room import narrowed
 
@@ -21,6 +21,10 @@ class Breakers:
     async def addresses(self, route: SiteRoute) -> int:
         """How many addresses Envoy found behind the site's name."""
         return len(await self._hosts(listener_name(route.site, Gate.OPEN)))
+
+    async def gateways(self) -> int:
+        """How many processes the gateway has: as many as it should have, until Envoy has counted them."""
+        return len(await self._hosts(PEERS_CLUSTER)) or self._table.replicas
 
     async def healthy(self, route: SiteRoute) -> int:
         """How many of them pass Envoy's own checks. Raises :class:`aiohttp.ClientResponseError` while Envoy starts: it
@@ -40,10 +44,11 @@ class Breakers:
         clusters = json.loads(await self._admin.get("clusters", {"format": "json"}))["cluster_statuses"]
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
-    async def fit(self, route: SiteRoute, live: float, most: int | None = None) -> None:
-        """Set the site's limits for that many instances, and ``most`` slots. To be repeated: a restarted Envoy has
-        forgotten them."""
-        limits = self._table.limits(narrowed(route.with_instances(live), most))
+    async def fit(self, route: SiteRoute, live: float, gateways: int | None = None, most: int | None = None) -> None:
+        """Set the site's limits for that many instances, and ``most`` slots, divided among so many gateways. To be
+        repeated: a restarted Envoy has forgotten them."""
+        table = self._table.model_copy(update={"replicas": gateways or self._table.replicas})
+        limits = table.limits(narrowed(route.with_instances(live), most))
         values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}
         values[_key(route, Gate.OPEN, "max_pending_requests")] = limits[Gate.OPEN]
         await self._admin.set_runtime(values)

@@ -38,6 +38,10 @@ class Bucket:
         self.seen = moment
         return max(0.0, min(tokens, self.size) - self.level) * 60 / self.size
 
+    def resize(self, size: float) -> None:
+        self.wait_s(0)
+        self.level, self.size = self.level * size / self.size, size
+
     def take(self, tokens: float) -> None:
         """Also below nothing; a negative number gives back, and never more than there was room for."""
         self.wait_s(0)
@@ -48,11 +52,12 @@ class TokenBudgets:
     """Belongs to one event loop."""
 
     def __init__(self, table: RoutingTable, now: Callable[[], float] = time.monotonic) -> None:
-        self._buckets = {
-            (name, request_class.value): Bucket(tokens / table.replicas, now)
+        self._contracts = {
+            (name, request_class.value): tokens
             for name, limits in table.callers()
             for request_class, tokens in limits.tokens_per_minute.items()
         }
+        self._buckets = {whose: Bucket(tokens / table.replicas, now) for whose, tokens in self._contracts.items()}
         # A request's id may be a client's own choice: nobody meets another's by it.
         self._reserved: dict[tuple[str, str, str], float] = {}
         self.used: defaultdict[tuple[str, str, str, str, str], float] = defaultdict(float)
@@ -61,6 +66,11 @@ class TokenBudgets:
         """Tokens by client and class."""
         self.refused: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Requests by client and class."""
+
+    def divide(self, gateways: int) -> None:
+        """Among so many from now on. A bucket is as full as before, a share of what it holds now."""
+        for whose, tokens in self._contracts.items():
+            self._buckets[whose].resize(tokens / gateways)
 
     def reserve(self, request_id: str, client: str, request_class: str, tokens: float) -> int:
         """0, and they are taken; else whole seconds to wait, and they are not."""

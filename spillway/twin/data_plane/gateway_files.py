@@ -81,6 +81,9 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
         ("127.0.0.1", listen.relay_port): ("127.0.0.1", here.relay_port),
         ("127.0.0.1", listen.inner_port): ("127.0.0.1", here.inner_port),
     }
+    if table.peers:
+        # One process stands for all of them.
+        addresses[table.peers.host, table.peers.port] = ("127.0.0.1", here.port)
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
         if route.canary:

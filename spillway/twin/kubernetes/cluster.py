@@ -201,9 +201,9 @@ class Cluster:
             self._admit_quota(kind, thing)
 
     def _admit_pods(self, kind: Kind, thing: Object, home: Object) -> None:
-        template = rules.pod_template(thing)
         level = mapping(home["metadata"].get("labels")).get("pod-security.kubernetes.io/enforce", "privileged")
-        broken = podsecurity.violations(mapping(mapping(template).get("spec")), level) if template else []
+        pods = [mapping(template.get("spec")) for template in rules.pod_templates(thing).values()]
+        broken = [one for pod in pods for one in podsecurity.violations(pod, level)]
         if broken:
             what = f'{_resource(kind)} "{thing["metadata"]["name"]}" is forbidden: '
             raise ApiError(403, "Forbidden", f'{what}violates PodSecurity "{level}:latest": {", ".join(broken)}')

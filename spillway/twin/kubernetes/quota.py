@@ -6,25 +6,31 @@ from decimal import Decimal
 from typing import Any, Final
 
 from spillway.contracts.quantities import format_quantity, parse_quantity
-from spillway.twin.kubernetes.rules import pod_template
+from spillway.twin.kubernetes.rules import pod_templates
 from spillway.twin.kubernetes.values import dig, items, mapping
 
 _COMPUTE: Final = ("cpu", "memory", "ephemeral-storage")
 
 
-def pods_of(workload: dict[str, Any]) -> int:
-    """How many pods a workload asks for at once. Daemon sets and cron jobs count as none (no nodes, no runs)."""
-    spec = mapping(workload.get("spec"))
-    if workload["kind"] == "Pod":
-        return 1
-    if workload["kind"] in ("Deployment", "StatefulSet", "ReplicaSet"):
-        return int(spec.get("replicas", 1))
-    if workload["kind"] == "Job":
-        return int(spec.get("parallelism", 1))
-    return 0
+def pods_of(workload: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
+    """The pods that a workload asks for at once: template and how many. Daemon sets and cron jobs have none (no nodes,
+    no runs)."""
+    spec, templates = mapping(workload.get("spec")), list(pod_templates(workload).values())
+    match workload["kind"]:
+        case "Pod":
+            return [(templates[0], 1)]
+        case "Deployment" | "StatefulSet" | "ReplicaSet":
+            return [(templates[0], int(spec.get("replicas", 1)))]
+        case "Job":
+            return [(templates[0], int(spec.get("parallelism", 1)))]
+        case "LeaderWorkerSet":
+            groups, size = int(spec.get("replicas", 1)), int(dig(spec, "leaderWorkerTemplate", "size") or 1)
+            return [(templates[-1], groups), (templates[0], groups * (size - 1))]
+        case _:
+            return []
 
 
-def _needs(workload: dict[str, Any], limit_ranges: list[dict[str, Any]]) -> dict[str, Decimal]:
+def _needs(pod: dict[str, Any], limit_ranges: list[dict[str, Any]]) -> dict[str, Decimal]:
     """Quota resource -> amount for one pod, with the defaults of the namespace's limit ranges."""
     defaults: dict[str, dict[str, Any]] = {"requests": {}, "limits": {}}
     for limit_range in limit_ranges:
@@ -33,7 +39,7 @@ def _needs(workload: dict[str, Any], limit_ranges: list[dict[str, Any]]) -> dict
                 defaults["limits"] |= mapping(limit.get("default"))
                 defaults["requests"] |= mapping(limit.get("default")) | mapping(limit.get("defaultRequest"))
     total: dict[str, Decimal] = {"pods": Decimal(1)}
-    for container in items(dig(pod_template(workload), "spec", "containers")):
+    for container in items(dig(pod, "spec", "containers")):
         resources = mapping(container.get("resources"))
         limits = defaults["limits"] | mapping(resources.get("limits"))
         requests = defaults["requests"] | mapping(resources.get("limits")) | mapping(resources.get("requests"))
@@ -47,8 +53,8 @@ def _needs(workload: dict[str, Any], limit_ranges: list[dict[str, Any]]) -> dict
     return total
 
 
-def _in_scope(quota: dict[str, Any], workload: dict[str, Any]) -> bool:
-    pod = mapping(dig(pod_template(workload), "spec"))
+def _in_scope(quota: dict[str, Any], template: dict[str, Any]) -> bool:
+    pod = mapping(template.get("spec"))
     best_effort = not any(
         dig(c, "resources", "requests") or dig(c, "resources", "limits") for c in items(pod.get("containers"))
     )
@@ -83,9 +89,10 @@ def usage(quota: dict[str, Any], objects: list[dict[str, Any]]) -> dict[str, Dec
         for key in hard:
             if key in (f"count/{thing['kind'].lower()}s", f"{thing['kind'].lower()}s") and thing["kind"] != "Pod":
                 used[key] += 1
-        count = pods_of(thing)
-        if count and _in_scope(quota, thing):
-            for key, amount in _needs(thing, limit_ranges).items():
+        for pod, count in pods_of(thing):
+            if not _in_scope(quota, pod):
+                continue
+            for key, amount in _needs(pod, limit_ranges).items():
                 if key in used:
                     used[key] += amount * count
     return used
@@ -98,12 +105,12 @@ def violations(
     found = []
     for quota in quotas:
         name, hard = quota["metadata"]["name"], mapping(dig(quota, "spec", "hard"))
-        if pods_of(new) and _in_scope(quota, new):
-            needs = _needs(new, [o for o in before if o["kind"] == "LimitRange"])
-            missing = [k for k in hard if k.split(".")[-1] in _COMPUTE and k not in needs]
-            if missing:
-                found.append(f"failed quota: {name}: must specify {','.join(missing)}")
-                continue
+        limit_ranges = [o for o in before if o["kind"] == "LimitRange"]
+        counted = [_needs(pod, limit_ranges) for pod, count in pods_of(new) if count and _in_scope(quota, pod)]
+        compute = [key for key in hard if key.split(".")[-1] in _COMPUTE]
+        if missing := [key for key in compute if any(key not in needs for needs in counted)]:
+            found.append(f"failed quota: {name}: must specify {','.join(missing)}")
+            continue
         old_use, new_use = usage(quota, before), usage(quota, after)
         for key, limit in hard.items():
             asked = new_use[key] - old_use[key]

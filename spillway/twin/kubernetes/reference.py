@@ -17,9 +17,9 @@ def table() -> str:
             f"`{kind.token}`",
             "namespace" if kind.namespaced else "cluster",
             "CRD, shipped" if kind.custom else f"Kubernetes {KUBERNETES_VERSION}",
-            ", ".join([] if kind.custom else more),
-            "healthy at once" if kind.kind in status.settled_kinds() and not kind.custom else "",
-            ", ".join(f"`{path}`" for path in IMMUTABLE.get(kind.kind, ()) if not kind.custom),
+            ", ".join(more),
+            "healthy at once" if kind.kind in status.settled_kinds() else "",
+            ", ".join(f"`{path}`" for path in IMMUTABLE.get(kind.kind, ())),
         )
         lines.append(f"| {' | '.join(columns)} |")
     lines.append(

@@ -31,33 +31,37 @@ _DATA_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _RBAC: Final = frozenset({"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 _BODY_LIMIT: Final = 1024 * 1024
 
-POD_TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
-    "Pod": (),
-    "Deployment": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "ReplicationController": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+_TEMPLATE: Final = (("spec", "template"),)
+_GROUP: Final = ("spec", "leaderWorkerTemplate")
+POD_TEMPLATES: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "Pod": ((),),
+    "Deployment": _TEMPLATE,
+    "StatefulSet": _TEMPLATE,
+    "DaemonSet": _TEMPLATE,
+    "ReplicaSet": _TEMPLATE,
+    "ReplicationController": _TEMPLATE,
+    "Job": _TEMPLATE,
+    "CronJob": (("spec", "jobTemplate", "spec", "template"),),
+    # Its workers' comes first: a set without one for leaders makes them by that.
+    "LeaderWorkerSet": ((*_GROUP, "workerTemplate"), (*_GROUP, "leaderTemplate")),
 }
-"""Kind -> where its pod template is."""
+"""Kind -> where its pod templates are."""
 
 
-def pod_template(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The pod (or pod template) of a workload, ``None`` for other kinds and when it is not known yet."""
-    path = POD_TEMPLATES.get(manifest.get("kind", ""))
-    found = dig(manifest, *path) if path is not None else None
-    return found if isinstance(found, dict) else None
+def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The pod, or the pod templates, of a workload by where they stand: those that are there, and known already."""
+    found = {path: dig(manifest, *path) for path in POD_TEMPLATES.get(manifest.get("kind", ""), ())}
+    return {".".join(path): template for path, template in found.items() if isinstance(template, dict)}
 
 
 def errors(manifest: dict[str, Any]) -> list[SchemaError]:
     """What an API server would refuse in an object that fits its schema."""
     found = list(_metadata(manifest))
-    if (template := pod_template(manifest)) is not None:
-        where = ".".join((*POD_TEMPLATES[manifest["kind"]], "spec"))
-        found += pod_errors(mapping(template.get("spec")), where, _RESTART_POLICIES.get(manifest["kind"], _ANY_RESTART))
-        found += _labels(mapping(mapping(template.get("metadata")).get("labels")), f"{where[:-5]}.metadata.labels")
+    for path, template in pod_templates(manifest).items():
+        restarts = _RESTART_POLICIES.get(manifest["kind"], _ANY_RESTART)
+        found += pod_errors(mapping(template.get("spec")), f"{path}.spec".removeprefix("."), restarts)
+        labels = mapping(mapping(template.get("metadata")).get("labels"))
+        found += _labels(labels, f"{path}.metadata.labels".removeprefix("."))
     if (rule := _RULES.get(manifest.get("kind", ""))) is not None:
         found += rule(manifest)
     return found
@@ -69,6 +73,7 @@ _RESTART_POLICIES: Final = {
     "StatefulSet": ("Always",),
     "DaemonSet": ("Always",),
     "ReplicaSet": ("Always",),
+    "LeaderWorkerSet": ("Always",),
     "Job": ("OnFailure", "Never"),
     "CronJob": ("OnFailure", "Never"),
 }
@@ -96,7 +101,8 @@ def _name(kind: str, name: str) -> Errors:
         pattern, rule = _PATH_SEGMENT, "must not hold '/' or '%'"
     elif kind == "Namespace":
         pattern, rule = LABEL, "must be a DNS-1123 label: a-z, 0-9 and '-', at most 63 characters"
-    elif kind == "Service":
+    elif kind in ("Service", "LeaderWorkerSet"):
+        # A set's name is that of the Service by which its workers find their leader.
         pattern, rule = (
             _SERVICE_NAME,
             "must be a DNS-1035 label: a-z, 0-9 and '-', a letter first, at most 63 characters",

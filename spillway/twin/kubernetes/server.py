@@ -23,7 +23,7 @@ from spillway.twin.kubernetes.selectors import matches
 from spillway.twin.kubernetes.values import mapping
 
 _VERBS: Final = ["create", "delete", "get", "list", "patch", "update", "watch"]
-_SCALABLE: Final = frozenset({"Deployment", "StatefulSet", "ReplicaSet"})
+_SCALABLE: Final = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "LeaderWorkerSet"})
 _MAX_BODY: Final = 8 * 1024 * 1024
 
 

@@ -80,6 +80,12 @@ def _deployment(thing: dict[str, Any], now: str) -> dict[str, Any]:
     }
 
 
+def _group(thing: dict[str, Any], now: str) -> dict[str, Any]:
+    count = _replicas(thing)
+    conditions = [_true("Available", "AllGroupsReady", now)]
+    return {"replicas": count, "readyReplicas": count, "updatedReplicas": count, "conditions": conditions}
+
+
 def _stateful_set(thing: dict[str, Any], now: str) -> dict[str, Any]:
     count, revision = _replicas(thing), f"{thing['metadata']['name']}-1"
     return {
@@ -138,6 +144,7 @@ _WRITERS: Final = {
     "Namespace": lambda thing, now: {"phase": "Active"},
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
+    "LeaderWorkerSet": _group,
     "ReplicaSet": lambda thing, now: {"replicas": _replicas(thing), "readyReplicas": _replicas(thing)},
     "DaemonSet": _daemon_set,
     "Job": _job,

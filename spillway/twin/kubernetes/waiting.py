@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from spillway.contracts.names import LABEL_PREFIX
-from spillway.twin.kubernetes.rules import pod_template
+from spillway.twin.kubernetes.rules import pod_templates
 from spillway.twin.kubernetes.values import items, mapping
 
 There = Callable[[str, str, str], bool]
@@ -28,9 +28,9 @@ def reason(thing: dict[str, Any], there: There, charts: Callable[[], frozenset[s
     """What the object waits for; empty: nothing. ``charts``: what is installed."""
     if thing["kind"] == "Service" and _left_to_controller(thing) and _CONTROLLER not in charts():
         return f"Service was not allocated an IP address: {_CONTROLLER}, to which it is left, is not in the cluster"
-    pod = mapping(mapping(pod_template(thing)).get("spec"))
     namespace = thing["metadata"].get("namespace", "")
-    return next((told for kind, name, told in _needed(pod) if not there(kind, namespace, name)), "")
+    needed = (one for pod in pod_templates(thing).values() for one in _needed(mapping(pod.get("spec"))))
+    return next((told for kind, name, told in needed if not there(kind, namespace, name)), "")
 
 
 def told(live: dict[str, Any]) -> str:

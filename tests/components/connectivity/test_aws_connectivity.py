@@ -17,6 +17,7 @@ ENDPOINT = "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/spillway-test-burs
 PARAMETERS = [
     f"arn:aws:ssm:eu-west-1:123456789012:parameter/spillway-test/{name}" for name in ("spill-cutoff", "live-instances")
 ]
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:spillway-test-notices"
 ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 OIDC = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
@@ -29,6 +30,8 @@ def federation(settings: dict[str, Any] | None = None, **changes: Any) -> list[R
         parameter_arns=PARAMETERS,
         bucket_arn="arn:aws:s3:::packages",
         bucket_key_arn="arn:aws:kms:eu-west-1:123456789012:key/k",
+        topic_arn=TOPIC,
+        topic_key_arn="arn:aws:kms:eu-west-1:123456789012:key/notices",
         **changes,
     )
     return record(lambda: AwsFederation(context(), args))
@@ -50,6 +53,16 @@ def test_aks_issuer_gets_a_provider_and_one_service_account_each() -> None:
         "oidc.example.com/abc/:sub": "system:serviceaccount:spillway-test-gateway:gateway",
         "oidc.example.com/abc/:aud": "sts.amazonaws.com",
     }
+
+
+def test_alertmanager_may_tell_one_topic_and_encrypt_what_it_tells() -> None:
+    resources = federation(oidc_issuer_url="https://oidc.example.com/abc")
+    (trust,) = statements(resources, ROLE, "alertmanager-role", "assumeRolePolicy")
+    account = "system:serviceaccount:spillway-test-monitoring:alertmanager"
+    assert account in trust["Condition"]["StringEquals"].values()
+    publish, encrypt = statements(resources, POLICY, "alertmanager-policy", "policy")
+    assert (publish["Action"], publish["Resource"]) == ("sns:Publish", TOPIC)
+    assert encrypt["Resource"].endswith("key/notices")
 
 
 def test_eks_provider_is_reused() -> None:

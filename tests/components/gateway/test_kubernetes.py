@@ -50,17 +50,33 @@ def test_a_gateway_that_ends_goes_on_until_nobody_sends_and_all_is_answered() ->
 
 
 def test_service_is_internal_and_for_known_networks_only() -> None:
-    (service,) = of_type(private_gateway(), "kubernetes:core/v1:Service")
+    service = entrance(private_gateway())
     scheme = "service.beta.kubernetes.io/aws-load-balancer-scheme"
     assert service.inputs["metadata"]["annotations"][scheme] == "internal"
     assert service.inputs["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
     assert service.inputs["spec"]["externalTrafficPolicy"] == "Local"
 
 
+SERVICE = "kubernetes:core/v1:Service"
+
+
+def entrance(found: list[Recorded]) -> Recorded:
+    """The Service that clients reach."""
+    services = {one.inputs["metadata"]["name"]: one for one in of_type(found, SERVICE)}
+    assert services.keys() == {"gateway", "gateway-peers"}
+    return services["gateway"]
+
+
+def test_gateways_are_counted_behind_a_name_of_their_own() -> None:
+    services = {one.inputs["metadata"]["name"]: one.inputs["spec"] for one in of_type(private_gateway(), SERVICE)}
+    assert services["gateway-peers"]["clusterIP"] == "None"
+    assert services["gateway-peers"]["selector"] == services["gateway"]["selector"]
+
+
 def attributes(found: list[Recorded]) -> dict[str, str]:
     """Of the load balancer, as its controller reads them
     (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/)."""
-    (service,) = of_type(found, "kubernetes:core/v1:Service")
+    service = entrance(found)
     text = service.inputs["metadata"]["annotations"]["service.beta.kubernetes.io/aws-load-balancer-attributes"]
     return dict(pair.split("=") for pair in text.split(","))
 
@@ -87,7 +103,7 @@ def test_new_config_is_a_new_pod() -> None:
 
 def test_a_certificate_of_acm_is_shown_by_the_load_balancer() -> None:
     found = private_gateway(tls=Tls(certificate_arn=CERTIFICATE))
-    (service,) = of_type(found, "kubernetes:core/v1:Service")
+    service = entrance(found)
     annotations = service.inputs["metadata"]["annotations"]
     ends = {key.rpartition("aws-load-balancer-")[2]: value for key, value in annotations.items()}
     assert (ends["ssl-cert"], ends["ssl-ports"], ends["backend-protocol"]) == (CERTIFICATE, "443", "tcp")

@@ -18,7 +18,7 @@ import pytest
 from components.gateway.settings import GatewaySettings
 from components.monitoring.exported import AGENT, AMD, DCGM, ENVOY, EXPORTED, PROMETHEUS, TRITON, VLLM, Exporter
 from components.monitoring.queries import adapter_rules
-from components.private_cluster.settings import AmdOperatorSettings, NvidiaOperatorSettings
+from components.private_cluster.chart_settings import AmdOperatorSettings, NvidiaOperatorSettings
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.targets import CONTAINERS
 from spillway.contracts.vllm_options import engine_version

@@ -10,7 +10,7 @@ from components.chart_values import merged
 from components.connectivity.settings import MirrorSettings
 from components.model_server.server import ModelServer, ModelServerArgs
 from components.model_server.settings import ModelServerSettings
-from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
+from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs, Notices
 from components.monitoring.settings import MonitoringSettings
 from tests.support.recording import Recorded, context, of_type, record
 
@@ -24,6 +24,7 @@ def build(settings: dict[str, Any] | None = None, **changes: Any) -> list[Record
         "accelerator": "nvidia",
         "kind": "triton",
         "priority_class": "spillway-test-p1",
+        "notices": Notices("arn:aws:sns:eu-west-1:123456789012:notices", "arn:aws:iam::1:role/alerts", "eu-west-1"),
     }
     return record(lambda: KubernetesMonitoring(context(), KubernetesMonitoringArgs(**{**args, **changes})))
 
@@ -184,3 +185,30 @@ def test_team_values_win_and_leave_the_rest() -> None:
     assert stack["grafana"]["replicas"] == 2
     assert stack["grafana"]["sidecar"]["dashboards"]["enabled"] is True
     assert merged({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+
+
+def test_spillways_alerts_go_where_all_notices_go() -> None:
+    """And the chart's own to nobody. Alertmanager's keys: https://prometheus.io/docs/alerting/latest/configuration/; it
+    publishes as its service account, whose token AWS exchanges."""
+    (values,) = (one["values"] for name, one in releases(build()).items() if name == "kube-prometheus-stack")
+    alertmanager = values["alertmanager"]
+    route, receivers = alertmanager["config"]["route"], alertmanager["config"]["receivers"]
+    named = {one["name"]: one for one in receivers}
+    assert named.keys() == {route["receiver"], *(one["receiver"] for one in route["routes"])}
+    assert named[route["receiver"]].keys() == {"name"}
+    (ours,) = route["routes"]
+    assert ours["matchers"] == ['service = "spillway"']
+    assert all(rule["labels"]["service"] == "spillway" for rule in alerts(build()).values())
+    (topic,) = named[ours["receiver"]]["sns_configs"]
+    assert topic["topic_arn"] == "arn:aws:sns:eu-west-1:123456789012:notices"
+    assert topic["sigv4"] == {"region": "eu-west-1"}
+    assert topic["send_resolved"] is True
+    pod = alertmanager["alertmanagerSpec"]
+    (container,) = pod["containers"]
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    (mounted,) = container["volumeMounts"]
+    assert variables["AWS_WEB_IDENTITY_TOKEN_FILE"].startswith(mounted["mountPath"])
+    assert {volume["name"] for volume in pod["volumes"]} == {mounted["name"]}
+    assert alertmanager["serviceAccount"]["name"] == "alertmanager"
+    quiet = releases(build({"notify_when_healthy": False}))["kube-prometheus-stack"]["values"]["alertmanager"]
+    assert not quiet["config"]["receivers"][1]["sns_configs"][0]["send_resolved"]

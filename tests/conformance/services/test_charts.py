@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from components.connectivity.settings import MirrorSettings
-from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs
+from components.monitoring.kubernetes import KubernetesMonitoring, KubernetesMonitoringArgs, Notices
 from components.monitoring.settings import MonitoringSettings
 from components.private_cluster.platform import KubernetesPlatform, KubernetesPlatformArgs
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
@@ -60,7 +60,7 @@ def test_the_adapters_budget_is_said_in_one_way(budget: dict[str, Any], bad: int
         AksSettings.model_validate(
             {"kind": "aks", **ADMINS, "accelerator": "amd", "gpu_pool": MI300X, "amd_operator": DRIVER}
         ),
-        ExistingSettings.model_validate(ANYWHERE),
+        ExistingSettings.model_validate({**ANYWHERE, "metrics_server": {"enabled": True}}),
     ],
     ids=["eks", "eks without the operator", "azure's driver", "amd", "existing"],
 )
@@ -74,6 +74,7 @@ def test_every_value_that_we_give_exists_in_its_chart(settings: Any) -> None:
         cluster_name="c",
         region="eu-west-1",
         vpc_id="vpc-1",
+        grouped=True,
     )
     disk = {"storage": "10Gi", "storage_class": "a"}
     monitoring = KubernetesMonitoringArgs(
@@ -82,6 +83,7 @@ def test_every_value_that_we_give_exists_in_its_chart(settings: Any) -> None:
         accelerator=settings.accelerator,
         kind="triton",
         priority_class="p1",
+        notices=Notices("arn:aws:sns:eu-west-1:1:t", "arn:aws:iam::1:role/alerts", "eu-west-1"),
     )
 
     def both() -> None:

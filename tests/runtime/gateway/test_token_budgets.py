@@ -30,6 +30,19 @@ def usage(**said: Any) -> Usage:
     return Usage.model_validate({**about, **times, "reserved": 60, "prompt": 10, "completion": 20, "cached": 4, **said})
 
 
+def test_a_bucket_is_a_share_of_the_gateways_that_there_are() -> None:
+    """Two take from 900 together; a third comes: what was left of a share is left of the smaller one."""
+    clock = Clock()
+    bucket = Bucket(450, clock)
+    bucket.take(300)
+    bucket.resize(300)
+    assert (bucket.size, bucket.level) == (300, pytest.approx(100))
+    clock.now = 30
+    assert bucket.wait_s(250) == 0
+    bucket.resize(900)
+    assert bucket.level == pytest.approx(750)
+
+
 def test_a_bucket_fills_in_a_minute_and_never_over() -> None:
     clock = Clock()
     bucket = Bucket(600, clock)

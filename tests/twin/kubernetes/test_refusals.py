@@ -294,6 +294,33 @@ def test_quotas_count_the_pods_a_workload_asks_for(driver: Driver, namespace: st
     assert live.outputs["status"]["used"] == {"pods": "2", "requests.cpu": "200m"}
 
 
+def test_groups_count_with_all_their_pods_and_each_is_judged(driver: Driver, namespace: str) -> None:
+    hard = {"pods": "5", "requests.nvidia.com/gpu": "32"}
+    quota = {"metadata": {"name": "quota", "namespace": namespace}, "spec": {"hard": hard}}
+    driver.create("kubernetes:core/v1:ResourceQuota", "quota", quota)
+    eight: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    pod = deployment(namespace, **eight)["spec"]["template"]
+    templates = {"leaderTemplate": pod, "workerTemplate": pod}
+    group = {
+        "metadata": {"name": "server", "namespace": namespace},
+        "spec": {"replicas": 2, "leaderWorkerTemplate": {"size": 2, **templates}},
+    }
+    kind = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
+    driver.create(kind, "server", group)
+    live = driver.stand_in.read("kubernetes:core/v1:ResourceQuota", f"{namespace}/quota", None)
+    assert live is not None
+    assert live.outputs["status"]["used"] == {"pods": "4", "requests.nvidia.com/gpu": "32"}
+    second = {**group, "metadata": {"name": "second", "namespace": namespace}}
+    with pytest.raises(StandInError, match="exceeded quota: quota, requested: pods=4, used: pods=4, limited: pods=5"):
+        driver.create(kind, "second", second)
+    broken = copy.deepcopy(second)
+    broken["spec"]["leaderWorkerTemplate"]["workerTemplate"] = copy.deepcopy(pod)
+    broken["spec"]["leaderWorkerTemplate"]["workerTemplate"]["spec"]["containers"][0]["ports"] = [{"containerPort": 0}]
+    checked = driver.stand_in.check("urn", kind, None, broken, b"")
+    ports = "spec.containers[0].ports[0].containerPort"
+    assert [failure.path for failure in checked.failures] == [f"spec.leaderWorkerTemplate.workerTemplate.{ports}"]
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("500m", "0.5"), ("2Gi", str(2**31)), ("1e3", "1000"), (4, "4"), ("1.5", "1.5")]
 )

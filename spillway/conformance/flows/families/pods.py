@@ -1,20 +1,23 @@
-"""Inside the cluster: gateway → model servers, model servers → cache."""
+"""Inside the cluster: gateway → model servers, model servers → cache, and the nodes of one server with each other."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import permutations
 from typing import Final
 
 from spillway.conformance.flows.doors import cluster_services
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
 from spillway.conformance.flows.gateways import gateways
-from spillway.conformance.flows.workloads import Pod
+from spillway.conformance.flows.workloads import GROUP, Pod, members
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
 from spillway.contracts.resources import Resource
 
+_CHOSEN: Final = (32768, 60999)
+"""Bounds of what Linux gives: net.ipv4.ip_local_port_range, https://docs.kernel.org/networking/ip-sysctl.html."""
 _CACHE: Final = re.compile(r"--cache-config=redis,(host|port)=(\S+)")
 
 
@@ -28,6 +31,20 @@ def flows(world: World) -> Iterator[Flow]:
         cache = {match[1]: match[2] for text in _arguments(pod) if (match := _CACHE.fullmatch(text))}
         if "host" in cache:
             yield _to(world, pod, cache["host"], int(cache.get("port", 6379)), pod.resource)
+    for group in world.graph.of(GROUP):
+        yield from _among(world, list(members(group)))
+
+
+def _among(world: World, pods: list[Pod]) -> Iterator[Flow]:
+    """Both ways, on a port that NCCL and ZeroMQ choose: any that Linux gives, so the first and the last of them."""
+    for one, other in permutations(pods, 2):
+        for port in _CHOSEN:
+            doors = [*cluster_services.looks_up(world, one), *cluster_services.pod_to_pod(world, one, other, port)]
+            yield Flow(f"{one.name} {_role(one)}", _role(other), f"tcp/{port}", tuple(doors))
+
+
+def _role(pod: Pod) -> str:
+    return "leader" if pod.template.endswith("leaderTemplate") else "worker"
 
 
 def _arguments(pod: Pod) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
 from spillway.conformance.graph import Graph
@@ -11,13 +12,15 @@ from spillway.conformance.services.documented import Found, items, rule
 from spillway.contracts.property_values import document
 from spillway.contracts.resources import Resource
 
+_GROUP: Final = "spec.leaderWorkerTemplate"
 _WORKLOADS: Final = {
-    "kubernetes:apps/v1:Deployment": "spec.template",
-    "kubernetes:apps/v1:StatefulSet": "spec.template",
-    "kubernetes:apps/v1:DaemonSet": "spec.template",
-    "kubernetes:batch/v1:Job": "spec.template",
-    "kubernetes:batch/v1:CronJob": "spec.jobTemplate.spec.template",
-    "kubernetes:core/v1:Pod": "",
+    "kubernetes:apps/v1:Deployment": ("spec.template",),
+    "kubernetes:apps/v1:StatefulSet": ("spec.template",),
+    "kubernetes:apps/v1:DaemonSet": ("spec.template",),
+    "kubernetes:batch/v1:Job": ("spec.template",),
+    "kubernetes:batch/v1:CronJob": ("spec.jobTemplate.spec.template",),
+    "kubernetes:core/v1:Pod": ("",),
+    "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet": (f"{_GROUP}.leaderTemplate", f"{_GROUP}.workerTemplate"),
 }
 
 
@@ -63,8 +66,8 @@ def _objects(graph: Graph) -> Iterator[tuple[str, Any, Any]]:
 
 def _pods(graph: Graph) -> Iterator[tuple[Resource, str, Mapping[str, Any]]]:
     """(workload, path of its pod's specification, the specification)."""
-    for type_, template in _WORKLOADS.items():
-        for workload in graph.of(type_):
+    for type_, templates in _WORKLOADS.items():
+        for workload, template in product(graph.of(type_), templates):
             path = f"{template}.spec".removeprefix(".")
             pod = workload.get(path)
             if isinstance(pod, Mapping):
