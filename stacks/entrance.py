@@ -91,6 +91,7 @@ def _standby(
             endpoint_arns=[arn for one in built for arn in one.endpoint_arns],
             tokens=any(one.tokens for one in built),
             parameter_arns=cost.gateway_parameter_arns,
+            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
             certificate_arn=certificate_arn,

@@ -70,6 +70,7 @@ def compose(
             endpoint_arns=[arn for site in built for arn in site.endpoint_arns],
             tokens=any(site.tokens for site in built),
             parameter_arns=cost.gateway_parameter_arns,
+            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,
             oidc_provider_arn=cluster.oidc_provider_arn,
@@ -194,6 +195,7 @@ def _table(
         operator=pulumi.Output.unsecret(secrets[settings.gateway.operator_key_secret].apply(hash_key)),
         cutoff=cost.parameter_name,
         live=cost.live_parameter_name,
+        jobs=next((one.jobs for one in built if one.jobs), None),
     )
 
     def build(names: dict[str, Any]) -> RoutingTable:
@@ -208,6 +210,7 @@ def _table(
                 operator_hash=names["operator"],
                 cutoff_parameter=names["cutoff"],
                 live_parameter=names["live"],
+                jobs=names["jobs"],
             ),
             package.canary.manifest if package.canary else None,
         )

@@ -15,6 +15,7 @@ from components.gateway.settings import GatewaySettings
 from components.gateway.table import build_table
 from components.model_server.settings import CanarySettings
 from spillway.contracts.classes import Site
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, MODEL_SERVER, Namespaces
 from spillway.contracts.routing import (
@@ -47,6 +48,7 @@ class DeployedNames:
     operator_hash: str
     cutoff_parameter: str
     live_parameter: str
+    jobs: JobQueue | None = None
 
 
 def routing_table(
@@ -77,6 +79,7 @@ def routing_table(
             region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
         ),
         listen=listen(settings.gateway),
+        jobs=names.jobs,
     )
 
 

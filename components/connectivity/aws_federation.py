@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pulumi
@@ -35,6 +36,7 @@ class AwsFederationArgs:
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
     parameter_arns: Sequence[pulumi.Input[str]] = ()
+    gateway_rights: Sequence[pulumi.Input[Sequence[Statement]]] = ()
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
     oidc_provider_arn: pulumi.Input[str] | None = None
@@ -111,10 +113,13 @@ class AwsFederation(Component):
 
     def _gateway_rights(self, role: aws.iam.Role) -> None:
         args = self.args
-        document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
+        document = pulumi.Output.all(
+            endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)
+        ).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
                 heartbeat_right(metrics.NAMESPACE),
+                *chain(*found["more"]),
             )
         )
         aws.iam.RolePolicy(

@@ -6,7 +6,7 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_generation
+from components.gateway import envoy_generation, envoy_jobs
 from components.gateway.envoy_filters import GROUP_HEADER, cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
@@ -128,6 +128,7 @@ def _manager(table: RoutingTable) -> Json:
     closed = [{"match": {"path": path}, "direct_response": {"status": 403}} for path in exceptions(table.server)]
     routes = [*closed, *(r for group in table.groups() for r in _group_routes(group, table))]
     routes += [r for site in table.sites for r in _operator_routes(site, table)]
+    routes += envoy_jobs.routes(table)
     host: Json = {"request_body_buffer_limit": buffer_bytes(table), "include_request_attempt_count": True}
     if table.cors_origins:
         # A browser asks first, without anything that tells whose request it is: the policy needs a route of its own.

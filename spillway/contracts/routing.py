@@ -24,7 +24,7 @@ Shape::
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat, jobs
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -44,6 +44,7 @@ from pydantic import Field, model_validator
 from spillway.contracts import metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
 
@@ -479,6 +480,8 @@ class RoutingTable(Frozen):
     live: LiveInstances | None = None
     """Needed where a site's capacity is ``published``."""
     heartbeat: Heartbeat | None = None
+    jobs: JobQueue | None = None
+    """Where P2 requests wait that clients want answered later."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,7 +1,7 @@
 """The agent beside each gateway: ``python -m spillway.runtime.gateway.agent --routing routing.json``.
 
-It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets
-and sends the heartbeat.
+It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets,
+takes jobs and sees them through, and sends the heartbeat.
 ``/healthz`` and ``/metrics`` on 127.0.0.1. ``--once`` only writes the endpoint files, for Envoy to find at its
 start. ``--until-envoy-ends``: a SIGTERM lets Envoy finish first (:mod:`spillway.runtime.gateway.stopping`).
 """
@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from spillway.contracts import jobs
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
 from spillway.runtime.gateway import canary, private_capacity, usage_log
@@ -34,6 +35,9 @@ from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
+from spillway.runtime.gateway.job_desk import JobDesk
+from spillway.runtime.gateway.job_store import JobStore
+from spillway.runtime.gateway.job_worker import JobWorker
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
@@ -63,6 +67,9 @@ class Agent:
         self.live: LiveWatch | None = None
         if table.live:
             self.live = LiveWatch(table.live, partial(read_parameter, region=table.live.region))
+        self.jobs: JobWorker | None = None
+        if table.jobs:
+            self.jobs = JobWorker(JobStore(table.jobs), partial(self.is_open, table.jobs.site, jobs.CLASS))
 
     def is_open(self, site: SiteName, request_class: RequestClass) -> bool:
         """Whether a site takes a class: Envoy itself judges the private one, and a cut-off closes burst sites only."""
@@ -134,6 +141,8 @@ class Agent:
             work.append(_every(RENEW_S, self._renew_tokens))
         if any(route.capacity != "fixed" for route in self.table.sites):
             work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
+        if self.jobs:
+            work.append(_every(self.jobs.store.queue.period_s, partial(self._see_jobs_through, self.jobs)))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -185,6 +194,9 @@ class Agent:
             if live:
                 await breakers.fit(route, live)
 
+    async def _see_jobs_through(self, worker: JobWorker) -> None:
+        await asyncio.to_thread(worker.work)
+
     async def _watch_canary(self, watch: CanaryWatch) -> None:
         if await watch.check():
             LOG.warning("release %s on trial gets no requests any more: %s", watch.rules.version, watch.ended)
@@ -211,11 +223,13 @@ class Agent:
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""
-        app = web.Application()
+        app = web.Application(client_max_size=self.table.body_limit_bytes + (1 << 16))
         app.cleanup_ctx.append(self._take_usage)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/tokens/reserve", self._reserve)
+        if self.jobs:
+            JobDesk(self.table, self.jobs.store).add_to(app)
         app.cleanup_ctx.append(self._relay_streams)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -261,7 +275,7 @@ class Agent:
         for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
-        lines += [*self.budgets.metrics(), *self.relay.metrics()]
+        lines += [*self.budgets.metrics(), *self.relay.metrics(), *(self.jobs.metrics() if self.jobs else ())]
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

@@ -23,7 +23,17 @@ from spillway.contracts.task_files import FILES_VARIABLE, unpack
 
 _FILE: Final = Path(__file__).with_name("runtime_calls.json")
 _AGENT: Final = "spillway.runtime.gateway.agent"
-_WHEN: Final = {"ssm:GetParameter": "cutoff", "cloudwatch:PutMetricData": "heartbeat"}
+_WHEN: Final = {
+    "ssm:GetParameter": "cutoff",
+    "cloudwatch:PutMetricData": "heartbeat",
+    **dict.fromkeys(
+        (
+            *("s3:GetObject", "s3:PutObject", "sagemaker:InvokeEndpointAsync"),
+            *("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"),
+        ),
+        "jobs",
+    ),
+}
 """An agent's call → the part of its routing table without which it is not made."""
 
 
