@@ -18,8 +18,8 @@ from botocore import xform_name
 from scripts.members.form import text
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_ENTRIES: Final = ("handler", "read", "hold", "main")
-"""Functions that others call: of a Lambda function, of a site's module twice, of a process."""
+_ENTRIES: Final = ("handler", "read", "hold", "hand_on", "main")
+"""Functions that others call: of a Lambda function, of a site's modules, of a process."""
 _PREFIXES: Final = {"sagemaker-runtime": "sagemaker"}
 """What IAM calls a service of another name."""
 _ALLOWED_BY: Final = {"s3:HeadObject": "s3:GetObject"}

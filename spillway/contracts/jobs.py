@@ -24,17 +24,14 @@ KEY_HEADER: Final = "idempotency-key"
 ATTEMPTS_HEADER: Final = "x-spillway-attempts"
 """How often a job was given to be worked on: more than once after a fault in between, and it says so."""
 
-WAITS_AT_MOST_S: Final = 6 * 3600
-"""For an instance, the longest that SageMaker takes (InvokeEndpointAsync, RequestTTLSeconds)."""
-WORKS_AT_MOST_S: Final = 900
-"""On one job, SageMaker's own default (InvokeEndpointAsync, InvocationTimeoutSeconds)."""
-
 
 class JobQueue(Frozen):
     """Where a gateway's agent keeps jobs, and who works on them."""
 
     site: SiteName
     """Where they are worked on: only who may spill there has jobs."""
+    module: str
+    """Of the agent's code, which knows the site's API (``spillway.runtime.gateway.job_site``)."""
     region: str
     queue_url: str
     """SQS's, of the queue that holds a job until it is answered."""
@@ -47,7 +44,7 @@ class JobQueue(Frozen):
     endpoint: str
     """The asynchronous endpoint that works on them."""
     paths: dict[str, str]
-    """What it can be asked, by client's path: what SageMaker hands on to the container about it, or nothing."""
+    """What it can be asked, by client's path: what its container is told about that, or nothing."""
     most_held: Annotated[int, Field(ge=1)]
     """Jobs that one gateway process has at the endpoint at once; the others wait in the queue, where nothing ends
     them."""

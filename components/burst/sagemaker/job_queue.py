@@ -25,6 +25,7 @@ LONGEST_DAYS: Final = 14
 MOST_RECEIVES: Final = 100
 """Deliveries of one message: each five minutes while the endpoint takes nothing (``JobQueue.hidden_s``), so after some
 eight hours of that somebody has to look."""
+MODULE: Final = "spillway.runtime.gateway.sagemaker_jobs"
 MARKS: Final = "jobs/"
 """Keys in the bucket that say what was done about a job."""
 DAY_S: Final = 24 * 3600
@@ -72,6 +73,7 @@ def of_gateways(
     at_once = settings.max_instances * (settings.invocations_per_instance + settings.backlog_per_instance)
     return JobQueue(
         site=Site.SAGEMAKER,
+        module=MODULE,
         region=region,
         queue_url=found["url"],
         bucket=found["bucket"],

@@ -16,8 +16,6 @@ from spillway.runtime.gateway.job_store import Job, JobStore, Mark, OtherRequest
 
 LOG = logging.getLogger("spillway.jobs")
 HEAD_LENGTH: Final = "inference-header-content-length"
-BINARY: Final = "application/vnd.sagemaker-triton.binary+json;json-header-size="
-"""How SageMaker's Triton is told where a request's JSON ends, in place of the header."""
 LONGEST_KEY: Final = 256
 RETRY_AFTER: Final = {"Retry-After": "5"}
 """How soon it makes sense to ask again."""
@@ -40,8 +38,9 @@ class JobDesk:
         path, key = f"/{request.match_info['path']}", request.headers.get(KEY_HEADER)
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             return self._refused(400, f"{KEY_HEADER} must have 1 to {LONGEST_KEY} characters")
-        head = request.headers.get(HEAD_LENGTH)
-        kind = BINARY + head if head else request.headers.get("Content-Type", "application/json")
+        kind = self._store.site.with_head(
+            request.headers.get("Content-Type", "application/json"), request.headers.get(HEAD_LENGTH)
+        )
         job = Job.of(request.headers["x-spillway-client"], key)
         body = await request.read()
         try:
@@ -73,9 +72,10 @@ class JobDesk:
 
     async def _answered(self, request: web.Request, mark: Mark, place: str) -> web.StreamResponse:
         kind, body = await asyncio.to_thread(self._store.answer, place)
-        headers = {"Content-Type": kind, ATTEMPTS_HEADER: str(mark.attempts)}
-        if kind.startswith(BINARY):
-            headers |= {"Content-Type": "application/octet-stream", HEAD_LENGTH: kind.removeprefix(BINARY)}
+        shown, head_length = self._store.site.without_head(kind)
+        headers = {"Content-Type": shown, ATTEMPTS_HEADER: str(mark.attempts)}
+        if head_length:
+            headers[HEAD_LENGTH] = head_length
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         while part := await asyncio.to_thread(body.read, _PART):

@@ -17,13 +17,12 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from spillway.contracts.jobs import WAITS_AT_MOST_S, WORKS_AT_MOST_S, JobQueue
+from spillway.contracts.jobs import JobQueue
 from spillway.runtime.gateway.aws import client
+from spillway.runtime.gateway.job_site import job_site
 
 FINGERPRINT: Final = "sha256"
 """Of the request, among its object's metadata."""
-GIVEN_UP_S: Final = WAITS_AT_MOST_S + WORKS_AT_MOST_S
-"""After which a job without an answer has none to come: it is handed on again."""
 _LONGEST_FAILURE: Final = 4096
 """Bytes of what is told of a failure."""
 
@@ -73,10 +72,6 @@ class Mark:
     answer: str | None = None
     failure: str | None = None
 
-    @property
-    def given_up(self) -> bool:
-        return time.time() > self.begun + GIVEN_UP_S
-
 
 @dataclass(frozen=True)
 class Message:
@@ -94,6 +89,7 @@ class JobStore:
 
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue
+        self.site = job_site(queue.module)
 
     @property
     def _s3(self) -> Any:
@@ -142,19 +138,16 @@ class JobStore:
 
     def hand_on(self, message: Message, mark: Mark) -> Mark:
         """To the endpoint, and write down where its answer will be."""
-        job, attributes = message.job, self.queue.paths[message.path]
-        handed = client("sagemaker-runtime", self.queue.region).invoke_endpoint_async(
-            EndpointName=self.queue.endpoint,
-            InputLocation=f"s3://{self.queue.bucket}/{self.queue.requests}{job.name}",
-            ContentType=message.kind,
-            InferenceId=job.id,
-            RequestTTLSeconds=WAITS_AT_MOST_S,
-            InvocationTimeoutSeconds=WORKS_AT_MOST_S,
-            **({"CustomAttributes": attributes} if attributes else {}),
+        job, source = message.job, f"s3://{self.queue.bucket}/{self.queue.requests}{message.job.name}"
+        known = Mark(
+            mark.attempts, mark.begun, *self.site.hand_on(self.queue, job.id, message.path, message.kind, source)
         )
-        known = Mark(mark.attempts, mark.begun, handed["OutputLocation"], handed["FailureLocation"])
         self._put(self.queue.marks + job.name, _text(known))
         return known
+
+    def is_given_up(self, mark: Mark) -> bool:
+        """Whether it has no answer to come any more: then it is handed on again."""
+        return time.time() > mark.begun + self.site.GIVEN_UP_S
 
     def is_answered(self, mark: Mark) -> bool:
         return mark.answer is not None and self._is_there(*_place(mark.answer))

@@ -56,16 +56,19 @@ class JobWorker:
     def _look(self, held: Held) -> None:
         now, queue = time.time(), self.store.queue
         if now >= held.look_at:
-            if self.store.is_answered(held.mark) or self.store.is_failed(held.mark):
+            if self._is_over(held.mark):
                 self._let_go(held.message)
                 return
             # The longer it takes, the less it matters when the end is seen.
             held.look_at = now + max(queue.period_s, (now - held.mark.begun) / 20)
-        if held.mark.given_up:
+        if self.store.is_given_up(held.mark):
             LOG.warning("job %s has no answer after hours: it goes back to the queue", held.message.job.id)
             del self.held[held.message.id]
         elif now >= held.hide_at:
             self._hide(held, now)
+
+    def _is_over(self, mark: Mark) -> bool:
+        return self.store.is_answered(mark) or self.store.is_failed(mark)
 
     def _let_go(self, message: Message) -> None:
         self.store.forget(message.receipt)
@@ -83,7 +86,7 @@ class JobWorker:
 
     def _take(self, message: Message) -> None:
         mark = self.store.mark(message.job)
-        if mark is None or (mark.given_up and not (self.store.is_answered(mark) or self.store.is_failed(mark))):
+        if mark is None or (self.store.is_given_up(mark) and not self._is_over(mark)):
             mark = self._hand_on(message, mark)
         elif mark.answer is None:
             # Begun by somebody of whom nobody knows how far they came. Who is still at it gets the time for it.

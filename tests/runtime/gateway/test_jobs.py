@@ -22,8 +22,9 @@ from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import AgentCheck, RoutingTable
 from spillway.runtime.gateway import aws as agents_aws
-from spillway.runtime.gateway.job_store import GIVEN_UP_S, Job, JobStore, Mark, OtherRequestError, Request
+from spillway.runtime.gateway.job_store import Job, JobStore, Mark, OtherRequestError, Request
 from spillway.runtime.gateway.job_worker import JobWorker
+from spillway.runtime.gateway.sagemaker_jobs import GIVEN_UP_S
 from spillway.twin.aws.services.sagemaker_runtime import FILE, Front
 from tests.support.gateway_rig import ACCESS_KEY, ALPHA, BETA, ENDPOINT, SAGEMAKER_HOST, SECRET_KEY, Answer, Rig
 from tests.support.waiting import eventually
@@ -91,6 +92,7 @@ def job_queue(server: Server) -> Iterator[JobQueue]:
     url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
     yield JobQueue(
         site="sagemaker",
+        module="spillway.runtime.gateway.sagemaker_jobs",
         region=REGION,
         queue_url=url,
         bucket="batches",

@@ -133,7 +133,9 @@ def _allows(graph: Graph, role: Resource, action: str) -> bool:
 )
 def _calls_allowed(graph: Graph) -> Iterator[Found]:
     for agent in agents(graph):
-        for action in _calls()["calls"][_AGENT]["main"]:
+        jobs = agent.routing.get("jobs") or {}
+        of_site = _calls()["calls"].get(jobs.get("module"), {}).get("hand_on", ())
+        for action in (*_calls()["calls"][_AGENT]["main"], *of_site):
             part = _WHEN.get(action)
             if agent.role is not None and part and agent.routing.get(part) and not _allows(graph, agent.role, action):
                 yield _lacks(agent.resource, agent.role, action)
