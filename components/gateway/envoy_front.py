@@ -29,6 +29,7 @@ from components.gateway.envoy_parts import (
     socket_address,
 )
 from spillway.contracts.routing import (
+    CERTIFICATE,
     Gate,
     Group,
     RoutingTable,
@@ -48,16 +49,15 @@ def front_listener(table: RoutingTable) -> Json:
     """The listener clients connect to."""
     chain: Json = {"filters": [_manager(table)]}
     if table.listen.tls:
-        certificate = {
-            "certificate_chain": {"filename": table.listen.tls.certificate_file},
-            "private_key": {"filename": table.listen.tls.key_file},
-        }
+        source = {"path": table.certificate_path}
+        # By a file that names files: what stands in the bootstrap itself is read once, and never renewed.
+        secret = {"name": CERTIFICATE, "sds_config": {"resource_api_version": "V3", "path_config_source": source}}
         chain["transport_socket"] = extension(
             "envoy.transport_sockets.tls",
             "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             common_tls_context={
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                "tls_certificates": [certificate],
+                "tls_certificate_sds_secret_configs": [secret],
                 "alpn_protocols": ["h2", "http/1.1"],
             },
         )

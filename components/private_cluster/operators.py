@@ -14,6 +14,7 @@ from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
     AksSettings,
     AmdOperatorSettings,
+    CertManagerSettings,
     EksSettings,
     ExistingSettings,
 )
@@ -194,6 +195,18 @@ def balancer_values(
         "vpcId": vpc_id,
         "serviceAccount": {"name": settings.load_balancer_controller.service_account},
         "enableServiceMutatorWebhook": False,
+    }
+
+
+def cert_manager_values(settings: CertManagerSettings) -> dict[str, Any]:
+    """Of ``cert-manager``."""
+    return {
+        "crds": {"enabled": True},
+        # Its lease stands in kube-system of itself, where not every cluster lets it write.
+        "global": {"leaderElection": {"namespace": settings.namespace}},
+        "serviceAccount": {"name": settings.service_account},
+        "dns01RecursiveNameservers": ",".join(settings.dns_over_https),
+        "dns01RecursiveNameserversOnly": True,
     }
 
 

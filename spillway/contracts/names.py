@@ -50,6 +50,8 @@ class Namespaces:
 
 GATEWAY: Final = "gateway"
 """Workload and service account in :attr:`Namespaces.gateway`."""
+CERTIFICATE_ISSUER: Final = "certificate-issuer"
+"""Service account and issuer in :attr:`Namespaces.gateway`, for whom names are proved in Route 53."""
 MODEL_SERVER: Final = "model-server"
 """Workload, service and service account in :attr:`Namespaces.serving`."""
 CANARY: Final = f"{MODEL_SERVER}-canary"

@@ -431,6 +431,10 @@ def canary_name(site: SiteName) -> str:
     return f"{site}-canary"
 
 
+CERTIFICATE = "gateway-certificate"
+"""The name of the secret that holds what is shown to clients."""
+
+
 def token_name(site: SiteName) -> str:
     """The name of the secret that holds a site's token."""
     return f"{site}-token"
@@ -557,6 +561,11 @@ class RoutingTable(Frozen):
     def token_path(self, site: SiteName) -> str:
         """The file, in Envoy's form of a secret, into which the agent writes the token of a site that wants one."""
         return f"{self.runtime_dir}/secrets/{token_name(site)}.json"
+
+    @property
+    def certificate_path(self) -> str:
+        """The file in which the agent tells Envoy where the listener's certificate is."""
+        return f"{self.runtime_dir}/secrets/{CERTIFICATE}.json"
 
     def share(self, slots: int) -> int:
         """One gateway process's part of a number of slots: at least one, unless there are none."""

@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from spillway.contracts import jobs
+from spillway.contracts import jobs, metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
 from spillway.runtime.gateway import canary, private_capacity, usage_log
@@ -31,8 +31,10 @@ from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
+from spillway.runtime.gateway.certificate import days_left, write_certificate
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.job_desk import JobDesk
@@ -88,6 +90,7 @@ class Agent:
     async def prepare(self) -> None:
         """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
         write_missing_tokens(self.table)
+        write_certificate(self.table)
         try:
             await self._renew_tokens()
         except Exception as error:
@@ -151,7 +154,7 @@ class Agent:
             private = next((route for route in self.table.sites if route.site == Site.PRIVATE), None)
             if private is not None:
                 tell = partial(
-                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session)
+                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session), session
                 )
                 work.append(_every(self.table.heartbeat.period_s, tell))
         return work
@@ -212,14 +215,21 @@ class Agent:
             await asyncio.to_thread(beat, heartbeat, client("cloudwatch", heartbeat.region).put_metric_data)
             self.last_beat = time.time()
 
-    async def _tell_capacity(self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter) -> None:
+    async def _tell_capacity(
+        self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter, session: aiohttp.ClientSession
+    ) -> None:
         heartbeat = self.table.heartbeat
         assert heartbeat is not None
-        servers, counted = await breakers.healthy(private), None
+        servers, counted = float(await breakers.healthy(private)), None
         with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
             counted = await tokens.per_minute()
+        told = {
+            metrics.PRIVATE_SERVERS: servers,
+            metrics.PRIVATE_TOKENS: counted,
+            metrics.CERTIFICATE_DAYS: await days_left(EnvoyAdmin(self.table.listen.admin_port, session)),
+        }
         put = client("cloudwatch", heartbeat.region).put_metric_data
-        await asyncio.to_thread(private_capacity.publish, heartbeat, servers, counted, put)
+        await asyncio.to_thread(private_capacity.publish, heartbeat, told, put)
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""
