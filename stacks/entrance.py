@@ -136,7 +136,22 @@ def _route53(
             alarm_topic_arn=cost.topic_arn,
         ),
     )
-    return Entrance(failover.host, standby, {"heartbeat": failover.alarm_name})
+    alarms = {"heartbeat": failover.alarm_name}
+    if failover.way_in_check_id is not None:
+        from components.failover_dns.way_in_alarm import WayInAlarm, WayInAlarmArgs
+
+        told = WayInAlarm(
+            context,
+            WayInAlarmArgs(
+                region=settings.aws.region,
+                account_id=settings.aws.account_id,
+                check_id=failover.way_in_check_id,
+                topic_arn=cost.topic_arn,
+                notify_emails=settings.cost_guard.notify_emails,
+            ),
+        )
+        alarms["way-in"] = told.alarm_name
+    return Entrance(failover.host, standby, alarms)
 
 
 def _way_in(settings: StackSettings) -> Literal["HTTPS", "HTTP"] | None:

@@ -20,7 +20,7 @@ from spillway.contracts.names import CERTIFICATE_ISSUER
 
 SECRET: Final = "gateway-tls"
 _API: Final = "cert-manager.io/v1"
-_READY: Final = {"pulumi.com/waitFor": "condition=Ready"}
+_READY: Final[dict[str, pulumi.Input[str]]] = {"pulumi.com/waitFor": "condition=Ready"}
 """So that a name that cannot be proved is told of here, and not by a gateway without its Secret
 (pulumi/pulumi-kubernetes waits for generic kinds by this annotation: its own tests, GenericAwaiter)."""
 

@@ -76,7 +76,7 @@ def invoke(endpoint: str, region: str, folder: Path, environ: dict[str, Any]) ->
     if front is None or (front.endpoint, front.region) != (endpoint, region):
         told = f"The twin runs no server for {endpoint}: spillway up, without --resources-only, starts one."
         return _refusal(503, "ServiceUnavailable", told)
-    return _forwarded(front, request.path, request.headers, request.get_data())
+    return _forwarded(front, request.path, dict(request.headers.items()), request.get_data())
 
 
 def _work(file: Path, region: str, headers: Mapping[str, str], body: bytes) -> Response | None:
