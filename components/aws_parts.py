@@ -12,12 +12,19 @@ from components.base import Component
 
 
 def own_key(
-    component: Component, name: str, description: str, document: str, *, holds_data: bool, deletion_days: int = 30
+    component: Component,
+    name: str,
+    description: str,
+    document: str,
+    *,
+    holds_data: bool,
+    deletion_days: int = 30,
+    region: str | None = None,
 ) -> aws.kms.Key:
     """A customer-managed key that rotates, with the alias ``alias/<name>``. ``document``: its key policy.
 
     ``holds_data``: what it encrypts is lost with it, so the settings may protect it from deletion. ``deletion_days``:
-    between the order to delete it and its end, 7 to 30.
+    between the order to delete it and its end, 7 to 30. ``region``: another one than the stack's.
     """
     key = aws.kms.Key(
         f"{name}-key",
@@ -25,10 +32,13 @@ def own_key(
         enable_key_rotation=True,
         deletion_window_in_days=deletion_days,
         policy=document,
+        region=region,
         tags=component.context.tags,
         opts=component.child(holds_data=holds_data),
     )
-    aws.kms.Alias(f"{name}-key-alias", name=f"alias/{name}", target_key_id=key.key_id, opts=component.child())
+    aws.kms.Alias(
+        f"{name}-key-alias", name=f"alias/{name}", target_key_id=key.key_id, region=region, opts=component.child()
+    )
     return key
 
 

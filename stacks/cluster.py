@@ -159,11 +159,13 @@ def private_site(
     tls: Tls | None,
     mirror: MirrorSettings,
     callers: tuple[str, ...],
+    proving_zone: pulumi.Input[str] | None,
     pull_config: pulumi.Input[str] | None,
     topic_arn: pulumi.Input[str],
 ) -> KubernetesGateway:
     """Everything that runs on the cluster; the gateway is what the rest needs of it. ``callers``: networks that may
-    call that. ``pull_config``: what opens the mirror, as docker config JSON. ``topic_arn``: of all notices."""
+    call that. ``proving_zone``: of Route 53, where cert-manager proves the name. ``pull_config``: what opens the
+    mirror, as docker config JSON. ``topic_arn``: of all notices."""
     from components.gateway.kubernetes import DEREGISTERED_AFTER_S, KubernetesGateway, KubernetesGatewayArgs
     from components.model_server import triton, vllm
     from components.model_server.server import ModelServer, ModelServerArgs
@@ -190,6 +192,7 @@ def private_site(
             cluster_name=cluster.name,
             region=settings.aws.region,
             vpc_id=network.vpc_id,
+            certificates=proving_zone is not None,
         ),
     )
     ready = (platform,)
@@ -244,6 +247,8 @@ def private_site(
             depends_on=ready,
         ),
     )
+    if proving_zone is not None:
+        tls = _tls_by_acme(context, settings, federation, proving_zone, ready)
     return KubernetesGateway(
         context,
         KubernetesGatewayArgs(
@@ -272,6 +277,35 @@ def _vllm_arguments(settings: StackSettings, manifest: Manifest) -> dict[str, An
         return {}
     here = manifest.language.spread(settings.model_server.nodes, settings.model_server.gpus)
     return vllm_serving.arguments(manifest, here.pipeline_parallel_size)
+
+
+def _tls_by_acme(
+    context: StackContext,
+    settings: StackSettings,
+    federation: AwsFederation,
+    proving_zone: pulumi.Input[str],
+    after: tuple[pulumi.Resource, ...],
+) -> Tls:
+    from components.gateway.issuer import GatewayCertificate, GatewayCertificateArgs
+    from components.gateway.kubernetes import Tls
+
+    assert settings.gateway.tls is not None
+    assert settings.gateway.tls.cert_manager is not None
+    assert federation.issuer_role_arn is not None
+    chart = settings.private_cluster.cert_manager
+    made = GatewayCertificate(
+        context,
+        GatewayCertificateArgs(
+            settings=settings.gateway.tls.cert_manager,
+            host=settings.dns.host,
+            region=settings.aws.region,
+            zone_id=proving_zone,
+            role_arn=federation.issuer_role_arn,
+            cert_manager=(chart.namespace, chart.service_account),
+            depends_on=after,
+        ),
+    )
+    return Tls(secret_name=made.secret_name)
 
 
 def _on_trial(

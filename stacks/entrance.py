@@ -90,6 +90,7 @@ def _standby(
             endpoint_arns=[arn for one in built for arn in one.endpoint_arns],
             tokens=any(one.tokens for one in built),
             parameter_arns=cost.gateway_parameter_arns,
+            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
             certificate_arn=certificate_arn,
@@ -134,7 +135,22 @@ def _route53(
             alarm_topic_arn=cost.topic_arn,
         ),
     )
-    return Entrance(failover.host, standby, {"heartbeat": failover.alarm_name})
+    alarms = {"heartbeat": failover.alarm_name}
+    if failover.way_in_check_id is not None:
+        from components.failover_dns.way_in_alarm import WayInAlarm, WayInAlarmArgs
+
+        told = WayInAlarm(
+            context,
+            WayInAlarmArgs(
+                region=settings.aws.region,
+                account_id=settings.aws.account_id,
+                check_id=failover.way_in_check_id,
+                topic_arn=cost.topic_arn,
+                notify_emails=settings.cost_guard.notify_emails,
+            ),
+        )
+        alarms["way-in"] = told.alarm_name
+    return Entrance(failover.host, standby, alarms)
 
 
 def _way_in(settings: StackSettings) -> Literal["HTTPS", "HTTP"] | None:

@@ -21,7 +21,7 @@ from spillway.contracts.function_config import PrivateMachines
 from spillway.contracts.routing import RoutingTable, hash_key
 from stacks.cluster import private_site
 from stacks.entrance import certificate, entrance
-from stacks.foundation import foundation
+from stacks.foundation import Foundation, foundation
 from stacks.package import Package
 from stacks.placement import gpus_of_a_server
 from stacks.pricing import price_per_hour, private_capacity
@@ -70,10 +70,13 @@ def compose(
             endpoint_arns=[arn for site in built for arn in site.endpoint_arns],
             tokens=any(site.tokens for site in built),
             parameter_arns=cost.gateway_parameter_arns,
+            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,
             topic_arn=cost.topic_arn,
             topic_key_arn=cost.kms_key_arn,
+            certificate_zone_id=_proving_zone(settings, base),
+            region=settings.aws.region,
             oidc_provider_arn=cluster.oidc_provider_arn,
             oidc_issuer_url=cluster.oidc_issuer_url,
         ),
@@ -95,6 +98,7 @@ def compose(
         tls,
         base.mirror,
         base.callers,
+        _proving_zone(settings, base),
         pull_config=secrets[pull_secret] if pull_secret else None,
         topic_arn=cost.topic_arn,
     )
@@ -111,6 +115,8 @@ def compose(
             load_balancer=way_in.standby.arn_suffix if way_in.standby else None,
             target_group=way_in.standby.target_group_arn_suffix if way_in.standby else None,
             standby_tasks=settings.gateway.standby.min_replicas,
+            certificate_arn=proved,
+            gateway_certificate=settings.gateway.tls is not None and not settings.gateway.tls.acm,
         ),
     )
     _azure_budget(context, settings, azure, built)
@@ -138,12 +144,21 @@ def _tls(
     match settings.gateway.tls:
         case None:
             return None
+        case chosen if chosen.cert_manager:
+            # Made in the cluster, beside what uses it.
+            return None
         case chosen if chosen.acm:
             return Tls(certificate_arn=proved)
         case chosen if chosen.certificate_secret and chosen.key_secret:
             return Tls(pem=(secrets[chosen.certificate_secret], secrets[chosen.key_secret]))
         case chosen:
             return Tls(secret_name=chosen.kubernetes_secret)
+
+
+def _proving_zone(settings: StackSettings, base: Foundation) -> pulumi.Input[str] | None:
+    """Where cert-manager proves the name, if it is to."""
+    by_acme = settings.gateway.tls is not None and settings.gateway.tls.cert_manager is not None
+    return base.zone.certificate_zone_id if by_acme and base.zone else None
 
 
 def _with_kubernetes(
@@ -197,6 +212,7 @@ def _table(
         operator=pulumi.Output.unsecret(secrets[settings.gateway.operator_key_secret].apply(hash_key)),
         cutoff=cost.parameter_name,
         live=cost.live_parameter_name,
+        jobs=next((one.jobs for one in built if one.jobs), None),
     )
 
     def build(names: dict[str, Any]) -> RoutingTable:
@@ -211,6 +227,7 @@ def _table(
                 operator_hash=names["operator"],
                 cutoff_parameter=names["cutoff"],
                 live_parameter=names["live"],
+                jobs=names["jobs"],
             ),
             package.canary.manifest if package.canary else None,
         )

@@ -15,6 +15,7 @@ from components.gateway.settings import GatewaySettings
 from components.gateway.table import build_table
 from components.model_server.settings import CanarySettings
 from spillway.contracts.classes import Site
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
 from spillway.contracts.routing import (
@@ -49,6 +50,7 @@ class DeployedNames:
     operator_hash: str
     cutoff_parameter: str
     live_parameter: str
+    jobs: JobQueue | None = None
 
 
 def routing_table(
@@ -85,6 +87,7 @@ def routing_table(
             # An update starts one more.
             most=settings.gateway.autoscaler.max_replicas + 1,
         ),
+        jobs=names.jobs,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from components.cost_guard.capacity import SiteCapacity
 from spillway.contracts.capacity import Machines
 from spillway.contracts.classes import SiteName
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.problems import Problem
 from spillway.contracts.routing import SiteRoute
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import pulumi
 
+    from components.aws_documents import Statement
     from components.base import StackContext
     from components.connectivity.aws_network import AwsNetwork
     from components.connectivity.azure_network import AzureNetwork
@@ -107,7 +109,8 @@ class BuiltSite:
 
     ``address``: what :meth:`BurstSite.route` needs of them. ``outputs``: of the stack, below ``endpoints``.
     ``endpoint_arns``: what the gateways may call with AWS rights, and ``tokens`` whether with a token of theirs.
-    ``keys``: secret key files of the gateways, by name.
+    ``keys``: secret key files of the gateways, by name. ``jobs``: where they keep what is to be answered later
+    (``contracts.jobs``), and ``gateway_rights`` what they need for that in AWS.
     """
 
     site: BurstSite
@@ -118,6 +121,8 @@ class BuiltSite:
     endpoint_arns: Sequence[pulumi.Output[str]] = ()
     tokens: bool = False
     keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+    jobs: pulumi.Output[JobQueue] | None = None
+    gateway_rights: pulumi.Output[Sequence[Statement]] | None = None
 
 
 class BurstSite(Protocol):

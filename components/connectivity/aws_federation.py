@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pulumi
@@ -12,7 +13,7 @@ import pulumi_aws as aws
 from components.aws_documents import Statement, assumed_by_service_account, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
-from components.gateway.rights import burst_rights, heartbeat_right
+from components.gateway.rights import burst_rights, heartbeat_right, zone_rights
 from spillway.contracts import metrics, names
 
 AUDIENCE = "sts.amazonaws.com"
@@ -35,6 +36,9 @@ class AwsFederationArgs:
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
     parameter_arns: Sequence[pulumi.Input[str]] = ()
+    gateway_rights: Sequence[pulumi.Input[Sequence[Statement]]] = ()
+    certificate_zone_id: pulumi.Input[str] | None = None
+    region: str = ""
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
     topic_arn: pulumi.Input[str] | None = None
@@ -45,7 +49,8 @@ class AwsFederationArgs:
 
 class AwsFederation(Component):
     """Outputs: ``gateway_role_arn`` (Envoy and agent), ``server_role_arn`` (model servers, which fetch the package),
-    ``alerts_role_arn`` (Alertmanager, which tells the topic), ``oidc_provider_arn``."""
+    ``alerts_role_arn`` (Alertmanager, which tells the topic), ``issuer_role_arn`` (who proves names in the zone;
+    ``None`` without one), ``oidc_provider_arn``."""
 
     def __init__(
         self, context: StackContext, args: AwsFederationArgs, opts: pulumi.ResourceOptions | None = None
@@ -75,6 +80,7 @@ class AwsFederation(Component):
         self.gateway_role_arn = gateway.arn
         self.server_role_arn = server.arn
         self.alerts_role_arn = alerts.arn
+        self.issuer_role_arn = self._issuer_role(trust(ServiceAccount(spaces.gateway, names.CERTIFICATE_ISSUER)))
         self.register_outputs({"gateway_role_arn": self.gateway_role_arn})
 
     def _trust(self) -> Callable[[ServiceAccount], pulumi.Output[str]]:
@@ -120,10 +126,13 @@ class AwsFederation(Component):
 
     def _gateway_rights(self, role: aws.iam.Role) -> None:
         args = self.args
-        document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
+        document = pulumi.Output.all(
+            endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)
+        ).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
                 heartbeat_right(metrics.NAMESPACE),
+                *chain(*found["more"]),
             )
         )
         aws.iam.RolePolicy(
@@ -142,6 +151,17 @@ class AwsFederation(Component):
         aws.iam.RolePolicy(
             f"{self.context.prefix}-{names.ALERTMANAGER}-policy", role=role.name, policy=document, opts=self.child()
         )
+
+    def _issuer_role(self, trust: pulumi.Input[str]) -> pulumi.Output[str] | None:
+        args, name = self.args, names.CERTIFICATE_ISSUER
+        if args.certificate_zone_id is None:
+            return None
+        role = self._role(name, "Proves the gateways' name in Route 53 for their certificate", trust)
+        document = pulumi.Output.from_input(args.certificate_zone_id).apply(
+            lambda zone: policy(*zone_rights(args.region, zone))
+        )
+        aws.iam.RolePolicy(f"{self.context.prefix}-{name}-policy", role=role.name, policy=document, opts=self.child())
+        return role.arn
 
     def _package_rights(self, name: str, role: aws.iam.Role) -> None:
         args = self.args

@@ -41,7 +41,8 @@ class Route53FailoverArgs:
 
 
 class Route53Failover(Component):
-    """Outputs: ``host`` (what clients call), ``alarm_name``, ``alarm_arn``, ``health_check_id``."""
+    """Outputs: ``host`` (what clients call), ``alarm_name``, ``alarm_arn``, ``health_check_id``, ``way_in_check_id``
+    (of the check from outside, ``None`` where there is none)."""
 
     def __init__(
         self, context: StackContext, args: Route53FailoverArgs, opts: pulumi.ResourceOptions | None = None
@@ -51,6 +52,7 @@ class Route53Failover(Component):
         self.host = args.settings.host
         alarm = self._heartbeat_alarm()
         heartbeat = self._health_check(alarm)
+        self.way_in_check_id: pulumi.Output[str] | None = None
         health_check = self._both(heartbeat, args.way_in) if args.way_in else heartbeat
         self._records(health_check)
         self.alarm_name = alarm.name
@@ -123,6 +125,7 @@ class Route53Failover(Component):
             tags={**self.context.tags, "Name": name},
             opts=self.child(),
         )
+        self.way_in_check_id = outside.id
         both = f"{self.context.prefix}-private-gateway-reached"
         return aws.route53.HealthCheck(
             both,

@@ -16,6 +16,7 @@ from components.gateway.envoy_parts import (
     seconds,
 )
 from components.gateway.envoy_replies import OWN_HEADER
+from spillway.contracts import jobs
 from spillway.contracts.classes import (
     CLASS_HEADER,
     CLIENT_KEY_HEADER,
@@ -45,9 +46,12 @@ AGENT_TIMEOUT_MS = 200
 CORS = "envoy.filters.http.cors"
 CORS_ASKED = (
     *("content-type", "authorization", "inference-header-content-length", "traceparent", "x-request-id"),
-    *(CLIENT_KEY_HEADER, CLASS_HEADER),
+    *(CLIENT_KEY_HEADER, CLASS_HEADER, "prefer", jobs.KEY_HEADER),
 )
-CORS_ANSWERED = (SITE_HEADER, "retry-after", "x-request-id", "inference-header-content-length")
+CORS_ANSWERED = (
+    *(SITE_HEADER, "retry-after", "x-request-id", "inference-header-content-length"),
+    *("location", "preference-applied", jobs.ATTEMPTS_HEADER),
+)
 """Request and answer headers of clients that a browser would keep from a page otherwise."""
 GZIP_METADATA = "spillway.gzip"
 """Where admission leaves for the front what a gzip body was before it was unpacked."""
@@ -111,6 +115,8 @@ def _admission_config(table: RoutingTable) -> Json:
     for route in allowed_routes(table.server):
         for pattern in route.patterns:
             paths.setdefault(lua_pattern(pattern), {}).update(dict.fromkeys(route.methods, True))
+    if table.jobs:
+        paths[lua_pattern(jobs.PATH)] = {"GET": True}
     closed = dict.fromkeys(exceptions(table.server), True)
     return {"paths": paths, "closed": closed, "most_bytes": table.body_limit_bytes, "gzip": GZIP_METADATA}
 
@@ -147,7 +153,13 @@ def _front_config(table: RoutingTable) -> Json:
         "answer_tokens": ANSWER_TOKENS,
         "agent": AGENT_CLUSTER,
         "agent_timeout_ms": AGENT_TIMEOUT_MS,
+        "jobs": _jobs(table.jobs) if table.jobs else None,
     }
+
+
+def _jobs(queue: jobs.JobQueue) -> Json:
+    paths = {lua_pattern(path): True for path in queue.paths}
+    return {"class": jobs.CLASS.value, "group": jobs.GROUP, "paths": paths, "pattern": lua_pattern(jobs.PATH)}
 
 
 def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
@@ -158,6 +170,7 @@ def _caller(name: str, limits: Limits, table: RoutingTable) -> Json:
         "max_class": limits.max_class.value,
         "groups": {request_class: group.name for request_class, group in groups.items() if group.sites},
         "sites": dict.fromkeys(sorted(reachable), True),
+        "jobs": table.jobs is not None and table.jobs.site in groups[jobs.CLASS.value].sites,
     }
 
 

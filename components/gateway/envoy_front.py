@@ -6,7 +6,7 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_generation
+from components.gateway import envoy_generation, envoy_jobs
 from components.gateway.envoy_filters import GROUP_HEADER, cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
@@ -31,6 +31,7 @@ from components.gateway.envoy_parts import (
     socket_address,
 )
 from spillway.contracts.routing import (
+    CERTIFICATE,
     PEERS_CLUSTER,
     Gate,
     Group,
@@ -52,16 +53,15 @@ def front_listener(table: RoutingTable) -> Json:
     """The listener clients connect to."""
     chain: Json = {"filters": [_manager(table)]}
     if table.listen.tls:
-        certificate = {
-            "certificate_chain": {"filename": table.listen.tls.certificate_file},
-            "private_key": {"filename": table.listen.tls.key_file},
-        }
+        source = {"path": table.certificate_path}
+        # By a file that names files: what stands in the bootstrap itself is read once, and never renewed.
+        secret = {"name": CERTIFICATE, "sds_config": {"resource_api_version": "V3", "path_config_source": source}}
         chain["transport_socket"] = extension(
             "envoy.transport_sockets.tls",
             "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             common_tls_context={
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-                "tls_certificates": [certificate],
+                "tls_certificate_sds_secret_configs": [secret],
                 "alpn_protocols": ["h2", "http/1.1"],
             },
         )
@@ -140,6 +140,7 @@ def _manager(table: RoutingTable) -> Json:
     closed = [{"match": {"path": path}, "direct_response": {"status": 403}} for path in exceptions(table.server)]
     routes = [*closed, *(r for group in table.groups() for r in _group_routes(group, table))]
     routes += [r for site in table.sites for r in _operator_routes(site, table)]
+    routes += envoy_jobs.routes(table)
     host: Json = {"request_body_buffer_limit": buffer_bytes(table), "include_request_attempt_count": True}
     if table.cors_origins:
         # A browser asks first, without anything that tells whose request it is: the policy needs a route of its own.

@@ -1,11 +1,11 @@
-"""What a gateway's Envoy and agent may do in AWS, and no more."""
+"""What a gateway's Envoy and agent may do in AWS, and who gets its certificate, and no more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from components.aws_documents import Statement
+from components.aws_documents import Statement, allow, partition
 from spillway.contracts import aws_token as token
 
 
@@ -59,3 +59,15 @@ def heartbeat_right(namespace: str) -> Statement:
         "Resource": "*",
         "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
     }
+
+
+def zone_rights(region: str, zone_id: str) -> list[Statement]:
+    """What proves a name: a text record, and waiting for it. With the zone's ID no list of zones is asked for."""
+    part = partition(region)
+    texts = {"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsRecordTypes": ["TXT"]}}
+    zone = f"arn:{part}:route53:::hostedzone/{zone_id}"
+    return [
+        allow("Wait", ["route53:GetChange"], f"arn:{part}:route53:::change/*"),
+        allow("Look", ["route53:ListResourceRecordSets"], zone),
+        allow("Prove", ["route53:ChangeResourceRecordSets"], zone, texts),
+    ]

@@ -172,11 +172,24 @@ class AutoscalerSettings(Settings):
     """CPU use at which it grows. Slots, rates and budgets are divided by the replicas that there are."""
 
 
+class AcmeSettings(Settings):
+    """A certificate by ACME, proved in the Route 53 zone of the name."""
+
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+    """Whom the certificate authority tells of what concerns the account."""
+
+    server: Annotated[str, Field(pattern=r"^https://\S+$")] = "https://acme-v02.api.letsencrypt.org/directory"
+    """Directory of the authority; Let's Encrypt's by default."""
+
+
 class TlsSettings(Settings):
-    """Certificate of the gateways' common name, in one of three ways."""
+    """Certificate of the gateways' common name, in one of four ways."""
 
     acm: bool = False
     """On EKS: the load balancer has the standby's certificate, of ACM, which renews it; behind it goes plain HTTP."""
+
+    cert_manager: AcmeSettings | None = None
+    """cert-manager asks for it, proves the name in Route 53 and renews it; on any cluster, and Envoy ends TLS."""
 
     certificate_secret: SecretName | None = None
     """Name of the stack secret with the certificate and its chain (PEM); ``key_secret`` goes with it."""
@@ -192,9 +205,11 @@ class TlsSettings(Settings):
     def _one_way(self) -> Self:
         if bool(self.certificate_secret) != bool(self.key_secret):
             raise ValueError("certificate_secret and key_secret go together: give both")
-        ways = [self.acm, self.certificate_secret is not None, self.kubernetes_secret is not None]
-        if sum(ways) != 1:
-            raise ValueError("give one of acm: true, certificate_secret with key_secret, or kubernetes_secret")
+        named = (self.cert_manager, self.certificate_secret, self.kubernetes_secret)
+        if sum([self.acm, *(one is not None for one in named)]) != 1:
+            raise ValueError(
+                "give one of acm: true, cert_manager, certificate_secret with key_secret, or kubernetes_secret"
+            )
         return self
 
 

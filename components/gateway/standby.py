@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import assumed_by, partition, policy
+from components.aws_documents import Statement, assumed_by, partition, policy
 from components.base import Component, StackContext
 from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import MirrorSettings
@@ -36,7 +37,8 @@ INSIGHTS_DAYS: RetentionDays = 30
 class StandbyGatewayArgs:
     """``host``: name on the issued certificate. ``envoy_yaml``, ``routing_json``: of ``table.standby()``, without
     TLS on its listener. ``secret_files``: path in the container -> content, e.g. a burst site's key. ``endpoint_arns``:
-    the burst endpoints; ``tokens``: some of them take a token that the gateway makes."""
+    the burst endpoints; ``tokens``: some of them take a token that the gateway makes; ``gateway_rights``: statements of
+    sites about what else its agent calls."""
 
     settings: GatewaySettings
     mirror: MirrorSettings
@@ -56,6 +58,7 @@ class StandbyGatewayArgs:
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
     parameter_arns: Sequence[pulumi.Input[str]] = ()
+    gateway_rights: Sequence[pulumi.Input[Sequence[Statement]]] = ()
     secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     port: int = 8080
@@ -398,8 +401,12 @@ class StandbyGateway(Component):
         )
         if args.endpoint_arns or args.parameter_arns:
             document = pulumi.Output.all(
-                endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)
-            ).apply(lambda found: policy(*burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens)))
+                endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)
+            ).apply(
+                lambda found: policy(
+                    *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens), *chain(*found["more"])
+                )
+            )
             self.ready.append(
                 aws.iam.RolePolicy(f"{prefix}-standby-task-policy", role=role.name, policy=document, opts=self.child())
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.gateway.settings import CallerSettings, GatewaySettings
 from spillway.contracts.classes import Site
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
     ANSWER_TIMEOUT_S,
     Anonymous,
@@ -37,6 +38,7 @@ def build_table(
     live: LiveInstances | None = None,
     heartbeat: Heartbeat | None,
     listen: Listen | None = None,
+    jobs: JobQueue | None = None,
     peers: Peers | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
@@ -67,6 +69,7 @@ def build_table(
         cutoff=cutoff,
         live=live,
         heartbeat=heartbeat,
+        jobs=jobs,
     )
 
 

@@ -18,6 +18,7 @@ from spillway.contracts.classes import Site
 WIDTH: Final = 12
 HEIGHT: Final = 6
 MICROSECONDS: Final = 1_000_000
+DAY_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class AwsMonitoringArgs:
 
     ``load_balancer``, ``target_group``: ``arn_suffix`` of the standby gateway's, ``None`` where there is none;
     ``standby_tasks``: how many tasks it has at least.
+    ``certificate_arn``: ACM's, of the way in; ``gateway_certificate``: whether the private gateway shows its own.
     ``topic_arn``: who is told.
     """
 
@@ -58,13 +60,16 @@ class AwsMonitoringArgs:
     load_balancer: pulumi.Input[str] | None = None
     target_group: pulumi.Input[str] | None = None
     standby_tasks: int = 1
+    certificate_arn: pulumi.Input[str] | None = None
+    gateway_certificate: bool = False
 
 
 class AwsMonitoring(Component):
     """Dashboard and alarms.
 
     Outputs: ``dashboard_name`` and ``dashboard_url`` (``None`` when switched off), ``alarm_arns`` and ``alarm_names``
-    by short name (the sites', ``gateway-latency-p99``, ``service-busy``), as far as there is something to watch.
+    by short name (the sites', ``gateway-latency-p99``, ``acm-certificate``, ``service-busy``), as far as there is
+    something to watch.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class AwsMonitoring(Component):
         super().__init__("monitoring-aws", context, opts)
         self.args = args
         self.alarms: dict[str, aws.cloudwatch.MetricAlarm] = {}
-        for alarm in [*args.alarms, *self._gateway_alarms()]:
+        for alarm in [*args.alarms, *self._gateway_alarms(), *self._certificate_alarms()]:
             self._alarm(alarm)
         self.alarm_arns: dict[str, pulumi.Output[str]] = {name: alarm.arn for name, alarm in self.alarms.items()}
         self.alarm_names: dict[str, pulumi.Output[str]] = {name: alarm.name for name, alarm in self.alarms.items()}
@@ -102,6 +107,26 @@ class AwsMonitoring(Component):
                 },
             )
             yield from self._standby_alarms(args.load_balancer)
+
+    def _certificate_alarms(self) -> Iterator[Alarm]:
+        args, days = self.args, self.args.settings.min_certificate_days
+        ends = {"statistic": "Minimum", "comparison_operator": "LessThanThreshold", "threshold": days}
+        if args.certificate_arn is not None:
+            # Told twice a day (https://docs.aws.amazon.com/acm/latest/userguide/cloudwatch-metrics.html).
+            daily = {"period": DAY_S, "evaluation_periods": 1}
+            yield Alarm(
+                "acm-certificate",
+                f"ACM's certificate of the way in ends in less than {days} days: look at its renewal in ACM",
+                {"CertificateArn": args.certificate_arn},
+                {"namespace": "AWS/CertificateManager", "metric_name": "DaysToExpiry", **daily, **ends},
+            )
+        if args.gateway_certificate:
+            yield Alarm(
+                "gateway-certificate",
+                f"The private gateway's certificate ends in less than {days} days: renew it",
+                {metrics.GATEWAY: self.context.prefix},
+                {"namespace": metrics.NAMESPACE, "metric_name": metrics.CERTIFICATE_DAYS, **ends},
+            )
 
     def _standby_alarms(self, load_balancer: pulumi.Input[str]) -> Iterator[Alarm]:
         """It answers nobody until the failover: nothing else would tell that it is dead."""
@@ -139,14 +164,14 @@ class AwsMonitoring(Component):
             full,
             name=full,
             alarm_description=alarm.description,
-            period=60,
-            evaluation_periods=args.settings.alert_minutes,
             dimensions=alarm.dimensions,
             alarm_actions=[args.topic_arn],
             ok_actions=[args.topic_arn] if args.settings.notify_when_healthy else [],
             tags=self.context.tags,
             opts=self.child(),
             **{
+                "period": 60,
+                "evaluation_periods": args.settings.alert_minutes,
                 "comparison_operator": "GreaterThanThreshold",
                 "treat_missing_data": "notBreaching",
                 **alarm.condition,

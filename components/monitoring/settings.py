@@ -89,6 +89,8 @@ class MonitoringSettings(Settings):
     """Share of the requests, 0 to 1, that burst sites may answer before an alert fires."""
     max_failures_per_minute: float = Field(default=10.0, gt=0)
     """Requests a minute that the Azure ML endpoint may fail or refuse before an alert fires, 5xx and 429 each."""
+    min_certificate_days: int = Field(default=21, ge=1, le=60)
+    """Days that a certificate of the way in must have left; renewals begin earlier, so one that fails is noticed."""
     alert_minutes: int = Field(default=5, ge=1, le=60)
     """Minutes in a row above a threshold before its alert fires."""
     objectives: ObjectivesSettings = ObjectivesSettings()

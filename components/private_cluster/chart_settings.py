@@ -75,13 +75,26 @@ class AmdOperatorSettings(ChartSettings):
 
 
 class CertManagerSettings(ChartSettings):
-    """cert-manager, which the webhooks of the AMD operator's driver builder need."""
+    """cert-manager, for ``gateway.tls.cert_manager`` and for the webhooks of the AMD operator's driver builder. A
+    cluster has one: switch it off where it has its own, and name that one's namespace and service account."""
 
     version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v1.21.1"
     """Exact chart version."""
 
     repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://charts.jetstack.io"
     """Chart repository."""
+
+    namespace: str = "cert-manager"
+    """Namespace of the release."""
+
+    service_account: str = "cert-manager"
+    """Service account of its controller, which asks for tokens of the issuer's."""
+
+    dns_over_https: tuple[Annotated[str, Field(pattern=r"^https://\S+$")], ...] = (
+        "https://1.1.1.1/dns-query",
+        "https://8.8.8.8/dns-query",
+    )
+    """Who is asked whether a proof can be seen: the network's own resolver may answer the name from a private zone."""
 
 
 class LeaderWorkerSetSettings(ChartSettings):

@@ -11,7 +11,7 @@ import pulumi
 import yaml
 
 from components.chart_values import Form, merged
-from components.private_cluster.chart_settings import AmdOperatorSettings
+from components.private_cluster.chart_settings import AmdOperatorSettings, CertManagerSettings
 from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
     AksSettings,
@@ -230,6 +230,18 @@ def group_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict
     return {
         "replicaCount": 2,
         "image": {"manager": {"tag": f"v{settings.leader_worker_set.version.removeprefix('v')}"}},
+    }
+
+
+def cert_manager_values(settings: CertManagerSettings) -> dict[str, Any]:
+    """Of ``cert-manager``."""
+    return {
+        "crds": {"enabled": True},
+        # Its lease stands in kube-system of itself, where not every cluster lets it write.
+        "global": {"leaderElection": {"namespace": settings.namespace}},
+        "serviceAccount": {"name": settings.service_account},
+        "dns01RecursiveNameservers": ",".join(settings.dns_over_https),
+        "dns01RecursiveNameserversOnly": True,
     }
 
 

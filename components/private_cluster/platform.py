@@ -43,7 +43,8 @@ class KubernetesPlatformArgs:
     ``grouped``: one of them stands on several nodes.
     ``parts``: of each GPU, each of which counts as one.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
-    ``pull_config``: docker config JSON that opens the mirror.
+    ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
+    gateway's.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -59,6 +60,7 @@ class KubernetesPlatformArgs:
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
     vpc_id: pulumi.Input[str] | None = None
+    certificates: bool = False
 
 
 class KubernetesPlatform(Component):
@@ -78,6 +80,8 @@ class KubernetesPlatform(Component):
         self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) * args.parts + args.surge_gpus)
         self._quota(names.gateway, quotas.gateway, default_gpus=0)
         self._quota(names.system, quotas.system, default_gpus=0)
+        if self._has_cert_manager():
+            self._certificates_namespace()
         self._network_policies()
         self._pull_secrets = self._open_the_mirror()
         self._operators()
@@ -104,7 +108,7 @@ class KubernetesPlatform(Component):
         args = self.args
         if args.pull_config is None:
             return []
-        spaces = dict.fromkeys(self.namespaces)
+        spaces: dict[str, None] = dict.fromkeys(self.namespaces)
         if isinstance(args.settings, EksSettings):
             controllers = (args.settings.autoscaler, args.settings.load_balancer_controller)
             spaces |= dict.fromkeys(one.namespace for one in controllers if one.enabled)
@@ -210,10 +214,11 @@ class KubernetesPlatform(Component):
         if isinstance(settings, ExistingSettings) and settings.metrics_server.enabled:
             values = {"replicas": 2, "podDisruptionBudget": {"enabled": True, "minAvailable": 1}}
             self._release("metrics-server", settings.metrics_server, self.context.namespaces.monitoring, values)
+        first = [self._cert_manager()] if self._has_cert_manager() else []
         if isinstance(settings, EksSettings):
             self._eks_controllers(settings)
         elif settings.accelerator == "amd":
-            self._amd_operator(settings)
+            self._amd_operator(settings, first)
             return
         namespace = self.context.namespaces.gpu_operator
         if settings.nvidia_operator.enabled:
@@ -221,12 +226,29 @@ class KubernetesPlatform(Component):
         elif settings.dcgm.enabled:
             self._release("dcgm-exporter", settings.dcgm, namespace, operators.dcgm_values(settings))
 
-    def _amd_operator(self, settings: AksSettings | ExistingSettings) -> None:
+    def _has_cert_manager(self) -> bool:
+        settings = self.args.settings
+        amd = settings.accelerator == "amd" and not isinstance(settings, EksSettings)
+        builds = amd and settings.amd_operator.enabled and settings.amd_operator.driver
+        return settings.cert_manager.enabled and (self.args.certificates or builds)
+
+    def _certificates_namespace(self) -> None:
+        """cert-manager's: its webhook is asked by the API server, it asks that, the authority and Route 53."""
+        name = self.args.settings.cert_manager.namespace
+        self.namespaces[name] = self._namespace(name, "restricted")
+        api_server = k8s.networking.v1.NetworkPolicyIngressRuleArgs(ports=_ports(10250))
+        other_api_server = k8s.networking.v1.NetworkPolicyEgressRuleArgs(ports=_ports(6443))
+        egress = [_to_dns(), _to_https(), other_api_server]
+        self._policy(name, "cert-manager", pods={}, ingress=[api_server], egress=egress)
+
+    def _cert_manager(self) -> k8s.helm.v3.Release:
+        chart = self.args.settings.cert_manager
+        return self._release("cert-manager", chart, chart.namespace, operators.cert_manager_values(chart))
+
+    def _amd_operator(self, settings: AksSettings | ExistingSettings, first: Sequence[pulumi.Resource]) -> None:
         if not settings.amd_operator.enabled:
             return
-        namespace, first = self.context.namespaces.gpu_operator, []
-        if settings.amd_operator.driver and settings.cert_manager.enabled:
-            first = [self._release("cert-manager", settings.cert_manager, namespace, {"crds": {"enabled": True}})]
+        namespace = self.context.namespaces.gpu_operator
         self._release(
             "gpu-operator-charts", settings.amd_operator, namespace, operators.amd_values(settings), after=first
         )

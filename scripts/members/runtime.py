@@ -18,8 +18,12 @@ from botocore import xform_name
 from scripts.members.form import text
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_ENTRIES: Final = ("handler", "read", "hold", "main")
-"""Functions that others call: of a Lambda function, of a site's module twice, of a process."""
+_ENTRIES: Final = ("handler", "read", "hold", "hand_on", "main")
+"""Functions that others call: of a Lambda function, of a site's modules, of a process."""
+_PREFIXES: Final = {"sagemaker-runtime": "sagemaker"}
+"""What IAM calls a service of another name."""
+_ALLOWED_BY: Final = {"s3:HeadObject": "s3:GetObject"}
+"""Operations that no action is named for (https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html)."""
 Node = tuple[str, str]
 """Module and function or class."""
 
@@ -74,7 +78,8 @@ def _methods(trees: Any) -> dict[str, str]:
     for service in sorted({name for tree in trees for name in _services(tree)}):
         operations: list[str] = list(session.get_service_model(service).operation_names)  # pyright: ignore[reportArgumentType]
         for operation in operations:
-            found[xform_name(operation)] = f"{service}:{operation}"
+            action = f"{_PREFIXES.get(service, service)}:{operation}"
+            found[xform_name(operation)] = _ALLOWED_BY.get(action, action)
     return found
 
 

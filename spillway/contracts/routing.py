@@ -24,7 +24,7 @@ Shape::
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat, jobs
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -44,6 +44,7 @@ from pydantic import Field, model_validator
 from spillway.contracts import metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
 
@@ -447,6 +448,10 @@ def canary_name(site: SiteName) -> str:
     return f"{site}-canary"
 
 
+CERTIFICATE = "gateway-certificate"
+"""The name of the secret that holds what is shown to clients."""
+
+
 def token_name(site: SiteName) -> str:
     """The name of the secret that holds a site's token."""
     return f"{site}-token"
@@ -501,6 +506,8 @@ class RoutingTable(Frozen):
     live: LiveInstances | None = None
     """Needed where a site's capacity is ``published``."""
     heartbeat: Heartbeat | None = None
+    jobs: JobQueue | None = None
+    """Where P2 requests wait that clients want answered later."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -576,6 +583,11 @@ class RoutingTable(Frozen):
     def token_path(self, site: SiteName) -> str:
         """The file, in Envoy's form of a secret, into which the agent writes the token of a site that wants one."""
         return f"{self.runtime_dir}/secrets/{token_name(site)}.json"
+
+    @property
+    def certificate_path(self) -> str:
+        """The file in which the agent tells Envoy where the listener's certificate is."""
+        return f"{self.runtime_dir}/secrets/{CERTIFICATE}.json"
 
     def share(self, slots: int) -> int:
         """One gateway process's part of a number of slots: at least one, unless there are none."""

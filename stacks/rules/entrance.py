@@ -46,11 +46,16 @@ def _private_certificate_is_there(settings: StackSettings, sites: Sequence[Burst
     tls, kind = settings.gateway.tls, settings.private_cluster.kind
     if tls is None:
         return
+    dns = settings.dns
+    provable = isinstance(dns, Route53Settings) and (settings.exposure == "public" or dns.certificate_zone_id)
+    if tls.cert_manager and not provable:
+        mend = "give its public zone in Route 53 as dns.certificate_zone_id, or the PEM files as certificate_secret"
+        yield Problem(key_of("gateway.tls.cert_manager"), "an issuer", f"nothing can prove {dns.host}; {mend}")
     if tls.acm and kind != "eks":
         advice = f"ACM's certificates are for AWS's load balancers, and private_cluster is {kind}; give the PEM files"
         yield Problem(key_of("gateway.tls.acm"), "true", f"{advice} as certificate_secret and key_secret")
     if tls.kubernetes_secret and kind != "existing":
-        mend = "give acm: true or " if kind == "eks" else "give "
+        mend = "give cert_manager or acm: true, or " if kind == "eks" else "give cert_manager, or "
         advice = f"nothing makes it in a cluster that this stack makes; {mend}certificate_secret and key_secret"
         yield Problem(key_of("gateway.tls.kubernetes_secret"), repr(tls.kubernetes_secret), advice)
 

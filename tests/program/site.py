@@ -13,9 +13,11 @@ from spillway.conformance.graph import Graph
 from spillway.twin.deployer.api import Resource
 from spillway.twin.deployer.embedded import EmbeddedDeployer
 from spillway.twin.deployer.policy import plain_resources
+from spillway.twin.deployer.pulumi_cli import PulumiCli
 from spillway.twin.provider import Secret
+from tests.program.engines import Engine
 from tests.program.servers import Servers
-from tests.stacks.files import changed, deployer, example, project, secrets_for
+from tests.stacks.files import PASSPHRASE, changed, deployer, example, project, secrets_for
 from tests.support.packages import small_package
 
 PREFIX = "spillway-test-"
@@ -28,14 +30,16 @@ class Site:
     folder: Path
     servers: Servers
     config: dict[str, Any]
+    engine: Engine = EmbeddedDeployer
 
     @cached_property
     def deployer(self) -> EmbeddedDeployer:
-        return self.changed_to({})
+        return deployer(project(self.folder, self.config), self.servers.stand_ins())
 
-    def changed_to(self, changes: dict[str, Any]) -> EmbeddedDeployer:
-        """A deployer on the same state, after the stack file was edited."""
-        return deployer(project(self.folder, changed(self.config, changes)), self.servers.stand_ins())
+    def changed_to(self, changes: dict[str, Any]) -> EmbeddedDeployer | PulumiCli:
+        """The engine on the same state, after the stack file was edited."""
+        folder = project(self.folder, changed(self.config, changes))
+        return self.engine(folder, "test", folder / "state", self.servers.stand_ins(), PASSPHRASE)
 
     @property
     def secrets(self) -> dict[str, str]:

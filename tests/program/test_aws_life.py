@@ -1,11 +1,13 @@
 """`prod` taken through its life in AWS: in stages, changed, rolled back by an alarm, taken down, and up again.
 
-After each step a second `up` would change nothing, and no rule finds anything but what the example exempts.
+After each step a second `up` would change nothing, and no rule finds anything but what the example exempts. Driven by
+the embedded deployer, and by Pulumi's own engine where it is on PATH.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from spillway.twin.deployer.api import DeployerError, UpResult
 from spillway.twin.deployer.policy import plain_resources
 from stacks.stack_file import read_settings
 from tests.program.emulated_sagemaker import alarm, answer_5xx, client, serving
+from tests.program.engines import ENGINES
 from tests.program.site import Site, site
 from tests.stacks.files import changed, flat
 from tests.support.packages import small_package
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.heavy, pytest.mark.soak]
+pytestmark = [pytest.mark.heavy, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 S = "spillway:"
 FOUNDATION = {f"{S}stage": "foundation"}
@@ -31,11 +34,11 @@ LARGER = "spillway-test-burst-real-time-ml-g5-2xlarge"
 QUESTIONS = [policy for policy in ALL if policy.name in ("services-accept", "changes-go-through", "flows-open")]
 
 
-@pytest.fixture
-def prod(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(params=ENGINES)
+def prod(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made = site(tmp_path, "prod", {f"{S}protect_data": False})
     try:
-        yield made
+        yield replace(made, engine=request.param)
     finally:
         made.servers.stop()
 

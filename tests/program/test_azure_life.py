@@ -8,7 +8,6 @@ sampled all the while: once the endpoint has some it never has none.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from spillway.twin.deployer.embedded import EmbeddedDeployer
 from spillway.twin.deployer.policy import plain_resources
 from spillway.twin.deployer.pulumi_cli import PulumiCli
 from stacks.stack_file import read_settings
+from tests.program.engines import ENGINES, Engine
 from tests.program.site import Site, site
 from tests.stacks.files import PASSPHRASE, REMOVE, changed, flat, project, secrets_for
 from tests.support.packages import small_package
@@ -48,14 +48,6 @@ BEHIND_TRAFFIC_MANAGER = {
     f"{S}client_cidrs": ["198.51.100.0/24"],
     f"{S}dns": {"provider": "traffic_manager", "zone_name": "dev.example.com", "zone_id": ZONE},
 }
-PULUMI = pytest.param(
-    PulumiCli,
-    id="pulumi",
-    marks=[
-        pytest.mark.pulumi_cli,
-        pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH"),
-    ],
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ class Life:
 
     made: Site
     base: dict[str, Any]
-    engine: type[EmbeddedDeployer] | type[PulumiCli]
+    engine: Engine
 
     def config(self, changes: dict[str, Any]) -> dict[str, Any]:
         edited = changed(self.made.config, {**self.base, **changes})
@@ -128,8 +120,8 @@ def sampled(made: Site) -> Iterator[Sampler]:
         thread.join()
 
 
-@pytest.fixture(params=[pytest.param(EmbeddedDeployer, id="embedded"), PULUMI])
-def engine(request: pytest.FixtureRequest) -> type[EmbeddedDeployer] | type[PulumiCli]:
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
     return request.param
 
 
@@ -139,9 +131,7 @@ def engine(request: pytest.FixtureRequest) -> type[EmbeddedDeployer] | type[Pulu
         pytest.param(("dev", BEHIND_TRAFFIC_MANAGER), id="aks"),
     ]
 )
-def life(
-    request: pytest.FixtureRequest, tmp_path: Path, engine: type[EmbeddedDeployer] | type[PulumiCli]
-) -> Iterator[Life]:
+def life(request: pytest.FixtureRequest, tmp_path: Path, engine: Engine) -> Iterator[Life]:
     stack, base = request.param
     made = site(tmp_path / "life", stack, rights_after_s=RIGHTS_AFTER_S)
     if base is BEHIND_TRAFFIC_MANAGER:

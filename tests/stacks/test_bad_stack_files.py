@@ -169,7 +169,7 @@ BAD = [
     Bad("nothing to fail over to", {f"{S}gateway.standby": {"enabled": False}}, "gateway.standby.enabled", "false", "nothing to fail over to"),
     Bad("a name that nobody can prove", {f"{S}exposure": "internal", f"{S}dns.certificate_zone_id": None}, "gateway.standby.certificate_arn", "nothing", "dns.certificate_zone_id"),
     Bad("ACM's certificate elsewhere than on EKS", {f"{S}gateway.tls": {"acm": True}}, "gateway.tls.acm", "true", "certificate_secret and key_secret"),
-    Bad("a Secret that nothing makes", {f"{S}private_cluster": EKS, f"{S}connectivity.federation": {}, f"{S}gateway.tls": {"kubernetes_secret": "gateway-tls"}}, "gateway.tls.kubernetes_secret", "gateway-tls", "give acm: true"),
+    Bad("a Secret that nothing makes", {f"{S}private_cluster": EKS, f"{S}connectivity.federation": {}, f"{S}gateway.tls": {"kubernetes_secret": "gateway-tls"}}, "gateway.tls.kubernetes_secret", "gateway-tls", "give cert_manager or acm: true"),
     Bad("half a certificate", {f"{S}gateway.tls": {"certificate_secret": "chain"}}, "gateway.tls", "certificate_secret", "give both"),
     Bad("a certificate of another region", {f"{S}gateway.standby": {"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}}, "gateway.standby.certificate_arn", "eu-west-1", "aws.region, us-east-1"),
     Bad("a cluster without AWS credentials", {ISSUER: REMOVE}, "connectivity.federation", "nothing", "oidc_issuer.url"),

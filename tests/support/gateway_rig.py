@@ -39,6 +39,7 @@ from spillway.contracts.routing import (
     hash_key,
     listener_name,
 )
+from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import IsOpen, write_endpoints
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, BurstFront, SageMakerFront
 from spillway.twin.data_plane.processes.child import free_port
@@ -249,6 +250,7 @@ class Rig:
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.wait(self._start_servers())
         self.open()
+        write_certificate(self.table)
         config = self.folder / "envoy.yaml"
         config.write_text(yaml.safe_dump(self.config(), sort_keys=False))
         self.log = (self.folder / "envoy.log").open("w")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Protocol
 
 import pulumi
 
 from components.aws_documents import Statement, allow, partition
-from components.burst.sagemaker import alarms
-from components.burst.sagemaker.component import VARIANT, SageMakerBurst, SageMakerBurstArgs
+from components.burst.sagemaker import alarms, job_queue
+from components.burst.sagemaker.component import (
+    FAILURE_PREFIX,
+    INPUT_PREFIX,
+    OUTPUT_PREFIX,
+    VARIANT,
+    SageMakerBurst,
+    SageMakerBurstArgs,
+)
 from components.burst.sagemaker.live_capacity import live_instances
 from components.burst.sagemaker.rules import pinned
 from components.burst.sagemaker.settings import SageMakerSettings
@@ -19,6 +27,8 @@ from components.cost_guard.settings import instance_price
 from spillway.contracts import vllm_serving
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.function_config import HeldEndpoint, SageMakerSource
+from spillway.contracts.jobs import JobQueue
+from spillway.contracts.manifest import Manifest
 
 FUNCTIONS = "spillway.runtime.functions.sagemaker"
 
@@ -35,7 +45,7 @@ class SageMakerSite(BurstSite, Protocol):
 def build(site: SageMakerSite, around: Surroundings) -> BuiltSite:
     network, store = around.aws_network, around.aws_store
     stored = store.stored[site.name]
-    endpoints = f"{around.context.prefix}-burst-real-time-"
+    endpoints, sleepers = (f"{around.context.prefix}-burst-{kind}-" for kind in ("real-time", "async"))
     burst = SageMakerBurst(
         around.context,
         SageMakerBurstArgs(
@@ -68,12 +78,34 @@ def build(site: SageMakerSite, around: Surroundings) -> BuiltSite:
             "sagemaker_async": burst.async_endpoint_name,
             "sagemaker_async_bucket": burst.async_bucket,
             "sagemaker_async_client_policy": burst.async_client_policy_arn,
+            "sagemaker_jobs": burst.jobs.queue.url if burst.jobs else None,
+            "sagemaker_jobs_dead_letters": burst.jobs.dead_letters.arn if burst.jobs else None,
         },
         capacity=_capacity(site, burst),
         watch=_watch(site, burst, around),
         # Of every instance type: during a change of it, old and new gateways call old and new endpoints.
         endpoint_arns=(pulumi.Output.from_input(_arn(site, "sagemaker", f"endpoint/{endpoints}*")),),
         tokens=around.manifest.kind == "vllm",
+        jobs=_jobs(site, burst, around.manifest),
+        gateway_rights=_job_rights(burst, _arn(site, "sagemaker", f"endpoint/{sleepers}*")),
+    )
+
+
+def _jobs(site: SageMakerSite, burst: SageMakerBurst, manifest: Manifest) -> pulumi.Output[JobQueue] | None:
+    settings = site.settings.asynchronous
+    if settings is None or burst.jobs is None:
+        return None
+    found = pulumi.Output.all(url=burst.jobs.queue.url, bucket=burst.async_bucket, endpoint=burst.async_endpoint_name)
+    return found.apply(lambda names: job_queue.of_gateways(settings, manifest, site.region, names, INPUT_PREFIX))
+
+
+def _job_rights(burst: SageMakerBurst, endpoints: str) -> pulumi.Output[Sequence[Statement]] | None:
+    """``endpoints``: the asynchronous ones of every instance type, as for the real-time ones."""
+    if burst.jobs is None:
+        return None
+    answers = (OUTPUT_PREFIX, FAILURE_PREFIX)
+    return pulumi.Output.all(burst.async_bucket_arn, burst.jobs.queue.arn, burst.kms_key_arn).apply(
+        lambda arns: job_queue.gateway_rights(arns[0], arns[1], endpoints, arns[2], INPUT_PREFIX, answers)
     )
 
 
@@ -148,4 +180,6 @@ def _watch(site: SageMakerSite, burst: SageMakerBurst, around: Surroundings) -> 
     if burst.async_endpoint_name is not None:
         found.append(alarms.queue_alarm(settings, burst.async_endpoint_name))
         graphs.append(alarms.queue_graph(settings, burst.async_endpoint_name))
+    if site.settings.asynchronous and burst.jobs:
+        found += job_queue.alarms(site.settings.asynchronous, burst.jobs.queue.name, burst.jobs.dead_letters.name)
     return Watch(alarms=found, graphs=graphs)

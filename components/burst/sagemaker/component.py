@@ -16,6 +16,7 @@ from components.aws_parts import own_key, secure_bucket
 from components.base import Component, StackContext
 from components.burst.sagemaker.batch_clients import ClientPrefixes, client_policy
 from components.burst.sagemaker.images import ContainerImage, Kind, image
+from components.burst.sagemaker.job_queue import Waiting, job_queue
 from components.burst.sagemaker.settings import SageMakerAsync, SageMakerSettings, has_local_storage
 from spillway.contracts.vllm_options import sagemaker_environment
 from spillway.contracts.vllm_serving import SWITCHED_OFF
@@ -77,8 +78,9 @@ class SageMakerBurst(Component):
     """Model, endpoints, their autoscaling, rollback alarms and role.
 
     Outputs: ``endpoint_name``, ``endpoint_arn``, ``async_endpoint_name``, ``async_endpoint_arn``, ``async_bucket``,
-    ``async_client_policy_arn``, ``async_resource_id``, ``success_topic_arn``, ``error_topic_arn`` (these seven ``None``
-    without an asynchronous endpoint), ``resource_id`` (Application Auto Scaling's), ``variant``, ``alarm_names``,
+    ``async_bucket_arn``, ``jobs`` (the queue of what the gateways take), ``async_client_policy_arn``,
+    ``async_resource_id``, ``success_topic_arn``, ``error_topic_arn`` (these nine ``None`` without an asynchronous
+    endpoint), ``resource_id`` (Application Auto Scaling's), ``variant``, ``alarm_names``,
     ``alarm_arns``, ``kms_key_arn``, ``role_arn``, ``image``.
     """
 
@@ -108,6 +110,8 @@ class SageMakerBurst(Component):
         self.async_endpoint_arn: pulumi.Output[str] | None = None
         self.async_resource_id: pulumi.Output[str] | None = None
         self.async_bucket: pulumi.Output[str] | None = None
+        self.async_bucket_arn: pulumi.Output[str] | None = None
+        self.jobs: Waiting | None = None
         self.async_client_policy_arn: pulumi.Output[str] | None = None
         self.success_topic_arn: pulumi.Output[str] | None = None
         self.error_topic_arn: pulumi.Output[str] | None = None
@@ -524,6 +528,7 @@ class SageMakerBurst(Component):
         bucket = self._data_bucket("async", settings.result_days)
         success, error = self._topic("success"), self._topic("error")
         self.async_bucket, self.success_topic_arn, self.error_topic_arn = bucket.bucket, success.arn, error.arn
+        self.async_bucket_arn, self.jobs = bucket.arn, job_queue(self, self.prefix, self.kms_key_arn, settings)
         grant = self._grant(
             "async",
             bucket,

@@ -115,6 +115,8 @@ class SageMakerAsync(Settings):
     """Seconds between two scale-outs."""
     result_days: int = Field(default=14, ge=1, le=3650)
     """Days that requests and results stay in the bucket."""
+    max_job_hours: int = Field(default=6, ge=1, le=240)
+    """Hours after which a job of the gateways that has no answer yet fires an alarm."""
 
     _instance = field_validator("instance_type")(_sagemaker_instance)
 
@@ -142,8 +144,9 @@ class SageMakerSettings(Settings):
     rollout: SageMakerRollout = SageMakerRollout()
     """How an update replaces what is serving."""
     asynchronous: SageMakerAsync | None = SageMakerAsync()
-    """The endpoint for P2 batches, whose clients put requests into its bucket and call it with AWS rights of their own
-    (docs/how-to/batches.md); null for none. What comes through the gateways as P2 is answered at once or refused."""
+    """The endpoint for P2 batches: for jobs that clients leave at a gateway (`Prefer: respond-async`) and for clients
+    with AWS rights of their own (docs/how-to/batches.md); null for none, then every answer is given at once or refused.
+    """
     data_capture: SageMakerDataCapture | None = None
     """Capture of requests and answers; off by default."""
     engine: Annotated[str, Field(pattern=ENGINE_NAME)] | None = None

@@ -31,7 +31,7 @@ class SageMaker:
     name: ClassVar[SiteName] = Site.SAGEMAKER.value
     title: ClassVar[str] = "SageMaker"
     account: ClassVar[Account] = "aws"
-    queue: ClassVar[str] = "SageMaker asynchronous endpoint"
+    queue: ClassVar[str] = "SQS, then SageMaker's asynchronous endpoint"
     layout: ClassVar[Layout] = Layout.SAGEMAKER
 
     @property

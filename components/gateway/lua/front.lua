@@ -154,6 +154,18 @@ local function write_priority(handle, path, level)
   return true
 end
 
+-- Whether a request is to be answered later: its client prefers that, and may. A preference that is not met is passed
+-- over in silence (RFC 7240, section 2).
+local function becomes_job(headers, caller, class, path)
+  if not (caller.jobs and class == CONFIG.jobs.class) or headers:get(CONFIG.stream_header) then return false end
+  local preferred = ("," .. (headers:get("prefer") or "") .. ","):lower():gsub("%s", "")
+  if not preferred:find(",respond%-async[,;]") then return false end
+  for pattern in pairs(CONFIG.jobs.paths) do
+    if path:find(pattern) then return true end
+  end
+  return false
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local wanted = headers:get(CONFIG.class_header) or CONFIG.default_class
@@ -189,6 +201,10 @@ function envoy_on_request(handle)
       local why = "the token budget of " .. class .. " is used up for now"
       return handle:respond({ [":status"] = "429", ["retry-after"] = wait }, why)
     end
+    if becomes_job(handle:headers(), caller, class, path:match("^[^?]*")) then group = CONFIG.jobs.group end
+  elseif CONFIG.jobs and path:match("^[^?]*"):find(CONFIG.jobs.pattern) then
+    if not caller.jobs then return refuse(handle, "404", "this client has no jobs: its data must not go there") end
+    group = CONFIG.jobs.group
   end
   -- Last, because a request has no route without it: whatever goes wrong above lets nothing through.
   handle:headers():replace(CONFIG.group_header, group)

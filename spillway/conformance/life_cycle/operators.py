@@ -27,9 +27,14 @@ def _is_monitor(resource: Resource) -> bool:
     return resource.type.startswith("kubernetes:monitoring.coreos.com/")
 
 
+def _is_certificate(resource: Resource) -> bool:
+    return resource.type.startswith("kubernetes:cert-manager.io/")
+
+
 _SERVED: Final[tuple[tuple[str, Callable[[Resource], bool]], ...]] = (
     ("aws-load-balancer-controller", _is_balanced),
     ("kube-prometheus-stack", _is_monitor),
+    ("cert-manager", _is_certificate),
 )
 """Chart of a controller → what it acts for."""
 

@@ -1,7 +1,7 @@
 """The agent beside each gateway: ``python -m spillway.runtime.gateway.agent --routing routing.json``.
 
-It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets
-and sends the heartbeat.
+It judges the burst sites, obeys the spill cut-off, tells Envoy both through endpoint files, keeps the token budgets,
+takes jobs and sees them through, and sends the heartbeat.
 ``/healthz`` and ``/metrics`` on 127.0.0.1. ``--once`` only writes the endpoint files, for Envoy to find at its
 start. ``--until-envoy-ends``: a SIGTERM lets Envoy finish first (:mod:`spillway.runtime.gateway.stopping`).
 """
@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from spillway.contracts import jobs, metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
 from spillway.contracts.usage import Usage
@@ -32,10 +33,15 @@ from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
+from spillway.runtime.gateway.certificate import days_left, write_certificate
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
+from spillway.runtime.gateway.job_desk import JobDesk
+from spillway.runtime.gateway.job_store import JobStore
+from spillway.runtime.gateway.job_worker import JobWorker
 from spillway.runtime.gateway.kv_room import KvRoom
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
@@ -68,6 +74,9 @@ class Agent:
         self.live: LiveWatch | None = None
         if table.live:
             self.live = LiveWatch(table.live, partial(read_parameter, region=table.live.region))
+        self.jobs: JobWorker | None = None
+        if table.jobs:
+            self.jobs = JobWorker(JobStore(table.jobs), partial(self.is_open, table.jobs.site, jobs.CLASS))
 
     def is_open(self, site: SiteName, request_class: RequestClass) -> bool:
         """Whether a site takes a class: Envoy itself judges the private one, and a cut-off closes burst sites only."""
@@ -86,6 +95,7 @@ class Agent:
     async def prepare(self) -> None:
         """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
         write_missing_tokens(self.table)
+        write_certificate(self.table)
         try:
             await self._renew_tokens()
         except Exception as error:
@@ -142,6 +152,8 @@ class Agent:
         if self.kv_room or self.table.peers or any(route.capacity != "fixed" for route in self.table.sites):
             period_s = kv_room.PERIOD_S if self.kv_room else CAPACITY_PERIOD_S
             work.append(_every(period_s, partial(self._fit_breakers, Breakers(self.table, session))))
+        if self.jobs:
+            work.append(_every(self.jobs.store.queue.period_s, partial(self._see_jobs_through, self.jobs)))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -150,7 +162,7 @@ class Agent:
             private = next((route for route in self.table.sites if route.site == Site.PRIVATE), None)
             if private is not None:
                 tell = partial(
-                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session)
+                    self._tell_capacity, private, Breakers(self.table, session), TokenCounter(private, session), session
                 )
                 work.append(_every(self.table.heartbeat.period_s, tell))
         return work
@@ -205,6 +217,9 @@ class Agent:
             case "fixed":
                 return route.instances
 
+    async def _see_jobs_through(self, worker: JobWorker) -> None:
+        await asyncio.to_thread(worker.work)
+
     async def _watch_canary(self, watch: CanaryWatch) -> None:
         if await watch.check():
             LOG.warning("release %s on trial gets no requests any more: %s", watch.rules.version, watch.ended)
@@ -220,22 +235,31 @@ class Agent:
             await asyncio.to_thread(beat, heartbeat, client("cloudwatch", heartbeat.region).put_metric_data)
             self.last_beat = time.time()
 
-    async def _tell_capacity(self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter) -> None:
+    async def _tell_capacity(
+        self, private: SiteRoute, breakers: Breakers, tokens: TokenCounter, session: aiohttp.ClientSession
+    ) -> None:
         heartbeat = self.table.heartbeat
         assert heartbeat is not None
-        servers, counted = await breakers.healthy(private), None
+        servers, counted = float(await breakers.healthy(private)), None
         with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError):
             counted = await tokens.per_minute()
+        told = {
+            metrics.PRIVATE_SERVERS: servers,
+            metrics.PRIVATE_TOKENS: counted,
+            metrics.CERTIFICATE_DAYS: await days_left(EnvoyAdmin(self.table.listen.admin_port, session)),
+        }
         put = client("cloudwatch", heartbeat.region).put_metric_data
-        await asyncio.to_thread(private_capacity.publish, heartbeat, servers, counted, put)
+        await asyncio.to_thread(private_capacity.publish, heartbeat, told, put)
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""
-        app = web.Application()
+        app = web.Application(client_max_size=self.table.body_limit_bytes + (1 << 16))
         app.cleanup_ctx.append(self._take_usage)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/tokens/reserve", self._reserve)
+        if self.jobs:
+            JobDesk(self.table, self.jobs.store).add_to(app)
         app.cleanup_ctx.append(self._relay_streams)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -288,6 +312,7 @@ class Agent:
             if moment is not None:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
         lines += [*self.budgets.metrics(), *self.times.metrics(), *self.relay.metrics()]
+        lines += self.jobs.metrics() if self.jobs else ()
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

@@ -8,7 +8,7 @@ then there is no metric rather than a zero.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -44,11 +44,8 @@ class TokenCounter:
                 yield address, sum(map(float, values))
 
 
-def publish(heartbeat: Heartbeat, servers: int, tokens: float | None, put_metric_data: Callable[..., Any]) -> None:
-    """Tell CloudWatch (blocking)."""
-    values = {metrics.PRIVATE_SERVERS: float(servers)}
-    if tokens is not None:
-        values[metrics.PRIVATE_TOKENS] = tokens
+def publish(heartbeat: Heartbeat, values: Mapping[str, float | None], put_metric_data: Callable[..., Any]) -> None:
+    """Tell CloudWatch (blocking). ``values``: by metric; ``None`` is not known, and not told."""
     put_metric_data(
         Namespace=heartbeat.namespace,
         MetricData=[
@@ -59,6 +56,7 @@ def publish(heartbeat: Heartbeat, servers: int, tokens: float | None, put_metric
                 "Unit": "Count",
             }
             for name, value in values.items()
+            if value is not None
         ],
     )
 

@@ -10,8 +10,18 @@ from typing import Any, Final
 
 import yaml
 
-from spillway.contracts.routing import AgentCheck, AwsToken, BearerKey, RoutingTable, SigV4, SiteRoute, canary_name
+from spillway.contracts.routing import (
+    AgentCheck,
+    AwsToken,
+    BearerKey,
+    RoutingTable,
+    ServerTls,
+    SigV4,
+    SiteRoute,
+    canary_name,
+)
 from spillway.runtime.gateway.aws_token import write_missing_tokens
+from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints
 from spillway.twin.data_plane.deployed import Gateway
 from spillway.twin.data_plane.processes.relocate import Address, relocate
@@ -67,6 +77,7 @@ def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
     # Envoy does not start without its endpoint files and tokens; the agent keeps them from then on.
     write_missing_endpoints(moved)
     write_missing_tokens(moved)
+    write_certificate(moved)
     return placed
 
 
@@ -118,6 +129,7 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
             "usage_port": here.usage_port,
             "relay_port": here.relay_port,
             "inner_port": here.inner_port,
+            "tls": _relocated_tls(table.listen.tls, files),
         }
     )
     changes: dict[str, Any] = {
@@ -128,6 +140,13 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
     if table.cutoff:
         changes["cutoff"] = table.cutoff.model_copy(update={"poll_s": min(table.cutoff.poll_s, CUTOFF_POLL_S)})
     return table.model_copy(update=changes)
+
+
+def _relocated_tls(tls: ServerTls | None, files: dict[str, str]) -> ServerTls | None:
+    return tls and ServerTls(
+        certificate_file=files.get(tls.certificate_file, tls.certificate_file),
+        key_file=files.get(tls.key_file, tls.key_file),
+    )
 
 
 def _relocated_site(route: SiteRoute, here: GatewayPlace, files: dict[str, str]) -> SiteRoute:

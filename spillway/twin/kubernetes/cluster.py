@@ -9,7 +9,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from spillway.twin.kubernetes import merge, podsecurity, quota, rules, status, waiting
+from spillway.twin.kubernetes import cert_manager, merge, podsecurity, quota, rules, status, waiting
 from spillway.twin.kubernetes.records import charts_of
 from spillway.twin.kubernetes.schema import Catalogue, Kind
 from spillway.twin.kubernetes.values import mapping, without_none
@@ -256,7 +256,22 @@ class Cluster:
         self._emit(event, kind, thing)
         if kind.kind in _AWAITED:
             self._settle_those_that_wait()
+        if cert_manager.concerns(kind.group, kind.kind):
+            self._issue()
         return thing
+
+    def _issue(self) -> None:
+        """What cert-manager does about each Certificate that has no Secret yet, once it is installed."""
+        if cert_manager.CHART not in self._charts():
+            return
+        tables = {kind: self._objects.get((cert_manager.GROUP, kind), {}) for kind in cert_manager.KINDS}
+        for certificate in cert_manager.waiting(tables, self._is_there):
+            namespace = certificate["metadata"]["namespace"]
+            secret, kind = self.catalogue.find("v1", "Secret"), self.catalogue.find(cert_manager.API, "Certificate")
+            assert secret is not None
+            assert kind is not None
+            self.create(secret, namespace, cert_manager.secret(certificate))
+            self.set_status(kind, namespace, certificate["metadata"]["name"], cert_manager.ready(_now()))
 
     def _waits_for(self, thing: Object) -> str:
         return waiting.reason(thing, self._is_there, self._charts)

@@ -55,6 +55,18 @@ def test_a_standby_that_is_dead_is_told_before_it_is_needed() -> None:
     assert alarms["spillway-test-gateway-latency-p99"]["treatMissingData"] == "notBreaching"
 
 
+def test_a_certificate_that_nobody_renews_is_told_of_in_time() -> None:
+    """ACM tells twice a day how many days are left, the gateway's agent each time that its heart beats."""
+    found = alarms(build(certificate_arn="arn:certificate", gateway_certificate=True))
+    acm, own = found["acm-certificate"], found["gateway-certificate"]
+    assert (acm["metricName"], acm["period"], acm["evaluationPeriods"]) == ("DaysToExpiry", 86400, 1)
+    assert (acm["namespace"], acm["dimensions"]) == ("AWS/CertificateManager", {"CertificateArn": "arn:certificate"})
+    assert (own["namespace"], own["metricName"], own["period"]) == ("Spillway", "CertificateDaysLeft", 60)
+    assert own["dimensions"] == {"Gateway": "spillway-test"}
+    assert {(one["threshold"], one["comparisonOperator"]) for one in (acm, own)} == {(21, "LessThanThreshold")}
+    assert not {"acm-certificate", "gateway-certificate"} & set(alarms(build()))
+
+
 def test_dashboard_shows_gateway_sites_and_cost() -> None:
     (dashboard,) = of_type(build(), "aws:cloudwatch/dashboard:Dashboard")
     text = dashboard.inputs["dashboardBody"]

@@ -26,7 +26,11 @@ AMD_ON_AZURE = AksSettings.model_validate(
 
 
 def build(
-    settings: Any, metrics_port: int = 8002, mirror: MirrorSettings | None = None, pull_config: str | None = None
+    settings: Any,
+    metrics_port: int = 8002,
+    mirror: MirrorSettings | None = None,
+    pull_config: str | None = None,
+    certificates: bool = False,
 ) -> list[Recorded]:
     args = KubernetesPlatformArgs(
         settings=settings,
@@ -38,6 +42,7 @@ def build(
         region="eu-west-1",
         vpc_id="vpc-1",
         pull_config=pull_config,
+        certificates=certificates,
     )
     return record(lambda: KubernetesPlatform(context(), args))
 
@@ -131,7 +136,7 @@ def test_amd_driver_is_built_on_the_cluster() -> None:
     pool = {"vm_size": "Standard_ND96isr_MI300X_v5"}
     aks = {"kind": "aks", "admin_group_ids": ["g"], "accelerator": "amd", "gpu_pool": pool}
     found = releases(build(AksSettings.model_validate({**aks, "amd_operator": operator})))
-    assert found["cert-manager"]["values"] == {"crds": {"enabled": True}}
+    assert found["cert-manager"]["values"]["crds"] == {"enabled": True}
     driver = found["gpu-operator-charts"]["values"]["deviceConfig"]["spec"]["driver"]
     assert (driver["enable"], driver["image"], driver["version"]) == (True, "registry.example.com/amdgpu", "6.4")
     with pytest.raises(ValueError, match="no driver_image"):
@@ -221,3 +226,24 @@ def test_without_a_log_in_nothing_names_a_secret() -> None:
     found = build(EksSettings())
     assert of_type(found, "kubernetes:core/v1:Secret") == []
     assert "ullSecrets" not in str(releases(found))
+
+
+@pytest.mark.parametrize("settings", [EksSettings(), AMD_ON_AZURE], ids=["eks", "aks-amd"])
+def test_cert_manager_for_certificates_is_alone_in_a_namespace_that_lets_it_out(settings: Any) -> None:
+    """The network's own resolver may answer the name from a private zone, so that proofs are looked for over HTTPS."""
+    found = build(settings, certificates=True)
+    chart = releases(found)["cert-manager"]
+    assert (chart["namespace"], chart["values"]["serviceAccount"]["name"]) == ("cert-manager", "cert-manager")
+    assert chart["values"]["dns01RecursiveNameserversOnly"] is True
+    assert chart["values"]["dns01RecursiveNameservers"].startswith("https://")
+    policies = [r.inputs for r in of_type(found, "kubernetes:networking.k8s.io/v1:NetworkPolicy")]
+    (own,) = [one["spec"] for one in policies if one["metadata"]["namespace"] == "cert-manager"]
+    assert own["policyTypes"] == ["Ingress", "Egress"]
+    assert [port["port"] for rule in own["ingress"] for port in rule["ports"]] == [10250]
+    assert {port["port"] for rule in own["egress"] for port in rule["ports"]} == {53, 443, 6443}
+
+
+def test_a_cluster_with_a_cert_manager_of_its_own_gets_no_second() -> None:
+    own = EksSettings.model_validate({"cert_manager": {"enabled": False}})
+    assert "cert-manager" not in releases(build(own, certificates=True))
+    assert "cert-manager" not in releases(build(EksSettings()))

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from spillway.contracts import metrics
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import Heartbeat, SiteRoute
 from spillway.runtime.gateway import private_capacity
@@ -69,6 +70,7 @@ def test_triton_counts_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_not_known_is_not_published(tokens: float | None, names: list[str]) -> None:
     sent: list[dict[str, Any]] = []
-    publish(Heartbeat(region="eu-west-1", gateway="g"), 2, tokens, lambda **call: sent.append(call))
+    values = {metrics.PRIVATE_SERVERS: 2, metrics.PRIVATE_TOKENS: tokens}
+    publish(Heartbeat(region="eu-west-1", gateway="g"), values, lambda **call: sent.append(call))
     assert [datum["MetricName"] for datum in sent[0]["MetricData"]] == names
     assert sent[0]["MetricData"][0]["Value"] == 2

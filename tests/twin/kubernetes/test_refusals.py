@@ -284,7 +284,7 @@ def test_quotas_count_the_pods_a_workload_asks_for(driver: Driver, namespace: st
     driver.create("kubernetes:core/v1:ResourceQuota", "quota", quota)
     with pytest.raises(StandInError, match=r"failed quota: quota: must specify requests.cpu"):
         driver.create("kubernetes:apps/v1:Deployment", "web", deployment(namespace))
-    small = {"resources": {"requests": {"cpu": "100m"}}}
+    small: dict[str, Any] = {"resources": {"requests": {"cpu": "100m"}}}
     driver.create("kubernetes:apps/v1:Deployment", "web", deployment(namespace, **small))
     told = r"exceeded quota: quota, requested: pods=2, used: pods=2, limited: pods=3"
     with pytest.raises(StandInError, match=told):
@@ -332,3 +332,25 @@ def test_quantities(text: Any, value: str) -> None:
 def test_wrong_quantities(wrong: Any) -> None:
     with pytest.raises(ValueError, match="quantities must be"):
         parse_quantity(wrong)
+
+
+def test_a_certificate_gets_its_secret_from_cert_manager_and_an_issuer(endpoint: str, namespace: str) -> None:
+    """https://cert-manager.io/docs/usage/certificate/: the Secret that it names, of type kubernetes.io/tls."""
+    driver, secret = impatient(endpoint), "kubernetes:core/v1:Secret"
+    home = {"namespace": namespace}
+    spec = {"secretName": "shown", "dnsNames": ["inference.example.com"], "issuerRef": {"name": "ca"}}
+    named = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "c", **home}, "spec": spec}
+    driver.create("kubernetes:cert-manager.io/v1:Certificate", "c", named)
+    chart = {"chart": "cert-manager", "version": "v1.21.1", "repositoryOpts": {"repo": "https://charts.jetstack.io"}}
+    release = {**chart, **home, "name": "certificates"}
+    installed = driver.create("kubernetes:helm.sh/v3:Release", "certificates", release)
+    assert driver.stand_in.read(secret, f"{namespace}/shown", None) is None
+    issuer = {"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": {"name": "ca", **home}}
+    driver.create("kubernetes:cert-manager.io/v1:Issuer", "ca", {**issuer, "spec": {"selfSigned": {}}})
+    found = driver.stand_in.read(secret, f"{namespace}/shown", None)
+    assert found is not None
+    assert found.outputs["type"] == "kubernetes.io/tls"
+    told = driver.stand_in.read("kubernetes:cert-manager.io/v1:Certificate", f"{namespace}/c", None)
+    assert told is not None
+    assert told.outputs["status"]["conditions"][0]["type"] == "Ready"
+    driver.stand_in.delete(driver.urn(RELEASE, "certificates"), RELEASE, installed)

@@ -45,13 +45,21 @@ def by_token(world: World, pod: Pod, calls: Sequence[Call]) -> list[Door]:
     for arn in pod.environment("AWS_ROLE_ARN"):
         provider = _provider(world, arn)
         trusted = [
-            Trusted(provider.id or "", _BY_TOKEN, _claims(pod, provider, audience), "Federated")
+            Trusted(provider.id or "", _BY_TOKEN, _claims(provider, pod.namespace, pod.account, audience), "Federated")
             for audience in _audiences(pod)
             if provider
         ]
         doors.append(Door("token issuer", partial(_trusted_issuer, world, pod, arn, provider)))
         doors += identity(world, arn, trusted, calls, pod.resource)
     return doors
+
+
+def of_account(world: World, arn: Any, namespace: str, account: str, audience: str) -> list[Trusted]:
+    """A service account by a token of its own, as the role that it is exchanged for sees it."""
+    provider = _provider(world, str(arn))
+    if provider is None:
+        return []
+    return [Trusted(provider.id or "", _BY_TOKEN, _claims(provider, namespace, account, audience), "Federated")]
 
 
 def token_exchange(world: World, place: Place, pod: Pod) -> list[Door]:
@@ -70,9 +78,9 @@ def _provider(world: World, arn: str) -> Resource | None:
     return next((one for one in found if one.id and one.id in text), None)
 
 
-def _claims(pod: Pod, provider: Resource, audience: str) -> dict[str, str | None]:
+def _claims(provider: Resource, namespace: str, account: str, audience: str) -> dict[str, str | None]:
     host = str(provider.props.get("url")).removeprefix("https://")
-    subject = f"system:serviceaccount:{pod.namespace}:{pod.account}"
+    subject = f"system:serviceaccount:{namespace}:{account}"
     # IAM writes the issuer into condition keys as the provider's ARN ends: with its trailing slash, if it has one.
     names = {host, host.rstrip("/")}
     return {f"{name}:{key}": value for name in names for key, value in (("sub", subject), ("aud", audience))}

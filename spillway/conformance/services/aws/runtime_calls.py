@@ -23,7 +23,17 @@ from spillway.contracts.task_files import FILES_VARIABLE, unpack
 
 _FILE: Final = Path(__file__).with_name("runtime_calls.json")
 _AGENT: Final = "spillway.runtime.gateway.agent"
-_WHEN: Final = {"ssm:GetParameter": "cutoff", "cloudwatch:PutMetricData": "heartbeat"}
+_WHEN: Final = {
+    "ssm:GetParameter": "cutoff",
+    "cloudwatch:PutMetricData": "heartbeat",
+    **dict.fromkeys(
+        (
+            *("s3:GetObject", "s3:PutObject", "sagemaker:InvokeEndpointAsync"),
+            *("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"),
+        ),
+        "jobs",
+    ),
+}
 """An agent's call → the part of its routing table without which it is not made."""
 
 
@@ -123,7 +133,9 @@ def _allows(graph: Graph, role: Resource, action: str) -> bool:
 )
 def _calls_allowed(graph: Graph) -> Iterator[Found]:
     for agent in agents(graph):
-        for action in _calls()["calls"][_AGENT]["main"]:
+        jobs = agent.routing.get("jobs") or {}
+        of_site = _calls()["calls"].get(jobs.get("module"), {}).get("hand_on", ())
+        for action in (*_calls()["calls"][_AGENT]["main"], *of_site):
             part = _WHEN.get(action)
             if agent.role is not None and part and agent.routing.get(part) and not _allows(graph, agent.role, action):
                 yield _lacks(agent.resource, agent.role, action)
