@@ -97,12 +97,14 @@ class Stack(TwinStack):
         return Brief(existing, self._secrets_of_the_twin(), self.policies)
 
     def _secrets_of_the_twin(self) -> SecretNames | None:
+        from stacks.rules.secrets import caller_keys
+
         settings, cluster = self.settings, self.settings.private_cluster
         if cluster.kind != "existing" or cluster.kubeconfig_secret is None:
             return None
         return SecretNames(
             kubeconfig=cluster.kubeconfig_secret,
-            keys=(settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)),
+            keys=tuple(caller_keys(settings)),
             azure_reader=settings.cost_guard.azure_reader_secret,
             azure_tenant_id=settings.azure.tenant_id if settings.azure else None,
         )

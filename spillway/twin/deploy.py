@@ -46,7 +46,7 @@ class Brief:
     """What a twin is told of a stack by a caller who has read its file.
 
     ``has_processes``: whether the twin can run what is deployed. ``secrets``: what the file may leave to the twin;
-    ``None`` where the stack makes its own cluster, or brings a kubeconfig. ``policies``: the pack, made with the values
+    ``None`` where the stack makes its own cluster, or names a kubeconfig's path. ``policies``: the pack, made with the values
     of the stack's secrets.
     """
 
