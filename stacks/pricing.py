@@ -23,10 +23,20 @@ def price_per_hour(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[
     return {**{site: round(price, 4) for site, price in found.items()}, "total": round(sum(found.values()), 4)}
 
 
+def price_at_peak(settings: StackSettings, sites: Sequence[BurstSite]) -> float:
+    """US dollars an hour with every autoscaler at its maximum. Raises ``PriceError``."""
+    cluster = settings.private_cluster
+    owned = cluster.gpus * cluster.usd_per_gpu_hour if isinstance(cluster, ExistingSettings) else 0.0
+    return round(owned + sum(_price(settings, one) * one.most for one in all_machines(settings, sites)), 4)
+
+
 def usd_per_hour(settings: StackSettings, machines: Machines) -> float:
     """Of as many as there are at least. Raises ``PriceError``."""
-    price, _ = instance_price(settings.cost_guard, machines.cloud, machines.instance_type, machines.region)
-    return price * machines.least
+    return _price(settings, machines) * machines.least
+
+
+def _price(settings: StackSettings, machines: Machines) -> float:
+    return instance_price(settings.cost_guard, machines.cloud, machines.instance_type, machines.region)[0]
 
 
 def private_machines(settings: StackSettings) -> Machines | None:

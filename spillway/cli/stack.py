@@ -54,6 +54,13 @@ class Stack(TwinStack):
 
         return burst_sites(self.settings)
 
+    def cost(self) -> dict[str, float]:
+        """US dollars an hour of the GPU machines: by site at rest, their ``total``, and ``at_peak``."""
+        from stacks.pricing import price_at_peak, price_per_hour
+
+        at_peak = price_at_peak(self.settings, self.sites)
+        return {**price_per_hour(self.settings, self.sites), "at_peak": at_peak}
+
     @property
     def azure_subscription(self) -> str:
         """Its ID, empty where the stack has nothing in Azure."""

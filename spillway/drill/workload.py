@@ -6,7 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from spillway.contracts.manifest import TensorSpec
 
 MIN_COSINE: Final = 0.999
 """All sites serve one package: what differs more than this is another model."""
@@ -34,33 +37,51 @@ class Workload(Protocol):
 
 
 @dataclass
-class EmbeddingWorkload:
-    """For a sentence encoder. ``expected``: vectors by sentence; what is missing is learnt with :meth:`learn`."""
+class InferenceWorkload:
+    """Requests of KServe, over and over. ``expected``: the first output of each; what is missing is learnt."""
 
-    sentences: Sequence[str] = SENTENCES
-    expected: dict[str, list[float]] = field(default_factory=dict)
-    text_input: str = "TEXT"
+    requests: Sequence[bytes]
+    expected: dict[int, list[float]] = field(default_factory=dict)
 
     def body(self, index: int) -> bytes:
-        return infer_body(self.text_input, self._sentence(index))
+        return self.requests[index % len(self.requests)]
 
     def learn(self, index: int, body: bytes) -> None:
-        """Take an answer as the measure for later ones. Raises ``ValueError`` when it is no embedding."""
-        vector = first_output(body)
-        if not vector or not all(isinstance(value, int | float) for value in vector):
-            raise ValueError(f"{self._sentence(index)!r} was not answered with numbers")
-        self.expected.setdefault(self._sentence(index), vector)
+        """Take an answer as the measure for later ones. Raises ``ValueError`` when it has no numbers."""
+        numbers = first_output(body)
+        if not numbers or not all(isinstance(value, int | float) for value in numbers):
+            raise ValueError(f"request {index} was not answered with numbers")
+        self.expected.setdefault(index % len(self.requests), numbers)
 
     def problem(self, index: int, body: bytes) -> str:
-        vector = first_output(body)
-        wanted = self.expected[self._sentence(index)]
-        if vector is None or len(vector) != len(wanted):
-            return f"no embedding of {len(wanted)} numbers"
-        cosine = _cosine(vector, wanted)
-        return "" if cosine >= MIN_COSINE else f"cosine to the expected embedding is {cosine:.4f}"
+        numbers, wanted = first_output(body), self.expected[index % len(self.requests)]
+        if numbers is None or len(numbers) != len(wanted):
+            return f"no output of {len(wanted)} numbers"
+        cosine = 1.0 if numbers == wanted else _cosine(numbers, wanted)
+        return "" if cosine >= MIN_COSINE else f"cosine to the expected output is {cosine:.4f}"
 
-    def _sentence(self, index: int) -> str:
-        return self.sentences[index % len(self.sentences)]
+
+def sentences(text_input: str = "TEXT") -> InferenceWorkload:
+    """For packages that take text."""
+    return InferenceWorkload([infer_body(text_input, sentence) for sentence in SENTENCES])
+
+
+def samples(inputs: Sequence[TensorSpec], given: Sequence[Mapping[str, Any]]) -> InferenceWorkload:
+    """For packages that take tensors. ``given``: arrays by input, each sample as the model takes it."""
+    return InferenceWorkload([_tensors_body(inputs, sample) for sample in given])
+
+
+def _tensors_body(inputs: Sequence[TensorSpec], sample: Mapping[str, Any]) -> bytes:
+    tensors = [
+        {
+            "name": spec.name,
+            "shape": list(sample[spec.name].shape),
+            "datatype": spec.dtype,
+            "data": sample[spec.name].reshape(-1).tolist(),
+        }
+        for spec in inputs
+    ]
+    return json.dumps({"inputs": tensors}).encode()
 
 
 def infer_body(text_input: str, text: str) -> bytes:

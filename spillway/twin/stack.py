@@ -14,6 +14,7 @@ from typing import Final
 from spillway.contracts.names import SECRETS_NAMESPACE
 from spillway.twin.deployer.crypto import given_passphrase
 from spillway.twin.deployer.project import Project, StackConfig, read_stack_config
+from spillway.twin.ports import known_ports
 from spillway.twin.private_files import write_private
 
 EXAMPLE_PASSPHRASE: Final = "spillway-example"
@@ -100,10 +101,7 @@ class TwinStack:
 
     def known_endpoints(self) -> Mapping[str, str]:
         """Where the twin's emulated providers were last: for a preview, which only needs names."""
-        try:
-            ports = json.loads((self.state_dir / "ports.json").read_text())
-        except (OSError, ValueError):
-            ports = {}
+        ports = known_ports(self.state_dir)
         names = ("aws", "azure", "kubernetes")
         return {name: f"http://127.0.0.1:{ports.get(f'control/{name}', _UNUSED_PORT)}" for name in names}
 

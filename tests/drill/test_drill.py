@@ -17,7 +17,7 @@ from spillway.drill.report import render_table, write_html
 from spillway.drill.result import percentile
 from spillway.drill.run import run_drill
 from spillway.drill.target import DrillError, DrillTarget
-from spillway.drill.workload import EmbeddingWorkload
+from spillway.drill.workload import sentences
 from tests.drill.gateway import FakeGateway, serve
 from tests.support.overflow import EchoWorkload, check_capacity
 
@@ -42,7 +42,7 @@ def brief_plan() -> DrillPlan:
 
 def drill(gateway: FakeGateway, plan: DrillPlan):
     with serve(gateway) as url:
-        return run_drill(DrillTarget(url, "minilm", EmbeddingWorkload(), faults=gateway), plan)
+        return run_drill(DrillTarget(url, "minilm", sentences(), faults=gateway), plan)
 
 
 def test_a_gateway_that_spills_loses_nothing() -> None:
@@ -63,7 +63,7 @@ def test_a_gateway_that_spills_loses_nothing() -> None:
     offered = len(schedule(RATES, 5.0, 1))
     assert sum(found.requests for found in result.totals.values()) == offered
     # One answer more for each sentence that was learnt before.
-    assert gateway.hits == offered + len(EmbeddingWorkload().sentences)
+    assert gateway.hits == offered + len(sentences().requests)
 
 
 def test_an_outage_is_counted_and_fails_the_verdict() -> None:
@@ -117,7 +117,7 @@ def test_everything_is_healed_when_a_fault_cannot_be_ordered() -> None:
 
 def test_no_gateway_is_told_before_anything_is_broken() -> None:
     gateway = FakeGateway()
-    target = DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload(), faults=gateway)
+    target = DrillTarget("http://127.0.0.1:9", "minilm", sentences(), faults=gateway)
     with pytest.raises(DrillError, match="does not answer"):
         run_drill(target, short_plan())
     assert gateway.orders == []
@@ -125,7 +125,7 @@ def test_no_gateway_is_told_before_anything_is_broken() -> None:
 
 def test_faults_need_someone_who_makes_them() -> None:
     with pytest.raises(DrillError, match="give a plan without faults"):
-        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload()), full_plan())
+        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", sentences()), full_plan())
 
 
 def test_slots_plus_one_shows_who_answered_the_extra_one() -> None:

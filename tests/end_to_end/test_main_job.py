@@ -23,10 +23,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from spillway.contracts.classes import Site
+from spillway.contracts.classes import CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site
 from spillway.drill.target import DrillTarget
 from spillway.drill.workload import first_output, infer_body
-from tests.end_to_end.site import INFER, ROOT, LocalSite
+from tests.end_to_end.site import INFER, ROOT, Answer, LocalSite, post
 from tests.support.overflow import EchoWorkload, check_capacity
 from tests.support.server_routes import ADMINISTRATION
 from tests.support.waiting import eventually
@@ -149,6 +149,50 @@ def test_nobody_administers_a_model_server_through_a_gateway(site: LocalSite, ga
         for method, path in ADMINISTRATION:
             answer = urllib3.request(method, f"{url}{path}", body=b"{}", headers=headers, retries=False)
             assert answer.status == 403, f"{method} {path}"
+
+
+def tensor(**changes: Any) -> bytes:
+    whole = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["Short."]}
+    left = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+    return json.dumps({"inputs": [left]}).encode()
+
+
+NO_UTF8 = json.dumps(
+    {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}]}
+).encode()
+FAULTY = {
+    "a number as a text": tensor(data=[7]),
+    "more than there is": tensor(shape=[2, 1]),
+    "no size": tensor(shape="x"),
+    "less than nothing": tensor(shape=[-1, 1]),
+    "more than a machine holds": tensor(shape=[1 << 40, 1 << 20]),
+    "another type": tensor(datatype="FP32"),
+    "a type that is none": tensor(datatype="TEXT"),
+    "another input": tensor(name="IMAGE"),
+    "no data": tensor(data=None),
+    "no name": tensor(name=None),
+    "a request that was cut off": tensor()[:-20],
+    "no UTF-8": NO_UTF8 + b"\x02\x00\x00\x00\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("place", Site)
+def test_a_faulty_request_is_refused_as_such_at_each_site(site: LocalSite, place: Site) -> None:
+    """As by the private site's own Triton; never as a fault of the site's, which would be tried elsewhere."""
+    headers = {OPERATOR_KEY_HEADER: site.operator_key, SITE_HEADER: place}
+    answers = {what: faulty(site, body, headers) for what, body in FAULTY.items()}
+    assert {what: answer.status for what, answer in answers.items()} == dict.fromkeys(FAULTY, 400)
+
+
+def test_faulty_requests_put_no_site_out(site: LocalSite) -> None:
+    for body in FAULTY.values():
+        assert {faulty(site, body, {}).status for _ in range(6)} == {400}
+        assert site.ask().site == Site.PRIVATE
+
+
+def faulty(site: LocalSite, body: bytes, headers: dict[str, str]) -> Answer:
+    head = {"inference-header-content-length": str(len(NO_UTF8))} if body.startswith(NO_UTF8) else {}
+    return post(site.gateway + INFER, body, {CLIENT_KEY_HEADER: site.client_key, **head, **headers})
 
 
 def cosine(left: list[float], right: list[float]) -> float:
