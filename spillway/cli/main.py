@@ -284,7 +284,7 @@ def drill(
     from spillway.cli.stack import find_stack
     from spillway.drill.plan import PLANS
     from spillway.drill.plan_file import read_plan
-    from spillway.drill.report import render_table, write_html
+    from spillway.drill.report import render_table, write_html, write_json
 
     stack = find_stack(stack_name)
     chosen = read_plan(plan) if plan else PLANS[length or ("load" if url else "short")]()
@@ -292,7 +292,8 @@ def drill(
     if why := unwritable(page):
         raise CommandError(why, WRONG_CONFIG)
     result = drills.run(stack, chosen, Reporter(), url=url, chat=chat)
-    write_html(result, page)
+    write_html(result, page, stack.about())
+    write_json(result, page.with_suffix(".json"))
     failed = [f"Not held: {check.name} ({check.detail})" for check in result.checks if not check.passed]
     shown = {**result.to_json(), "report": str(page)}
     tell(as_json, shown, lambda: [render_table(result), *failed, f"Report: {page}"])

@@ -25,12 +25,31 @@ if TYPE_CHECKING:
     from stacks.planning import PrivatePrice
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_EXAMPLE = "example"
+
+
+class TraceFile(click.Path):
+    """A file of the user's, or the example that Spillway brings."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == _EXAMPLE:
+            from spillway.planner.trace_files import EXAMPLE
+
+            return EXAMPLE
+        return super().convert(value, param, ctx)
+
+
 _commands = click.Group()
 
 
 @command_of(_commands)
 @stack_option()
-@click.option("--trace", "trace_path", type=_FILE, help="Requests, as CSV or JSON lines, also in gzip.")
+@click.option(
+    "--trace", "trace_path", type=TraceFile(), help="Requests, as CSV or JSON lines, also in gzip; or: example."
+)
 @click.option(
     "--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), help="Of the trace's numbers. Default: by size."
 )
@@ -70,7 +89,7 @@ def plan(stack_name: str, as_json: bool, **options: Any) -> None:
         _validate(stack, options, as_json)
         return
     if options["trace_path"] is None:
-        raise click.UsageError("--trace is missing: a CSV of time,input_tokens,output_tokens,class.")
+        raise click.UsageError("--trace is missing: a CSV of time,input_tokens,output_tokens,class, or `example`.")
     _look_before(stack, options)
     made, files = _make(stack, options, reporter)
     written: list[str] = []
@@ -96,7 +115,8 @@ def _folder(stack: Stack, options: dict[str, Any]) -> Path:
 
 
 def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Plan, list[str]]:
-    from spillway.planner.charts import write_charts, write_page
+    from spillway.page.page import write_page
+    from spillway.planner.charts import page_of, write_charts
     from spillway.planner.plan import make_plan
     from spillway.planner.trace import superpose
     from spillway.planner.trace_files import read_trace
@@ -123,7 +143,7 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     folder = _folder(stack, options)
     charts = write_charts(made, folder)
     page = folder / "plan.html"
-    write_page(made, page, charts, f"Plan of {stack.name}")
+    write_page(page_of(made, charts, f"Plan of {stack.name}", stack.about()), page)
     return made, [str(page), *map(str, charts)]
 
 

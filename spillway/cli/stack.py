@@ -54,6 +54,14 @@ class Stack(TwinStack):
 
         return burst_sites(self.settings)
 
+    def about(self) -> dict[str, str]:
+        """What a report on the stack is about."""
+        from spillway.version import version
+
+        manifest = self.manifest()
+        package = f"{manifest.name} {manifest.version}"
+        return {"stack": f"{self.settings.name}-{self.name}", "package": package, "Spillway": version()}
+
     def cost(self) -> dict[str, float]:
         """US dollars an hour of the GPU machines: by site at rest, their ``total``, and ``at_peak``."""
         from stacks.pricing import price_at_peak, price_per_hour

@@ -38,26 +38,29 @@ class Workload(Protocol):
 
 @dataclass
 class InferenceWorkload:
-    """Requests of KServe, over and over. ``expected``: the first output of each; what is missing is learnt."""
+    """Requests of KServe, over and over. ``expected``: the first output of each; what is missing is learnt. Numbers may
+    be a little off, all else may not."""
 
     requests: Sequence[bytes]
-    expected: dict[int, list[float]] = field(default_factory=dict)
+    expected: dict[int, list[Any]] = field(default_factory=dict)
 
     def body(self, index: int) -> bytes:
         return self.requests[index % len(self.requests)]
 
     def learn(self, index: int, body: bytes) -> None:
-        """Take an answer as the measure for later ones. Raises ``ValueError`` when it has no numbers."""
-        numbers = first_output(body)
-        if not numbers or not all(isinstance(value, int | float) for value in numbers):
-            raise ValueError(f"request {index} was not answered with numbers")
-        self.expected.setdefault(index % len(self.requests), numbers)
+        """Take an answer as the measure for later ones. Raises ``ValueError`` when it has no output."""
+        values = first_output(body)
+        if not values:
+            raise ValueError(f"request {index} was answered without an output")
+        self.expected.setdefault(index % len(self.requests), values)
 
     def problem(self, index: int, body: bytes) -> str:
-        numbers, wanted = first_output(body), self.expected[index % len(self.requests)]
-        if numbers is None or len(numbers) != len(wanted):
-            return f"no output of {len(wanted)} numbers"
-        cosine = 1.0 if numbers == wanted else _cosine(numbers, wanted)
+        values, wanted = first_output(body), self.expected[index % len(self.requests)]
+        if values == wanted:
+            return ""
+        if values is None or len(values) != len(wanted) or not _are_numbers(values + wanted):
+            return f"not the expected output of {len(wanted)} values"
+        cosine = _cosine(values, wanted)
         return "" if cosine >= MIN_COSINE else f"cosine to the expected output is {cosine:.4f}"
 
 
@@ -97,6 +100,10 @@ def first_output(body: bytes) -> list[Any] | None:
         return list(answer["outputs"][0]["data"])
     except (ValueError, KeyError, IndexError, TypeError):
         return None
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _cosine(left: Sequence[float], right: Sequence[float]) -> float:

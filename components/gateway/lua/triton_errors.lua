@@ -1,7 +1,10 @@
 -- Whose fault a 500 of Triton is, by its words.
 
 -- Of a body that it cannot parse (its src/http_server.cc, and triton_json.h of triton-inference-server/common).
-local UNREADABLE = { "^Unable to parse '", "^failed to parse the request JSON buffer", "^failed to get request params" }
+local UNREADABLE = {
+  "^Unable to parse ", "^Unable to set '", "^failed to parse the request JSON buffer", "^failed to get request params",
+  "^attempt to access ", "^attempt to get members ",
+}
 -- ONNX Runtime stopped at a node over what came in: shapes that do not fit each other, ids that no table has.
 local AT_A_NODE = "Non%-zero status code returned while running %w+ node"
 -- At a node, too, but over the machine.

@@ -291,6 +291,9 @@ def end(rig: Rig, fault: str) -> None:
         "Unable to parse 'data': attempt to access JSON non-number as double",
         "failed to parse the request JSON buffer: Invalid value. at 12",
         "failed to get request params.: attempt to get members for non-object",
+        "Unable to parse JSON bytes array: attempt to access JSON non-string as string",
+        "Unable to set 'classification': attempt to access JSON non-unsigned-integer as unsigned-integer",
+        "attempt to get members for non-object",
     ],
 )
 def test_what_triton_cannot_read_is_the_client_s_fault_at_every_site(rig: Rig, why: str) -> None:
