@@ -59,16 +59,27 @@ local function client_at_fault(status)
   return status and status >= 400 and status < 500 and status ~= 408 and status ~= 429
 end
 
+-- SageMaker gives a container 60 seconds for an answer in one piece, says this, and leaves it at work
+-- (github.com/aws/sagemaker-python-sdk/issues/1119). Elsewhere it would begin from nothing, and be as long.
+local TOO_LONG = "timed out while waiting for a response from container"
+
 -- What a container said of a request that it did not begin: full, or too slow to take it.
 local REFUSED = { [408] = true, [429] = true, [503] = true }
 
--- 503: another site may still answer. Above: the container had the request, and failed over it.
+local REASONS = {
+  ["503"] = " does not take the request",
+  ["504"] = " gives an answer in one piece no more time; ask for it as a stream, or for a shorter one",
+}
+
+-- 504: told at once. 503: another site may still answer. Above: the container had the request, and failed over it.
 local function failed(handle, status)
   local headers = handle:headers()
   headers:replace(":status", status)
+  -- OpenAI's libraries ask again after a 5xx, unless they are told not to.
+  if status == "504" then headers:replace("x-should-retry", "false") end
   if not CONFIG.openai then return end
   local body = handle:body(true)
-  local why = CONFIG.site .. (status == "503" and " does not take the request" or " failed while it worked on the request")
+  local why = CONFIG.site .. (REASONS[status] or " failed while it worked on the request")
   local text = '{"error":{"message":"' .. why .. '","type":"gateway_error","param":null,"code":' .. status .. "}}"
   headers = handle:headers()
   headers:replace("content-type", "application/json")
@@ -120,6 +131,7 @@ function envoy_on_response(handle)
       if message then headers:replace("content-length", tostring(body:setBytes(message))) end
       return
     end
+    if CONFIG.openai and (message or ""):find(TOO_LONG, 1, true) then return failed(handle, "504") end
     return failed(handle, (original and REFUSED[original]) and "503" or "502")
   end
   -- Any other 4xx is between the gateway and the cloud (signature, key, quota, endpoint): another site may still answer.
