@@ -46,8 +46,8 @@ KEEPALIVE = [
     {"level": level, "name": name, "int_value": value, "state": "STATE_LISTENING"}
     for level, name, value in ((1, 9, 1), (6, 4, 60), (6, 5, 30))
 ]
-"""``SO_KEEPALIVE``, ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL`` by Linux' numbers, whatever a deployer's machine has. An answer
-in one piece is silent for minutes, and load balancers forget such a connection (Azure's after four, AWS' after six)
+"""``SO_KEEPALIVE``, ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL`` by Linux' numbers, whatever a deployer's machine has. An
+answer in one piece is silent for minutes; load balancers forget such a connection (Azure's after four, AWS' after six),
 unless the system speaks up: https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset,
 https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html."""
 
