@@ -16,13 +16,14 @@ class Context:
     """What a stack's configuration says besides its resources.
 
     ``package``: folder of the package that is deployed; ``engines``: those of it that sites serve, ``<hardware
-    key>/<precision>``. ``prices``: the stack's own, ``cloud/type/region`` → $/h. ``secrets``: values of the stack's
-    secrets, where they can be read.
+    key>/<precision>``. ``prices``: the stack's own, ``cloud/type/region`` → $/h. ``images``: the key of each
+    image that it names or leaves at its default. ``secrets``: values of the stack's secrets, where they can be read.
     """
 
     package: Path | None = None
     engines: tuple[str, ...] = ()
     prices: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
     secrets: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 

@@ -14,7 +14,7 @@ from string import Template
 from typing import Final
 
 from spillway.contracts.pulumi_yaml import config_text, load
-from stacks.rules.secrets import required_secrets
+from stacks.rules.secrets import caller_keys, required_secrets
 from stacks.stack_file import read_settings
 
 _FOLDER: Final = Path(__file__).parent / "templates"
@@ -46,11 +46,12 @@ import stacks.__main__  # noqa: F401
 @dataclass(frozen=True)
 class Beginning:
     """Files by path from the project's folder, and what is left to do. ``made_up``: values that nobody gave.
-    ``secrets``: names of the secrets that the stack wants."""
+    ``secrets``: names of the secrets that the stack wants; ``drawn``: those of them that may be any text."""
 
     files: Mapping[str, str]
     made_up: tuple[str, ...]
     secrets: tuple[str, ...]
+    drawn: frozenset[str]
 
 
 def templates() -> list[str]:
@@ -67,7 +68,7 @@ def begin(template: str, stack: str, given: Mapping[str, str], version: str, pro
     wanted = set(Template(text).get_identifiers()) & MADE_UP.keys()
     filled = Template(text).substitute({**MADE_UP, **given, "version": version})
     config = load(filled)["config"]
-    secrets = required_secrets(read_settings({key: config_text(value) for key, value in config.items()}))
+    settings = read_settings({key: config_text(value) for key, value in config.items()})
     files = {f"Pulumi.{stack}.yaml": filled}
     if project is not None:
         files = {
@@ -75,4 +76,5 @@ def begin(template: str, stack: str, given: Mapping[str, str], version: str, pro
             "program/__main__.py": _PROGRAM,
             f"stacks/Pulumi.{stack}.yaml": filled,
         }
-    return Beginning(files, tuple(sorted(wanted - given.keys())), tuple(secrets))
+    made_up = tuple(sorted(wanted - given.keys()))
+    return Beginning(files, made_up, tuple(required_secrets(settings)), frozenset(caller_keys(settings)))

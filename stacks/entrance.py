@@ -94,6 +94,7 @@ def _standby(
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
             certificate_arn=certificate_arn,
+            answer_timeout_s=own.apply(lambda found: found.answer_timeout_s),
             runtime_dir=RUNTIME_DIR,
         ),
         opts=pulumi.ResourceOptions(depends_on=network.roads),

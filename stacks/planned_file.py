@@ -26,14 +26,19 @@ def write_planned(
 
     ``said``: lines for its head. Raises :class:`PlannerError` where there is one.
     """
-    if target.exists():
-        raise PlannerError(f"{target} is there already; choose another name with --write")
+    need_free(target)
     file, notes = planned_config(load(source.read_text(encoding="utf-8-sig")), sites, chosen)
     head = "".join(f"# {line}\n" for line in [f"From {source.name} by `spillway plan`.", *said, *notes])
     draft = target.with_name(f".{target.name}.new")
     draft.write_text(head + dump(file), encoding="utf-8")
     draft.replace(target)
     return notes
+
+
+def need_free(target: Path) -> None:
+    """Raises :class:`PlannerError` where there is such a file."""
+    if target.exists():
+        raise PlannerError(f"{target} is there already; choose another name with --write")
 
 
 def planned_config(

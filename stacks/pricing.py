@@ -30,6 +30,13 @@ def usd_per_hour(settings: StackSettings, machines: Machines, count: int) -> flo
     return price * count
 
 
+def price_at_peak(settings: StackSettings, sites: Sequence[BurstSite]) -> float:
+    """US dollars an hour with every autoscaler at its maximum. Raises ``PriceError``."""
+    cluster = settings.private_cluster
+    owned = cluster.gpus * cluster.usd_per_gpu_hour if isinstance(cluster, ExistingSettings) else 0.0
+    return round(owned + sum(usd_per_hour(settings, one, one.most) for one in all_machines(settings, sites)), 4)
+
+
 def private_machines(settings: StackSettings) -> Machines | None:
     """The private GPU nodes that are paid by the hour; ``None`` for a cluster of one's own."""
     cluster = settings.private_cluster

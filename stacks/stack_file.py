@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +64,17 @@ def parse_settings(config: Mapping[str, str], hidden: frozenset[str] = frozenset
 def policy_context(settings: StackSettings, root: Path) -> Context:
     """What the policies are told of a stack besides its resources. ``root``: the project's folder."""
     engines = dict.fromkeys(named_engines(settings, burst_sites(settings)).values())
-    return Context(root / settings.package.path, tuple(engines), dict(settings.cost_guard.prices))
+    images = {settings.connectivity.mirror.image(image): key for key, image in _images(settings)}
+    return Context(root / settings.package.path, tuple(engines), dict(settings.cost_guard.prices), images)
+
+
+def _images(settings: BaseModel, above: str = "") -> Iterator[tuple[str, str]]:
+    """Each image that the settings name, after its key."""
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            yield from _images(value, f"{above}{name}.")
+        elif isinstance(value, str) and name.endswith("image"):
+            yield key_of(f"{above}{name}"), value
 
 
 def read_policies(config: Mapping[str, str], root: Path) -> tuple[Settings, Context]:

@@ -47,6 +47,14 @@ READ_BYTES = 1 << 16
 """Most of a request that is read, and so unpacked, in one go: 64 KiB become 64 MiB at worst before the body limit is
 looked at."""
 RETRY_ON = "5xx,reset,connect-failure"
+KEEPALIVE = [
+    {"level": level, "name": name, "int_value": value, "state": "STATE_LISTENING"}
+    for level, name, value in ((1, 9, 1), (6, 4, 60), (6, 5, 30))
+]
+"""``SO_KEEPALIVE``, ``TCP_KEEPIDLE`` and ``TCP_KEEPINTVL`` by Linux' numbers, whatever a deployer's machine has. An
+answer in one piece is silent for minutes; load balancers forget such a connection (Azure's after four, AWS' after six),
+unless the system speaks up: https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset,
+https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html."""
 
 
 def front_listener(table: RoutingTable) -> Json:
@@ -69,6 +77,7 @@ def front_listener(table: RoutingTable) -> Json:
         "name": "front",
         "address": socket_address(table.listen.address, table.listen.port),
         "per_connection_buffer_limit_bytes": READ_BYTES,
+        "socket_options": KEEPALIVE,
         "filter_chains": [chain],
     }
 

@@ -54,6 +54,7 @@ KEPT_FOR_A_CLOUD = ("accept", "content-length", "content-type", "inference-heade
 
 TOKEN_FILTER = "envoy.filters.http.credential_injector"
 SIGNING_FILTER = "envoy.filters.http.aws_request_signing"
+CODEC_FILTER = "envoy.filters.http.upstream_codec"
 LEAST_BUSY: Json = {
     "policies": [
         {
@@ -167,9 +168,10 @@ def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
         "openai": table.server == "vllm",
         "own_header": OWN_HEADER,
         "failed_header": FAILED_HEADER,
+        "failed_input_header": FAILED_INPUT_HEADER,
     }
     # The route was chosen by a header that must not leave the house, so it has to outlive that header.
-    return lua(config, "json", "site", clear_route_cache=False)
+    return lua(config, "json", "triton_errors", "site", clear_route_cache=False)
 
 
 def _path(rule: PathRule) -> Json:
@@ -243,7 +245,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": _http1_with_errors(table.server),
+        "typed_extension_protocol_options": _http1_with_errors(route, table.server),
         "outlier_detection": _passive_checks(),
         "load_assignment": one_endpoint(name, route.host, route.port),
     }
@@ -280,10 +282,12 @@ def _canary_cluster(route: SiteRoute, canary: Canary, table: RoutingTable) -> Js
 
 BROKEN: dict[ServerKind, tuple[str, ...]] = {"triton": ("500", "502", "504"), "vllm": ("502", "504")}
 """What a server answers that is not well. 503 is how a full one says no (queue limits), and must not get a healthy one
-ejected. vLLM says with its health when its engine is dead; a 500 of it is about one request."""
+ejected. vLLM says with its health when its engine is dead; a 500 of it is about one request. A 500 of Triton's over
+what came in is none by the time that it is counted: see ``lua/server.lua``."""
+FAILED_INPUT_HEADER = "x-spillway-failed-input"
 
 
-def _http1_with_errors(server: ServerKind) -> Json:
+def _http1_with_errors(route: SiteRoute, server: ServerKind) -> Json:
     broken = [
         {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": status}}]}}
         for status in BROKEN[server]
@@ -293,8 +297,19 @@ def _http1_with_errors(server: ServerKind) -> Json:
             "extensions.upstreams.http.v3.HttpProtocolOptions",
             explicit_http_config={"http_protocol_options": {}},
             outlier_detection={"error_matcher": {"or_match": {"rules": broken}}},
+            **_told_apart(route, server),
         )
     }
+
+
+def _told_apart(route: SiteRoute, server: ServerKind) -> Json:
+    """Failures of the site's own Triton servers by whose fault they are; of its containers' a cloud says 424."""
+    if route.site != Site.PRIVATE or server != "triton":
+        return {}
+    judge = lua(
+        {"failed_input_header": FAILED_INPUT_HEADER}, "json", "triton_errors", "server", clear_route_cache=False
+    )
+    return {"http_filters": [judge, extension(CODEC_FILTER, "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]}
 
 
 def _passive_checks() -> Json:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import ceil
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from components.gateway.firewall import firewall
 from components.gateway.rights import burst_rights
 from components.gateway.settings import GatewaySettings
 from components.retention import RetentionDays
+from spillway.contracts.routing import ANSWER_TIMEOUT_S
 from spillway.contracts.task_files import FILES_VARIABLE, FOLDERS_VARIABLE, OWNER_VARIABLE, SECRETS_VARIABLE, pack
 
 CONFIG_FOLDER = "/etc/spillway"
@@ -61,10 +63,17 @@ class StandbyGatewayArgs:
     gateway_rights: Sequence[pulumi.Input[Sequence[Statement]]] = ()
     secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    answer_timeout_s: pulumi.Input[float] = ANSWER_TIMEOUT_S
     port: int = 8080
     agent_port: int = 9902
     runtime_dir: str = "/var/run/spillway"
     log_retention_days: RetentionDays = 90
+
+
+def _idle_timeout(answer_timeout_s: float) -> int:
+    """Seconds. An answer in one piece is silent until it is whole, and Envoy, which tells why, has to be the first to
+    give up. 4000 is the balancer's most (botocore's model of ``idle_timeout.timeout_seconds``)."""
+    return min(ceil(max(answer_timeout_s, ANSWER_TIMEOUT_S)) + 10, 4000)
 
 
 class _TaskSecret(NamedTuple):
@@ -156,8 +165,7 @@ class StandbyGateway(Component):
             subnets=args.public_subnet_ids if self.is_public else args.private_subnet_ids,
             security_groups=[group.id],
             drop_invalid_header_fields=True,
-            # The longest answer is a generated text's; Envoy's own timeouts are shorter.
-            idle_timeout=120,
+            idle_timeout=pulumi.Output.from_input(args.answer_timeout_s).apply(_idle_timeout),
             enable_deletion_protection=self.context.protect_data,
             access_logs=aws.lb.LoadBalancerAccessLogsArgs(
                 bucket=args.settings.access_log_bucket, prefix=f"{prefix}-standby", enabled=True

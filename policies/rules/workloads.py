@@ -31,6 +31,7 @@ _LASTING = {
 }
 _REPLICATED = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet", _GROUP)
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_WHICH_DIGEST = "`docker buildx imagetools inspect` shows the digest."
 
 
 class LimitSettings(PolicySettings):
@@ -131,20 +132,23 @@ def _of_machine(workload: Resource, spec: str) -> Iterator[Finding]:
 
 
 def _digests(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
+    for resource, path, image in _images(stack):
+        if image is None or (isinstance(image, str) and _DIGEST.search(image) is None):
+            key = stack.context.images.get(str(image))
+            mend = f"Write {key} as `name@sha256:…`; {_WHICH_DIGEST}" if key else ""
+            yield Finding(resource, f"{path}.image has no digest (@sha256:…)", remedy=mend)
+
+
+def _images(stack: Stack) -> Iterator[tuple[Resource, str, Any]]:
+    """Of each container: the resource that it is in, its path there, its image."""
     for workload in stack.of(*WORKLOADS):
         for path, container in _containers(workload):
-            if _unpinned(container.get("image")):
-                yield Finding(workload, f"{path}.image has no digest (@sha256:…)")
+            yield workload, path, container.get("image")
     for task in stack.of("aws:ecs/taskDefinition:TaskDefinition"):
         containers = task.get("containerDefinitions")
         known = document(containers) if isinstance(containers, str) else None
         for index, container in enumerate(entries(known)):
-            if _unpinned(container.get("image")):
-                yield Finding(task, f"containerDefinitions.{index}.image has no digest (@sha256:…)")
-
-
-def _unpinned(image: Any) -> bool:
-    return image is None or (isinstance(image, str) and _DIGEST.search(image) is None)
+            yield task, f"containerDefinitions.{index}", container.get("image")
 
 
 POLICIES = (
@@ -178,8 +182,10 @@ POLICIES = (
     Policy(
         "pinned-images",
         "Images of workloads are named by digest, so that what was tested is what runs.",
-        "Write the image as `name@sha256:…`; `docker buildx imagetools inspect` shows the digest.",
+        f"Write the image as `name@sha256:…`; {_WHICH_DIGEST}",
         _digests,
+        # The images that Spillway itself names are the public ones, by tag: whoever mirrors them knows their digests.
+        level="advisory",
         severity="high",
     ),
 )

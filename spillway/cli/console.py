@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 132
 """Columns of a table that goes to a file or a pipe."""
+_SILENCE_S: Final = 15.0
+"""Between two lines of progress in a file or a pipe."""
 
 
 class Reporter:
@@ -30,6 +33,7 @@ class Reporter:
 
         self._console: Console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
+        self._said = time.monotonic()
 
     @contextmanager
     def phase(self, text: str) -> Iterator[None]:
@@ -46,11 +50,15 @@ class Reporter:
         self.say(f"{text}: {time.monotonic() - begun:.1f} s")
 
     def now(self, text: str) -> None:
-        """Replace the moving line's text."""
-        if self._status:
-            self._status.update(text)
+        """Replace the moving line's text; where no line moves, say it now and then."""
+        if self._console.is_terminal:
+            if self._status:
+                self._status.update(text)
+        elif time.monotonic() - self._said > _SILENCE_S:
+            self.say(text)
 
     def say(self, text: str) -> None:
+        self._said = time.monotonic()
         self._console.print(text, markup=False)
 
 
@@ -97,11 +105,15 @@ def show_json(value: Any) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Results, on stdout."""
+    """Results, on stdout. A table that is too wide folds: what is cut off cannot be read anywhere."""
     from rich.console import Console
+    from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, width=None if told else _WIDTH)
     for part in parts:
+        for column in part.columns if isinstance(part, Table) else ():
+            column.overflow = "fold"
         if isinstance(part, str):
             # A line that is wrapped cannot be copied.
             console.print(part, markup=False, soft_wrap=True)

@@ -1,9 +1,10 @@
-"""``spillway drill``: a drill against the running twin of a stack."""
+"""``spillway drill``: a drill against the running twin of a stack, or load on a site of one's own."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
 from spillway.contracts.classes import RequestClass
@@ -11,8 +12,9 @@ from spillway.contracts.server_routes import CHAT_PATH
 from spillway.drill.chat import ChatWorkload
 from spillway.drill.run import run_drill
 from spillway.drill.target import DrillTarget
-from spillway.drill.workload import EmbeddingWorkload
+from spillway.drill.workload import samples, sentences
 from spillway.twin.data_plane.live_capacity import running
+from spillway.twin.deployer.checkpoint import exclusive
 from spillway.twin.handle import find_twin
 
 if TYPE_CHECKING:
@@ -22,32 +24,54 @@ if TYPE_CHECKING:
     from spillway.drill.plan import DrillPlan
     from spillway.drill.result import DrillResult
     from spillway.drill.workload import Workload
-    from spillway.twin.handle import TwinHandle
+
+_IN_JSON: Final = frozenset(
+    ("BOOL", *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "FP32", "FP64")
+)
+"""Datatypes whose values JSON can hold (KServe's Predict Protocol v2; Triton takes FP16 and BF16 in binary alone)."""
 
 
-def run(stack: Stack, plan: DrillPlan, reporter: Reporter, *, chat: bool = False) -> DrillResult:
-    """``chat``: stream chats, to a package for vLLM."""
-    twin = find_twin(stack.state_dir)
-    if twin is None:
-        raise CommandError(f"no twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one", WRONG_CONFIG)
-    target = _target(stack, twin, chat)
-    with reporter.phase(f"drill {plan.name!r}, {plan.duration_s:.0f} s"):
+def run(stack: Stack, plan: DrillPlan, reporter: Reporter, *, url: str | None, chat: bool) -> DrillResult:
+    """``url``: of a gateway that nobody breaks, in the place of the twin's. ``chat``: stream chats, to vLLM."""
+    target = _own_site(stack, url, chat) if url else _twin(stack, chat)
+    # Two at once would break and heal each other's sites.
+    alone = nullcontext() if url else exclusive(stack.state_dir / "drill.lock", "drill")
+    with alone, reporter.phase(f"drill {plan.name!r}, {plan.duration_s:.0f} s"):
         return run_drill(target, plan, reporter.say)
 
 
-def _workload(manifest: Manifest, chat: bool) -> Workload:
+def _workload(stack: Stack, manifest: Manifest, chat: bool) -> Workload:
     language = manifest.kind == "vllm"
     if chat != language:
         advice = "give --chat" if language else "leave --chat out"
         raise CommandError(f"the stack's package is for {manifest.kind}: {advice}", WRONG_CONFIG)
     if language:
         return ChatWorkload(manifest.entry_model)
-    if not manifest.inputs or manifest.inputs[0].dtype != "BYTES":
-        raise CommandError("the drill sends sentences: the stack's package has to take text", WRONG_CONFIG)
-    return EmbeddingWorkload(text_input=manifest.inputs[0].name)
+    if manifest.inputs[0].dtype == "BYTES":
+        return sentences(manifest.inputs[0].name)
+    from model_packaging.tensorrt.compile import SAMPLES
+    from model_packaging.tensorrt.samples import load_samples
+
+    if strange := sorted({spec.dtype for spec in manifest.inputs} - _IN_JSON):
+        raise CommandError(f"the drill sends JSON, which has no {', '.join(strange)}", WRONG_CONFIG)
+    return samples(manifest.inputs, load_samples(stack.project.root / stack.settings.package.path / SAMPLES))
 
 
-def _target(stack: Stack, twin: TwinHandle, chat: bool) -> DrillTarget:
+def _own_site(stack: Stack, url: str, chat: bool) -> DrillTarget:
+    manifest = stack.manifest()
+    return DrillTarget(
+        gateway_url=url.rstrip("/"),
+        model=manifest.entry_model,
+        workload=_workload(stack, manifest, chat),
+        route=CHAT_PATH if chat else "",
+        client_key=stack.client_key(RequestClass.P0),
+    )
+
+
+def _twin(stack: Stack, chat: bool) -> DrillTarget:
+    twin = find_twin(stack.state_dir)
+    if twin is None:
+        raise CommandError(f"no twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one", WRONG_CONFIG)
     gateway = twin.status().gateways.get("private")
     manifest, settings = stack.manifest(), stack.settings
     if gateway is None:
@@ -57,7 +81,7 @@ def _target(stack: Stack, twin: TwinHandle, chat: bool) -> DrillTarget:
     return DrillTarget(
         gateway_url=gateway,
         model=manifest.entry_model,
-        workload=_workload(manifest, chat),
+        workload=_workload(stack, manifest, chat),
         route=CHAT_PATH if chat else "",
         faults=twin,
         capacity=partial(running, twin.endpoints, settings.aws.region),

@@ -29,6 +29,7 @@ _EXIT_CODES: Final = {
     "NoPlanError": FAILED,
     "PackageError": FAILED,
     "PlannerError": WRONG_CONFIG,
+    "PortError": WRONG_CONFIG,
     "PriceError": WRONG_CONFIG,
     "PriceListError": FAILED,
     "RegistryConfigError": WRONG_CONFIG,

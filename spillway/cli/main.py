@@ -12,10 +12,11 @@ import click
 from spillway.cli.command import command_of, tell
 from spillway.cli.completion import completion
 from spillway.cli.deploy import deploy
+from spillway.cli.doctor import doctor
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
 from spillway.cli.init import init
 from spillway.cli.logs import logs
-from spillway.cli.options import stack_option
+from spillway.cli.options import Output, stack_option, unwritable
 from spillway.cli.packaging import package
 from spillway.cli.plan import plan, report
 from spillway.cli.prices import prices
@@ -49,6 +50,7 @@ def cli() -> None:
 
 cli.add_command(completion)
 cli.add_command(deploy)
+cli.add_command(doctor)
 cli.add_command(init)
 cli.add_command(logs)
 cli.add_command(package)
@@ -84,7 +86,9 @@ def preview(stack_name: str, deployer: Deployer | None, diff: bool, as_json: boo
 
     stack = find_stack(stack_name)
     result, kind = deploy.preview(stack, stack.brief(), deployer, DeploymentProgress(Reporter()))
-    tell(as_json, views.preview_json(result, stack_name, kind, diff), lambda: views.preview_text(result, diff))
+    cost = stack.cost()
+    shown = {**views.preview_json(result, stack_name, kind, diff), "usd_per_hour": cost}
+    tell(as_json, shown, lambda: [*views.preview_text(result, diff), views.cost_line(cost)])
 
 
 @_command
@@ -94,14 +98,14 @@ def preview(stack_name: str, deployer: Deployer | None, diff: bool, as_json: boo
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Look for plain-text secrets in this checkpoint, too: what `pulumi stack export` wrote. Default: the twin's.",
 )
-@click.option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Write a SARIF 2.1.0 report here.")
+@click.option("--sarif", type=Output(), help="Write a SARIF 2.1.0 report here.")
 @click.option("--flows", is_flag=True, help="Show each arrow of the architecture: open, or the first closed door.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Draw the arrows into this page.")
+@click.option("--html", type=Output(), help="Draw the arrows into this page.")
 @click.option("--quotas", is_flag=True, help="List the quotas that the plan needs: at rest, at peak, during a change.")
 @click.option(
     "--deployer-policy",
     "policy_folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Output(folder=True),
     help="Write the IAM policies that deploying this plan into AWS takes, one file each, into this folder.",
 )
 @click.option("--live", is_flag=True, help="Ask AWS and Azure, with your own credentials, whether these are there.")
@@ -177,7 +181,21 @@ def _deployed(path: Path | None) -> list[Resource] | None:
 @_deployer_option
 @click.option("--refresh", is_flag=True, help="Read the live state first (done by itself after a restart).")
 @click.option("--resources-only", is_flag=True, help="Deploy, and start no model server, gateway, cache or DNS.")
-def up(stack_name: str, deployer: Deployer | None, refresh: bool, resources_only: bool, as_json: bool) -> None:
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65535),
+    envvar="SPILLWAY_PORT",
+    show_envvar=True,
+    help="Of the gateways. Default: a free one, and the same again later.",
+)
+def up(
+    stack_name: str,
+    deployer: Deployer | None,
+    refresh: bool,
+    resources_only: bool,
+    port: int | None,
+    as_json: bool,
+) -> None:
     """Deploy a stack on the local twin, and wait until its sites serve.
 
     Model servers and gateways are run for stacks whose private cluster is `existing`; of others, the resources only.
@@ -188,7 +206,8 @@ def up(stack_name: str, deployer: Deployer | None, refresh: bool, resources_only
     from spillway.twin import deploy
 
     stack, progress = find_stack(stack_name), DeploymentProgress(Reporter())
-    done = deploy.up(stack, stack.brief(), deployer, progress, refresh=refresh, resources_only=resources_only)
+    how = {"refresh": refresh, "resources_only": resources_only, "port": port}
+    done = deploy.up(stack, stack.brief(), deployer, progress, **how)
     tell(as_json, views.up_json(done, stack), lambda: views.up_text(done, stack))
     if done.problems:
         raise click.exceptions.Exit(FAILED)
@@ -241,31 +260,40 @@ def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
 @stack_option()
 @click.option("--short", "length", flag_value="short", help="About a minute: the private site dies (default).")
 @click.option("--full", "length", flag_value="full", help="About four minutes: every kind of fault, two sites at last.")
+@click.option("--load", "length", flag_value="load", help="A minute of load, and nothing broken (default with --url).")
 @click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A plan of your own, YAML.")
-@click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML page; default in .spillway/<stack>."
-)
+@click.option("--url", help="Gateway of a site of your own, asked as a client of the stack's with the stack's package.")
+@click.option("--report", type=Output(), help="HTML page; default in .spillway/<stack>.")
 @click.option(
     "--chat", is_flag=True, help="Stream chats, to a package for vLLM: first tokens, further ones, cut streams."
 )
 def drill(
-    stack_name: str, length: str | None, plan: Path | None, report: Path | None, chat: bool, as_json: bool
+    stack_name: str,
+    length: str | None,
+    plan: Path | None,
+    url: str | None,
+    report: Path | None,
+    chat: bool,
+    as_json: bool,
 ) -> None:
     """Break sites while load runs; availability, recovery and lost requests in a table."""
     if plan and length:
-        raise click.UsageError("--plan goes with neither --short nor --full.")
+        raise click.UsageError("--plan goes with none of --short, --full and --load.")
     from spillway.cli import drill as drills
     from spillway.cli.console import Reporter
     from spillway.cli.stack import find_stack
     from spillway.drill.plan import PLANS
     from spillway.drill.plan_file import read_plan
-    from spillway.drill.report import render_table, write_html
+    from spillway.drill.report import render_table, write_html, write_json
 
     stack = find_stack(stack_name)
-    chosen = read_plan(plan) if plan else PLANS[length or "short"]()
-    result = drills.run(stack, chosen, Reporter(), chat=chat)
+    chosen = read_plan(plan) if plan else PLANS[length or ("load" if url else "short")]()
     page = report or stack.state_dir / "drill.html"
-    write_html(result, page)
+    if why := unwritable(page):
+        raise CommandError(why, WRONG_CONFIG)
+    result = drills.run(stack, chosen, Reporter(), url=url, chat=chat)
+    write_html(result, page, stack.about())
+    write_json(result, page.with_suffix(".json"))
     failed = [f"Not held: {check.name} ({check.detail})" for check in result.checks if not check.passed]
     shown = {**result.to_json(), "report": str(page)}
     tell(as_json, shown, lambda: [render_table(result), *failed, f"Report: {page}"])

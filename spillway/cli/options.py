@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+
+class Output(click.Path):
+    """A file, or a folder, that a command is to write: looked at before the work, which may be long."""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__(path_type=Path, file_okay=not folder, dir_okay=folder, writable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if why := unwritable(Path(path)):
+            self.fail(why, param, ctx)
+        return path
+
+
+def unwritable(path: Path) -> str:
+    """Why nothing could be written there; empty where it can."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        return f"{path} cannot be written: {there} is no folder."
+    return "" if os.access(there, os.W_OK) else f"{path} cannot be written: {there} may not be changed."
 
 
 def stack_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

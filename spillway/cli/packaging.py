@@ -10,6 +10,7 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+from spillway.cli.options import Output
 
 _EXAMPLE: Final = Path(__file__).resolve().parents[2] / "model_packaging/examples/minilm/model.yaml"
 
@@ -44,7 +45,7 @@ _command = command_of(package)
 
 @_command
 @click.argument("model_yaml", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Default: .spillway/packages.")
+@click.option("--out", type=Output(folder=True), help="Default: .spillway/packages.")
 def build(model_yaml: Path | None, out: Path | None, as_json: bool) -> None:
     """Turn a torch model into a checked package for each target.
 
@@ -101,9 +102,7 @@ _STAGE = click.Choice(["candidate", "canary", "production"])
 @click.argument("model_yaml", type=click.Path(path_type=Path))
 @click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Default: tuning.max_p99_ms.")
 @click.option("--trials", type=click.IntRange(min=1), help="Default: tuning.trials.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, dir_okay=False), help="Write MODEL_YAML with the choice there."
-)
+@click.option("--write", type=Output(), help="Write MODEL_YAML with the choice there.")
 def tune(model_yaml: Path, max_p99_ms: float | None, trials: int | None, write: Path | None, as_json: bool) -> None:
     """Find the cheapest precision, batch, instances and threads that hold a latency bound, by measuring them here.
 
@@ -414,7 +413,7 @@ def compile(
 @click.option("--memory", help="Kubernetes: memory of the job. Default: 12Gi.")
 @click.option("--max-minutes", type=click.IntRange(1, 12960), default=120, show_default=True, help="Then it is ended.")
 @click.option("--disk-gib", type=click.IntRange(1, 16384), default=30, show_default=True, help="Scratch room.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of to stdout.")
+@click.option("--out", type=Output(), help="Write it there instead of to stdout.")
 def compile_job(
     package_url: str,
     on: Literal["kubernetes", "sagemaker"],

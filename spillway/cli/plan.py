@@ -9,7 +9,7 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
-from spillway.cli.options import stack_option
+from spillway.cli.options import Output, stack_option, unwritable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,12 +25,31 @@ if TYPE_CHECKING:
     from stacks.planning import PrivatePrice
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_EXAMPLE = "example"
+
+
+class TraceFile(click.Path):
+    """A file of the user's, or the example that Spillway brings."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == _EXAMPLE:
+            from spillway.planner.trace_files import EXAMPLE
+
+            return EXAMPLE
+        return super().convert(value, param, ctx)
+
+
 _commands = click.Group()
 
 
 @command_of(_commands)
 @stack_option()
-@click.option("--trace", "trace_path", type=_FILE, help="Requests, as CSV or JSON lines, also in gzip.")
+@click.option(
+    "--trace", "trace_path", type=TraceFile(), help="Requests, as CSV or JSON lines, also in gzip; or: example."
+)
 @click.option(
     "--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), help="Of the trace's numbers. Default: by size."
 )
@@ -53,7 +72,7 @@ _commands = click.Group()
 @click.option("--max-gap", "max_gap_h", default=24.0, show_default=True, help="Hours that a trace may be silent.")
 @click.option("--seed", default=1, show_default=True, help="Of classes, copies, cold starts and outages.")
 @click.option("--write", "new_name", help="Write the plan as a stack of this name.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Default: .spillway/<stack>/plan.")
+@click.option("--out", type=Output(folder=True), help="Default: .spillway/<stack>/plan.")
 @click.option("--validate", "drill_path", type=_FILE, help="Compare with what `spillway drill --json` wrote.")
 @click.option("--drill-plan", type=_FILE, help="With --validate: the plan file that drill ran; else short or full.")
 def plan(stack_name: str, as_json: bool, **options: Any) -> None:
@@ -70,7 +89,8 @@ def plan(stack_name: str, as_json: bool, **options: Any) -> None:
         _validate(stack, options, as_json)
         return
     if options["trace_path"] is None:
-        raise click.UsageError("--trace is missing: a CSV of time,input_tokens,output_tokens,class.")
+        raise click.UsageError("--trace is missing: a CSV of time,input_tokens,output_tokens,class, or `example`.")
+    _look_before(stack, options)
     made, files = _make(stack, options, reporter)
     written: list[str] = []
     if options["new_name"]:
@@ -79,8 +99,24 @@ def plan(stack_name: str, as_json: bool, **options: Any) -> None:
     tell(as_json, shown, lambda: [*_plan_text(made), *[f"Written: {line}" for line in [*files, *written]]])
 
 
+def _look_before(stack: Stack, options: dict[str, Any]) -> None:
+    """A search takes minutes: what it is to write has a place before."""
+    from spillway.cli.stack import find_stack
+    from stacks.planned_file import need_free
+
+    if options["new_name"]:
+        need_free(stack.project.stack_file(find_stack(options["new_name"]).name))
+    if why := unwritable(_folder(stack, options)):
+        raise CommandError(why, WRONG_CONFIG)
+
+
+def _folder(stack: Stack, options: dict[str, Any]) -> Path:
+    return options["out"] or stack.state_dir / "plan"
+
+
 def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Plan, list[str]]:
-    from spillway.planner.charts import write_charts, write_page
+    from spillway.page.page import write_page
+    from spillway.planner.charts import page_of, write_charts
     from spillway.planner.plan import make_plan
     from spillway.planner.trace import superpose
     from spillway.planner.trace_files import read_trace
@@ -104,10 +140,10 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
         made = make_plan(
             sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
         )
-    folder = options["out"] or stack.state_dir / "plan"
+    folder = _folder(stack, options)
     charts = write_charts(made, folder)
     page = folder / "plan.html"
-    write_page(made, page, charts, f"Plan of {stack.name}")
+    write_page(page_of(made, charts, f"Plan of {stack.name}", stack.about()), page)
     return made, [str(page), *map(str, charts)]
 
 
@@ -213,7 +249,7 @@ def _table(headings: list[str]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     return table
 
 

@@ -9,6 +9,7 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
+from spillway.cli.options import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def check(max_age_days: int | None, as_json: bool) -> None:
 @click.option("--write", is_flag=True, help="Change the catalogue; without it, only tell what would change.")
 @click.option("--aws-endpoint", hidden=True, help="Where AWS answers; for tests.")
 @click.option("--azure-url", hidden=True, help="Where the Retail Prices API answers; for tests.")
-@click.option("--table", type=click.Path(path_type=Path, dir_okay=False), hidden=True, help="File to write instead.")
+@click.option("--table", type=Output(), hidden=True, help="File to write instead.")
 def refresh(
     cloud: tuple[str, ...],
     only: tuple[str, ...],

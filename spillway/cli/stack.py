@@ -54,6 +54,21 @@ class Stack(TwinStack):
 
         return burst_sites(self.settings)
 
+    def about(self) -> dict[str, str]:
+        """What a report on the stack is about."""
+        from spillway.version import version
+
+        manifest = self.manifest()
+        package = f"{manifest.name} {manifest.version}"
+        return {"stack": f"{self.settings.name}-{self.name}", "package": package, "Spillway": version()}
+
+    def cost(self) -> dict[str, float]:
+        """US dollars an hour of the GPU machines: by site at rest, their ``total``, and ``at_peak``."""
+        from stacks.pricing import price_at_peak, price_per_hour
+
+        at_peak = price_at_peak(self.settings, self.sites)
+        return {**price_per_hour(self.settings, self.sites), "at_peak": at_peak}
+
     @property
     def azure_subscription(self) -> str:
         """Its ID, empty where the stack has nothing in Azure."""
@@ -97,12 +112,14 @@ class Stack(TwinStack):
         return Brief(existing, self._secrets_of_the_twin(), self.policies)
 
     def _secrets_of_the_twin(self) -> SecretNames | None:
+        from stacks.rules.secrets import caller_keys
+
         settings, cluster = self.settings, self.settings.private_cluster
         if cluster.kind != "existing" or cluster.kubeconfig_secret is None:
             return None
         return SecretNames(
             kubeconfig=cluster.kubeconfig_secret,
-            keys=(settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)),
+            keys=tuple(caller_keys(settings)),
         )
 
     def client_key(self, request_class: RequestClass) -> str:

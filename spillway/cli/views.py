@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Never
 
@@ -63,6 +63,12 @@ def preview_text(result: PreviewResult, diff: bool) -> Iterator[RenderableType]:
     yield f"{len(result.resources)} resources; {_counts(result.changes)}; {result.seconds:.1f} s"
 
 
+def cost_line(cost: Mapping[str, float]) -> str:
+    """``cost``: as of :meth:`Stack.cost`."""
+    sites = ", ".join(f"{name} {usd:.2f}" for name, usd in cost.items() if name not in ("total", "at_peak"))
+    return f"GPU machines at list price: {cost['total']:.2f} $/h at rest ({sites}), {cost['at_peak']:.2f} $/h at peak"
+
+
 def up_json(done: Up, stack: Stack) -> dict[str, Any]:
     shown = preview_json(done.result, stack.name, done.deployer, diff=False)
     twin = status_json(done.status, stack.name)
@@ -112,7 +118,7 @@ def _steps_table(steps: list[Step], diff: bool) -> RenderableType:
 
     table = Table(show_lines=False)
     for column in ("op", "type", "name", "properties"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for step in steps:
         lines = [f"{c.path}: {plain(c.old)!r} → {plain(c.new)!r}" for c in step.diff] if diff else []
         text = "\n".join(lines) if lines else ", ".join(step.changed)

@@ -122,7 +122,12 @@ def full_plan() -> DrillPlan:
     )
 
 
-PLANS: Final = {"short": short_plan, "full": full_plan}
+def load_plan() -> DrillPlan:
+    """A minute of load, and nothing that is broken: for a site that is used."""
+    return DrillPlan("load", (Phase("load", 60, min_availability=SITE_DOWN),))
+
+
+PLANS: Final = {"short": short_plan, "full": full_plan, "load": load_plan}
 """By the name that a drill's result carries."""
 
 

@@ -1,36 +1,34 @@
-"""A drill's result for people: a table for the terminal, and one HTML file with a timeline and no script."""
+"""A drill's result for people: a table for the terminal, and a page."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from spillway.contracts.classes import Site
 from spillway.contracts.colours import site_colours
 from spillway.drill.bill import Bill
 from spillway.drill.result import ChatResult, ClassResult, DrillResult, PhaseResult
+from spillway.page.chart import LOST, OTHER, Chart, Series, Stretch, lines, stacked
+from spillway.page.page import Page, Section, Table, write_page
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as TerminalTable
 
-_OTHER: Final = "#8a8a8a"
-_LOST: Final = "#c0262d"
-
-_WIDTH, _HEIGHT = 960, 240
-_LEFT, _TOP, _BOTTOM = 44, 34, 28
 _COLUMNS: Final = ("phase", "class", "requests", *map(str, Site), "lost", "P50 ms", "P99 ms")
 _SHARES: Final = ("available", "on time")
 _CHAT: Final = ("TPOT P50 ms", "TPOT P99 ms", "cut", "tokens lost")
 """Columns of a drill of chats, whose P50 and P99 are those of the first token."""
 
 
-def render_table(result: DrillResult) -> Table:
+def render_table(result: DrillResult) -> TerminalTable:
     """One row for each phase and class; print it with rich."""
-    from rich.table import Table
+    from rich.table import Table as TerminalTable
 
-    table = Table(title=f"Drill “{result.plan}”: {'passed' if result.passed else 'FAILED'}", caption=_recovery(result))
+    verdict = "passed" if result.passed else "FAILED"
+    table = TerminalTable(title=f"Drill “{result.plan}”: {verdict}", caption=_recovery(result))
     for column in _columns(result):
         table.add_column(column, justify="left" if column in ("phase", "class") else "right")
     for phase in result.phases:
@@ -46,13 +44,18 @@ def _columns(result: DrillResult) -> tuple[str, ...]:
     return (*timed, *_SHARES, *_CHAT)
 
 
-def write_html(result: DrillResult, path: Path) -> None:
-    """A self-contained page."""
+def write_html(result: DrillResult, path: Path, about: Mapping[str, str]) -> None:
+    """A page that needs no other file. ``about``: what was drilled, e.g. its stack and package."""
+    write_page(_page(result, about), path)
+
+
+def write_json(result: DrillResult, path: Path) -> None:
+    """What ``spillway plan --validate`` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(result), encoding="utf-8")
+    path.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
-def _add_rows(table: Table, title: str, classes: dict[str, ClassResult]) -> None:
+def _add_rows(table: TerminalTable, title: str, classes: dict[str, ClassResult]) -> None:
     rows = list(_rows(title, classes))
     for number, row in enumerate(rows, 1):
         table.add_row(*row, end_section=number == len(rows), style="red" if row[6] != "0" else None)
@@ -108,95 +111,56 @@ def recovery_lines(phase: PhaseResult) -> Iterator[str]:
         yield f"{phase.name}: back after {phase.back_s:.1f} s"
 
 
-def _page(result: DrillResult) -> str:
-    verdict = "passed" if result.passed else "failed"
-    checks = _html_rows(("✓" if c.passed else "✗", c.name, c.detail) for c in result.checks)
-    rows = _html_rows(row for p in result.phases for row in _rows(p.name, p.classes))
-    totals = _html_rows(_rows("whole drill", result.totals))
-    recovery = "".join(f"<li>{html.escape(line)}</li>" for p in result.phases for line in recovery_lines(p))
-    lost = _html_rows((reason, str(count)) for reason, count in result.reasons.items())
-    heads = "".join(f"<th>{name}</th>" for name in _columns(result))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Spillway drill: {verdict}</title><style>{_STYLE}</style></head><body>
-<h1>Drill “{html.escape(result.plan)}”: <span class="{verdict}">{verdict}</span></h1>
-<p>{html.escape(result.gateway)}, {html.escape(result.started_at)}, {result.duration_s:.0f} s. Latency counts from the
-time a request was due. Lost: no correct answer within the class's deadline + 2 s.</p>
-{_timeline(result)}
-<h2>Checks</h2><table><tbody>{checks}</tbody></table>
-<h2>Phases</h2><table><thead><tr>{heads}</tr></thead><tbody>{rows}{totals}</tbody></table>
-<h2>Recovery</h2><ul>{recovery or "<li>nothing was broken</li>"}</ul>
-<h2>Bill</h2><table><thead><tr><th>site</th><th>$/h of one</th><th>instance hours</th><th>$</th></tr></thead>
-<tbody>{_bill_rows(result.bill)}</tbody></table>
-<h2>Lost requests</h2><table><tbody>{lost or "<tr><td>none</td></tr>"}</tbody></table>
-</body></html>
-"""
-
-
-def _bill_rows(bill: Bill | None) -> str:
-    if bill is None:
-        return "<tr><td>nobody said what ran</td></tr>"
-    rows = [(x.site, f"{x.usd_per_hour:.4f}", f"{x.instance_hours:.4f}", f"{x.usd:.4f}") for x in bill.lines]
-    return _html_rows([*rows, ("together, to the cent", "", "", f"{bill.usd:.2f}")])
-
-
-def _html_rows(rows: Iterable[tuple[str, ...]]) -> str:
-    return "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-
-
-def _timeline(result: DrillResult) -> str:
-    """Requests per second by site, stacked; phases with broken sites as bands; lost requests on top."""
-    seconds = result.timeline
-    tallest = max((sum(s.answered.values()) + s.lost for s in seconds), default=0) or 1
-    across = (_WIDTH - _LEFT) / max(len(seconds), 1)
-    up = (_HEIGHT - _TOP - _BOTTOM) / tallest
-    floor = _HEIGHT - _BOTTOM
-    parts = [_band(phase, across) for phase in result.phases]
-    colours = site_colours()
-    for second in seconds:
-        top = float(floor)
-        layers = [(colours.get(s, _OTHER), n) for s, n in second.answered.items()]
-        for colour, count in (*layers, (_LOST, second.lost)):
-            top -= count * up
-            if count:
-                parts.append(_rect(_LEFT + second.at_s * across, top, max(across - 0.6, 0.4), count * up, colour))
-    axis = f'<line x1="{_LEFT}" y1="{floor}" x2="{_WIDTH}" y2="{floor}" stroke="#444"/>'
-    marks = "".join(_text(_LEFT + at * across, floor + 16, f"{at} s") for at in range(0, len(seconds), _step(seconds)))
-    scale = _text(4, _TOP + 10, f"{tallest}/s") + _text(4, floor, "0")
-    names = {**colours, "lost": _LOST}
-    legend = "".join(f'<span class="key" style="background:{colour}"></span>{name} ' for name, colour in names.items())
-    title = "Requests per second by the site that answered"
-    return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}{axis}'
-        f"{marks}{scale}</svg><figcaption>{legend}</figcaption></figure>"
+def _page(result: DrillResult, about: Mapping[str, str]) -> Page:
+    rows = [row for phase in result.phases for row in _rows(phase.name, phase.classes)]
+    phases = Table("What clients saw", _columns(result), (*rows, *_rows("whole drill", result.totals)), words=2)
+    recovery = tuple(line for phase in result.phases for line in recovery_lines(phase))
+    checks = tuple(("held" if one.passed else "not held", one.name, one.detail) for one in result.checks)
+    lost = tuple((reason, str(count)) for reason, count in result.reasons.items())
+    reasons = (Table("Why requests were lost", ("reason", "requests"), lost),) if lost else ()
+    return Page(
+        title=f"Drill “{result.plan}”",
+        verdict=("passed", True) if result.passed else ("failed", False),
+        lead="Latency counts from the time a request was due. Lost: no right answer within the class's deadline + 2 s.",
+        facts={**about, "gateway": result.gateway, "begun": result.started_at, "took": f"{result.duration_s:.0f} s"},
+        sections=(
+            Section("Over time", charts=_charts(result)),
+            Section("Checks", tables=(Table("What had to hold", ("verdict", "what", "detail"), checks, words=3),)),
+            Section("Phases", tables=(phases,)),
+            Section("Recovery", lines=recovery or ("nothing was broken",)),
+            Section("Bill", **_bill(result.bill)),
+            Section("Lost requests", lines=() if lost else ("none",), tables=reasons),
+        ),
     )
 
 
-def _step(seconds: tuple[object, ...]) -> int:
-    return next((step for step in (5, 10, 20, 30, 60, 120) if len(seconds) / step <= 15), 300)
+def _bill(bill: Bill | None) -> dict[str, Any]:
+    if bill is None:
+        return {"lines": ("nobody said what ran",)}
+    rows = [(x.site, f"{x.usd_per_hour:.4f}", f"{x.instance_hours:.4f}", f"{x.usd:.4f}") for x in bill.lines]
+    together = ("together, to the cent", "", "", f"{bill.usd:.2f}")
+    return {"tables": (Table("At list prices", ("site", "$/h of one", "instance hours", "$"), (*rows, together)),)}
 
 
-def _band(phase: PhaseResult, across: float) -> str:
-    left, width = _LEFT + phase.start_s * across, (phase.end_s - phase.start_s) * across
-    fill = "#f3d9d9" if phase.broken else "#eef2f0"
-    title = f"<title>{html.escape(phase.name)}</title>"
-    band = f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="{_HEIGHT - _BOTTOM}" fill="{fill}">{title}</rect>'
-    letters = max(int(width / 6.2), 0)
-    name = phase.name if len(phase.name) <= letters else phase.name[: max(letters - 1, 0)] + "…"
-    return band + _text(left + 3, 14, name if letters > 2 else "")
-
-
-def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>'
-
-
-def _text(x: float, y: float, words: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}">{html.escape(words)}</text>'
-
-
-_STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; font-size: 13px } td, th { padding: 3px 9px; border-bottom: 1px solid #ddd }
-td { font-variant-numeric: tabular-nums } th { text-align: left } svg { width: 100%; height: auto }
-text { font-size: 11px; fill: #333 } figure { margin: 1rem 0 } .passed { color: #1d6b3a } .failed { color: #c0262d }
-.key { display: inline-block; width: 11px; height: 11px; margin: 0 4px 0 12px }
-"""
+def _charts(result: DrillResult) -> tuple[Chart, Chart]:
+    stretches = [Stretch(phase.name, phase.start_s, phase.end_s, bool(phase.broken)) for phase in result.phases]
+    seconds, colours = result.timeline, site_colours()
+    sites = dict.fromkeys((*colours, *(site for second in seconds for site in second.answered)))
+    answered = [
+        Series(site, colours.get(site, OTHER), [second.answered.get(site, 0) for second in seconds]) for site in sites
+    ]
+    lost = Series("lost", LOST, [second.lost for second in seconds])
+    requests = sum(found.requests for found in result.totals.values())
+    gone = sum(found.lost for found in result.totals.values())
+    half = Series("half of them within", "var(--good)", [second.p50_ms for second in seconds])
+    slowest = Series("the slowest", "var(--bad)", [second.slowest_ms for second in seconds])
+    peak = max((second.slowest_ms or 0.0 for second in seconds), default=0.0)
+    return (
+        stacked(
+            "Requests per second by the site that answered",
+            f"{requests} requests, {gone} of them lost; the tables below have the numbers by phase",
+            [*answered, lost],
+            stretches,
+        ),
+        lines("Latency of what was answered", f"At most {peak:.0f} ms", [half, slowest], stretches, "ms"),
+    )

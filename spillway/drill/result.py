@@ -81,11 +81,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Second:
-    """One second of the timeline: correct answers by site of the requests due in it, and how many were lost."""
+    """One second of the timeline: correct answers by site of the requests due in it, and how many were lost. Of the
+    correct ones half came within ``p50_ms``, and all within ``slowest_ms``; ``None`` where there is none."""
 
     at_s: int
     answered: dict[str, int]
     lost: int
+    p50_ms: float | None = None
+    slowest_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -255,5 +258,8 @@ def _timeline(outcomes: list[Outcome], duration_s: float) -> tuple[Second, ...]:
     seconds = []
     for at in range(math.ceil(duration_s)):
         inside = [outcome for outcome in outcomes if at <= outcome.due_s < at + 1]
-        seconds.append(Second(at, _by_site(o for o in inside if not o.lost), sum(o.lost for o in inside)))
+        good = [outcome for outcome in inside if not outcome.lost]
+        times = sorted(outcome.latency_s * 1000 for outcome in good)
+        lost = len(inside) - len(good)
+        seconds.append(Second(at, _by_site(good), lost, percentile(times, 50), percentile(times, 100)))
     return tuple(seconds)

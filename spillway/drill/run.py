@@ -17,7 +17,7 @@ from spillway.drill.load import Outcome, run_load, schedule, send
 from spillway.drill.plan import DrillPlan, Fault
 from spillway.drill.result import DrillResult, summarise
 from spillway.drill.target import DrillError, DrillTarget
-from spillway.drill.workload import EmbeddingWorkload
+from spillway.drill.workload import InferenceWorkload
 
 Progress = Callable[[str], None]
 _HEALING: Final = ("resume", "start", "heal")
@@ -87,10 +87,10 @@ class Drill:
                     self._order(Fault(group, action))
 
     async def _learn(self) -> None:
-        """One answer for each sentence, from the sites as they are before anything is broken."""
+        """One answer for each request, from the sites as they are before anything is broken."""
         client = Client(self._target.gateway_url)
         workload = self._target.workload
-        count = len(workload.sentences) if isinstance(workload, EmbeddingWorkload) else 1
+        count = len(workload.requests) if isinstance(workload, InferenceWorkload) else 1
         for index in range(count):
             try:
                 async with asyncio.timeout(_LEARN_TIMEOUT_S):
@@ -101,7 +101,7 @@ class Drill:
             if reply.status != 200:
                 text = reply.body[:200].decode(errors="replace")
                 raise DrillError(f"{self._target.gateway_url} answers {reply.status} before the drill: {text}")
-            if isinstance(workload, EmbeddingWorkload):
+            if isinstance(workload, InferenceWorkload):
                 try:
                     workload.learn(index, reply.body)
                 except ValueError as error:

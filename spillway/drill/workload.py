@@ -6,7 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from spillway.contracts.manifest import TensorSpec
 
 MIN_COSINE: Final = 0.999
 """All sites serve one package: what differs more than this is another model."""
@@ -34,33 +37,54 @@ class Workload(Protocol):
 
 
 @dataclass
-class EmbeddingWorkload:
-    """For a sentence encoder. ``expected``: vectors by sentence; what is missing is learnt with :meth:`learn`."""
+class InferenceWorkload:
+    """Requests of KServe, over and over. ``expected``: the first output of each; what is missing is learnt. Numbers may
+    be a little off, all else may not."""
 
-    sentences: Sequence[str] = SENTENCES
-    expected: dict[str, list[float]] = field(default_factory=dict)
-    text_input: str = "TEXT"
+    requests: Sequence[bytes]
+    expected: dict[int, list[Any]] = field(default_factory=dict)
 
     def body(self, index: int) -> bytes:
-        return infer_body(self.text_input, self._sentence(index))
+        return self.requests[index % len(self.requests)]
 
     def learn(self, index: int, body: bytes) -> None:
-        """Take an answer as the measure for later ones. Raises ``ValueError`` when it is no embedding."""
-        vector = first_output(body)
-        if not vector or not all(isinstance(value, int | float) for value in vector):
-            raise ValueError(f"{self._sentence(index)!r} was not answered with numbers")
-        self.expected.setdefault(self._sentence(index), vector)
+        """Take an answer as the measure for later ones. Raises ``ValueError`` when it has no output."""
+        values = first_output(body)
+        if not values:
+            raise ValueError(f"request {index} was answered without an output")
+        self.expected.setdefault(index % len(self.requests), values)
 
     def problem(self, index: int, body: bytes) -> str:
-        vector = first_output(body)
-        wanted = self.expected[self._sentence(index)]
-        if vector is None or len(vector) != len(wanted):
-            return f"no embedding of {len(wanted)} numbers"
-        cosine = _cosine(vector, wanted)
-        return "" if cosine >= MIN_COSINE else f"cosine to the expected embedding is {cosine:.4f}"
+        values, wanted = first_output(body), self.expected[index % len(self.requests)]
+        if values == wanted:
+            return ""
+        if values is None or len(values) != len(wanted) or not _are_numbers(values + wanted):
+            return f"not the expected output of {len(wanted)} values"
+        cosine = _cosine(values, wanted)
+        return "" if cosine >= MIN_COSINE else f"cosine to the expected output is {cosine:.4f}"
 
-    def _sentence(self, index: int) -> str:
-        return self.sentences[index % len(self.sentences)]
+
+def sentences(text_input: str = "TEXT") -> InferenceWorkload:
+    """For packages that take text."""
+    return InferenceWorkload([infer_body(text_input, sentence) for sentence in SENTENCES])
+
+
+def samples(inputs: Sequence[TensorSpec], given: Sequence[Mapping[str, Any]]) -> InferenceWorkload:
+    """For packages that take tensors. ``given``: arrays by input, each sample as the model takes it."""
+    return InferenceWorkload([_tensors_body(inputs, sample) for sample in given])
+
+
+def _tensors_body(inputs: Sequence[TensorSpec], sample: Mapping[str, Any]) -> bytes:
+    tensors = [
+        {
+            "name": spec.name,
+            "shape": list(sample[spec.name].shape),
+            "datatype": spec.dtype,
+            "data": sample[spec.name].reshape(-1).tolist(),
+        }
+        for spec in inputs
+    ]
+    return json.dumps({"inputs": tensors}).encode()
 
 
 def infer_body(text_input: str, text: str) -> bytes:
@@ -76,6 +100,10 @@ def first_output(body: bytes) -> list[Any] | None:
         return list(answer["outputs"][0]["data"])
     except (ValueError, KeyError, IndexError, TypeError):
         return None
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _cosine(left: Sequence[float], right: Sequence[float]) -> float:

@@ -1,21 +1,26 @@
-"""A plan's pictures (PNG, by matplotlib without a display) and its HTML page, which carries them inside."""
+"""A plan's pictures (PNG, by matplotlib without a display) and its page, which carries them inside."""
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from spillway.contracts.colours import site_colours
+from spillway.contracts.colours import LOST, site_colours
+from spillway.page.page import Page, Section, Table, png
 from spillway.planner.kernel import state as kernel
 from spillway.planner.plan import Plan, Row
 from spillway.planner.search import Candidate
 
-CHARTS: Final = ("cost", "waiting", "capacity", "front")
+_SEEN: Final = {
+    "cost": "What each alternative costs a month, by site. The table of alternatives has the sums.",
+    "waiting": "The slowest P0 request of each minute in the chosen plan, beside what is promised.",
+    "capacity": "Busy and waiting requests in the chosen plan, by site, beside the slots that were live.",
+    "front": "Dollars a month against the share of P0 in time, of all sizes that nothing cheaper is better than.",
+}
+CHARTS: Final = tuple(_SEEN)
 
 
 def write_charts(plan: Plan, folder: Path) -> list[Path]:
@@ -51,7 +56,7 @@ def _waiting(axes: Any, plan: Plan) -> None:
     found = plan.chosen
     timeline = found.outcome.timeline
     minutes = (np.arange(len(timeline)) + 0.5) * found.outcome.bin_s / 60
-    axes.semilogy(minutes, np.maximum(timeline[:, kernel.WORST_P0], 1e-3), color="#b03030", label="slowest P0")
+    axes.semilogy(minutes, np.maximum(timeline[:, kernel.WORST_P0], 1e-3), color=LOST, label="slowest P0")
     within = found.system.objectives[next(iter(found.system.objectives))].within_s
     axes.axhline(within, color="black", linestyle="--", label=f"{within:g} s")
     axes.set(
@@ -72,7 +77,7 @@ def _capacity(axes: Any, plan: Plan) -> None:
         axes.fill_between(minutes, floor, floor + used, step="mid", color=colours[spec.site], label=f"{spec.site} busy")
         floor = floor + used
     axes.fill_between(
-        minutes, floor, floor + timeline[:, kernel.WAITING], step="mid", color="#b03030", alpha=0.6, label="waiting"
+        minutes, floor, floor + timeline[:, kernel.WAITING], step="mid", color=LOST, alpha=0.6, label="waiting"
     )
     live = sum(timeline[:, kernel.PER_SITE + 2 * s + 1] for s in range(len(found.system.sites)))
     axes.step(minutes, live, where="mid", color="black", label="slots live")
@@ -82,8 +87,8 @@ def _capacity(axes: Any, plan: Plan) -> None:
 
 
 def _front(axes: Any, plan: Plan) -> None:
-    colours = {"hybrid": "#2f6f4f", "all public": "#e08e2b", "all private": "#555555"}
-    for kind, colour in colours.items():
+    private, public, both = site_colours().values()
+    for kind, colour in {"hybrid": both, "all public": public, "all private": private}.items():
         points = [c for c in plan.front if c.kind == kind]
         if points:
             axes.scatter([c.bill.month for c in points], [c.p0 for c in points], color=colour, label=kind)
@@ -170,31 +175,18 @@ def summary_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def write_page(plan: Plan, path: Path, charts: Sequence[Path], title: str) -> None:
-    """A page that needs no other file."""
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(name, row)) + "</tr>"
-        for name, row in named_rows(plan)
-    )
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADINGS)
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in [*summary_lines(plan), *plan.reasons])
-    pictures = "".join(
-        f'<p><img alt="{html.escape(chart.stem)}" src="data:image/png;base64,'
-        f'{base64.b64encode(chart.read_bytes()).decode()}"></p>'
-        for chart in charts
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>body{{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:70em}}table{{border-collapse:collapse}}
-td,th{{border:1px solid #ccc;padding:.3em .6em;text-align:left}}img{{max-width:100%}}</style>
-<h1>{html.escape(title)}</h1>
-<p>{plan.requests:,} requests, seed {plan.seed}. A month is the trace's mean hour times 730.</p>
-<table><tr>{head}</tr>{rows}</table>
-<ul>{said}</ul>
-{pictures}
-</html>
-""",
-        encoding="utf-8",
+def page_of(plan: Plan, charts: Sequence[Path], title: str, about: Mapping[str, str]) -> Page:
+    """``charts``: as :func:`write_charts` wrote them. ``about``: the stack and the package."""
+    rows = tuple(tuple(cells(name, row)) for name, row in named_rows(plan))
+    alternatives = Table("Sized by one search with the same rules", HEADINGS, rows, words=2)
+    notes = (f"Note: {note}." for note in plan.notes)
+    return Page(
+        title=title,
+        lead="A month is the trace's mean hour times 730.",
+        facts={**about, "requests": f"{plan.requests:,}", "seed": str(plan.seed)},
+        sections=(
+            Section("Alternatives", tables=(alternatives,)),
+            Section("In words", lines=(*summary_lines(plan), *plan.reasons, *notes)),
+            Section("Pictures", images=tuple(png(_SEEN[path.stem], path) for path in charts)),
+        ),
     )

@@ -28,6 +28,8 @@ from spillway.planner.errors import TraceError
 from spillway.planner.trace import DEFAULT_SHARES, Trace, draw_classes
 from spillway.planner.trace_times import Clock, TimeError, TimeUnit, zone_of
 
+EXAMPLE: Final = Path(__file__).parent / "example.csv"
+"""Half an hour of 1,810 requests, made by ``trace.synthetic(1800.0, 1.0)``."""
 CLASS_COLUMN: Final = "class"
 MAX_GAP_S: Final = 24 * 3600.0
 """Silence in a trace that is taken for a fault in it, unless the caller says otherwise."""

@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol
 
 from spillway.contracts.resources import Policies, Resource
 from spillway.twin.deployer.api import Deployer, Event, PreviewResult, UpResult
+from spillway.twin.deployer.checkpoint import exclusive
 from spillway.twin.deployer.choose import DeployerKind, choose_deployer, owner_of
 from spillway.twin.handle import TwinHandle, find_twin, start_twin, stop_twin
+from spillway.twin.ports import GATEWAY, choose_gateway_port, known_ports
 from spillway.twin.private_files import write_private
 from spillway.twin.provider import StandIn
 from spillway.twin.stack import SecretNames, TwinStack
@@ -46,8 +48,8 @@ class Brief:
     """What a twin is told of a stack by a caller who has read its file.
 
     ``has_processes``: whether the twin can run what is deployed. ``secrets``: what the file may leave to the twin;
-    ``None`` where the stack makes its own cluster, or brings a kubeconfig. ``policies``: the pack, made with the values
-    of the stack's secrets.
+    ``None`` where the stack makes its own cluster, or names a kubeconfig's path. ``policies``: the pack, made with the
+    values of the stack's secrets.
     """
 
     has_processes: bool
@@ -144,9 +146,14 @@ def up(
     *,
     refresh: bool = False,
     resources_only: bool = False,
+    port: int | None = None,
 ) -> Up:
-    """Deploy on the twin and, where it can run them, start the processes and wait until they serve."""
+    """Deploy on the twin and, where it can run them, start the processes and wait until they serve. ``port``: of the
+    gateways."""
     begun = time.monotonic()
+    if port is not None:
+        choose_gateway_port(stack.state_dir, port, find_twin(stack.state_dir) is not None)
+    before = known_ports(stack.state_dir).get(GATEWAY)
     deployed_before = _deployed_before(stack)
     with_processes = brief.has_processes and not resources_only
     if with_processes:
@@ -163,6 +170,9 @@ def up(
         if with_processes:
             with progress.phase("model servers, gateways, cache and DNS"):
                 status = twin.reconcile(_READY_TIMEOUT_S)
+            after = known_ports(stack.state_dir).get(GATEWAY)
+            if before not in (None, after):
+                progress(Event("log", message=f"Port {before} was taken: the gateways are at {after} now."))
     return Up(result, deployer.kind, status, refresh or forgotten, time.monotonic() - begun)
 
 
@@ -186,7 +196,10 @@ def down(stack: TwinStack, progress: Progress, *, destroy: bool = False, purge: 
     """Stop every process of the twin; ``destroy`` its resources first, ``purge`` what it keeps on disk."""
     destroyed = _destroy(stack, progress) if destroy and _deployed_before(stack) else None
     running = find_twin(stack.state_dir) is not None
-    forced = stop_twin(stack.state_dir) if stack.state_dir.is_dir() else []
+    forced: list[str] = []
+    if stack.state_dir.is_dir():
+        with exclusive(stack.state_dir / f"{stack.name}.lock"):
+            forced = stop_twin(stack.state_dir)
     if purge:
         shutil.rmtree(stack.state_dir, ignore_errors=True)
     return Down(running or destroyed is not None, tuple(forced), destroyed, purge)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from spillway.contracts.names import SECRETS_NAMESPACE
+from spillway.twin.deployer.crypto import given_passphrase
 from spillway.twin.deployer.project import Project, StackConfig, read_stack_config
+from spillway.twin.ports import known_ports
 from spillway.twin.private_files import write_private
 
 EXAMPLE_PASSPHRASE: Final = "spillway-example"
@@ -56,8 +56,8 @@ class TwinStack:
         return read_stack_config(self.project, self.name, self._given_passphrase() or "")
 
     def _given_passphrase(self) -> str | None:
-        if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
-            return os.environ["PULUMI_CONFIG_PASSPHRASE"]
+        if (given := given_passphrase()) is not None:
+            return given
         path = self.project.stack_file(self.name)
         has_secrets = path.is_file() and "encryptionsalt:" in path.read_text(encoding="utf-8")
         return EXAMPLE_PASSPHRASE if has_secrets else None
@@ -74,13 +74,8 @@ class TwinStack:
         return path if path.is_file() else None
 
     def make_secrets(self, names: SecretNames, kubernetes: str) -> dict[str, str]:
-        """What the stack file leaves out of ``names``, by config key. Made once, then kept.
-
-        Nothing where the file has the kubeconfig: such a stack brings its secrets. ``kubernetes``: the stand-in's base
-        URL.
-        """
-        if _key(names.kubeconfig) in self.config.values:
-            return {}
+        """What the stack file leaves out of ``names``, by config key. Made once, then kept. ``kubernetes``: the
+        stand-in's base URL."""
         from spillway.twin.kubernetes.kubeconfig import kubeconfig
 
         made = {
@@ -88,7 +83,9 @@ class TwinStack:
             for name in names.keys
             if _key(name) not in self.config.values
         }
-        return {**made, _key(names.kubeconfig): kubeconfig(kubernetes)}
+        if _key(names.kubeconfig) not in self.config.values:
+            made[_key(names.kubeconfig)] = kubeconfig(kubernetes)
+        return made
 
     @property
     def checkpoint(self) -> Path | None:
@@ -98,10 +95,7 @@ class TwinStack:
 
     def known_endpoints(self) -> Mapping[str, str]:
         """Where the twin's emulated providers were last: for a preview, which only needs names."""
-        try:
-            ports = json.loads((self.state_dir / "ports.json").read_text())
-        except (OSError, ValueError):
-            ports = {}
+        ports = known_ports(self.state_dir)
         names = ("aws", "azure", "kubernetes")
         return {name: f"http://127.0.0.1:{ports.get(f'control/{name}', _UNUSED_PORT)}" for name in names}
 

@@ -57,7 +57,7 @@ class Supervisor:
         self._dir = state_dir
         self._mark = str(state_dir)
         self._token = secrets.token_urlsafe(24)
-        self._ports = Ports(state_dir / "ports.json")
+        self._ports = Ports(state_dir)
         self._group = ProcessGroup(self._mark, state_dir / "logs")
         self._provider_command = provider_command or _provider_command
         self.endpoints = {name: f"http://127.0.0.1:{self._ports.get(f'{_CONTROL}/{name}')}" for name in PROVIDERS}

@@ -21,6 +21,11 @@ def missing_secrets(settings: StackSettings, present: frozenset[str]) -> list[Pr
     ]
 
 
+def caller_keys(settings: StackSettings) -> list[str]:
+    """Names of the secrets by which the gateways know the operator and clients: any text will do."""
+    return [settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)]
+
+
 def required_secrets(settings: StackSettings) -> dict[str, str]:
     """Names of the stack secrets that these settings use, with the key that names each."""
     wanted: dict[str, str] = {}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,9 @@ from click.testing import CliRunner
 
 from spillway import __version__
 from spillway.cli.main import cli
+from spillway.twin.deployer.api import DeployerError
+from spillway.twin.deployer.checkpoint import exclusive
+from spillway.twin.ports import GATEWAY, PortError, Ports, choose_gateway_port
 from tests.support.paths import ROOT
 
 
@@ -77,6 +83,62 @@ def test_the_status_of_a_stack_that_is_not_there_names_those_that_are(runner: Cl
 def test_the_stack_may_come_from_the_environment(runner: CliRunner) -> None:
     done = runner.invoke(cli, ["status", "--json"], env={"SPILLWAY_STACK": "dev"})
     assert (done.exit_code, json.loads(done.stdout)["stack"]) == (1, "dev")
+
+
+def test_the_doctor_says_what_there_is_and_what_is_missing(
+    runner: CliRunner, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = json.loads(runner.invoke(cli, ["doctor", "--json"]).stdout)["findings"]
+    states = {one["what"]: one["state"] for one in told}
+    assert states["Triton, NumPy 1, Envoy, Redis"] == states["extra twin"] == "ok"
+    assert str(project) in next(one["detail"] for one in told if one["what"] == "project")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    elsewhere = runner.invoke(cli, ["doctor", "--json"])
+    assert (elsewhere.exit_code, json.loads(elsewhere.stdout)["findings"][0]["state"]) == (1, "missing")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_narrow_tables_fold_and_cut_nothing(columns: int) -> None:
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    asked = [sys.executable, "-m", "spillway", "prices", "list"]
+    shown = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+
+
+@pytest.mark.usefixtures("project")
+def test_where_nothing_can_be_written_is_said_before_the_work(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    there = tmp_path / "file" / "below"
+    for command in (["check", "--sarif"], ["drill", "--report"], ["plan", "--out"], ["package", "--out"]):
+        done = runner.invoke(cli, [*command, str(there)])
+        assert (done.exit_code, f"{tmp_path / 'file'} is no folder" in done.stderr) == (2, True), command
+    (tmp_path / "trace.csv").write_text("time,input_tokens,output_tokens\n1,1,1\n")
+    done = runner.invoke(cli, ["plan", "--trace", str(tmp_path / "trace.csv"), "--write", "prod"])
+    assert (done.exit_code, "Pulumi.prod.yaml is there already" in done.stderr) == (2, True)
+
+
+def test_a_second_drill_waits_for_nobody(tmp_path: Path) -> None:
+    again = exclusive(tmp_path / "drill.lock", "drill")
+    with (
+        exclusive(tmp_path / "drill.lock", "drill"),
+        pytest.raises(DeployerError, match="Another drill is at work"),
+        again,
+    ):
+        pytest.fail("both were let in")
+
+
+def test_the_gateways_port_is_chosen_kept_and_refused_where_it_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortError, match="it is taken"):
+            choose_gateway_port(tmp_path, port, running=False)
+    choose_gateway_port(tmp_path, port, running=False)
+    assert Ports(tmp_path).get(GATEWAY) == port
+    with pytest.raises(PortError, match=f"run at port {port}"):
+        choose_gateway_port(tmp_path, port + 1, running=True)
 
 
 def test_make_says_what_there_is_to_make() -> None:

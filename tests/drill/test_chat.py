@@ -81,7 +81,7 @@ def test_first_tokens_and_further_ones_are_timed(server: Gateway, tmp_path: Path
     assert (p0.chat.cut, p0.chat.tokens, p0.chat.tokens_lost) == (0, 8 * p0.requests, 0)
     columns = [str(column.header) for column in render_table(found).columns]
     assert {"TTFT P99 ms", "TPOT P99 ms", "cut", "tokens lost"} <= set(columns)
-    write_html(found, tmp_path / "drill.html")
+    write_html(found, tmp_path / "drill.html", {"stack": "test"})
     assert "tokens lost" in (tmp_path / "drill.html").read_text()
 
 

@@ -8,18 +8,27 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from spillway.cli.main import cli
+from spillway.contracts.capacity import Running
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.manifest import TensorSpec
+from spillway.drill.bill import Sample, bill
 from spillway.drill.load import Outcome, schedule
 from spillway.drill.plan import DrillPlan, Fault, Phase, full_plan, short_plan
 from spillway.drill.report import render_table, write_html
-from spillway.drill.result import percentile
+from spillway.drill.result import percentile, summarise
 from spillway.drill.run import run_drill
 from spillway.drill.target import DrillError, DrillTarget
-from spillway.drill.workload import EmbeddingWorkload
+from spillway.drill.workload import samples, sentences
 from tests.drill.gateway import FakeGateway, serve
+from tests.stacks.files import changed, example, project
+from tests.support.browser import LOOKS, Look, problems
 from tests.support.overflow import EchoWorkload, check_capacity
+from tests.support.packages import small_package
 
 pytestmark = pytest.mark.heavy
 
@@ -42,7 +51,7 @@ def brief_plan() -> DrillPlan:
 
 def drill(gateway: FakeGateway, plan: DrillPlan):
     with serve(gateway) as url:
-        return run_drill(DrillTarget(url, "minilm", EmbeddingWorkload(), faults=gateway), plan)
+        return run_drill(DrillTarget(url, "minilm", sentences(), faults=gateway), plan)
 
 
 def test_a_gateway_that_spills_loses_nothing() -> None:
@@ -63,7 +72,7 @@ def test_a_gateway_that_spills_loses_nothing() -> None:
     offered = len(schedule(RATES, 5.0, 1))
     assert sum(found.requests for found in result.totals.values()) == offered
     # One answer more for each sentence that was learnt before.
-    assert gateway.hits == offered + len(EmbeddingWorkload().sentences)
+    assert gateway.hits == offered + len(sentences().requests)
 
 
 def test_an_outage_is_counted_and_fails_the_verdict() -> None:
@@ -89,6 +98,41 @@ def test_a_wrong_embedding_is_no_answer() -> None:
     assert killed.lost >= killed.requests - 2
     assert any("cosine" in reason for reason in result.reasons)
     assert not next(check for check in result.checks if check.name == "no wrong answer").passed
+
+
+def test_a_site_of_one_s_own_is_loaded_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_package(tmp_path / "package")
+    config = changed(example("local"), {"spillway:package.path": str(tmp_path / "package")})
+    folder = project(tmp_path / "project", config)
+    monkeypatch.chdir(folder)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: brief\nphases: [{name: all, duration_s: 1, min_availability: {P0: 1}}]\nrates: {P0: 20}\n")
+    with serve(FakeGateway()) as url:
+        done = CliRunner().invoke(cli, ["drill", "-s", "test", "--url", f"{url}/", "--plan", str(plan), "--json"])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["passed"], told["bill"]) == (0, True, None), done.output
+    assert told["totals"]["P0"]["answered"] == {"private": told["totals"]["P0"]["requests"]}
+    kept = json.loads((folder / ".spillway" / "test" / "drill.json").read_text())
+    assert kept["totals"] == told["totals"]
+    assert "spillway-test" in (folder / ".spillway" / "test" / "drill.html").read_text()
+
+
+def test_a_package_is_drilled_with_its_own_samples() -> None:
+    inputs = [
+        TensorSpec(name="IMAGE", dtype="FP32", shape=(-1, 2)),
+        TensorSpec(name="SIZE", dtype="INT64", shape=(-1,)),
+    ]
+    sample = {"IMAGE": np.array([[0.5, 2.0]], np.float32), "SIZE": np.array([7])}
+    workload = samples(inputs, [sample])
+    image = {"name": "IMAGE", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 2.0]}
+    size = {"name": "SIZE", "shape": [1], "datatype": "INT64", "data": [7]}
+    assert json.loads(workload.body(3)) == {"inputs": [image, size]}
+    answer = b'{"outputs": [{"data": %s}]}'
+    workload.learn(0, answer % b"[0.0, 0.0]")
+    assert [workload.problem(1, answer % data) for data in (b"[0.0, 0.0]", b"[1.0]")] == [
+        "",
+        "not the expected output of 2 values",
+    ]
 
 
 def test_latency_counts_from_the_time_a_request_was_due() -> None:
@@ -117,7 +161,7 @@ def test_everything_is_healed_when_a_fault_cannot_be_ordered() -> None:
 
 def test_no_gateway_is_told_before_anything_is_broken() -> None:
     gateway = FakeGateway()
-    target = DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload(), faults=gateway)
+    target = DrillTarget("http://127.0.0.1:9", "minilm", sentences(), faults=gateway)
     with pytest.raises(DrillError, match="does not answer"):
         run_drill(target, short_plan())
     assert gateway.orders == []
@@ -125,7 +169,7 @@ def test_no_gateway_is_told_before_anything_is_broken() -> None:
 
 def test_faults_need_someone_who_makes_them() -> None:
     with pytest.raises(DrillError, match="give a plan without faults"):
-        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", EmbeddingWorkload()), full_plan())
+        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", sentences()), full_plan())
 
 
 def test_slots_plus_one_shows_who_answered_the_extra_one() -> None:
@@ -169,16 +213,32 @@ def test_report_is_one_file_without_scripts(tmp_path: Path) -> None:
     from rich.console import Console
 
     result = drill(FakeGateway(outage_s=0.5), brief_plan())
-    write_html(result, tmp_path / "drill.html")
+    write_html(result, tmp_path / "drill.html", {"stack": "spillway-<test>", "package": "minilm 1f0c"})
     page = (tmp_path / "drill.html").read_text()
     assert "<svg" in page
     assert "private killed" in page
     assert "<script" not in page
     assert "http://www" not in page
+    assert "spillway-&lt;test&gt;" in page
+    slowest = max(second.slowest_ms or 0.0 for second in result.timeline)
+    assert f"At most {slowest:.0f} ms" in page
     console = Console(width=160, file=io.StringIO())
     console.print(render_table(result))
     assert "FAILED" in console.file.getvalue()  # type: ignore[attr-defined]
     assert json.loads(json.dumps(result.to_json()))["passed"] is False
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_report_reads_well_on_every_screen(tmp_path: Path, look: Look) -> None:
+    sent = [
+        Outcome(at / 10, P0, 0.01 * (at % 40), 200, str(Site.PRIVATE) if at < 60 else "x", "none" if at == 70 else "")
+        for at in range(100)
+    ]
+    plan = DrillPlan("brief", (Phase("a baseline", 5), Phase("private killed", 5, broken=(Site.PRIVATE,))))
+    paid = bill([Sample(0.0, (Running(Site.SAGEMAKER, 1.408, 1),))], 10.0)
+    result = summarise(plan, "http://127.0.0.1:1", "2026-11-30T00:00:00+00:00", [0.0, 5.0, 10.0], sent, paid)
+    write_html(result, tmp_path / "drill.html", {"stack": "spillway-test", "package": "minilm 1f0c"})
+    assert problems(tmp_path / "drill.html", look) == []
 
 
 def test_the_short_drill_fits_in_a_minute() -> None:

@@ -129,6 +129,11 @@ def test_the_functions_run_and_publish_the_live_cost(site: LocalSite) -> None:
     assert closed(site) == []
 
 
+def test_the_report_finds_what_the_functions_published(site: LocalSite) -> None:
+    told = site.spillway("report", "--days", "1")
+    assert (told["stack"], told["burst_usd_per_hour"]) == ("spillway-local", pytest.approx(2 * 1.408 + 0.526))
+
+
 def test_cheap_capacity_lowers_the_blended_price_and_not_what_drives_the_cutoff(site: LocalSite) -> None:
     before = value(site, "BurstDollarsPerHour"), value(site, "DollarsPerGpuHour", Site="blended")
     azure_capacity(site, 3)

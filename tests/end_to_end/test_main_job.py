@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -23,16 +24,19 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from spillway.contracts.classes import Site
+from spillway.contracts.classes import CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site
 from spillway.drill.target import DrillTarget
 from spillway.drill.workload import first_output, infer_body
-from tests.end_to_end.site import INFER, ROOT, LocalSite
+from tests.end_to_end.site import INFER, ROOT, Answer, LocalSite, post
 from tests.support.overflow import EchoWorkload, check_capacity
+from tests.support.pages import block, run
+from tests.support.paths import DOCS
 from tests.support.server_routes import ADMINISTRATION
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
+README, TUTORIAL = ROOT / "README.md", DOCS / "tutorial.md"
 SENTENCES = ("The private cluster is full and the next request spills.", "Wo ist meine Bestellung?", "word " * 300)
 NAME = "inference.spillway.test"
 PARAMETER = "/spillway-local/spill-cutoff"
@@ -54,9 +58,24 @@ def test_the_requests_that_up_prints_are_answered(site: LocalSite) -> None:
 
 
 def test_a_second_up_changes_nothing_and_restarts_nothing(site: LocalSite) -> None:
-    again = site.spillway("up")
-    assert set(again["changes"]) == {"same"}
+    """As the tutorial has it, where a key was changed before."""
+    said = shown(site, TUTORIAL, "spillway preview --diff")
+    assert len(re.findall(r"^\d+ resources; \d+ same(?:;|$)", said, re.MULTILINE)) == 2, said
+    again = site.spillway("status")
     assert [process["pid"] for process in again["processes"]] == [process["pid"] for process in site.up["processes"]]
+
+
+def test_what_the_pages_show_is_so(site: LocalSite) -> None:
+    said = shown(site, TUTORIAL, "spillway status")
+    assert all(place in said for place in Site)
+    assert "x-spillway-site: private" in shown(site, TUTORIAL, "curl")
+    assert "x-spillway-site: private" in shown(site, README, "spillway up")
+    assert "$/h at peak" in shown(site, TUTORIAL, "spillway preview -s prod")
+
+
+def shown(site: LocalSite, page: Path, begins: str) -> str:
+    """What a block of a page prints."""
+    return run(block(page, begins), site.project, dict.fromkeys(("PORT", "35279"), site.gateway.rpartition(":")[2]))
 
 
 # What is deployed
@@ -151,6 +170,54 @@ def test_nobody_administers_a_model_server_through_a_gateway(site: LocalSite, ga
             assert answer.status == 403, f"{method} {path}"
 
 
+def tensor(besides: dict[str, Any] | None = None, **changes: Any) -> bytes:
+    whole = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["Short."]}
+    left = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+    return json.dumps({"inputs": [left], **(besides or {})}).encode()
+
+
+NO_UTF8 = json.dumps(
+    {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": 6}}]}
+).encode()
+FAULTY = {
+    "a number as a text": tensor(data=[7]),
+    "more than there is": tensor(shape=[2, 1]),
+    "no size": tensor(shape="x"),
+    "less than nothing": tensor(shape=[-1, 1]),
+    "more than a machine holds": tensor(shape=[1 << 40, 1 << 20]),
+    "another type": tensor(datatype="FP32"),
+    "a type that is none": tensor(datatype="TEXT"),
+    "another input": tensor(name="IMAGE"),
+    "no data": tensor(data=None),
+    "no name": tensor(name=None),
+    "a request that was cut off": tensor()[:-20],
+    "an id that is a number": tensor({"id": 7}),
+    "outputs that are no list": tensor({"outputs": {}}),
+    "an output that is none": tensor({"outputs": [{"name": "IMAGE"}]}),
+    "classes that are no number": tensor({"outputs": [{"name": "EMBEDDING", "parameters": {"classification": "x"}}]}),
+    "no UTF-8": NO_UTF8 + b"\x02\x00\x00\x00\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("place", Site)
+def test_a_faulty_request_is_refused_as_such_at_each_site(site: LocalSite, place: Site) -> None:
+    """As by the private site's own Triton; never as a fault of the site's, which would be tried elsewhere."""
+    headers = {OPERATOR_KEY_HEADER: site.operator_key, SITE_HEADER: place}
+    answers = {what: faulty(site, body, headers) for what, body in FAULTY.items()}
+    assert {what: answer.status for what, answer in answers.items()} == dict.fromkeys(FAULTY, 400)
+
+
+def test_faulty_requests_put_no_site_out(site: LocalSite) -> None:
+    for body in FAULTY.values():
+        assert {faulty(site, body, {}).status for _ in range(6)} == {400}
+        assert site.ask().site == Site.PRIVATE
+
+
+def faulty(site: LocalSite, body: bytes, headers: dict[str, str]) -> Answer:
+    head = {"inference-header-content-length": str(len(NO_UTF8))} if body.startswith(NO_UTF8) else {}
+    return post(site.gateway + INFER, body, {CLIENT_KEY_HEADER: site.client_key, **head, **headers})
+
+
 def cosine(left: list[float], right: list[float]) -> float:
     assert len(left) == len(right)
     return sum(a * b for a, b in zip(left, right, strict=True)) / math.hypot(*left) / math.hypot(*right)
@@ -223,7 +290,8 @@ def test_the_azure_front_refuses_what_azure_would(site: LocalSite) -> None:
 
 
 def test_no_p0_request_is_lost_while_the_private_site_is_dead(site: LocalSite) -> None:
-    result = site.spillway("drill", "--short")
+    shown(site, TUTORIAL, "spillway drill")
+    result = json.loads((site.state_dir / "drill.json").read_text())
     assert result["passed"], result["checks"]
     phases = {phase["name"]: phase for phase in result["phases"]}
     killed, returns = phases["private killed"], phases["private returns"]
@@ -232,7 +300,7 @@ def test_no_p0_request_is_lost_while_the_private_site_is_dead(site: LocalSite) -
     assert Site.PRIVATE not in killed["classes"]["P0"]["answered"]
     assert returns["classes"]["P0"]["lost"] == 0
     assert returns["back_share"] > 0.9
-    assert Path(result["report"]).read_text().startswith("<!doctype html>")
+    assert (site.state_dir / "drill.html").read_text().startswith("<!doctype html>")
 
 
 # The spill cut-off
@@ -369,7 +437,7 @@ def test_what_does_not_fit_spills_in_order(slow_models: DrillTarget, at_once: in
 
 
 def test_destroy_and_purge_leave_nothing(site: LocalSite) -> None:
-    gone = site.spillway("down", "--destroy", "--purge")
-    assert gone["destroyed"]["kept"] == []
+    assert "0 resources are kept" in shown(site, TUTORIAL, "spillway down --destroy")
+    site.spillway("down", "--purge")
     assert site.processes() == []
     assert not site.state_dir.exists()

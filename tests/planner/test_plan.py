@@ -15,7 +15,8 @@ import pytest
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyFigure, Manifest, read_manifest
 from spillway.contracts.prices import owned_examples
-from spillway.planner.charts import CHARTS, write_charts, write_page
+from spillway.page.page import write_page
+from spillway.planner.charts import CHARTS, page_of, write_charts
 from spillway.planner.costs import saving, years_at
 from spillway.planner.errors import PlannerError
 from spillway.planner.plan import Plan, make_plan
@@ -29,6 +30,7 @@ from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.planner.test_trace_files import REAL
 from tests.stacks.files import changed, example, flat
+from tests.support.browser import LOOKS, Look, problems
 from tests.support.packages import small_package
 from tests.support.paths import ROOT
 
@@ -270,11 +272,19 @@ def test_pictures_and_a_page_are_written(plan: Plan, tmp_path: Path) -> None:
     assert [path.stem for path in charts] == list(CHARTS)
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000 for path in charts)
     page = tmp_path / "plan.html"
-    write_page(plan, page, charts, "Plan of <test>")
+    write_page(page_of(plan, charts, "Plan of <test>", {"package": "minilm 1f0c"}), page)
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == len(CHARTS)
     assert "Plan of &lt;test&gt;" in text
+    assert "minilm 1f0c" in text
     assert "all private" in text
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_page_reads_well_on_every_screen(plan: Plan, tmp_path: Path, look: Look) -> None:
+    page = tmp_path / "plan.html"
+    write_page(page_of(plan, write_charts(plan, tmp_path), "Plan of test", {"package": "minilm 1f0c"}), page)
+    assert problems(page, look) == []
 
 
 # The claim

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass
 from spillway.planner.errors import PlannerError, TraceError
-from spillway.planner.trace_files import read_trace
+from spillway.planner.trace import synthetic
+from spillway.planner.trace_files import EXAMPLE, read_trace
 from spillway.planner.trace_times import TimeUnit
 from tests.support.paths import ROOT
 
@@ -253,3 +254,10 @@ def test_an_odd_file_is_read_or_refused_with_its_place(rows: list[tuple[str, ...
         assert str(path) in said
         assert (np.diff(arrival) >= 0).all()
         assert np.isfinite(arrival).all()
+
+
+def test_the_example_that_is_shipped_is_the_made_trace() -> None:
+    read, made = read_trace(EXAMPLE), synthetic(1800.0, 1.0)
+    assert (read.tokens_in == made.tokens_in).all()
+    assert (read.klass == made.klass).all()
+    assert np.abs((read.arrival - read.arrival[0]) - (made.arrival - made.arrival[0])).max() < 0.011

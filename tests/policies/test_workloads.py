@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from policies.resources import Context
 from spillway.contracts.resources import UNKNOWN, Resource
+from stacks.stack_file import parse_settings, policy_context
 from tests.policies.support import Case, check_case, found, resource
+from tests.stacks.files import changed, example, flat
 
 PINNED = "registry.example/server@sha256:" + "a" * 64
 CONTAINER = {
@@ -124,6 +128,18 @@ def test_images_of_ecs_tasks_are_pinned_too() -> None:
         return resource("aws:ecs/taskDefinition:TaskDefinition", containerDefinitions=definitions)
 
     check_case("pinned-images", Case([task(PINNED)], [task("registry.example/server:1")]))
+
+
+def test_an_image_without_a_digest_is_told_by_its_key() -> None:
+    """What Spillway itself names is advised, so that a file of defaults is no dead end; and at a mirror, too."""
+    config = changed(example("local"), {"spillway:connectivity.mirror.images": {"docker.io": "registry.example/hub"}})
+    images = policy_context(parse_settings(flat(config)), Path()).images
+    assert images["registry.example/hub/envoyproxy/envoy:distroless-v1.40.0"] == "spillway:gateway.image"
+    assert images["nvcr.io/nvidia/tritonserver:24.10-py3"] == "spillway:model_server.triton_image"
+    server = deployment(image="nvcr.io/nvidia/tritonserver:24.10-py3")
+    (violation,) = found("pinned-images", [server], None, Context(images=images)).violations
+    assert violation.level == "advisory"
+    assert violation.finding.remedy.startswith("Write spillway:model_server.triton_image as `name@sha256")
 
 
 def test_what_is_not_known_yet_passes() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from spillway.contracts.prices import find_price
 from spillway.twin.deployer.project import read_project, read_stack_config
-from stacks.pricing import price_per_hour, private_capacity, stale_prices
+from stacks.pricing import price_at_peak, price_per_hour, private_capacity, stale_prices
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
@@ -34,6 +34,14 @@ def test_a_pool_costs_its_list_price(stack: str, gpus: int, cloud: Any, instance
     assert private_capacity(chosen) == (gpus, pytest.approx(listed.usd_per_gpu_hour)), region
     hourly = price_per_hour(chosen, burst_sites(chosen))
     assert hourly["private"] == pytest.approx(gpus * listed.usd_per_gpu_hour, abs=1e-4)
+
+
+def test_a_stack_costs_more_at_its_peak() -> None:
+    """By the list: one to two ml.g5.xlarge, two more for the asynchronous endpoint, one to two Standard_NC4as_T4_v3."""
+    chosen = settings("local")
+    sites = burst_sites(chosen)
+    assert price_per_hour(chosen, sites)["total"] == pytest.approx(0.9 + 1.408 + 0.526)
+    assert price_at_peak(chosen, sites) == pytest.approx(0.9 + (2 + 2) * 1.408 + 2 * 0.526)
 
 
 def with_cluster(**changes: Any) -> StackSettings:

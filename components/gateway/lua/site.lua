@@ -3,7 +3,7 @@
 -- container's own route where these do not say it) or nil, stream_header, route_header, max_body or nil, dialect, keep (headers that
 -- go to a cloud),
 -- openai (errors have OpenAI's form), own_header (on what no server said), failed_header (on a stream that begins
--- with an error).
+-- with an error), failed_input_header (on a 500 over what came in).
 
 local function refuse(handle, why)
   handle:respond({ [":status"] = "503" }, why)
@@ -59,35 +59,27 @@ local function client_at_fault(status)
   return status and status >= 400 and status < 500 and status ~= 408 and status ~= 429
 end
 
--- What Triton says, with 500, of a body that it cannot parse (its src/http_server.cc, and triton_json.h of
--- triton-inference-server/common): that is the client's fault like any other 400.
-local UNREADABLE = { "^Unable to parse '", "^failed to parse the request JSON buffer", "^failed to get request params" }
-
-local function is_unreadable(text)
-  local why = string_of(value_of(members(text or "", 1), "error"))
-  for _, pattern in ipairs(why and UNREADABLE or {}) do
-    if why:find(pattern) then return true end
-  end
-  return false
-end
-
--- The private server's own 500.
-local function own_error(handle)
-  local body = handle:body(true)
-  local text = body:getBytes(0, body:length())
-  if is_unreadable(text) then handle:headers():replace(":status", "400") end
-end
+-- SageMaker gives a container 60 seconds for an answer in one piece, says this, and leaves it at work
+-- (github.com/aws/sagemaker-python-sdk/issues/1119). Elsewhere it would begin from nothing, and be as long.
+local TOO_LONG = "timed out while waiting for a response from container"
 
 -- What a container said of a request that it did not begin: full, or too slow to take it.
 local REFUSED = { [408] = true, [429] = true, [503] = true }
 
--- 503: another site may still answer. Above: the container had the request, and failed over it.
+local REASONS = {
+  ["503"] = " does not take the request",
+  ["504"] = " gives an answer in one piece no more time; ask for it as a stream, or for a shorter one",
+}
+
+-- 504: told at once. 503: another site may still answer. Above: the container had the request, and failed over it.
 local function failed(handle, status)
   local headers = handle:headers()
   headers:replace(":status", status)
+  -- OpenAI's libraries ask again after a 5xx, unless they are told not to.
+  if status == "504" then headers:replace("x-should-retry", "false") end
   if not CONFIG.openai then return end
   local body = handle:body(true)
-  local why = CONFIG.site .. (status == "503" and " does not take the request" or " failed while it worked on the request")
+  local why = CONFIG.site .. (REASONS[status] or " failed while it worked on the request")
   local text = '{"error":{"message":"' .. why .. '","type":"gateway_error","param":null,"code":' .. status .. "}}"
   headers = handle:headers()
   headers:replace("content-type", "application/json")
@@ -112,10 +104,11 @@ function envoy_on_response(handle)
   headers:replace(CONFIG.site_header, CONFIG.site)
   if headers:get(CONFIG.failed_header) then return failed_stream(handle) end
   if headers:get(CONFIG.own_header) then return end
-  if CONFIG.dialect == "private" then
-    if not CONFIG.openai and headers:get(":status") == "500" then own_error(handle) end
-    return
+  if headers:get(CONFIG.failed_input_header) then
+    headers:remove(CONFIG.failed_input_header)
+    headers:replace(":status", "500")
   end
+  if CONFIG.dialect == "private" then return end
 
   local head_length = (headers:get("content-type") or ""):match("json%-header%-size=(%d+)")
   if head_length then
@@ -132,12 +125,13 @@ function envoy_on_response(handle)
     local original, message, body = model_error(handle)
     -- Waiting for the body ends the life of every object that was taken before.
     headers = handle:headers()
-    if original == 500 and not CONFIG.openai and is_unreadable(message) then original = 400 end
+    if original == 500 and not CONFIG.openai and fault_of(message) == "client" then original = 400 end
     if client_at_fault(original) then
       headers:replace(":status", tostring(original))
       if message then headers:replace("content-length", tostring(body:setBytes(message))) end
       return
     end
+    if CONFIG.openai and (message or ""):find(TOO_LONG, 1, true) then return failed(handle, "504") end
     return failed(handle, (original and REFUSED[original]) and "503" or "502")
   end
   -- Any other 4xx is between the gateway and the cloud (signature, key, quota, endpoint): another site may still answer.

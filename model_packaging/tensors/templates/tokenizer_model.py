@@ -29,7 +29,8 @@ class TritonPythonModel:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
             encoded = self._tokenizer.encode_batch([text.decode("utf-8") for text in texts.reshape(-1)])
         except UnicodeDecodeError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"TEXT is not UTF-8: {error}"))
+            wrong = pb_utils.TritonError(f"TEXT is not UTF-8: {error}", pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=wrong)
         ids = np.array([item.ids for item in encoded], dtype=np.int64)
         mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
         return pb_utils.InferenceResponse(

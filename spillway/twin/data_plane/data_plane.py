@@ -29,7 +29,7 @@ from spillway.twin.data_plane.packages import PackageFetchError, PackageFolder
 from spillway.twin.data_plane.processes.backends.fixed_time import fixed_time_repository
 from spillway.twin.data_plane.processes.child import ProcessSpec
 from spillway.twin.data_plane.processes.triton import TritonMissingError, TritonPorts, triton_command
-from spillway.twin.ports import Ports
+from spillway.twin.ports import GATEWAY, Ports
 from spillway.twin.private_files import write_private
 
 DRILL_SERVICE_TIME_S: Final = 0.8
@@ -104,7 +104,7 @@ class DataPlane:
         self.planned = Planned(
             specs=tuple(specs),
             gateways={
-                gateway.role: f"http://{ADDRESSES[gateway.role]}:{self._port('gateway')}"
+                gateway.role: f"http://{ADDRESSES[gateway.role]}:{self._port(GATEWAY)}"
                 for gateway in deployed.gateways
                 if f"gateway-{gateway.role}/envoy" in names
             },
@@ -263,7 +263,7 @@ class DataPlane:
         here = GatewayPlace(
             folder=self._layout.state_dir / group,
             address=ADDRESSES[gateway.role],
-            port=self._port("gateway"),
+            port=self._port(GATEWAY),
             admin_port=self._port(f"{group}/admin"),
             agent_port=self._port(f"{group}/agent"),
             metrics_port=self._port(f"{group}/metrics"),

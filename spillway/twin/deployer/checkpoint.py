@@ -377,8 +377,8 @@ class UnwrittenJournal(Journal):
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the twin's lock; the kernel releases it when the process dies. Raises :class:`DeployerError` if held."""
+def exclusive(path: Path, who: str = "deployer") -> Iterator[None]:
+    """Hold a lock of the twin's, which the kernel releases when the process dies. Raises :class:`DeployerError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as opened:
         try:
@@ -387,7 +387,7 @@ def exclusive(path: Path) -> Iterator[None]:
             opened.seek(0)
             holder = opened.read().strip() or "unknown"
             raise DeployerError(
-                f"Another deployer is at work on this twin (process {holder}). Wait for it to end, or stop it."
+                f"Another {who} is at work on this twin (process {holder}). Wait for it to end, or stop it."
             ) from None
         opened.seek(0)
         opened.truncate()

@@ -9,6 +9,7 @@ import base64
 import functools
 import hashlib
 import os
+from pathlib import Path
 
 from spillway.twin.deployer.api import ConfigError, DeployerError
 
@@ -57,6 +58,13 @@ class Crypter:
                 ) from None
             self._checked = True
         return key
+
+
+def given_passphrase() -> str | None:
+    """From the two places where the Pulumi CLI looks for it."""
+    if (path := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")) and "PULUMI_CONFIG_PASSPHRASE" not in os.environ:
+        return Path(path).read_text(encoding="utf-8").strip()
+    return os.environ.get("PULUMI_CONFIG_PASSPHRASE")
 
 
 def new_salt(passphrase: str) -> str:

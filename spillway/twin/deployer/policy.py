@@ -24,10 +24,11 @@ def refuse_resource(policies: Policies | None, resource: Resource) -> None:
 
 
 def refuse_violations(policies: Policies | None, resources: Sequence[Resource], on_event: OnEvent) -> None:
-    """Tell every violation; raise :class:`DeployerError` naming the mandatory ones."""
+    """Tell of violations that only advise; raise :class:`DeployerError` naming the mandatory ones."""
     violations = policies(plain_resources(resources)) if policies else ()
     for violation in violations:
-        on_event(Event("log", message=f"{violation.policy}: {violation.message}", urn=violation.urn))
+        if not violation.mandatory:
+            on_event(Event("log", message=f"{violation.policy}: {violation.message}", urn=violation.urn))
     refused = [f"{v.policy}: {v.message} ({v.urn.rsplit('::', 1)[-1]})" for v in violations if v.mandatory]
     if refused:
         raise DeployerError("Policies refuse this stack; nothing was created.", refused)

@@ -57,6 +57,7 @@ def standby(
     exposure: Literal["internal", "public"] = "internal",
     routing_json: str = '{"role": "standby"}',
     logs: str | None = None,
+    answer_timeout_s: float = 30.0,
     **settings: Any,
 ) -> list[Recorded]:
     """The standby gateway, as a stack registers it."""
@@ -79,6 +80,7 @@ def standby(
         parameter_arns=["arn:cutoff", "arn:live"],
         secret_files={KEY_FILE: "azure-key-value"},
         certificate_arn=CERTIFICATE,
+        answer_timeout_s=answer_timeout_s,
     )
     return record(lambda: StandbyGateway(context(), args))
 

@@ -304,6 +304,21 @@ def test_the_length_of_an_answer_is_nobodys_fault(rig: ChatRig, stream: bool) ->
     assert chat(rig.client("P0"), stream)[0] == "private"
 
 
+def test_an_answer_that_sagemaker_cuts_short_is_not_begun_again(tmp_path: Path) -> None:
+    """It gives a container 60 seconds for an answer in one piece. OpenAI's library, which asks again after 5xx, does
+    not."""
+    rig = ChatRig(tmp_path, quick)
+    front = rig.front_settings[Site.SAGEMAKER]
+    rig.front_settings = {**rig.front_settings, Site.SAGEMAKER: front.model_copy(update={"timeout_s": 0.4})}
+    with rig:
+        rig.backend(Site.PRIVATE).status = 503
+        rig.backend(Site.SAGEMAKER).set(token_s=0.5)
+        with pytest.raises(openai.InternalServerError, match="ask for it as a stream") as caught:
+            rig.client("P0").with_options(max_retries=2).chat.completions.create(model=MODEL, messages=MESSAGES)
+        assert caught.value.status_code == 504
+        assert sites_asked(rig) == ["private", "sagemaker"]
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("class_", ["P0", "P1"])
 def test_a_request_that_kills_its_server_is_tried_once_more(rig: ChatRig, class_: str, stream: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -173,6 +174,16 @@ def test_contracted_rate_is_a_token_bucket(rig: Rig) -> None:
     answers = [rig.post(headers={"x-spillway-key": GAMMA}).status for _ in range(12)]
     assert answers.count(429) >= 4
     assert rig.post(headers={"x-spillway-key": ALPHA}).status == 200
+
+
+def test_silent_connections_are_kept_alive(rig: Rig) -> None:
+    """By the kernel's own list (proc(5)): the timer of an accepted connection is that of keep-alive."""
+    port = rig.table.listen.port
+    with socket.create_connection(("127.0.0.1", port)):
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        timers = [row[5] for row in rows if (row[1], row[3]) == (f"0100007F:{port:04X}", "01")]
+    assert timers
+    assert {timer.partition(":")[0] for timer in timers} == {"02"}
 
 
 def test_body_over_the_limit_is_refused_once(rig: Rig) -> None:

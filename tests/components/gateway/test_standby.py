@@ -120,6 +120,12 @@ def test_what_a_platform_team_asks_of_the_load_balancer() -> None:
     } < groups
 
 
+@pytest.mark.parametrize(("answer_s", "idle_s"), [(30.0, 130), (600.0, 610), (7200.0, 4000)])
+def test_the_load_balancer_waits_longer_than_the_gateway(answer_s: float, idle_s: int) -> None:
+    (balancer,) = of_type(standby(answer_timeout_s=answer_s), "aws:lb/loadBalancer:LoadBalancer")
+    assert balancer.inputs["idleTimeout"] == idle_s
+
+
 def test_logs_are_encrypted(resources: list[Recorded]) -> None:
     groups = {r.inputs["name"]: r.inputs for r in of_type(resources, "aws:cloudwatch/logGroup:LogGroup")}
     assert "/spillway/spillway-test/standby-gateway" in groups

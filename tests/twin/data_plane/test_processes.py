@@ -164,8 +164,8 @@ def test_children_die_with_a_killed_owner_and_grandchildren_are_found(tmp_path: 
 
 
 def test_ports_are_the_same_at_the_next_start(tmp_path: Path) -> None:
-    first = Ports(tmp_path / "ports.json")
+    first = Ports(tmp_path)
     chosen = [first.get("a"), first.get("b")]
     assert len(set(chosen)) == 2
-    again = Ports(tmp_path / "ports.json")
+    again = Ports(tmp_path)
     assert [again.get("a"), again.get("b")] == chosen

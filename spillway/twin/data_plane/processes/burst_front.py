@@ -242,7 +242,9 @@ class BurstFront:
 
     def _timed_out(self) -> web.Response:
         if self._is_sagemaker:
-            return self._sagemaker_model_error(NO_STATUS, b"Your invocation timed out while waiting for the container")
+            # In AWS' own words: https://github.com/aws/sagemaker-python-sdk/issues/1119.
+            said = b"Your invocation timed out while waiting for a response from container primary."
+            return self._sagemaker_model_error(NO_STATUS, said)
         return self._refused(RefusalError(408, "RequestTimeout", "The model took longer than the request timeout"))
 
     def _crashed(self) -> web.Response:

@@ -7,6 +7,7 @@ Triton's Python stub, where ``triton_python_backend_utils`` exists.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class TritonPythonModel:
             outputs = [np.asarray(output) for output in self._session.run(self._outputs, feed)]
         except Exception as error:
             # A Python backend that lets an exception out takes every request of the batch down without saying why.
-            failure = pb_utils.TritonError(f"ONNX Runtime: {error}")
+            failure = pb_utils.TritonError(_told(str(error)))
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]
         if len(requests) == 1:
             return [self._response(outputs)]
@@ -68,6 +69,12 @@ class TritonPythonModel:
             for name, array in zip(self._outputs, arrays, strict=True)
         ]
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _told(error: str) -> str:
+    """As the real backend says it (onnxruntime_backend, src/onnxruntime_utils.h): number and message."""
+    found = re.fullmatch(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", error, re.DOTALL)
+    return f"onnx runtime error {found[1]}: {found[2]}" if found else f"onnx runtime error 1: {error}"
 
 
 def _session_options(config: dict[str, Any]) -> ort.SessionOptions:

@@ -1,0 +1,74 @@
+"""How-tos, run as they are written, in a project of their own with a package of nothing. Those that need a twin are run
+on the main job's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spillway.cli.main import cli
+from tests.end_to_end.site import make_project
+from tests.support.packages import small_package
+from tests.support.pages import NEEDS, SHELL, blocks, run, run_blocks
+from tests.support.paths import DOCS, ROOT
+
+HOW_TO = DOCS / "how-to"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("tutorial*.md")), *sorted(HOW_TO.glob("*.md")))
+
+
+def release_before(project: Path) -> None:
+    """A version in production, to go back to."""
+    older = small_package(project / "older", slots=2)
+    done = CliRunner().invoke(cli, ["package", "push", str(older), "--stage", "production"])
+    assert done.exit_code == 0, done.output
+
+
+BEFORE: dict[str, Callable[[Path], None]] = {
+    "deploy.md": lambda project: None,
+    "policies.md": lambda project: None,
+    "registry.md": release_before,
+}
+"""What stands before a page begins."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = make_project(tmp_path)
+    (folder / ".spillway" / "packages").unlink()
+    packages = folder / ".spillway" / "packages"
+    package = small_package(packages / "echo" / "newest")
+    (packages / "echo" / "current").symlink_to(package)
+    (packages / "minilm").symlink_to(packages / "echo")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("page", BEFORE)
+def test_a_how_to_does_what_it_says(project: Path, page: str) -> None:
+    BEFORE[page](project)
+    for found in run_blocks(HOW_TO / page):
+        run(found, project, {"minilm": "echo"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_shell_block_is_run_or_says_what_it_needs(page: Path) -> None:
+    marks = {one.mark for one in blocks(page) if one.language in SHELL}
+    assert "" not in {one.language for one in blocks(page)}, "say of each block what it is"
+    assert marks - {"run"} <= {f"needs={what}" for what in NEEDS}, "see tests/support/pages.py"
+
+
+def test_every_block_that_is_to_run_does() -> None:
+    """The main job names its blocks by how they begin; the chat's tutorial is run whole."""
+    source = (Path(__file__).parent / "test_main_job.py").read_text(encoding="utf-8")
+    shown = re.findall(r'shown\(site, (\w+), "([^"]+)"\)', source)
+    for page in PAGES:
+        if page.name in BEFORE or page.name == "tutorial-chat.md":
+            continue
+        begun = [begins for name, begins in shown if name == page.stem.upper()]
+        left = [one.text for one in run_blocks(page) if not any(one.commands[0].startswith(each) for each in begun)]
+        assert left == [], page
