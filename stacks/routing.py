@@ -29,6 +29,7 @@ from spillway.contracts.routing import (
     RoutingTable,
     ServerTls,
     SiteRoute,
+    UsageMetrics,
 )
 from spillway.contracts.server_routes import CHAT_PATH
 from stacks.settings import StackSettings
@@ -76,6 +77,7 @@ def routing_table(
         heartbeat=Heartbeat(
             region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
         ),
+        usage=UsageMetrics(region=settings.aws.region, stack=names.prefix),
         listen=listen(settings.gateway),
     )
 

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from components.aws_documents import Statement, assumed_by_service_account, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
-from components.gateway.rights import burst_rights, heartbeat_right
+from components.gateway.rights import burst_rights, metrics_right
 from spillway.contracts import metrics, names
 
 AUDIENCE = "sts.amazonaws.com"
@@ -114,7 +114,7 @@ class AwsFederation(Component):
         document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
-                heartbeat_right(metrics.NAMESPACE),
+                metrics_right(metrics.NAMESPACE),
             )
         )
         aws.iam.RolePolicy(

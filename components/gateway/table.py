@@ -18,6 +18,7 @@ from spillway.contracts.routing import (
     Probe,
     RoutingTable,
     SiteRoute,
+    UsageMetrics,
 )
 from spillway.contracts.server_routes import ServerKind
 
@@ -35,6 +36,7 @@ def build_table(
     cutoff: Cutoff | None,
     live: LiveInstances | None = None,
     heartbeat: Heartbeat | None,
+    usage: UsageMetrics | None = None,
     listen: Listen | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
@@ -62,6 +64,7 @@ def build_table(
         cutoff=cutoff,
         live=live,
         heartbeat=heartbeat,
+        usage=usage,
     )
 
 
