@@ -14,6 +14,7 @@ from components.private_cluster.settings import ExistingSettings
 from spillway.contracts.classes import Site
 from spillway.contracts.manifest import Manifest, PackageError, read_manifest
 from spillway.contracts.prices import Owned, catalogue
+from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import Sizes
@@ -88,8 +89,10 @@ def space_of(
     objectives: dict[Any, Objective],
     failures: Failures | None,
     price: PrivatePrice,
+    keep_minima: bool = True,
 ) -> Space:
-    """What may be chosen for this stack: its private nodes, and the burst types of its clouds with the same GPU.
+    """What may be chosen for this stack: its private nodes, and the burst types of its clouds with the same GPU, as
+    many at least as the stack file wants there (two, so that one may fail) where ``keep_minima``.
 
     Raises ``PriceError`` where a price is unknown, :class:`PlannerError` where no instance is large enough for a
     server.
@@ -97,7 +100,7 @@ def space_of(
     from spillway.planner.search import Space
 
     private = private_spec(settings, sites, service, price)
-    burst = tuple(_burst_specs(settings, sites, service))
+    burst = tuple(_burst_specs(settings, sites, service, keep_minima))
     if not burst:
         raise PlannerError(
             f"no burst instance of the stack has the {service.gpus_per_server} GPUs that a server takes; "
@@ -113,6 +116,7 @@ def space_of(
         objectives=objectives,
         failures=failures,
         gateways=settings.gateway.replicas,
+        private_grows_to=private_grows_to(settings, private),
     )
 
 
@@ -144,7 +148,31 @@ def private_spec(
         usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
-    return _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+    spec = _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec)})
+
+
+def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteSpec) -> Scaling:
+    """The horizontal autoscaler's, by the demand that asks for most in a surge, and the cluster autoscaler's behind it:
+    up at its next look, down after a while
+    (https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/)."""
+    how = settings.model_server.autoscaling
+    held = Scaling(
+        by="demand",
+        target=max(1.0, spec.servers * spec.slots * how.busy_percent / 100),
+        out_after_s=0.0,
+        out_cooldown_s=0.0,
+        in_after_s=how.scale_down_after_s,
+    )
+    return held.loading(service.server_bytes)
+
+
+def private_grows_to(settings: StackSettings, private: SiteSpec) -> int:
+    """Nodes to which both autoscalers let the private site go; 0 where it does not grow."""
+    nodes = private_machines(settings)
+    if nodes is None:
+        return 0
+    return min(nodes.most, settings.model_server.autoscaling.max_replicas // private.servers)
 
 
 def _gpu_of_private(settings: StackSettings, sites: Sequence[BurstSite]) -> str | None:
@@ -158,7 +186,9 @@ def _gpu(instance_type: str) -> str | None:
     return next((p.gpu for p in catalogue() if p.instance_type.lower() == instance_type.lower()), None)
 
 
-def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel) -> Iterator[SiteSpec]:
+def _burst_specs(
+    settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, keep_minima: bool
+) -> Iterator[SiteSpec]:
     """The stack's own burst types and, from the catalogue, the others of that cloud, region and GPU kind; for the
     classes that spill there."""
     routes = settings.gateway.classes.routes([site.name for site in sites])
@@ -170,8 +200,10 @@ def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: S
         for name in sorted({own.instance_type, *others}):
             usd, gpus = instance_price(settings.cost_guard, own.cloud, name, own.region)
             if gpus >= service.gpus_per_server:
-                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, 1, 1)
-                yield spec.model_copy(update={"scaling": site.scaling(), "network_s": _NETWORK_S, "takes": takes})
+                least = max(1, own.least) if keep_minima else 1
+                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, least, least)
+                scaling = site.scaling().loading(service.server_bytes)
+                yield spec.model_copy(update={"scaling": scaling, "network_s": _NETWORK_S, "takes": takes})
 
 
 def _spec(

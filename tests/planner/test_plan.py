@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +16,21 @@ import pytest
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyFigure, Manifest, read_manifest
 from spillway.contracts.prices import owned_examples
+from spillway.contracts.scaling import Scaling
 from spillway.planner.charts import CHARTS, write_charts, write_page
 from spillway.planner.costs import saving, years_at
 from spillway.planner.errors import PlannerError
 from spillway.planner.plan import Plan, make_plan
 from spillway.planner.search import NoPlanError, Search, Space, fitted, pareto
-from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured, measured_model, with_memory
+from spillway.planner.service import (
+    ServiceModel,
+    from_manifest,
+    from_rates,
+    measured,
+    measured_model,
+    need_tokens,
+    with_memory,
+)
 from spillway.planner.simulate import run_trace
 from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
 from spillway.planner.trace import Trace, superpose, synthetic
@@ -120,6 +130,23 @@ def test_a_package_says_what_its_engine_holds() -> None:
     assert model.kv_tokens("L40S") == 2 * int(free / 31_104)
     with pytest.raises(PlannerError, match="does not fit T4"):
         model.kv_tokens("T4")
+
+
+def test_a_trace_of_generated_text_is_refused_for_a_package_that_makes_none() -> None:
+    encoder = ServiceModel(name="MiniLM", source="x", prompt_tokens=(1, 8), prompt_s=(0.01, 0.05), batched=True)
+    trace = synthetic(60, 1.0, seed=1)
+    with pytest.raises(PlannerError, match="MiniLM generates no text: plan with --measured"):
+        need_tokens(trace, encoder)
+    need_tokens(trace, from_rates(1000, 50, slots=4))
+    need_tokens(replace(trace, tokens_out=np.zeros_like(trace.tokens_out)), encoder)
+
+
+def test_a_large_package_starts_later() -> None:
+    """Llama 2 70B takes four minutes and 25 seconds to be fetched and loaded, besides the machine."""
+    large = measured_model("llama2-70b-h100-x4")
+    small, slow = (Scaling().loading(size).cold_start_s for size in (60_000_000, large.server_bytes))
+    assert small == pytest.approx(420, abs=1)
+    assert slow == pytest.approx(420 + 265, abs=10)
 
 
 def test_slots_are_no_more_than_the_cache_holds() -> None:
