@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spillway.planner.service import ServiceModel
     from spillway.planner.system import Failures, Measure, Objective
     from spillway.planner.trace import Trace
-    from stacks.planning import PrivatePrice
+    from stacks.planning import Commitment, PrivatePrice
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _commands = click.Group()
@@ -50,6 +50,9 @@ _commands = click.Group()
 @click.option("--mtbf-hours", default=4380.0, show_default=True, help="Between outages of the private site; 0: none.")
 @click.option("--mttr-hours", default=4.0, show_default=True, help="How long such an outage lasts, on the mean.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
+@click.option(
+    "--commit", help="How burst that is always there is paid: reserved_1y, savings_3y …, or off the list, e.g. 0.4."
+)
 @click.option("--owned", "owned_name", help="A machine of the price catalogue as the private price, e.g. h100-8.")
 @click.option("--ignore-tokens", is_flag=True, help="Of a trace of generated text, for a package that makes none.")
 @click.option("--ignore-minima", is_flag=True, help="Let burst sites have fewer instances than the stack file says.")
@@ -93,8 +96,8 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
 
     service, price = _service(stack, options), _price(options)
     goals = _objectives(options["wishes"], "wait" if service.language else "latency")
-    minima = not options["ignore_minima"]
-    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price, minima)
+    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
+    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price, minima, commit)
     trace = read_trace(
         options["trace_path"],
         seed=options["seed"],
@@ -157,6 +160,29 @@ def _price(options: dict[str, Any]) -> PrivatePrice:
     if name not in known:
         raise click.UsageError(f"--owned {name!r}: the catalogue has {', '.join(known)}.")
     return PrivatePrice(known[name].usd_per_gpu_hour, known[name])
+
+
+def _commitment(text: str | None) -> Commitment | None:
+    from typing import get_args
+
+    from spillway.contracts.prices import PriceModel
+    from stacks.planning import Commitment
+
+    if text is None:
+        return None
+    models: list[PriceModel] = [one for one in get_args(PriceModel) if one.startswith(("reserved", "savings"))]
+    for model in models:
+        if model == text:
+            return Commitment(model)
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise click.UsageError(
+            f"--commit {text!r}: give {', '.join(models)}, or a share off the list from 0 to below 1"
+        )
+    return Commitment(share)
 
 
 def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass, Objective]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spillway.contracts.prices import Price
 
 _CLOUDS = ("ec2", "sagemaker", "azure")
-_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "spot")
+_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "spot")
 
 
 @click.group()
@@ -118,19 +118,19 @@ def _table(found: list[Price]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{len(found)} prices, US dollars")
-    for column in ("cloud", "type", "region", "model", "GPUs", "GPU", "$/h", "$/GPU-h", "basis", "read on"):
+    for column in ("cloud", "type", "region", "model", "GPUs", "GPU", "$/h", "$/GPU-h", "basis", "as of"):
         table.add_column(column, justify="right" if "$" in column or column == "GPUs" else "left")
     for p in found:
         numbers = (f"{p.usd_per_hour:.4f}", f"{p.usd_per_gpu_hour:.4f}")
-        table.add_row(*p.key, str(p.gpus), p.gpu, *numbers, p.basis, p.read_on.isoformat())
+        table.add_row(*p.key, str(p.gpus), p.gpu, *numbers, p.basis, (p.as_of or p.read_on).isoformat())
     return table
 
 
 def _checked(count: int, problems: list[str], old: list[Price], limit: int) -> Iterator[str]:
     yield from problems
     if old:
-        oldest = min(price.read_on for price in old)
-        yield f"{len(old)} of {count} prices were read more than {limit} days ago, the oldest on {oldest}"
+        oldest = min(price.as_of or price.read_on for price in old)
+        yield f"{len(old)} of {count} prices are more than {limit} days old, the oldest of {oldest}"
         yield "`spillway prices refresh --write` reads them anew"
     if not problems:
         yield f"{count} prices: unique, dated, and no spot price above the list"

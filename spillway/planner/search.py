@@ -314,7 +314,7 @@ class Search:
 
     def _least_cost(self, private: SiteSpec, burst: SiteSpec) -> float:
         """US dollars an hour below which no size with this private site and burst type goes."""
-        return sum(spec.min_instances * spec.usd_per_hour for spec in self._system(private, burst).sites)
+        return sum(spec.min_instances * spec.always_usd_per_hour for spec in self._system(private, burst).sites)
 
     def _private_alone(self) -> Iterator[System]:
         for share in self.space.batch_shares:

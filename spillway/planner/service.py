@@ -44,9 +44,12 @@ GPU_SPEED: Final[dict[str, Speed]] = {
     "A100-40GB": Speed(312, 1555),
     "A100-80GB": Speed(312, 2039),
     "H100": Speed(989, 3350),
+    "H200": Speed(989, 4800),
+    "B200": Speed(2250, 7700),
+    "MI300X": Speed(1307, 5300),
 }
-"""NVIDIA's data sheets (dense figures, SXM where there is a choice). They carry a measurement from one GPU kind to
-another: prompts go with the arithmetic, answers with the bandwidth. An estimate, and said to be one."""
+"""NVIDIA's and AMD's data sheets (dense figures, SXM where there is a choice). They carry a measurement from one kind
+to another: prompts go with the arithmetic, answers with the bandwidth. An estimate, and said to be one."""
 
 
 class ServiceModel(Frozen):

@@ -31,6 +31,9 @@ class SiteSpec(Frozen):
     """GPUs of one instance."""
     usd_per_hour: float = Field(ge=0)
     """Of one instance."""
+    committed_usd_per_hour: float | None = Field(default=None, ge=0)
+    """Of one of the instances that are always there, where they are reserved or under a savings plan; ``None``: the
+    same as of the others."""
     servers: int = Field(default=1, ge=1)
     """Model servers on one instance."""
     slots: int = Field(ge=1)
@@ -68,6 +71,11 @@ class SiteSpec(Frozen):
     def let_through(self) -> int:
         """Requests for each server that the gateway lets through."""
         return self.slots if self.gate_slots is None else self.gate_slots
+
+    @property
+    def always_usd_per_hour(self) -> float:
+        """Of one of the instances that are always there."""
+        return self.usd_per_hour if self.committed_usd_per_hour is None else self.committed_usd_per_hour
 
     @property
     def counted(self) -> str:
