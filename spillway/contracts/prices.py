@@ -212,10 +212,12 @@ def amortised_per_gpu_hour(
     return ownership + power_kw * usd_per_kwh * overhead / gpus
 
 
-def with_prices(fresh: Iterable[Price]) -> str:
-    """The text of ``prices.json`` with these prices in place of those with the same key, and the rest as it was."""
+def with_prices(fresh: Iterable[Price], left: Iterable[Price] = ()) -> str:
+    """The text of ``prices.json`` with these prices in place of those with the same key, without those that are
+    ``left``, and the rest as it was."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    rows = {tuple(row[:4]): row for row in table["prices"]}
+    without = {price.key for price in left}
+    rows = {tuple(row[:4]): row for row in table["prices"] if tuple(row[:4]) not in without}
     names = {(s["text"], s["read_on"]): name for name, s in table["sources"].items()}
     for price in fresh:
         said = (price.source, price.read_on.isoformat())
