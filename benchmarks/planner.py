@@ -19,6 +19,7 @@ from pathlib import Path
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.prices import find_price, owned_examples, price_per_hour
 from spillway.contracts.routing import DEFAULT_CLASSES
+from spillway.contracts.scaling import Scaling
 from spillway.planner.charts import HEADINGS, cells, named_rows
 from spillway.planner.costs import years_at
 from spillway.planner.plan import Plan, at_burst_price, make_plan
@@ -66,6 +67,7 @@ def claim(trace: Trace, kind: str, foresight: bool = True) -> Plan:
             site=site, cloud=cloud, instance_type=name, gpu=owned.gpu, gpus=8, usd_per_hour=usd,
             servers=8 // service.gpus_per_server, slots=service.slots, kv_tokens=service.kv_tokens(owned.gpu),
             most_at_server=2 * service.slots, min_instances=1, max_instances=1, network_s=network_s,
+            scaling=Scaling().loading(service.server_bytes),
         )  # fmt: skip
 
     private = spec(Site.PRIVATE, "owned", "8 × H100 node", owned.usd_per_gpu_hour * owned.gpus, 0.0)

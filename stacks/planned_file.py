@@ -12,7 +12,8 @@ from components.burst.site import BurstSite
 from components.cost_guard.settings import CostSettings
 from spillway.contracts.prices import HOURS_PER_MONTH
 from spillway.contracts.problems import key_of
-from spillway.contracts.pulumi_yaml import dump, load
+from spillway.contracts.pulumi_yaml import load
+from spillway.contracts.yaml_patch import patched
 from spillway.planner.errors import PlannerError
 
 if TYPE_CHECKING:
@@ -20,17 +21,19 @@ if TYPE_CHECKING:
 
 
 def write_planned(
-    source: Path, target: Path, sites: Sequence[BurstSite], chosen: Candidate, said: list[str]
+    source: Path, target: Path, sites: Sequence[BurstSite], chosen: Candidate, said: list[str], outage_h: float = 0.0
 ) -> list[str]:
     """Write the stack file ``target``, which is ``source`` with the plan's sizes, and return what was changed.
 
-    ``said``: lines for its head. Raises :class:`PlannerError` where there is one.
+    ``said``: lines for its head; ``outage_h``: how long the private site may be out, which burst has to be paid for.
+    Raises :class:`PlannerError` where the target is there.
     """
     need_free(target)
-    file, notes = planned_config(load(source.read_text(encoding="utf-8-sig")), sites, chosen)
+    text = source.read_text(encoding="utf-8-sig")
+    file, notes = planned_config(load(text), sites, chosen, outage_h)
     head = "".join(f"# {line}\n" for line in [f"From {source.name} by `spillway plan`.", *said, *notes])
     draft = target.with_name(f".{target.name}.new")
-    draft.write_text(head + dump(file), encoding="utf-8")
+    draft.write_text(head + patched(text, file), encoding="utf-8")
     draft.replace(target)
     return notes
 
@@ -42,7 +45,7 @@ def need_free(target: Path) -> None:
 
 
 def planned_config(
-    raw: dict[str, Any], sites: Sequence[BurstSite], chosen: Candidate
+    raw: dict[str, Any], sites: Sequence[BurstSite], chosen: Candidate, outage_h: float = 0.0
 ) -> tuple[dict[str, Any], list[str]]:
     """The stack file with the plan's sizes, and what was changed in words. ``raw``: the whole file, parsed."""
     file = copy.deepcopy(raw)
@@ -55,11 +58,15 @@ def planned_config(
     scaling = server.setdefault("autoscaling", {})
     scaling["min_replicas"] = servers
     scaling["max_replicas"] = max(servers, scaling.get("max_replicas", servers))
-    notes.append(f"model_server: {servers} servers")
+    server["gpus"] = private.gpus // private.servers
+    notes.append(f"model_server: {servers} servers of {server['gpus']} GPUs")
     slots = config.setdefault(key_of("gateway"), {}).setdefault("slots", {})
     slots["private"] = _slots(servers * private.slots, private.batch_share)
     part = config.setdefault(key_of("burst"), {})
     by_name = {site.name: site for site in sites}
+    for name in sorted(part.keys() & by_name.keys() - {burst.site for burst in chosen.bursts}):
+        del part[name]
+        notes.append(f"burst.{name}: taken out, since no instance of its kind has the GPUs of one server")
     for burst in chosen.bursts:
         least, most = burst.min_instances, burst.max_instances
         by_name[burst.site].sized(part.setdefault(burst.site, {}), burst.instance_type, least, most, burst.scaling)
@@ -71,7 +78,7 @@ def planned_config(
                 f"gateway.slots.{burst.site}: {at_least}, which stay when it grows; where the package's own slots are "
                 "right, leave them out, and they follow"
             )
-    notes += _ceilings(config.setdefault(key_of("cost_guard"), {}), chosen)
+    notes += _ceilings(config.setdefault(key_of("cost_guard"), {}), chosen, outage_h)
     return file, notes
 
 
@@ -90,12 +97,20 @@ def _private_nodes(cluster: dict[str, Any], nodes: int) -> str:
     return f"private_cluster.gpu_pool: {nodes} to {pool['max_nodes']} nodes"
 
 
-def _ceilings(guard: dict[str, Any], chosen: Candidate) -> list[str]:
-    """Ceilings that the plan itself does not run into; they are only raised."""
+def _ceilings(guard: dict[str, Any], chosen: Candidate, outage_h: float) -> list[str]:
+    """Ceilings that the plan itself does not run into; they are only raised.
+
+    In an outage all burst runs, for that is what it is there for: a forecast made of a day with one has to pass.
+    """
     notes = []
-    month = sum(chosen.bill.usd_per_hour[burst.site] for burst in chosen.bursts) * HOURS_PER_MONTH
+    mean = sum(chosen.bill.usd_per_hour[burst.site] for burst in chosen.bursts)
     most = sum(burst.max_instances * burst.usd_per_hour for burst in chosen.bursts)
-    needed = {"max_burst_usd_per_hour": ceil(most * 1.1), "max_forecast_usd": ceil(month * 1.25)}
+    out = min(24.0, 2 * outage_h)
+    worst_day = (out * most + (24.0 - out) * mean) / 24.0
+    needed = {
+        "max_burst_usd_per_hour": ceil(most * 1.1),
+        "max_forecast_usd": ceil(max(mean * 1.25, worst_day * 1.1) * HOURS_PER_MONTH),
+    }
     for key, value in needed.items():
         if guard.get(key, CostSettings.model_fields[key].default) < value:
             guard[key] = value

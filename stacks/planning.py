@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from components.burst.sites import SITES
 from components.cost_guard.settings import instance_price
 from components.private_cluster.settings import ExistingSettings
 from spillway.contracts.classes import Site
-from spillway.contracts.manifest import Manifest, PackageError, read_manifest
-from spillway.contracts.prices import Owned, catalogue
+from spillway.contracts.manifest import TRITON_REPOSITORY, Manifest, PackageError, read_manifest
+from spillway.contracts.prices import Owned, PriceError, PriceModel, catalogue, find_price
+from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import Sizes
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _NETWORK_S: Final = 0.03
 """Seconds that the way to a burst site and back is taken to add."""
+_DELAY: Final = re.compile(r"max_queue_delay_microseconds:\s*(\d+)")
 _SERVICE_HINT: Final = (
     "How long a request works has to be known: package the model, or give --tokens-per-s PROMPT,ANSWER with --slots, "
     "or --measured NAME"
@@ -39,6 +42,30 @@ class PrivatePrice:
 
     usd_per_gpu_hour: float | None = None
     owned: Owned | None = None
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A price model of the catalogue, e.g. ``reserved_3y``, or what is taken off the list, e.g. 0.4."""
+
+    how: PriceModel | float
+
+    def of(self, spec: SiteSpec) -> float:
+        """US dollars an hour of one instance. Raises ``PriceError`` where the catalogue has none in any region."""
+        if isinstance(self.how, float):
+            return spec.usd_per_hour * (1.0 - self.how)
+        found = [
+            price
+            for price in catalogue()
+            if (price.cloud, price.instance_type, price.model) == (spec.cloud, spec.instance_type, self.how)
+        ]
+        if not found:
+            raise PriceError(
+                f"the catalogue has no {self.how} price of {spec.instance_type}; `spillway prices refresh --write` "
+                "reads them, or give what is taken off the list, e.g. --commit 0.4"
+            )
+        listed = find_price(found[0].cloud, found[0].instance_type, found[0].region)
+        return spec.usd_per_hour * found[0].usd_per_hour / listed.usd_per_hour
 
 
 def service_of(
@@ -75,7 +102,15 @@ def service_of(
         given = from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
         return with_memory(given, manifest.language) if manifest and manifest.language else given
     assert manifest is not None
-    return _of_package(manifest, sites, gpus)
+    delay_s = batch_delay_s(root / settings.package.path / TRITON_REPOSITORY)
+    return _of_package(manifest, sites, gpus).model_copy(update={"delay_s": delay_s})
+
+
+def batch_delay_s(repository: Path) -> float:
+    """How long the repository's models let a batch wait to fill, by Triton's own configuration
+    (https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/batcher.html)."""
+    texts = (path.read_text(encoding="utf-8") for path in repository.glob("*/config.pbtxt"))
+    return max((float(found) for text in texts for found in _DELAY.findall(text)), default=0.0) / 1e6
 
 
 def _of_package(manifest: Manifest, sites: Sequence[BurstSite], gpus: int) -> ServiceModel:
@@ -97,8 +132,12 @@ def space_of(
     objectives: dict[Any, Objective],
     failures: Failures | None,
     price: PrivatePrice,
+    keep_minima: bool = True,
+    commit: Commitment | None = None,
 ) -> Space:
-    """What may be chosen for this stack: its private nodes, and the burst types of its clouds with the same GPU.
+    """What may be chosen for this stack: its private nodes, and the burst types of its clouds with the same GPU, as
+    many at least as the stack file wants there (two, so that one may fail) where ``keep_minima``. ``commit``: how
+    burst instances that are always there are paid for.
 
     Raises ``PriceError`` where a price is unknown, :class:`PlannerError` where no instance is large enough for a
     server.
@@ -106,13 +145,15 @@ def space_of(
     from spillway.planner.search import Space
 
     private = private_spec(settings, sites, service, price)
-    burst = tuple(_burst_specs(settings, sites, service))
+    burst = tuple(_burst_specs(settings, sites, service, keep_minima))
     if not burst:
         raise PlannerError(
             f"no burst instance of the stack has the {service.gpus_per_server} GPUs that a server takes; "
             f"add {' or '.join(f'burst.{kind.name}' for kind in SITES)} with a larger type, or plan with fewer GPUs a "
             "server"
         )
+    if commit is not None:
+        burst = tuple(spec.model_copy(update={"committed_usd_per_hour": commit.of(spec)}) for spec in burst)
     own_types = {site.machines()[0].instance_type for site in sites}
     own = {spec.site: spec for spec in burst if spec.instance_type in own_types}
     return Space(
@@ -122,6 +163,7 @@ def space_of(
         objectives=objectives,
         failures=failures,
         gateways=settings.gateway.replicas,
+        private_grows_to=private_grows_to(settings, private),
     )
 
 
@@ -153,7 +195,31 @@ def private_spec(
         usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
-    return _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+    spec = _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec)})
+
+
+def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteSpec) -> Scaling:
+    """The horizontal autoscaler's, by the demand that asks for most in a surge, and the cluster autoscaler's behind it:
+    up at its next look, down after a while
+    (https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/)."""
+    how = settings.model_server.autoscaling
+    held = Scaling(
+        by="demand",
+        target=max(1.0, spec.servers * spec.slots * how.busy_percent / 100),
+        out_after_s=0.0,
+        out_cooldown_s=0.0,
+        in_after_s=how.scale_down_after_s,
+    )
+    return held.loading(service.server_bytes)
+
+
+def private_grows_to(settings: StackSettings, private: SiteSpec) -> int:
+    """Nodes to which both autoscalers let the private site go; 0 where it does not grow."""
+    nodes = private_machines(settings)
+    if nodes is None:
+        return 0
+    return min(nodes.most, settings.model_server.autoscaling.max_replicas // private.servers)
 
 
 def _gpu_of_private(settings: StackSettings, sites: Sequence[BurstSite]) -> str | None:
@@ -167,7 +233,9 @@ def _gpu(instance_type: str) -> str | None:
     return next((p.gpu for p in catalogue() if p.instance_type.lower() == instance_type.lower()), None)
 
 
-def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel) -> Iterator[SiteSpec]:
+def _burst_specs(
+    settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, keep_minima: bool
+) -> Iterator[SiteSpec]:
     """The stack's own burst types and, from the catalogue, the others of that cloud, region and GPU kind; for the
     classes that spill there."""
     routes = settings.gateway.classes.routes([site.name for site in sites])
@@ -179,8 +247,10 @@ def _burst_specs(settings: StackSettings, sites: Sequence[BurstSite], service: S
         for name in sorted({own.instance_type, *others}):
             usd, gpus = instance_price(settings.cost_guard, own.cloud, name, own.region)
             if gpus >= service.gpus_per_server:
-                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, 1, 1)
-                yield spec.model_copy(update={"scaling": site.scaling(), "network_s": _NETWORK_S, "takes": takes})
+                least = max(1, own.least) if keep_minima else 1
+                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, least, least)
+                scaling = site.scaling().loading(service.server_bytes)
+                yield spec.model_copy(update={"scaling": scaling, "network_s": _NETWORK_S, "takes": takes})
 
 
 def _spec(

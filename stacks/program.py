@@ -44,7 +44,7 @@ def deploy() -> dict[str, Any]:
     except StackConfigError as error:
         raise pulumi.RunError(error.about(f"Pulumi.{pulumi.get_stack()}.yaml")) from None
     for price in stale_prices(settings, sites, date.today()):
-        name, read = " ".join(price.key), f"was read on {price.read_on}"
+        name, read = " ".join(price.key), f"is of {price.as_of or price.read_on}"
         pulumi.log.warn(f"the price of {name} {read}: `spillway prices refresh --write` reads it anew")
     # Provider SDKs are imported only now, so that a faulty stack file is refused at once.
     from stacks.hybrid import compose

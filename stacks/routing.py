@@ -31,6 +31,7 @@ from spillway.contracts.routing import (
     RoutingTable,
     ServerTls,
     SiteRoute,
+    UsageMetrics,
 )
 from spillway.contracts.server_routes import CHAT_PATH
 from spillway.contracts.vllm_serving import headroom
@@ -80,6 +81,7 @@ def routing_table(
         heartbeat=Heartbeat(
             region=settings.aws.region, gateway=names.prefix, period_s=settings.gateway.heartbeat_period_s
         ),
+        usage=UsageMetrics(region=settings.aws.region, stack=names.prefix),
         listen=listen(settings.gateway),
         peers=Peers(
             host=f"{GATEWAY_PEERS}.{Namespaces(names.prefix).gateway}.svc.cluster.local",

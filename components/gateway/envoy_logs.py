@@ -14,7 +14,7 @@ USAGE_CLUSTER: Final = "usage"
 
 
 def access_logs(table: RoutingTable) -> list[Json]:
-    return [_lines(), *([_usage()] if table.server == "vllm" else [])]
+    return [_lines(), _usage(table)]
 
 
 def _noted(key: str) -> str:
@@ -53,7 +53,7 @@ def _lines() -> Json:
     }
 
 
-def _usage() -> Json:
+def _usage(table: RoutingTable) -> Json:
     """When an answer is over, whole or cut. Forward protocol: https://github.com/fluent/fluentd/wiki."""
     said = {
         "id": "%REQ(X-REQUEST-ID)%",
@@ -64,20 +64,13 @@ def _usage() -> Json:
         "streamed": f"%REQ({STREAM_HEADER.upper()})%",
         "first_ms": "%RESPONSE_DURATION%",
         "duration_ms": "%DURATION%",
-        **{key: _noted(key) for key in ("model", "reserved", "prompt", "completion", "cached")},
+        "model": _noted("model") if table.server == "vllm" else table.model,
+        **{key: _noted(key) for key in ("reserved", "prompt", "completion", "cached")},
     }
     assert set(said) == set(Usage.model_fields)
-    noted = {
-        "matcher": {
-            "filter": USAGE_METADATA,
-            "path": [{"key": "reserved"}],
-            "value": {"present_match": True},
-        },
-        "match_if_key_not_found": False,
-    }
     return {
         "name": "envoy.access_loggers.fluentd",
-        "filter": {"metadata_filter": noted},
+        "filter": _counted(table),
         "typed_config": typed(
             "extensions.access_loggers.fluentd.v3.FluentdAccessLogConfig",
             cluster=USAGE_CLUSTER,
@@ -87,3 +80,14 @@ def _usage() -> Json:
             record=said,
         ),
     }
+
+
+def _counted(table: RoutingTable) -> Json:
+    """Requests of a known caller: for generated text those whose body was read, for tensors all."""
+    if table.server != "vllm":
+        return {"header_filter": {"header": {"name": CLIENT_HEADER, "present_match": True}}}
+    noted = {
+        "matcher": {"filter": USAGE_METADATA, "path": [{"key": "reserved"}], "value": {"present_match": True}},
+        "match_if_key_not_found": False,
+    }
+    return {"metadata_filter": noted}

@@ -50,10 +50,10 @@ def burst_rights(
     return list(statements)
 
 
-def heartbeat_right(namespace: str) -> Statement:
+def metrics_right(namespace: str) -> Statement:
     """Publish metrics of one namespace; CloudWatch has no narrower resource."""
     return {
-        "Sid": "Heartbeat",
+        "Sid": "Metrics",
         "Effect": "Allow",
         "Action": "cloudwatch:PutMetricData",
         "Resource": "*",

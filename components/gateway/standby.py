@@ -18,9 +18,10 @@ from components.base import Component, StackContext
 from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import MirrorSettings
 from components.gateway.firewall import firewall
-from components.gateway.rights import burst_rights
+from components.gateway.rights import burst_rights, metrics_right
 from components.gateway.settings import GatewaySettings
 from components.retention import RetentionDays
+from spillway.contracts import metrics
 from spillway.contracts.routing import ANSWER_TIMEOUT_S
 from spillway.contracts.task_files import FILES_VARIABLE, FOLDERS_VARIABLE, OWNER_VARIABLE, SECRETS_VARIABLE, pack
 
@@ -402,22 +403,24 @@ class StandbyGateway(Component):
         args, prefix = self.args, self.context.prefix
         role = aws.iam.Role(
             f"{prefix}-standby-task-role",
-            description="Lets the standby gateway invoke the burst endpoints and read what the cost guard says",
+            description="Lets the standby gateway invoke burst endpoints, read what the cost guard says, tell metrics",
             assume_role_policy=assumed_by("ecs-tasks.amazonaws.com", args.account_id),
             tags=self.context.tags,
             opts=self.child(),
         )
-        if args.endpoint_arns or args.parameter_arns:
-            document = pulumi.Output.all(
-                endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)
-            ).apply(
-                lambda found: policy(
-                    *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens), *chain(*found["more"])
-                )
+
+        def rights(found: Mapping[str, Any]) -> str:
+            burst = burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens)
+            return policy(*burst, metrics_right(metrics.NAMESPACE), *chain(*found["more"]))
+
+        document = pulumi.Output.all(
+            endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)
+        )
+        self.ready.append(
+            aws.iam.RolePolicy(
+                f"{prefix}-standby-task-policy", role=role.name, policy=document.apply(rights), opts=self.child()
             )
-            self.ready.append(
-                aws.iam.RolePolicy(f"{prefix}-standby-task-policy", role=role.name, policy=document, opts=self.child())
-            )
+        )
         return role.arn
 
     def _execution_role(self, group: aws.cloudwatch.LogGroup, secrets: Mapping[str, _TaskSecret]) -> pulumi.Output[str]:

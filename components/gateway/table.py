@@ -20,6 +20,7 @@ from spillway.contracts.routing import (
     Probe,
     RoutingTable,
     SiteRoute,
+    UsageMetrics,
 )
 from spillway.contracts.server_routes import ServerKind
 
@@ -37,6 +38,7 @@ def build_table(
     cutoff: Cutoff | None,
     live: LiveInstances | None = None,
     heartbeat: Heartbeat | None,
+    usage: UsageMetrics | None = None,
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
@@ -70,6 +72,7 @@ def build_table(
         live=live,
         heartbeat=heartbeat,
         jobs=jobs,
+        usage=usage,
     )
 
 

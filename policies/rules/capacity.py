@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from policies.resources import Stack, entries, number, refers
@@ -64,7 +64,9 @@ def _all(stack: Stack) -> Iterator[Machines]:
         for pool in entries(cluster.get("agentPoolProfiles")):
             yield _pool(cluster, pool)
     for pool in stack.of(AGENT_POOL):
-        yield _pool(pool, pool.props)
+        own = (c for c in stack.of(MANAGED_CLUSTER) if refers(pool, "resourceName", c, "resourceName", "name"))
+        # It stands where its cluster stands, and says nothing of its own.
+        yield replace(_pool(pool, pool.props), region=next(map(location, own), ""))
     for instance in stack.of(INSTANCE, LAUNCH_TEMPLATE):
         count = 1.0 if instance.type == INSTANCE else 0.0
         yield Machines(instance, "ec2", instance.get("instanceType"), instance.region, count, count)

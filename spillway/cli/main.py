@@ -11,6 +11,7 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.completion import completion
+from spillway.cli.cost import cost, showback
 from spillway.cli.deploy import deploy
 from spillway.cli.doctor import doctor
 from spillway.cli.errors import FAILED, WRONG_CONFIG, CommandError
@@ -49,6 +50,7 @@ def cli() -> None:
 
 
 cli.add_command(completion)
+cli.add_command(cost)
 cli.add_command(deploy)
 cli.add_command(doctor)
 cli.add_command(init)
@@ -57,6 +59,7 @@ cli.add_command(package)
 cli.add_command(plan)
 cli.add_command(prices)
 cli.add_command(report)
+cli.add_command(showback)
 cli.add_command(sweep)
 _command = command_of(cli)
 

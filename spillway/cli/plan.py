@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spillway.planner.service import ServiceModel
     from spillway.planner.system import Failures, Measure, Objective
     from spillway.planner.trace import Trace
-    from stacks.planning import PrivatePrice
+    from stacks.planning import Commitment, PrivatePrice
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _EXAMPLE = "example"
@@ -63,12 +63,18 @@ _commands = click.Group()
     "--objective",
     "wishes",
     multiple=True,
-    help="CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999; wait, first_token or latency.",
+    help="CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999; wait, first_token or latency. Of tokens, seconds "
+    "of each may follow: P0=first_token:2+0.1:0.999.",
 )
 @click.option("--mtbf-hours", default=4380.0, show_default=True, help="Between outages of the private site; 0: none.")
 @click.option("--mttr-hours", default=4.0, show_default=True, help="How long such an outage lasts, on the mean.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
+@click.option(
+    "--commit", help="How burst that is always there is paid: reserved_1y, savings_3y …, or off the list, e.g. 0.4."
+)
 @click.option("--owned", "owned_name", help="A machine of the price catalogue as the private price, e.g. h100-8.")
+@click.option("--ignore-tokens", is_flag=True, help="Of a trace of generated text, for a package that makes none.")
+@click.option("--ignore-minima", is_flag=True, help="Let burst sites have fewer instances than the stack file says.")
 @click.option("--max-gap", "max_gap_h", default=24.0, show_default=True, help="Hours that a trace may be silent.")
 @click.option("--seed", default=1, show_default=True, help="Of classes, copies, cold starts and outages.")
 @click.option("--write", "new_name", help="Write the plan as a stack of this name.")
@@ -118,6 +124,7 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     from spillway.page.page import write_page
     from spillway.planner.charts import page_of, write_charts
     from spillway.planner.plan import make_plan
+    from spillway.planner.service import need_tokens
     from spillway.planner.trace import superpose
     from spillway.planner.trace_files import read_trace
     from spillway.planner.trace_times import TimeUnit
@@ -125,7 +132,8 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
 
     service, price = _service(stack, options), _price(options)
     goals = _objectives(options["wishes"], "wait" if service.language else "latency")
-    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price)
+    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
+    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price, minima, commit)
     trace = read_trace(
         options["trace_path"],
         seed=options["seed"],
@@ -133,6 +141,8 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
         time_unit=TimeUnit(options["time_unit"]) if options["time_unit"] else None,
         time_zone=options["time_zone"],
     )
+    if not options["ignore_tokens"]:
+        need_tokens(trace, service)
     if options["scale"] != 1.0:
         trace = superpose(trace, options["scale"], options["seed"])
     sized, judge = _parts(trace, options["split"])
@@ -188,6 +198,29 @@ def _price(options: dict[str, Any]) -> PrivatePrice:
     return PrivatePrice(known[name].usd_per_gpu_hour, known[name])
 
 
+def _commitment(text: str | None) -> Commitment | None:
+    from typing import get_args
+
+    from spillway.contracts.prices import PriceModel
+    from stacks.planning import Commitment
+
+    if text is None:
+        return None
+    models: list[PriceModel] = [one for one in get_args(PriceModel) if one.startswith(("reserved", "savings"))]
+    for model in models:
+        if model == text:
+            return Commitment(model)
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise click.UsageError(
+            f"--commit {text!r}: give {', '.join(models)}, or a share off the list from 0 to below 1"
+        )
+    return Commitment(share)
+
+
 def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass, Objective]:
     from typing import get_args
 
@@ -199,7 +232,9 @@ def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass,
         name, _, bounds = wish.partition("=")
         try:
             *measured, within, share = bounds.split(":")
+            within, _, each = within.partition("+")
             key, within_s, wanted = RequestClass(name.upper()), float(within), float(share)
+            per_token_s = float(each) if each else None
         except ValueError:
             raise click.UsageError(
                 f"--objective {wish!r}: write CLASS=[MEASURE:]SECONDS:SHARE, e.g. P0=first_token:2:0.999"
@@ -208,9 +243,9 @@ def _objectives(wishes: tuple[str, ...], measure: Measure) -> dict[RequestClass,
         chosen: Measure | None = next((one for one in get_args(Measure) if one == named), None)
         if chosen is None:
             raise click.UsageError(f"--objective {wish!r}: {named!r} is none of {', '.join(get_args(Measure))}")
-        if not (within_s > 0 and 0 < wanted <= 1):
+        if not (within_s > 0 and 0 < wanted <= 1 and (per_token_s is None or per_token_s > 0)):
             raise click.UsageError(f"--objective {wish!r}: seconds above 0, and a share above 0 and up to 1")
-        found[key] = found[key].promising(chosen, within_s, wanted)
+        found[key] = found[key].promising(chosen, within_s, wanted, per_token_s)
     return found
 
 
@@ -231,7 +266,10 @@ def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
 
     target = stack.project.stack_file(find_stack(options["new_name"]).name)
     said = [f"{made.requests:,} requests of {options['trace_path'].name}, seed {made.seed}.", *made.reasons]
-    notes = write_planned(stack.project.stack_file(stack.name), target, stack.sites, made.hybrid.found.need(), said)
+    source, chosen = stack.project.stack_file(stack.name), made.hybrid.found.need()
+    outage_h = options["mttr_hours"] if options["mtbf_hours"] else 0.0
+    said.append(f"Service times: {made.service.name}; package.path has to name that model.")
+    notes = write_planned(source, target, stack.sites, chosen, said, outage_h)
     return [str(target), *notes]
 
 
@@ -277,10 +315,11 @@ def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     arrivals = [(one.due_s, one.request_class) for one in schedule(ran.rates, ran.duration_s, ran.seed)]
     outages = ran.outages([str(spec.site) for spec in system.sites])
     rows = compare(predict(arrivals, ran.duration_s, outages, service, system), measured)
-    table = _table(["class", "figure", "predicted", "measured", "error", "holds"])
+    table = _table(["class", "figure", "predicted", "95 %", "measured", "error", "holds"])
     for row in rows:
         error = f"{row.error:+.3f}" + (f" ({row.relative:+.1%})" if row.relative is not None else "")
-        figures = f"{row.predicted:.3f}", f"{row.measured:.3f}", error
+        interval = f"{row.interval[0]:.3f} to {row.interval[1]:.3f}" if row.interval else ""
+        figures = f"{row.predicted:.3f}", interval, f"{row.measured:.3f}", error
         table.add_row(row.request_class, row.figure, *figures, "yes" if row.holds else "no")
     off = [row for row in rows if not row.holds]
     said = [f"{len(off)} of {len(rows)} predictions are off by more than {_bounds()}."] if off else []

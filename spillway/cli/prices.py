@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spillway.contracts.prices import Price
 
 _CLOUDS = ("ec2", "sagemaker", "azure")
-_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "spot")
+_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "spot")
 
 
 @click.group()
@@ -81,6 +81,7 @@ def check(max_age_days: int | None, as_json: bool) -> None:
 @_command
 @click.option("--cloud", type=click.Choice(["aws", "azure"]), multiple=True, help="Default: both.")
 @click.option("--type", "only", multiple=True, help="Instance type; default: every one that the catalogue knows.")
+@click.option("--discover", is_flag=True, help="Read AWS's GPU types that the catalogue does not know, too.")
 @click.option("--spot-region", multiple=True, help="AWS region whose spot prices are read, too.")
 @click.option("--write", is_flag=True, help="Change the catalogue; without it, only tell what would change.")
 @click.option("--aws-endpoint", hidden=True, help="Where AWS answers; for tests.")
@@ -89,6 +90,7 @@ def check(max_age_days: int | None, as_json: bool) -> None:
 def refresh(
     cloud: tuple[str, ...],
     only: tuple[str, ...],
+    discover: bool,
     spot_region: tuple[str, ...],
     write: bool,
     aws_endpoint: str | None,
@@ -99,7 +101,7 @@ def refresh(
     """Read prices from the AWS Price List and the Azure Retail Prices API.
 
     Azure asks for no credentials. AWS wants some, with `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory` for
-    spot). Nothing is written unless everything could be read.
+    spot). Nothing is written unless everything could be read. Prices that were asked for and are not listed go.
     """
     from spillway.cli.console import Reporter
     from spillway.contracts.prices import TABLE
@@ -107,10 +109,12 @@ def refresh(
 
     types = lists.known_types(only)
     clouds, phase = cloud or ("aws", "azure"), Reporter().phase
-    fresh = list(lists.read_prices(clouds, types, list(spot_region), phase, aws_endpoint, azure_url))
-    changes = list(lists.changes(fresh))
+    new = lists.discovered(types, aws_endpoint) if discover else {}
+    fresh = list(lists.read_prices(clouds, {**types, **new}, list(spot_region), phase, aws_endpoint, azure_url))
+    left = lists.gone(fresh, clouds, types)
+    changes = list(lists.changes(fresh, left))
     if write:
-        lists.write_catalogue(fresh, table or TABLE)
+        lists.write_catalogue(fresh, table or TABLE, left)
     shown = {"read": len(fresh), "changes": changes, "written": write}
     tell(as_json, shown, lambda: _refreshed(len(fresh), changes, write))
 
@@ -119,19 +123,19 @@ def _table(found: list[Price]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{len(found)} prices, US dollars")
-    for column in ("cloud", "type", "region", "model", "GPUs", "GPU", "$/h", "$/GPU-h", "basis", "read on"):
+    for column in ("cloud", "type", "region", "model", "GPUs", "GPU", "$/h", "$/GPU-h", "basis", "as of"):
         table.add_column(column, justify="right" if "$" in column or column == "GPUs" else "left")
     for p in found:
         numbers = (f"{p.usd_per_hour:.4f}", f"{p.usd_per_gpu_hour:.4f}")
-        table.add_row(*p.key, str(p.gpus), p.gpu, *numbers, p.basis, p.read_on.isoformat())
+        table.add_row(*p.key, str(p.gpus), p.gpu, *numbers, p.basis, (p.as_of or p.read_on).isoformat())
     return table
 
 
 def _checked(count: int, problems: list[str], old: list[Price], limit: int) -> Iterator[str]:
     yield from problems
     if old:
-        oldest = min(price.read_on for price in old)
-        yield f"{len(old)} of {count} prices were read more than {limit} days ago, the oldest on {oldest}"
+        oldest = min(price.as_of or price.read_on for price in old)
+        yield f"{len(old)} of {count} prices are more than {limit} days old, the oldest of {oldest}"
         yield "`spillway prices refresh --write` reads them anew"
     if not problems:
         yield f"{count} prices: unique, dated, and no spot price above the list"
@@ -139,5 +143,6 @@ def _checked(count: int, problems: list[str], old: list[Price], limit: int) -> I
 
 def _refreshed(count: int, changes: list[dict[str, Any]], written: bool) -> Iterator[str]:
     for change in changes:
-        yield f"{change['price']}: {'new' if change['was'] is None else change['was']} -> {change['is']}"
+        was, now = ("new" if change["was"] is None else change["was"]), change["is"]
+        yield f"{change['price']}: {was} -> {'listed no more' if now is None else now}"
     yield f"{count} prices read, {len(changes)} differ" + ("" if written else "; --write takes them over")

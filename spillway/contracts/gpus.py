@@ -16,6 +16,9 @@ COMPUTE_CAPABILITIES: Final[dict[str, str]] = {
     "L40S": "8.9",
     "H100": "9.0",
     "H200": "9.0",
+    "B200": "10.0",
+    "B300": "10.3",
+    "RTXPRO6000": "12.0",
 }
 """By GPU, as the price table names it before the size of its memory. Source: developer.nvidia.com/cuda-gpus."""
 
@@ -29,6 +32,8 @@ MEMORY_MIB: Final[dict[str, int]] = {
     "A100-80GB": 81920,
     "H100": 81559,
     "H200": 143771,
+    "B200": 183359,
+    "RTXPRO6000": 97887,
     "MI300X": 196592,
 }
 """By GPU, as the price table names it: all of its memory, as nvidia-smi and rocm-smi show it."""

@@ -28,8 +28,9 @@ MAX_AGE_DAYS: Final = 180
 
 Cloud = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A price list by name: ``sagemaker``, ``ec2`` and ``azure`` are in the catalogue."""
-PriceModel = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
-"""``reserved_*``: an hour of the term, paid whether used or not. ``spot``: can be taken away at any time."""
+PriceModel = Literal["on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "spot"]
+"""``reserved_*`` and ``savings_*`` (a savings plan): an hour of the term, paid whether used or not. ``spot``: can be
+taken away at any time."""
 
 
 class PriceError(LookupError):
@@ -37,7 +38,8 @@ class PriceError(LookupError):
 
 
 class Price(Frozen):
-    """One price. ``gpus``: GPUs of one instance; ``usd_per_hour``: of one instance; ``read_on``: when the list said so.
+    """One price. ``gpus``: GPUs of one instance; ``usd_per_hour``: of one instance; ``read_on``: when the source was
+    read; ``as_of``: when the list said so, where the source is older.
 
     ``cloud`` is the price list: ``ec2`` holds for EKS nodes, ``azure`` for AKS nodes and for Azure ML, which adds no
     surcharge to the virtual machine's price.
@@ -52,6 +54,7 @@ class Price(Frozen):
     model: PriceModel = "on_demand"
     basis: Literal["list", "scaled"] = "list"
     read_on: date
+    as_of: date | None = None
     source: str = Field(min_length=10)
 
     @property
@@ -64,7 +67,7 @@ class Price(Frozen):
         return self.cloud, self.instance_type, self.region, self.model
 
     def age_days(self, today: date) -> int:
-        return (today - self.read_on).days
+        return (today - (self.as_of or self.read_on)).days
 
 
 class Owned(Frozen):
@@ -97,6 +100,12 @@ def _sourced(source: str) -> dict[str, Any]:
 
 
 @cache
+def _as_of(source: str) -> date | None:
+    said = _table()["sources"][source].get("as_of")
+    return date.fromisoformat(said) if said else None
+
+
+@cache
 def catalogue() -> tuple[Price, ...]:
     """Every price, as ``prices.json`` has it."""
     types = _table()["types"]
@@ -108,6 +117,7 @@ def catalogue() -> tuple[Price, ...]:
             model=model,
             usd_per_hour=usd,
             basis=basis,
+            as_of=_as_of(source),
             **types[instance_type],
             **_sourced(source),
         )
@@ -155,7 +165,7 @@ def price_per_hour(cloud: Cloud, instance_type: str, region: str, model: PriceMo
 
 
 def stale(prices: Iterable[Price], today: date, max_age_days: int = MAX_AGE_DAYS) -> list[Price]:
-    """Those that were read more than ``max_age_days`` ago."""
+    """Those that the list said more than ``max_age_days`` ago."""
     return [price for price in prices if price.age_days(today) > max_age_days]
 
 
@@ -202,16 +212,19 @@ def amortised_per_gpu_hour(
     return ownership + power_kw * usd_per_kwh * overhead / gpus
 
 
-def with_prices(fresh: Iterable[Price]) -> str:
-    """The text of ``prices.json`` with these prices in place of those with the same key, and the rest as it was."""
+def with_prices(fresh: Iterable[Price], left: Iterable[Price] = ()) -> str:
+    """The text of ``prices.json`` with these prices in place of those with the same key, without those that are
+    ``left``, and the rest as it was."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    rows = {tuple(row[:4]): row for row in table["prices"]}
+    without = {price.key for price in left}
+    rows = {tuple(row[:4]): row for row in table["prices"] if tuple(row[:4]) not in without}
     names = {(s["text"], s["read_on"]): name for name, s in table["sources"].items()}
     for price in fresh:
         said = (price.source, price.read_on.isoformat())
         if said not in names:
             names[said] = f"{price.cloud}-{price.read_on}"
-            table["sources"][names[said]] = {"read_on": said[1], "text": said[0]}
+            dated = {"as_of": price.as_of.isoformat()} if price.as_of else {}
+            table["sources"][names[said]] = {"read_on": said[1], **dated, "text": said[0]}
         table["types"].setdefault(price.instance_type, {"gpus": price.gpus, "gpu": price.gpu})
         rows[price.key] = [*price.key, price.usd_per_hour, price.basis, names[said]]
     used = {row[6] for row in rows.values()} | {row["source"] for row in table["owned"].values()}

@@ -51,16 +51,26 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def dump_line(value: Any) -> str:
+    """The same in flow style, on one line."""
+    made = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True)
+    return made.removesuffix("...\n").strip()
+
+
 def lines_of(text: str) -> dict[str, int]:
     """The line of each key and list item, from 1: ``config.spillway:burst.order[0]`` → 12.
 
     Raises :class:`PulumiYamlError`.
     """
+    return dict(_lines(compose(text), ""))
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The text's nodes, with their places. Raises :class:`PulumiYamlError`."""
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise PulumiYamlError(_told(error)) from None
-    return dict(_lines(root, ""))
 
 
 def config_text(value: Any) -> str:

@@ -24,7 +24,8 @@ Shape::
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat, jobs
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
+      usage, jobs
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -426,6 +427,16 @@ class Heartbeat(Frozen):
     """Seconds between beats."""
 
 
+class UsageMetrics(Frozen):
+    """Where the agents tell what clients used, for showback."""
+
+    region: str
+    stack: str
+    """Value of the dimension ``Stack``."""
+    period_s: float = Field(default=60.0, gt=0)
+    """Seconds between two tellings; less than CloudWatch's minute gains nothing."""
+
+
 class Gate(StrEnum):
     """Internal listeners of a site, each counting against the next.
 
@@ -508,6 +519,7 @@ class RoutingTable(Frozen):
     heartbeat: Heartbeat | None = None
     jobs: JobQueue | None = None
     """Where P2 requests wait that clients want answered later."""
+    usage: UsageMetrics | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

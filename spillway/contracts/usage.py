@@ -1,4 +1,4 @@
-"""What Envoy tells the agent of each request for generated text, once its answer is over, whole or cut."""
+"""What Envoy tells the agent of each request, once its answer is over, whole or cut."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Usage(Frozen):
     request_class: str
     site: str | None
     """Which answered."""
+    duration_ms: float | None
+    """From the request's first byte to the answer's last."""
     status: int
     """Of the answer."""
     streamed: bool | None
@@ -25,9 +27,9 @@ class Usage(Frozen):
     duration_ms: float
     """From the request to the end of the answer."""
     model: str
-    """As the request names it."""
-    reserved: float
-    """Most that it could use, counted before it was sent."""
+    """As the request names it; of tensors the one that the gateway serves."""
+    reserved: float | None
+    """Most that it could use, counted before it was sent; ``None`` for tensors."""
     prompt: float | None
     completion: float | None
     cached: float | None
@@ -45,4 +47,4 @@ class Usage(Frozen):
         answer began and never said; nothing where none was given."""
         if self.prompt is not None:
             return self.prompt + (self.completion or 0)
-        return self.reserved if self.status == 200 else 0
+        return (self.reserved or 0) if self.status == 200 else 0

@@ -152,6 +152,11 @@ def summary_lines(plan: Plan) -> list[str]:
     lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
     for found in (plan.chosen, plan.public.judged):
         for spec in found.system.sites if found else ():
+            if spec.committed_usd_per_hour is not None:
+                lines.append(
+                    f"{spec.site}: {spec.min_instances} × {spec.instance_type} are committed at "
+                    f"{spec.committed_usd_per_hour:.2f} $/h, more cost {spec.usd_per_hour:.2f} $/h."
+                )
             if spec.factors != (1.0, 1.0):
                 prompt, answer = spec.factors
                 lines.append(

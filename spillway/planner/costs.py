@@ -40,14 +40,16 @@ class Bill:
 
 
 def bill_of(system: System, outcome: Outcome, tokens: float) -> Bill:
-    """The private site is paid for whether it works or not; burst from the order of an instance until it is given back.
+    """The private site is paid for whether it works or not; burst from the order of an instance until it is given back,
+    and what is always there at the committed price where there is one.
 
     ``tokens``: in and out, of the whole trace.
     """
     hourly, gpu_hours = {}, 0.0
     for spec in system.sites:
         hours = outcome.instance_hours[spec.site]
-        hourly[spec.site] = hours * spec.usd_per_hour / outcome.hours
+        always = min(hours, spec.min_instances * outcome.hours)
+        hourly[spec.site] = (always * spec.always_usd_per_hour + (hours - always) * spec.usd_per_hour) / outcome.hours
         gpu_hours += hours * spec.gpus
     return Bill(hourly, gpu_hours, outcome.hours, tokens)
 

@@ -161,12 +161,13 @@ def _too_few(trace: Trace, space: Space) -> Iterator[str]:
 
 
 def _break_even(hybrid: Candidate, public: Candidate) -> float | None:
-    """What a private GPU-hour may cost until the hybrid's bill is the public one's; the sizes stay as they are."""
+    """What a private GPU-hour may cost until the hybrid's bill is the public one's; the sizes stay as they are.
+    ``None`` where it does not pay at any price."""
     private = hybrid.private
     if private is None or not private.gpus * private.min_instances:
         return None
     left = public.bill.total_per_hour - hybrid.bill.total_per_hour + hybrid.bill.usd_per_hour[Site.PRIVATE]
-    return max(0.0, left / (private.gpus * private.min_instances))
+    return left / (private.gpus * private.min_instances) if left > 0 else None
 
 
 def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[str]:
@@ -175,8 +176,8 @@ def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[s
     assert private is not None
     count = private.min_instances
     said = [
-        f"{count} × {private.instance_type} carry {1 - hybrid.outcome.spill_share:.1%} of the answers and are "
-        f"{hybrid.outcome.busy[Site.PRIVATE]:.0%} busy by slots; {hybrid.outcome.spill_share:.1%} spill."
+        f"{private.counted} × {private.instance_type} carry {1 - hybrid.outcome.spill_share:.1%} of the answers and "
+        f"are {hybrid.outcome.busy[Site.PRIVATE]:.0%} busy by slots; {hybrid.outcome.spill_share:.1%} spill."
     ]
     sized = rows["hybrid"].found.need()
     if count > 1:
@@ -190,7 +191,8 @@ def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[s
 
 
 def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
-    sites = tuple(s.sized(count) if s.site == Site.PRIVATE else s for s in sized.system.sites)
+    most = max(count, search.space.private_grows_to)
+    sites = tuple(s.sized(count, most) if s.site == Site.PRIVATE else s for s in sized.system.sites)
     tried = search.run("hybrid", sized.system.model_copy(update={"sites": sites}), search.trace)
     change = tried.bill.month - sized.bill.month
     if tried.misses:

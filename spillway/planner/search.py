@@ -56,6 +56,8 @@ class Space(Frozen):
     """Burst sites to choose one of to size: ``min_instances`` is the fewest the cloud allows."""
     kept: tuple[SiteSpec, ...] = ()
     """Burst sites that are there in any case: the one that is not sized stays as it stands here, and is paid for."""
+    private_grows_to: int = Field(default=0, ge=0)
+    """Private instances that the cluster's autoscalers go to; 0 where it does not grow."""
     most_private: int = Field(default=32, ge=0)
     most_burst: int = Field(default=64, ge=0)
     batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -107,10 +109,7 @@ class Candidate:
     def label(self) -> str:
         parts = []
         for spec in self.system.sites:
-            count = str(spec.min_instances)
-            if spec.max_instances > spec.min_instances:
-                count += f" to {spec.max_instances}"
-            parts.append(f"{count} × {spec.instance_type}" + (" (private)" if spec.site == Site.PRIVATE else ""))
+            parts.append(f"{spec.counted} × {spec.instance_type}" + (" (private)" if spec.site == Site.PRIVATE else ""))
         return " + ".join(parts) or "nothing"
 
 
@@ -315,7 +314,7 @@ class Search:
 
     def _least_cost(self, private: SiteSpec, burst: SiteSpec) -> float:
         """US dollars an hour below which no size with this private site and burst type goes."""
-        return sum(spec.min_instances * spec.usd_per_hour for spec in self._system(private, burst).sites)
+        return sum(spec.min_instances * spec.always_usd_per_hour for spec in self._system(private, burst).sites)
 
     def _private_alone(self) -> Iterator[System]:
         for share in self.space.batch_shares:
@@ -354,7 +353,8 @@ class Search:
 
     def _private(self, count: int, batch_share: float) -> SiteSpec:
         assert self.space.private is not None
-        return self.space.private.sized(count).model_copy(update={"batch_share": batch_share})
+        most = max(count, self.space.private_grows_to)
+        return self.space.private.sized(count, most).model_copy(update={"batch_share": batch_share})
 
     def _burst(self, burst: SiteSpec, least: int, most: int, target: float = 0.75) -> SiteSpec:
         scaling = burst.scaling.model_copy(update={"target": max(1.0, target * burst.servers * burst.slots)})

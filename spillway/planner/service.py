@@ -22,6 +22,7 @@ from spillway.contracts.frozen import Frozen
 from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import LanguageServing, LatencyFigure, Manifest
 from spillway.planner.errors import PlannerError
+from spillway.planner.trace import Trace
 
 Tokens = NDArray[np.float64]
 MEASURED: Final = Path(__file__).with_name("measured.json")
@@ -43,9 +44,12 @@ GPU_SPEED: Final[dict[str, Speed]] = {
     "A100-40GB": Speed(312, 1555),
     "A100-80GB": Speed(312, 2039),
     "H100": Speed(989, 3350),
+    "H200": Speed(989, 4800),
+    "B200": Speed(2250, 7700),
+    "MI300X": Speed(1307, 5300),
 }
-"""NVIDIA's data sheets (dense figures, SXM where there is a choice). They carry a measurement from one GPU kind to
-another: prompts go with the arithmetic, answers with the bandwidth. An estimate, and said to be one."""
+"""NVIDIA's and AMD's data sheets (dense figures, SXM where there is a choice). They carry a measurement from one kind
+to another: prompts go with the arithmetic, answers with the bandwidth. An estimate, and said to be one."""
 
 
 class ServiceModel(Frozen):
@@ -106,6 +110,11 @@ class ServiceModel(Frozen):
     def language(self) -> bool:
         """Whether it writes answers token by token."""
         return self.token_s > 0
+
+    @property
+    def server_bytes(self) -> int:
+        """Weights of one server, which an instance fetches before it serves; 0 where that is unknown."""
+        return self.gpu_weights_bytes * self.gpus_per_server
 
     def demand(self, tokens_in: Tokens, tokens_out: Tokens) -> tuple[Tokens, Tokens, Tokens]:
         """``(prompt, work, tokens)`` of each request, as ``simulate.Demand`` has them."""
@@ -206,6 +215,17 @@ def from_manifest(manifest: Manifest, variant: str, gpus_per_server: int = 1) ->
         batched=True,
         gpu_weights_bytes=bytes_,
     )
+
+
+def need_tokens(trace: Trace, service: ServiceModel) -> None:
+    """Raises :class:`PlannerError` where a trace of generated text meets a service that makes none: whatever a request
+    asks for, each would take as long as the next."""
+    if not service.language and float(trace.tokens_out.sum()) > 0:
+        raise PlannerError(
+            f"the trace's answers have {float(trace.tokens_out.mean()):.0f} tokens on the mean, and {service.name} "
+            "generates no text: plan with --measured or --tokens-per-s, with a language model's package, or say with "
+            "--ignore-tokens that each request takes as long as the next"
+        )
 
 
 def with_memory(service: ServiceModel, language: LanguageServing) -> ServiceModel:

@@ -31,6 +31,9 @@ class SiteSpec(Frozen):
     """GPUs of one instance."""
     usd_per_hour: float = Field(ge=0)
     """Of one instance."""
+    committed_usd_per_hour: float | None = Field(default=None, ge=0)
+    """Of one of the instances that are always there, where they are reserved or under a savings plan; ``None``: the
+    same as of the others."""
     servers: int = Field(default=1, ge=1)
     """Model servers on one instance."""
     slots: int = Field(ge=1)
@@ -69,6 +72,17 @@ class SiteSpec(Frozen):
         """Requests for each server that the gateway lets through."""
         return self.slots if self.gate_slots is None else self.gate_slots
 
+    @property
+    def always_usd_per_hour(self) -> float:
+        """Of one of the instances that are always there."""
+        return self.usd_per_hour if self.committed_usd_per_hour is None else self.committed_usd_per_hour
+
+    @property
+    def counted(self) -> str:
+        """Its instances in words."""
+        grows = self.max_instances > self.min_instances
+        return f"{self.min_instances} to {self.max_instances}" if grows else str(self.min_instances)
+
     def sized(self, least: int, most: int | None = None) -> SiteSpec:
         """The site with other numbers of instances."""
         return self.model_copy(update={"min_instances": least, "max_instances": least if most is None else most})
@@ -86,21 +100,24 @@ class Objective(Frozen):
     measure: Measure = "wait"
     within_s: float = Field(gt=0)
     share: float = Field(gt=0, le=1)
+    per_token_s: float | None = Field(default=None, gt=0)
+    """Seconds for each token after the first, on the mean of an answer: one that is slower is not in time."""
     lost_after_s: float | None = Field(default=None, gt=0)
     patience_s: float | None = Field(default=None, ge=0)
     again_s: float | None = Field(default=None, gt=0)
 
-    def promising(self, measure: Measure, within_s: float, share: float) -> Objective:
+    def promising(self, measure: Measure, within_s: float, share: float, per_token_s: float | None = None) -> Objective:
         """Another promise; nobody gives up before it is broken."""
         lost, patience = (bound and max(bound, within_s) for bound in (self.lost_after_s, self.patience_s))
-        changed = {"measure": measure, "within_s": within_s, "share": share}
+        changed = {"measure": measure, "within_s": within_s, "share": share, "per_token_s": per_token_s}
         return self.model_copy(update={**changed, "lost_after_s": lost, "patience_s": patience})
 
     @property
     def text(self) -> str:
         """What "in time" means."""
         done = {"wait": "begun", "first_token": "with a first token", "latency": "answered"}[self.measure]
-        return f"{done} within {self.within_s:g} s"
+        token = f" and {self.per_token_s * 1000:g} ms a token" if self.per_token_s else ""
+        return f"{done} within {self.within_s:g} s{token}"
 
 
 def default_objectives(measure: Measure = "wait") -> dict[RequestClass, Objective]:

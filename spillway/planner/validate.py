@@ -22,7 +22,7 @@ MOST_OFF: Final = {"p50 ms": 0.05, "p99 ms": 0.25, "in time": 0.03, "spilled": 0
 @dataclass(frozen=True)
 class Comparison:
     """One figure of one class. ``error``: predicted − measured, in the figure's unit; ``relative``: that ÷ measured,
-    ``None`` for shares and where nothing was measured."""
+    ``None`` for shares and where nothing was measured. ``interval``: 95 % of the prediction, where there is one."""
 
     request_class: str
     figure: str
@@ -30,6 +30,7 @@ class Comparison:
     measured: float
     error: float
     relative: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def holds(self) -> bool:
@@ -38,6 +39,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         shown = asdict(self) | {"holds": self.holds}
+        shown["interval"] = [round(bound, 2) for bound in self.interval] if self.interval else None
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in shown.items()}
 
 
@@ -96,12 +98,14 @@ def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
             raise PlannerError(
                 f"the drill sent {offered} requests of {name} and the trace has {predicted.offered}: another drill"
             )
-        rows += [_row(name, figure, *pair) for figure, pair in found.items() if pair[1] is not None]
+        bounds = predicted.latency_p99_interval_s
+        within = {"p99 ms": (bounds[0] * 1000, bounds[1] * 1000), "in time": predicted.interval} if bounds else {}
+        rows += [_row(name, key, *pair, within.get(key)) for key, pair in found.items() if pair[1] is not None]
     if not rows:
         raise PlannerError("the drill has no class to compare; give what `spillway drill --json` wrote")
     return rows
 
 
-def _row(name: str, figure: str, predicted: float, measured: float) -> Comparison:
+def _row(name: str, figure: str, predicted: float, measured: float, interval: tuple[float, float] | None) -> Comparison:
     relative = (predicted - measured) / measured if measured and figure.endswith("ms") else None
-    return Comparison(name, figure, float(predicted), float(measured), float(predicted - measured), relative)
+    return Comparison(name, figure, float(predicted), float(measured), float(predicted - measured), relative, interval)

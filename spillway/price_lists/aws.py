@@ -58,6 +58,35 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
                 )
 
 
+FAMILIES: Final = {
+    "g4dn": "T4", "g5": "A10G", "g6": "L4", "gr6": "L4", "g6e": "L40S", "g7e": "RTXPRO6000", "p4d": "A100-40GB",
+    "p4de": "A100-80GB", "p5": "H100", "p5e": "H200", "p5en": "H200", "p6-b200": "B200", "p6-b300": "B300",
+}  # fmt: skip
+"""GPU kinds, which the price list does not say: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html."""
+
+
+def discover(endpoint_url: str | None = None) -> dict[str, tuple[int, str]]:
+    """GPU types that the list has in us-east-1, by the number of GPUs that it says and :data:`FAMILIES`.
+
+    Raises :class:`PriceListError`.
+    """
+    client = _client("pricing", API_REGION, endpoint_url)
+    found: dict[str, tuple[int, str]] = {}
+    asked = (
+        ("AmazonEC2", "instanceType", {**EC2_FILTERS, "regionCode": API_REGION}),
+        ("AmazonSageMaker", "instanceName", {"component": "Hosting", "regionCode": API_REGION}),
+    )
+    for service, named, wanted in asked:
+        for product in _products(client, service, wanted):
+            said = product["product"]["attributes"]
+            name = said.get(named) or ""
+            gpu = FAMILIES.get(name.removeprefix("ml.").partition(".")[0])
+            count = said.get("gpu") or "0"
+            if gpu and count.isdigit() and int(count) and not name.endswith("metal"):
+                found[name] = int(count), gpu
+    return found
+
+
 def read_spot(
     types: dict[str, tuple[int, str]], regions: list[str], today: date, endpoint_url: str | None = None
 ) -> Iterator[Price]:

@@ -24,6 +24,8 @@ TIMEOUT_S: Final = 30
 TRIES: Final = 4
 """The API answers 429 to a caller in a hurry."""
 TERMS: Final[dict[str, tuple[PriceModel, int]]] = {"1 Year": ("reserved_1y", 1), "3 Years": ("reserved_3y", 3)}
+SAVINGS: Final[dict[str, PriceModel]] = {"1 Year": "savings_1y", "3 Years": "savings_3y"}
+"""By the term of an entry's ``savingsPlan``; its price is that of an hour."""
 
 
 def read(types: dict[str, tuple[int, str]], today: date, url: str = URL) -> Iterator[Price]:
@@ -35,9 +37,7 @@ def read(types: dict[str, tuple[int, str]], today: date, url: str = URL) -> Iter
     for name, (gpus, gpu) in types.items():
         chosen = f"serviceName eq 'Virtual Machines' and armSkuName eq '{name}' and currencyCode eq 'USD'"
         for item in _items(f"{url}?{urllib.parse.urlencode({'api-version': API_VERSION, '$filter': chosen})}", url):
-            found = _price(item)
-            if found is not None:
-                model, usd = found
+            for model, usd in _prices(item):
                 yield Price(
                     cloud="azure",
                     instance_type=name,
@@ -51,16 +51,23 @@ def read(types: dict[str, tuple[int, str]], today: date, url: str = URL) -> Iter
                 )
 
 
-def _price(item: dict[str, Any]) -> tuple[PriceModel, float] | None:
-    """Model and US dollars an hour; ``None`` for Windows, low priority, development prices and what is free."""
-    if "Windows" in item["productName"] or "Cloud Services" in item["productName"] or item["retailPrice"] <= 0:
-        return None
+def _prices(item: dict[str, Any]) -> Iterator[tuple[PriceModel, float]]:
+    """Model and US dollars an hour; nothing of Windows, cloud services, low priority, development prices and what is
+    free."""
+    product = item["productName"]
+    if "Windows" in product or not product.startswith("Virtual Machines") or item["retailPrice"] <= 0:
+        return
+    if product.replace(" ", "").endswith("CloudServices"):
+        return
     if item["type"] == "Reservation" and item.get("reservationTerm") in TERMS:
         model, years = TERMS[item["reservationTerm"]]
-        return model, round(item["retailPrice"] / (years * HOURS_PER_YEAR), 6)
+        yield model, round(item["retailPrice"] / (years * HOURS_PER_YEAR), 6)
     if item["type"] != "Consumption" or "Low Priority" in item["skuName"] or not item["armRegionName"]:
-        return None
-    return ("spot" if item["skuName"].endswith("Spot") else "on_demand"), item["retailPrice"]
+        return
+    yield "spot" if item["skuName"].endswith("Spot") else "on_demand", item["retailPrice"]
+    for plan in item.get("savingsPlan") or ():
+        if plan.get("term") in SAVINGS and plan.get("retailPrice", 0) > 0:
+            yield SAVINGS[plan["term"]], plan["retailPrice"]
 
 
 def _items(first: str, base: str) -> Iterator[dict[str, Any]]:

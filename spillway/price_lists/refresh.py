@@ -25,6 +25,23 @@ def known_types(only: Sequence[str] = ()) -> dict[str, tuple[int, str]]:
     return {name: known[name] for name in only} if only else known
 
 
+def discovered(known: dict[str, tuple[int, str]], aws_endpoint: str | None = None) -> dict[str, tuple[int, str]]:
+    """GPU types of AWS's price list that are not known. Azure's does not say how many GPUs a size has."""
+    return {name: row for name, row in aws.discover(aws_endpoint).items() if name not in known}
+
+
+def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[int, str]]) -> list[Price]:
+    """Prices of the catalogue that were asked for and are listed no more. Spot prices come and go, and are kept."""
+    lists = {"aws": ("ec2", "sagemaker"), "azure": ("azure",)}
+    asked = {name for cloud in clouds for name in lists[cloud]}
+    there = {price.key for price in fresh}
+    return [
+        price
+        for price in catalogue()
+        if price.cloud in asked and price.instance_type in types and price.model != "spot" and price.key not in there
+    ]
+
+
 def read_prices(
     clouds: Sequence[str],
     types: dict[str, tuple[int, str]],
@@ -49,8 +66,10 @@ def read_prices(
             yield from aws.read_spot(aws_types, spot_regions, today, aws_endpoint)
 
 
-def changes(fresh: Iterable[Price]) -> Iterator[dict[str, Any]]:
-    """What differs from the catalogue; ``was``: ``None`` for a price that it lacks."""
+def changes(fresh: Iterable[Price], left: Iterable[Price] = ()) -> Iterator[dict[str, Any]]:
+    """What differs from the catalogue; ``was``: ``None`` for a price that it lacks, ``is`` for one that is ``left``."""
+    for price in left:
+        yield {"price": " ".join(price.key), "was": price.usd_per_hour, "is": None}
     known = {price.key: price.usd_per_hour for price in catalogue()}
     for price in fresh:
         was = known.get(price.key)
@@ -58,8 +77,9 @@ def changes(fresh: Iterable[Price]) -> Iterator[dict[str, Any]]:
             yield {"price": " ".join(price.key), "was": was, "is": price.usd_per_hour}
 
 
-def write_catalogue(fresh: Iterable[Price], table: Path) -> None:
-    """The catalogue with these prices, as the file ``table``: whole, or as it was."""
+def write_catalogue(fresh: Iterable[Price], table: Path, left: Iterable[Price] = ()) -> None:
+    """The catalogue with these prices and without those that are ``left``, as the file ``table``: whole, or as it
+    was."""
     draft = table.with_suffix(".new")
-    draft.write_text(with_prices(fresh), encoding="utf-8")
+    draft.write_text(with_prices(fresh, left), encoding="utf-8")
     draft.replace(table)

@@ -56,9 +56,33 @@ def test_a_faulty_table_is_told() -> None:
 
 
 def test_old_prices_are_stale() -> None:
-    price = broken(read_on=date(2026, 1, 1))
+    price = broken(read_on=date(2026, 1, 1), as_of=None)
     assert stale([price], date(2026, 3, 1), max_age_days=59) == []
     assert stale([price], date(2026, 3, 2), max_age_days=59) == [price]
+
+
+def test_a_price_is_as_old_as_the_list_that_said_it() -> None:
+    """Not as the day on which somebody copied it out of a file of two years ago."""
+    copied = broken(read_on=date(2026, 11, 24), as_of=date(2024, 6, 11))
+    assert stale([copied], date(2026, 11, 25)) == [copied]
+    old = {price.instance_type for price in stale(catalogue(), date(2026, 11, 30))}
+    assert "ml.g5.12xlarge" in old, "of a table of June 2024"
+    assert "g5.12xlarge" not in old
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "gpus", "gpu", "usd"),
+    [
+        ("p5.48xlarge", 8, "H100", 55.04),
+        ("p5en.48xlarge", 8, "H200", 63.296),
+        ("p6-b200.48xlarge", 8, "B200", 113.9328),
+        ("g7e.12xlarge", 2, "RTXPRO6000", 8.28608),
+        ("g6.8xlarge", 1, "L4", 2.0144),
+    ],
+)
+def test_current_types_of_ec2_are_there(instance_type: str, gpus: int, gpu: str, usd: float) -> None:
+    price = find_price("ec2", instance_type, "us-east-1")
+    assert (price.gpus, price.gpu, price.usd_per_hour) == (gpus, gpu, usd)
 
 
 def test_scaled_prices_follow_the_ratio_that_they_state() -> None:

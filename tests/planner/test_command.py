@@ -87,6 +87,7 @@ FAULTS = {
     "price": ((*RATES, "--private-usd-per-gpu-hour", "-1"), "give 0 or more"),
     "two prices": ((*RATES, "--private-usd-per-gpu-hour", "1", "--owned", "h100-8"), "goes with no --owned"),
     "outages": ((*RATES, "--mttr-hours", "0"), "above 0"),
+    "commitment": ((*RATES, "--commit", "spot"), "give reserved_1y, reserved_3y, savings_1y, savings_3y, or a share"),
     "scale": ((*RATES, "--scale", "-2"), "above 0"),
     "no latencies": ((), "no latencies"),
     "too large a server": (("--measured", "llama2-70b-h100-x8"), "choose a larger instance type"),

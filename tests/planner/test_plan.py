@@ -5,27 +5,38 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyFigure, Manifest, read_manifest
-from spillway.contracts.prices import owned_examples
+from spillway.contracts.prices import PriceError, owned_examples
+from spillway.contracts.scaling import Scaling
 from spillway.page.page import write_page
 from spillway.planner.charts import CHARTS, page_of, write_charts
 from spillway.planner.costs import saving, years_at
 from spillway.planner.errors import PlannerError
 from spillway.planner.plan import Plan, make_plan
-from spillway.planner.search import NoPlanError, Search, Space, fitted, pareto
-from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured, measured_model, with_memory
+from spillway.planner.search import NoPlanError, Search, Space, fitted, judged, pareto
+from spillway.planner.service import (
+    ServiceModel,
+    from_manifest,
+    from_rates,
+    measured,
+    measured_model,
+    need_tokens,
+    with_memory,
+)
 from spillway.planner.simulate import run_trace
 from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
 from spillway.planner.trace import Trace, superpose, synthetic
-from stacks.planning import service_of
+from stacks.planning import Commitment, service_of
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.planner.test_trace_files import REAL
@@ -124,6 +135,42 @@ def test_a_package_says_what_its_engine_holds() -> None:
         model.kv_tokens("T4")
 
 
+def test_a_trace_of_generated_text_is_refused_for_a_package_that_makes_none() -> None:
+    encoder = ServiceModel(name="MiniLM", source="x", prompt_tokens=(1, 8), prompt_s=(0.01, 0.05), batched=True)
+    trace = synthetic(60, 1.0, seed=1)
+    with pytest.raises(PlannerError, match="MiniLM generates no text: plan with --measured"):
+        need_tokens(trace, encoder)
+    need_tokens(trace, from_rates(1000, 50, slots=4))
+    need_tokens(replace(trace, tokens_out=np.zeros_like(trace.tokens_out)), encoder)
+
+
+def test_what_is_always_there_is_paid_as_committed_and_the_rest_as_listed() -> None:
+    burst = spec(Site.SAGEMAKER, 2.0, max_instances=4, committed_usd_per_hour=1.2)
+    system, trace = System(sites=(burst,)), synthetic(600, 2.5, seed=3)
+    candidate = judged("all public", system, run_trace(trace, SERVICE, system), trace.tokens)
+    hours = candidate.outcome.instance_hours[Site.SAGEMAKER] / candidate.outcome.hours
+    assert hours >= 1
+    assert candidate.bill.total_per_hour == pytest.approx(1.2 + (hours - 1) * 2.0)
+
+
+@pytest.mark.parametrize(("how", "usd"), [(0.4, 60.0), ("reserved_3y", None)])
+def test_a_commitment_is_a_share_off_the_list_or_what_the_catalogue_has(how: Any, usd: float | None) -> None:
+    node = spec(Site.SAGEMAKER, 100.0, cloud="sagemaker", instance_type="ml.p5.48xlarge")
+    if usd is None:
+        with pytest.raises(PriceError, match=r"no reserved_3y price of ml\.p5\.48xlarge; `spillway prices refresh"):
+            Commitment(how).of(node)
+    else:
+        assert Commitment(how).of(node) == usd
+
+
+def test_a_large_package_starts_later() -> None:
+    """Llama 2 70B takes four minutes and 25 seconds to be fetched and loaded, besides the machine."""
+    large = measured_model("llama2-70b-h100-x4")
+    small, slow = (Scaling().loading(size).cold_start_s for size in (60_000_000, large.server_bytes))
+    assert small == pytest.approx(420, abs=1)
+    assert slow == pytest.approx(420 + 265, abs=10)
+
+
 def test_slots_are_no_more_than_the_cache_holds() -> None:
     trace = Trace(np.zeros(2), np.array([900.0, 700.0]), np.array([100.0, 300.0]), np.zeros(2, dtype=np.int8), 60.0)
     small = space(private=spec(Site.PRIVATE, 1.0, kv_tokens=3500), burst=(spec(Site.SAGEMAKER, 1.0, kv_tokens=99_999),))
@@ -172,7 +219,10 @@ def test_a_plan_is_sized_with_what_is_served(tmp_path: Path) -> None:
     changes = {"latency": [figure.model_dump() for figure in latency], "served": served}
     sealed = Manifest.model_validate({**manifest.model_dump(), **changes}).sealed()
     (tmp_path / "package" / MANIFEST_NAME).write_text(sealed.to_json())
+    pipeline = tmp_path / "package" / "triton" / "echo" / "config.pbtxt"
+    pipeline.write_text(pipeline.read_text() + "dynamic_batching {\n  max_queue_delay_microseconds: 5000\n}\n")
     model = service_of(settings, burst_sites(settings), tmp_path, None, None, 1)
+    assert model.delay_s == 0.005, "as the repository says that a batch waits"
     assert model.prompt_s[0] == pytest.approx(0.015)
     assert model.at(Site.SAGEMAKER, None)[1] == pytest.approx(0.8)
     assert model.at(Site.AZURE_ML, None) == (1.0, 1.0)

@@ -250,6 +250,32 @@ def test_steps_add_one_instance_a_cooldown_by_how_busy_servers_were() -> None:
     assert live[-1] == 1, "one less a cooldown when nothing is left to do"
 
 
+def test_the_private_site_grows_with_what_spills() -> None:
+    """As its autoscaler is deployed: requests in flight count at whatever site they are."""
+    private = site(2, max_instances=4, scaling=Scaling(by="demand", target=1.4, cold_start_s=60, jitter=0, failure=0))
+    burst = site(8, site=Site.SAGEMAKER, cloud="sagemaker")
+    arrivals = [float(t) for t in range(600)]
+    grown = run(System(sites=(private, burst), objectives=EVER), demand(arrivals, 5.0), 900.0)
+    blind = private.model_copy(update={"scaling": private.scaling.model_copy(update={"by": "tracking"})})
+    alone = run(System(sites=(blind, burst), objectives=EVER), demand(arrivals, 5.0), 900.0)
+    most = [int(found.timeline[:, kernel.PER_SITE + 1].max()) for found in (grown, alone)]
+    assert most == [2 * 4, 2 * 4], "both come to all four: one at once, the other step by step"
+    first = [int(np.argmax(found.timeline[:, kernel.PER_SITE + 1] == 8)) for found in (grown, alone)]
+    assert first[0] < first[1]
+
+
+def test_an_answer_whose_tokens_are_slow_is_not_in_time() -> None:
+    """Ten tokens at 0.1 s each: begun at once, and too slow for who was promised 50 ms."""
+    engine = ServiceModel(name="x", source="x", prompt_tokens=(1, 2), prompt_s=(0.2, 0.4), token_s=0.1, most_read=1)
+    for each, share in ((0.05, 0.0), (0.15, 1.0), (None, 1.0)):
+        promise = EVER[P0].promising("first_token", 1.0, 0.9, each)
+        rules = {**EVER, P0: promise}
+        chunk = demand([0.0, 5.0], work=10.0, prompt=1.0)
+        found = simulate([chunk], engine, System(sites=(site(4),), objectives=rules), 100.0)
+        assert found.classes[P0].available == share, each
+    assert EVER[P0].promising("first_token", 1.0, 0.9, 0.05).text.endswith("and 50 ms a token")
+
+
 def test_drawn_outages_have_the_given_means() -> None:
     failures = {Site.PRIVATE: Failures(site_mtbf_h=100, site_mttr_h=5, instance_mtbf_h=1000, instance_mttr_h=10)}
     rows = draw_outages(System(sites=(site(1, 3),)), failures, 3600 * 500_000.0)

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
@@ -28,15 +27,18 @@ from tests.twin.data_plane.test_processes import marked
 from tests.twin.data_plane.test_twin_running import deploy
 
 P0, P1, P2 = RequestClass
-SERVICE_S = 0.2
-RATES = {P0: 6.0, P1: 4.0, P2: 1.0}
+SERVICE_S = 0.4
+"""The gateway's own few milliseconds are little beside it."""
+RATES = {P0: 3.0, P1: 2.0, P2: 0.5}
 SECONDS = 40.0
 
 
-def predicted(table: RoutingTable, request_s: float, outages: Sequence[tuple[float, str, bool]] = ()) -> Predicted:
-    service = ServiceModel(name="fixed", source="the drill's model", request_s=request_s)
-    arrivals = [(arrival.due_s, arrival.request_class) for arrival in schedule(RATES, SECONDS, 1)]
-    return predict(arrivals, SECONDS, outages, service, deployed_system(table))
+def predicted(
+    table: RoutingTable, outages: Sequence[tuple[float, str, bool]] = (), seconds: float = SECONDS
+) -> Predicted:
+    service = ServiceModel(name="fixed", source="the drill's model", request_s=SERVICE_S)
+    arrivals = [(arrival.due_s, arrival.request_class) for arrival in schedule(RATES, seconds, 1)]
+    return predict(arrivals, seconds, outages, service, deployed_system(table))
 
 
 @pytest.fixture(scope="module")
@@ -48,31 +50,49 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinHandle]:
     assert marked(state_dir) == []
 
 
-@pytest.mark.heavy
-def test_the_prediction_is_near_what_the_twin_measures(twin: TwinHandle, tmp_path: Path) -> None:
-    """Slots are two a site; every third request or so spills. The error is printed."""
-    deploy(twin, tmp_path, SERVICE_S)
+@pytest.fixture(scope="module")
+def deployed(twin: TwinHandle, tmp_path_factory: pytest.TempPathFactory) -> DrillTarget:
+    """Two sites of two slots."""
+    deploy(twin, tmp_path_factory.mktemp("package"), SERVICE_S)
     status = twin.reconcile()
     assert status.problems == ()
-    target = DrillTarget(status.gateways["private"], "echo", EchoWorkload())
+    return DrillTarget(status.gateways["private"], "echo", EchoWorkload())
+
+
+def drilled(twin: TwinHandle, target: DrillTarget, seconds: float) -> list[Comparison]:
+    """Predicted and measured for the same arrivals; every third request or so spills. The errors are printed."""
     outcomes: list[Outcome] = []
-    arrivals = schedule(RATES, SECONDS, 1)
+    arrivals = schedule(RATES, seconds, 1)
     asyncio.run(run_load(target, arrivals, time.perf_counter() + 0.2, outcomes.append))
     totals = {name: asdict(found) for name, found in by_class(outcomes).items()}
     routing = next(twin.state_dir.rglob("gateway-private/routing.json"))
-    rows = compare(predicted(RoutingTable.model_validate_json(routing.read_bytes()), SERVICE_S), totals)
-    show(rows)
-    errors = {(row.request_class, row.figure): row for row in rows}
-    for name in (P0, P1):
-        assert abs(errors[name, "p50 ms"].relative or 1.0) < 0.25
-        assert abs(errors[name, "spilled"].error) < 0.2
-        assert abs(errors[name, "in time"].error) < 0.2
-
-
-def show(rows: list[Comparison]) -> None:
+    rows = compare(predicted(RoutingTable.model_validate_json(routing.read_bytes()), seconds=seconds), totals)
     for row in rows:
         relative = f"{row.relative:+.1%}" if row.relative is not None else ""
-        print(f"{row.request_class} {row.figure}: {row.predicted:.3f} {row.measured:.3f} {row.error:+.3f} {relative}")
+        interval = "{:.3f} to {:.3f}".format(*row.interval) if row.interval else ""
+        figures = f"{row.predicted:.3f} ({interval}) {row.measured:.3f} {row.error:+.3f} {relative}"
+        print(f"{row.request_class} {row.figure}: {figures}")
+    return rows
+
+
+@pytest.mark.heavy
+def test_the_prediction_is_near_what_the_twin_measures(twin: TwinHandle, deployed: DrillTarget) -> None:
+    """So few requests have no 99th percentile to speak of, and P2's no share."""
+    errors = {(row.request_class, row.figure): row for row in drilled(twin, deployed, SECONDS)}
+    for name in (P0, P1):
+        assert abs(errors[name, "p50 ms"].relative or 1.0) < 0.1
+        assert abs(errors[name, "spilled"].error) < 0.1
+        assert abs(errors[name, "in time"].error) < 0.1
+
+
+@pytest.mark.heavy
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_ten_minutes_are_predicted_within_the_bounds(twin: TwinHandle, deployed: DrillTarget) -> None:
+    """P50 within 5 %, P99 within 25 %, in time and spilled within 3 points, of each class."""
+    rows = drilled(twin, deployed, 600.0)
+    assert {row.request_class for row in rows} == {"P0", "P1", "P2"}
+    assert [f"{row.request_class} {row.figure}" for row in rows if not row.holds] == []
 
 
 def table() -> RoutingTable:
@@ -98,7 +118,7 @@ def test_a_site_that_the_drill_kills_is_out_in_the_prediction() -> None:
     plan = DrillPlan("mine", (Phase("good", 10.0), _phase("kill", 20.0), _phase("start", 10.0)))
     outages = plan.outages(["private", "sagemaker"])
     assert outages == [(10.0, "private", True), (30.0, "private", False)]
-    whole, broken = predicted(table(), SERVICE_S), predicted(table(), SERVICE_S, outages)
+    whole, broken = predicted(table()), predicted(table(), outages)
     spilled = [found.classes[P0].spilled / found.classes[P0].offered for found in (whole, broken)]
     assert spilled[0] < 0.4
     assert spilled[1] == pytest.approx(0.5 + spilled[0] / 2, abs=0.15)
@@ -116,7 +136,7 @@ def test_a_drill_with_other_faults_cannot_be_predicted(fault: Fault) -> None:
 
 
 def test_figures_are_compared_and_another_drill_is_refused() -> None:
-    found = predicted(table(), SERVICE_S)
+    found = predicted(table())
     offered = Counter(arrival.request_class for arrival in schedule(RATES, SECONDS, 1))
     totals = {
         str(name): {
@@ -127,8 +147,8 @@ def test_figures_are_compared_and_another_drill_is_refused() -> None:
     }  # fmt: skip
     rows = {(row.request_class, row.figure): row for row in compare(found, totals)}
     p50 = rows["P0", "p50 ms"]
-    assert p50.predicted == pytest.approx(200, rel=0.02)
-    assert p50.relative == pytest.approx(-0.6, abs=0.02)
+    assert p50.predicted == pytest.approx(400, rel=0.02)
+    assert p50.relative == pytest.approx(-0.2, abs=0.02)
     assert ("P0", "p99 ms") not in rows
     assert rows["P1", "spilled"].measured == pytest.approx(0.1)
     with pytest.raises(PlannerError, match="another drill"):

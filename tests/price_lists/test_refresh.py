@@ -106,13 +106,22 @@ def test_azure_prices_of_every_model_and_page(serve: Callable[[Answer], str]) ->
         if "$skip" in query:
             return 200, page([item(armRegionName="eastus", retailPrice=3.673), item(retailPrice=0.0)])
         more = [
-            item(),
+            # As in the examples of
+            # https://learn.microsoft.com/rest/api/cost-management/retail-prices/azure-retail-prices
+            item(
+                savingsPlan=[
+                    {"unitPrice": 1.9, "retailPrice": 1.9, "term": "3 Years"},
+                    {"unitPrice": 2.7, "retailPrice": 2.7, "term": "1 Year"},
+                ]
+            ),
             item(productName="Virtual Machines NCads A100 v4 Series Windows", retailPrice=4.9),
             item(skuName="Standard_NC24ads_A100_v4 Spot", retailPrice=0.6),
             item(skuName="Standard_NC24ads_A100_v4 Low Priority", retailPrice=0.7),
             item(type="DevTestConsumption", retailPrice=3.1),
             item(type="Reservation", reservationTerm="1 Year", retailPrice=21024.0),
             item(type="Reservation", reservationTerm="3 Years", retailPrice=39420.0),
+            item(productName="Virtual Machines NCads A100 v4 Series CloudServices", retailPrice=4.9),
+            item(productName="NCads A100 v4 Series Dedicated Host", retailPrice=30.4),
         ]
         return 200, page(more, f"{url}?{urlsplit(path).query}&$skip=100")
 
@@ -123,6 +132,8 @@ def test_azure_prices_of_every_model_and_page(serve: Callable[[Answer], str]) ->
         ("westeurope", "spot"): 0.6,
         ("westeurope", "reserved_1y"): 2.4,
         ("westeurope", "reserved_3y"): 1.5,
+        ("westeurope", "savings_1y"): 2.7,
+        ("westeurope", "savings_3y"): 1.9,
         ("eastus", "on_demand"): 3.673,
     }
     assert len(asked) == 2
@@ -221,6 +232,25 @@ def test_aws_prices_of_every_model_and_page(price_list: tuple[str, list[dict[str
     assert {"Type": "TERM_MATCH", "Field": "tenancy", "Value": "Shared"} in asked[0]["Filters"]
 
 
+def test_gpu_types_that_came_since_are_discovered(serve: Callable[[Answer], str], credentials: None) -> None:
+    """With the number of GPUs that the list says; what has none, or is of a family that nobody knows, is left."""
+    listed = {
+        "AmazonEC2": [("p6-b200.48xlarge", "8"), ("m7i.xlarge", None), ("z9.large", "1"), ("g4dn.metal", "8")],
+        "AmazonSageMaker": [("ml.g6.8xlarge", "1"), ("ml.m5.xlarge", "N/A")],
+    }
+
+    def answer(_: str, body: dict[str, Any]) -> tuple[int, Any]:
+        service = body["ServiceCode"]
+        key = "instanceType" if service == "AmazonEC2" else "instanceName"
+        made = [
+            product("us-east-1", "1", service, **{key: name}, **({"gpu": count} if count else {}))
+            for name, count in listed[service]
+        ]
+        return 200, {"FormatVersion": "aws_v1", "PriceList": made}
+
+    assert aws.discover(serve(answer)) == {"p6-b200.48xlarge": (8, "B200"), "ml.g6.8xlarge": (1, "L4")}
+
+
 def test_aws_spot_prices_are_the_cheapest_zones(credentials: None) -> None:
     from moto import mock_aws
 
@@ -254,11 +284,15 @@ def test_refresh_writes_all_or_nothing(
     failed = CliRunner().invoke(cli, [*arguments, "--azure-url", bad, "--write"])
     assert (failed.exit_code, table.read_text()) == (1, TABLE.read_text())
 
+    assert changes["ec2 g5.xlarge ap-northeast-1 on_demand"]["is"] is None, "it is not listed there any more"
     CliRunner().invoke(cli, [*arguments, "--azure-url", good, "--write"])
     rows = {tuple(row[:4]): row[4] for row in json.loads(table.read_text())["prices"]}
     assert rows["ec2", "g5.xlarge", "eu-west-1", "reserved_3y"] == 0.435
     assert rows["azure", "Standard_NC24ads_A100_v4", "westeurope", "on_demand"] == 3.8
-    assert rows["azure", "Standard_NC24ads_A100_v4", "eastus", "on_demand"] == 3.673, "not read, so as it was"
+    assert ("ec2", "g5.xlarge", "ap-northeast-1", "on_demand") not in rows
+    assert ("ec2", "g5.2xlarge", "us-east-1", "on_demand") in rows, "nobody asked for it"
+    assert ("azure", "Standard_NC24ads_A100_v4", "eastus", "on_demand") not in rows, "asked for, and not listed"
+    assert rows["azure", "Standard_NC48ads_A100_v4", "eastus", "on_demand"] == 7.346, "not asked for, so as it was"
 
 
 def test_list_and_check_say_what_is_there() -> None:
@@ -268,5 +302,5 @@ def test_list_and_check_say_what_is_there() -> None:
     checked = json.loads(CliRunner().invoke(cli, ["prices", "check", "--json"]).stdout)
     assert checked["problems"] == []
     strict = CliRunner().invoke(cli, ["prices", "check", "--max-age-days", "1"])
-    assert (strict.exit_code, "read more than 1 days ago" in strict.stdout) == (0, True)
+    assert (strict.exit_code, "more than 1 days old" in strict.stdout) == (0, True)
     assert "unknown instance type" in CliRunner().invoke(cli, ["prices", "refresh", "--type", "x9"]).stderr

@@ -25,10 +25,10 @@ from spillway.planner.kernel.state import (
     CLASSES,
     COLD_START,
     COOLDOWN,
+    DEMAND,
     DRAINING,
     FAILURE,
     FIRST,
-    FLIGHT_AT_TICK,
     FLIGHT_SECONDS,
     GROW_ABOVE,
     IN_TICKS,
@@ -40,6 +40,7 @@ from spillway.planner.kernel.state import (
     LANGUAGE,
     LEAST,
     LIVE,
+    LOAD_AT_TICK,
     MINUTE,
     MOST,
     NEXT,
@@ -120,11 +121,23 @@ def _there(st: State, s: int) -> int:
 
 
 @compiled
+def _load(st: State, s: int) -> float:
+    """What the site's autoscaler holds at its target, on the mean since it looked last."""
+    so_far = 0.0
+    for k in range(st.fleet.shape[0]):
+        if k == s or st.fleet[s, SCALER] == DEMAND:
+            in_flight(st, k, 0)
+            so_far += st.site[k, FLIGHT_SECONDS]
+    load = (so_far - st.site[s, LOAD_AT_TICK]) / st.clock[TICK]
+    st.site[s, LOAD_AT_TICK] = so_far
+    return load
+
+
+@compiled
 def _track(st: State, s: int) -> None:
-    """Target tracking on requests in flight, as AWS's Application Auto Scaling does it."""
-    in_flight(st, s, 0)
-    load = (st.site[s, FLIGHT_SECONDS] - st.site[s, FLIGHT_AT_TICK]) / st.clock[TICK]
-    st.site[s, FLIGHT_AT_TICK] = st.site[s, FLIGHT_SECONDS]
+    """Target tracking on requests in flight, as AWS's Application Auto Scaling does it, and, at whatever site they are,
+    as Kubernetes' horizontal autoscaler does it."""
+    load = _load(st, s)
     wanted = math.ceil(load / st.site[s, TARGET] - 1e-9)
     wanted = min(st.fleet[s, MOST], max(st.fleet[s, LEAST], wanted))
     there, now = _there(st, s), st.clock[NOW]

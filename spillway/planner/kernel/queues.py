@@ -72,6 +72,7 @@ from spillway.planner.kernel.state import (
     STRETCH,
     TAKEN,
     THROUGH,
+    TOKEN_WITHIN,
     TOKENS,
     VIRTUAL,
     WAIT_HEAD,
@@ -376,7 +377,8 @@ def finish(st: State, r: int) -> None:
         st.fleet[s, ANSWERS + c] += 1
         if s > 0:
             st.tally[c, SPILLED] += 1
-    if measure <= st.rule[c, WITHIN]:
+    pace = (latency - first) / st.work[r, WORK] if st.work[r, WORK] > 0.0 else 0.0
+    if measure <= st.rule[c, WITHIN] and pace <= st.rule[c, TOKEN_WITHIN]:
         st.tally[c, IN_TIME] += 1
     else:
         miss(st, c, arrived)
@@ -385,7 +387,7 @@ def finish(st: State, r: int) -> None:
     st.bins[1, c, bin_of(first)] += 1
     st.bins[2, c, bin_of(latency)] += 1
     if st.work[r, WORK] > 0.0:
-        st.bins[PER_TOKEN, c, bin_of((latency - first) / st.work[r, WORK])] += 1
+        st.bins[PER_TOKEN, c, bin_of(pace)] += 1
     if c == 0:
         at = row_of(st, arrived)
         st.timeline[at, WORST_P0] = max(st.timeline[at, WORST_P0], measure)

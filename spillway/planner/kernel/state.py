@@ -18,8 +18,9 @@ ABSENT, STARTING, LIVE, DRAINING = range(4)
 """States of an instance."""
 LEAST_BUSY, RANDOM = 0, 1
 """How a site's balancer chooses a server: the one with the fewest requests, any of those that are equal, or any."""
-TRACKING, STEPS = 0, 1
-"""A site's autoscaler: requests in flight held at a target, or one instance more or less by how busy servers are."""
+TRACKING, STEPS, DEMAND = range(3)
+"""A site's autoscaler: requests in flight held at a target, one instance more or less by how busy servers are, or
+requests in flight at whatever site held at a target."""
 BATCH, INTERACTIVE, OPEN = range(3)
 """Gates of a site, each counting against the next."""
 MEASURES: Final = ("wait", "first_token", "latency")
@@ -35,7 +36,7 @@ FREE, OUTAGE, SAMPLE, TICKS = range(4)
 # LANGUAGE is not 0) alone on a server; CHUNK is the most of one iteration; DELAY is how long a batch waits to fill.
 NETWORK, PROMPT, PACE, STRETCH, LANGUAGE, CHUNK, DELAY, MIXED, BATCH_SHARE = range(9)
 TARGET, COOLDOWN, COLD_START, JITTER, FAILURE, RETRY, GROW_ABOVE, SHRINK_BELOW = range(9, 17)
-FLIGHT_SECONDS, FLIGHT_AT, FLIGHT_AT_TICK, BUSY_SECONDS, BUSY_AT, BUSY_AT_TICK = range(17, 23)
+FLIGHT_SECONDS, FLIGHT_AT, LOAD_AT_TICK, BUSY_SECONDS, BUSY_AT, BUSY_AT_TICK = range(17, 23)
 INSTANCE_SECONDS, BILLED_AT, ACTED_AT = range(23, 26)
 SITE_COLUMNS: Final = 26
 # Columns of ``State.fleet``. LIMIT is of one server, KV its tokens; GATE, TAKES and ANSWERS begin three columns.
@@ -49,7 +50,7 @@ OF_SITE, OF_INSTANCE, RUNNING, ANSWERING, FLIGHT, KV_USED, PARTIAL, ITERATION, W
 LANE_COLUMNS: Final = 14
 VIRTUAL, SINCE, RATE, ITERATION_END, BEGINS = range(5)
 # Columns of ``State.rule``: bounds in seconds, then sums over the answered.
-MEASURE, WITHIN, LOST_AFTER, PATIENCE, AGAIN, WAITED = range(6)
+MEASURE, WITHIN, LOST_AFTER, PATIENCE, AGAIN, WAITED, TOKEN_WITHIN = range(7)
 # Columns of ``State.tally``. HEAD and LENGTH are of the class's ring.
 OFFERED, ANSWERED, IN_TIME, LOST, SPILLED, HEAD, LENGTH = range(7)
 # Columns of ``State.work`` and ``State.place``: a request at a site. FIRST is when its first token was there. NEXT is
@@ -75,7 +76,7 @@ class State(NamedTuple):
     gate: Any  # [s, 3, k] requests that each process has let through
     serving: Any  # [s, l] lanes of the site that serve; SERVING of them
     busy_minutes: Any  # [s, minutes] how busy its servers were
-    rule: Any  # [c, 6] float
+    rule: Any  # [c, 7] float
     tally: Any  # [c, 7] int
     instance: Any  # [i, 2] int: state, outages that hold it
     lane: Any  # [l, LANE_COLUMNS] int

@@ -48,6 +48,7 @@ from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
+from spillway.runtime.gateway.usage_report import UsageReport
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
@@ -68,6 +69,7 @@ class Agent:
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
         self.times = AnswerTimes(table)
+        self.usage = UsageReport(table.usage, self.budgets.used) if table.usage else None
         self.relay = Relay(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
@@ -124,6 +126,8 @@ class Agent:
                 LOG.info("the gateway ends: Envoy keeps no connection from now on")
                 await ending.begin()
                 await ending.over()
+            with contextlib.suppress(Exception):
+                await self._tell_usage()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -154,6 +158,8 @@ class Agent:
             work.append(_every(period_s, partial(self._fit_breakers, Breakers(self.table, session))))
         if self.jobs:
             work.append(_every(self.jobs.store.queue.period_s, partial(self._see_jobs_through, self.jobs)))
+        if self.table.usage:
+            work.append(_every(self.table.usage.period_s, self._tell_usage))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -250,6 +256,11 @@ class Agent:
         }
         put = client("cloudwatch", heartbeat.region).put_metric_data
         await asyncio.to_thread(private_capacity.publish, heartbeat, told, put)
+
+    async def _tell_usage(self) -> None:
+        if self.usage and self.table.usage:
+            put = client("cloudwatch", self.table.usage.region).put_metric_data
+            await asyncio.to_thread(self.usage.publish, put)
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""

@@ -12,11 +12,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Final
 
+from spillway.contracts import metrics
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.usage import Usage
 
-KINDS = ("prompt", "completion", "cached")
+TOKENS: Final = {
+    "prompt": metrics.PROMPT_TOKENS,
+    "completion": metrics.COMPLETION_TOKENS,
+    "cached": metrics.CACHED_TOKENS,
+}
+
+ANSWERS: Final = "answers"
+SECONDS: Final = "seconds"
+METRICS: Final = {**TOKENS, ANSWERS: metrics.ANSWERS, SECONDS: metrics.ANSWER_SECONDS}
+"""What CloudWatch calls each kind of use."""
 
 
 @dataclass
@@ -61,7 +72,7 @@ class TokenBudgets:
         # A request's id may be a client's own choice: nobody meets another's by it.
         self._reserved: dict[tuple[str, str, str], float] = {}
         self.used: defaultdict[tuple[str, str, str, str, str], float] = defaultdict(float)
-        """Tokens by client, class, site, model and kind."""
+        """By client, class, site, model and kind: tokens, answers and, where nobody said tokens, seconds."""
         self.charged: defaultdict[tuple[str, str], float] = defaultdict(float)
         """Tokens by client and class."""
         self.refused: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -89,16 +100,20 @@ class TokenBudgets:
         whose = usage.client, usage.request_class
         charged = usage.charged
         self.charged[whose] += charged
-        for kind in KINDS:
-            self.used[(*whose, usage.site or "", usage.model, kind)] += getattr(usage, kind) or 0
+        for kind, amount in _amounts(usage):
+            if amount:
+                self.used[(*whose, usage.site or "", usage.model, kind)] += amount
         if bucket := self._buckets.get(whose):
             bucket.take(charged - self._reserved.pop((*whose, usage.id), 0))
 
     def metrics(self) -> Iterator[str]:
         """Lines for Prometheus."""
-        for (client, request_class, site, model, kind), tokens in self.used.items():
-            labels = f'client="{client}",class="{request_class}",site="{site}",model="{model}",kind="{kind}"'
-            yield f"spillway_tokens_total{{{labels}}} {tokens:.0f}"
+        for (client, request_class, site, model, kind), amount in self.used.items():
+            labels = f'client="{client}",class="{request_class}",site="{site}",model="{model}"'
+            if kind in TOKENS:
+                yield f'spillway_tokens_total{{{labels},kind="{kind}"}} {amount:.0f}'
+            else:
+                yield f"spillway_answer{'s' if kind == ANSWERS else '_seconds'}_total{{{labels}}} {amount:.3f}"
         for (client, request_class), tokens in self.charged.items():
             yield f'spillway_tokens_charged_total{{client="{client}",class="{request_class}"}} {tokens:.0f}'
         for (client, request_class), requests in self.refused.items():
@@ -106,3 +121,12 @@ class TokenBudgets:
         for (client, request_class), bucket in self._buckets.items():
             bucket.wait_s(0)
             yield f'spillway_tokens_left{{client="{client}",class="{request_class}"}} {bucket.level:.0f}'
+
+
+def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:
+    for kind in TOKENS:
+        yield kind, getattr(usage, kind) or 0
+    if usage.status == 200:
+        yield ANSWERS, 1
+        if usage.prompt is None:
+            yield SECONDS, (usage.duration_ms or 0) / 1000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from pydantic import ValidationError
 
 from components.gateway.settings import GatewaySettings
 from spillway.contracts.classes import Site
-from tests.support.gateway_rig import ALPHA, INFER, Rig
+from spillway.contracts.usage import Usage
+from spillway.runtime.gateway import usage_log
+from tests.support.gateway_rig import ALPHA, INFER, MODEL, Rig
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
 
@@ -87,3 +91,30 @@ def test_http_1_0_is_answered(rig: Rig, host: str) -> None:
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     with pytest.raises(ValidationError, match="cors_origins"):
         GatewaySettings.model_validate({"cors_origins": [origin]})
+
+
+def test_the_agent_is_told_who_had_tensors_answered_and_by_whom(rig: Rig) -> None:
+    """Not of those whom nobody knows, nor of what asks for the gateway's own health."""
+    told: list[Usage] = []
+    server = run(rig, usage_log.serve(rig.table.listen.usage_port, told.append))
+    try:
+        assert ask(rig, "POST", body=BODY, x_spillway_key="nobody's").status == 401
+        assert ask(rig, "GET", "/healthz").status == 200
+        assert ask(rig, "POST", body=BODY, x_spillway_key=ALPHA, x_spillway_class="P0").status == 200
+        eventually(lambda: any(one.request_class == "P0" for one in told), what="Envoy tells")
+        assert {one.client for one in told} == {"alpha"}
+        (one,) = (one for one in told if one.request_class == "P0")
+        assert (one.client, one.request_class, one.site, one.model) == ("alpha", "P0", "private", MODEL)
+        assert (one.status, one.prompt, one.reserved) == (200, None, None)
+        assert one.duration_ms is not None
+        assert one.duration_ms < 5000
+    finally:
+        run(rig, close(server))
+
+
+def run(rig: Rig, work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run_coroutine_threadsafe(work, rig.loop).result(20)
+
+
+async def close(server: asyncio.Server) -> None:
+    server.close()

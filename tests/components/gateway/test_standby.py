@@ -49,11 +49,12 @@ def test_what_serves_runs_without_root_on_a_read_only_disk(resources: list[Recor
     assert all(mount["readOnly"] for mount in found["envoy"]["mountPoints"])
 
 
-def test_task_may_invoke_and_read_what_the_cost_guard_says_only(resources: list[Recorded]) -> None:
+def test_task_may_invoke_read_what_the_cost_guard_says_and_tell_metrics_only(resources: list[Recorded]) -> None:
     policies = {r.name: json.loads(r.inputs["policy"]) for r in of_type(resources, "aws:iam/rolePolicy:RolePolicy")}
     rights = policies["spillway-test-standby-task-policy"]["Statement"]
-    assert {s["Sid"] for s in rights} == {"BurstEndpoints", "CostGuard"}
-    assert [s["Resource"] for s in rights] == [[ENDPOINT], ["arn:cutoff", "arn:live"]]
+    assert [s["Sid"] for s in rights] == ["BurstEndpoints", "CostGuard", "Metrics"]
+    assert [s["Resource"] for s in rights] == [[ENDPOINT], ["arn:cutoff", "arn:live"], "*"]
+    assert rights[2]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
 
 
 def test_tasks_are_private_and_reached_from_the_load_balancer_only(resources: list[Recorded]) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.routing import Anonymous, RoutingTable
+from spillway.contracts.routing import Anonymous, RoutingTable, UsageMetrics
 from spillway.contracts.usage import Usage
 from spillway.runtime.gateway.token_budgets import Bucket, TokenBudgets
 from spillway.runtime.gateway.usage_log import UnreadError, read_value
+from spillway.runtime.gateway.usage_report import UsageReport
 from tests.support.gateway_rig import Rig
 
 
@@ -26,7 +27,7 @@ class Clock:
 
 def usage(**said: Any) -> Usage:
     about = {"id": "1", "client": "alpha", "request_class": "P1", "site": "private", "status": 200, "model": "m"}
-    times = {"streamed": "-", "first_ms": "-", "duration_ms": 1}
+    times = {"streamed": "-", "first_ms": "-", "duration_ms": 1500}
     return Usage.model_validate({**about, **times, "reserved": 60, "prompt": 10, "completion": 20, "cached": 4, **said})
 
 
@@ -102,6 +103,39 @@ def test_who_has_none_left_is_told_when_there_will_be_some(tmp_path: Path) -> No
 )
 def test_what_is_charged(said: dict[str, Any], charged: int) -> None:
     assert usage(**said).charged == charged
+
+
+def test_what_clients_use_is_counted_and_told_once(tmp_path: Path) -> None:
+    """Tokens where an answer says them, else its seconds; nothing of what is refused, whatever model it names."""
+    found = budgets(tmp_path, Clock())
+    report, told = UsageReport(UsageMetrics(region="r", stack="s"), found.used), []
+    found.settle(usage())
+    found.settle(usage(prompt="-", completion="-", cached="-", reserved="-"))
+    found.settle(usage(status=404, model="anything", prompt="-", completion="-", cached="-"))
+    report.publish(lambda **call: told.append(call))
+    report.publish(lambda **call: told.append(call))
+    (call,) = told
+    assert {one["MetricName"]: one["Value"] for one in call["MetricData"]} == {
+        "PromptTokens": 10, "CompletionTokens": 20, "CachedTokens": 4, "Answers": 2, "AnswerSeconds": 1.5,
+    }  # fmt: skip
+    names = {one["Name"]: one["Value"] for one in call["MetricData"][0]["Dimensions"]}
+    assert names == {"Stack": "s", "Client": "alpha", "Class": "P1", "Site": "private", "Model": "m"}
+    assert 'spillway_answers_total{client="alpha",class="P1",site="private",model="m"} 2.000' in list(found.metrics())
+
+
+def test_what_could_not_be_told_is_told_the_next_time(tmp_path: Path) -> None:
+    found = budgets(tmp_path, Clock())
+    report, told = UsageReport(UsageMetrics(region="r", stack="s"), found.used), []
+    found.settle(usage())
+
+    def refuse(**_: Any) -> None:
+        raise OSError("CloudWatch is away")
+
+    with pytest.raises(OSError, match="away"):
+        report.publish(refuse)
+    found.settle(usage())
+    report.publish(lambda **call: told.extend(call["MetricData"]))
+    assert {one["MetricName"]: one["Value"] for one in told}["PromptTokens"] == 20
 
 
 def test_replicas_share_a_budget(tmp_path: Path) -> None:

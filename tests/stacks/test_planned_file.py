@@ -1,0 +1,77 @@
+"""The stack file that a plan becomes: all that the plan assumed, and what the user wrote around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.contracts.classes import Site
+from spillway.planner.search import Candidate, judged
+from spillway.planner.service import from_rates
+from spillway.planner.simulate import run_trace
+from spillway.planner.system import SiteSpec, System
+from spillway.planner.trace import synthetic
+from stacks.planned_file import write_planned
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
+from tests.stacks.files import CONFIG_DIR, example, flat
+
+PROD = CONFIG_DIR / "Pulumi.prod.yaml"
+
+
+def spec(site: Site, name: str, gpus: int, usd: float, least: int, most: int) -> SiteSpec:
+    return SiteSpec(
+        site=site, cloud="any", instance_type=name, gpu="H100", gpus=gpus, usd_per_hour=usd, servers=gpus // 4,
+        slots=16, min_instances=least, max_instances=most,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chosen() -> Candidate:
+    """Servers of four GPUs; nothing of Azure's holds one."""
+    sites = (
+        spec(Site.PRIVATE, "g6.12xlarge", 4, 4.6, 3, 6),
+        spec(Site.SAGEMAKER, "ml.p5.48xlarge", 8, 63.296, 1, 4),
+    )
+    trace, system = synthetic(60, 1.0, seed=1), System(sites=sites)
+    service = from_rates(5000, 50, slots=16, gpus_per_server=4)
+    return judged("hybrid", system, run_trace(trace, service, system), trace.tokens)
+
+
+def planned(folder: Path, chosen: Candidate, outage_h: float = 4.0) -> tuple[str, dict[str, Any], list[str]]:
+    target = folder / "Pulumi.planned.yaml"
+    sites = burst_sites(read_settings(flat(example("prod"))))
+    notes = write_planned(PROD, target, sites, chosen, ["Because."], outage_h)
+    text = target.read_text(encoding="utf-8")
+    return text, yaml.safe_load(text)["config"], notes
+
+
+def test_all_that_the_plan_assumed_is_written(chosen: Candidate, tmp_path: Path) -> None:
+    _, config, notes = planned(tmp_path, chosen)
+    assert config["spillway:model_server"]["gpus"] == 4
+    assert config["spillway:model_server"]["autoscaling"]["min_replicas"] == 3
+    assert config["spillway:burst"]["sagemaker"]["instance_type"] == "ml.p5.48xlarge"
+    assert "azure_ml" not in config["spillway:burst"]
+    assert any("burst.azure_ml: taken out" in note for note in notes)
+
+
+def test_what_the_user_wrote_stays(chosen: Candidate, tmp_path: Path) -> None:
+    text, _, _ = planned(tmp_path, chosen)
+    said = [line for line in PROD.read_text(encoding="utf-8").splitlines() if line.lstrip().startswith("#")]
+    assert [line for line in said if line not in text.splitlines()] == []
+    assert "gpu_pool: { instance_type: g6.12xlarge, gpus_per_node: 4, min_nodes: 3, max_nodes: 6 }" in text
+
+
+def test_a_ceiling_lets_a_day_with_an_outage_pass(chosen: Candidate, tmp_path: Path) -> None:
+    """All burst runs in an outage, for that is what it is there for: four times 63.296 $/h for eight hours of a day."""
+    _, config, _ = planned(tmp_path, chosen)
+    day = (8 * 4 * 63.296 + 16 * 63.296) / 24 * 730
+    assert config["spillway:cost_guard"]["max_burst_usd_per_hour"] >= 4 * 63.296
+    assert day < config["spillway:cost_guard"]["max_forecast_usd"] < 1.2 * day
+    other = tmp_path / "calm"
+    other.mkdir()
+    _, calm, _ = planned(other, chosen, 0.0)
+    assert calm["spillway:cost_guard"]["max_forecast_usd"] < day
