@@ -24,8 +24,6 @@ class Usage(Frozen):
     """Whether a stream was asked for."""
     first_ms: float | None
     """From the request to the first byte of the answer; of a stream, to its first token."""
-    duration_ms: float
-    """From the request to the end of the answer."""
     model: str
     """As the request names it; of tensors the one that the gateway serves."""
     reserved: float | None

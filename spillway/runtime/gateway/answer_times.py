@@ -53,7 +53,7 @@ class AnswerTimes:
         first_s = inf if usage.status >= 500 or usage.first_ms is None else usage.first_ms / 1000
         self._histograms[FIRST_TOKEN, usage.request_class].observe(first_s)
         further = (usage.completion or 0) - 1
-        if first_s < inf and further > 0:
+        if first_s < inf and further > 0 and usage.duration_ms is not None:
             self._histograms[TOKEN, usage.request_class].observe((usage.duration_ms / 1000 - first_s) / further)
 
     def metrics(self) -> Iterator[str]:
