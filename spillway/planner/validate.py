@@ -100,7 +100,11 @@ def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
             )
         bounds = predicted.latency_p99_interval_s
         within = {"p99 ms": (bounds[0] * 1000, bounds[1] * 1000), "in time": predicted.interval} if bounds else {}
-        rows += [_row(name, key, *pair, within.get(key)) for key, pair in found.items() if pair[1] is not None]
+        rows += [
+            _row(name, key, predicted_one, measured_one, within.get(key))
+            for key, (predicted_one, measured_one) in found.items()
+            if measured_one is not None
+        ]
     if not rows:
         raise PlannerError("the drill has no class to compare; give what `spillway drill --json` wrote")
     return rows
