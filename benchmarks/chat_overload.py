@@ -115,19 +115,24 @@ async def load(target: DrillTarget, rate: float, seconds: float, seed: int) -> l
 def run(name: str, server: Server, seconds: float, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, system(name, server, Path(folder)) as (target, generated):
         outcomes = asyncio.run(load(target, server.capacity * OVERLOAD, seconds, seed))
-        delivered = sum(len(outcome.times) for outcome in outcomes)
-        # What a queue without an end answers when the load is over would hide that it grows.
-        good = [o for o in outcomes if not o.lost and o.due_s + o.times[-1] <= seconds]
-        urgent = [outcome for outcome in outcomes if outcome.request_class is RequestClass.P0]
-        in_time = [outcome for outcome in urgent if not outcome.problem and outcome.latency_s <= P0_S]
-        return {
-            "p0": len(urgent),
-            "p0_in_time": len(in_time),
-            "p0_refused": sum(outcome.status == 503 for outcome in urgent),
-            "p0_first_token_p99_s": statistics.quantiles((o.latency_s for o in urgent), n=100)[98],
-            "good_per_s": len(good) / seconds,
-            "generated_per_delivered": generated() / max(1, delivered),
-        }
+        return figures(outcomes, generated(), seconds)
+
+
+def figures(outcomes: list[ChatOutcome], generated: float, seconds: float) -> dict[str, float]:
+    """What is told of one run."""
+    delivered = sum(len(outcome.times) for outcome in outcomes)
+    # What a queue without an end answers when the load is over would hide that it grows.
+    good = [o for o in outcomes if not o.lost and o.due_s + o.times[-1] <= seconds]
+    urgent = [outcome for outcome in outcomes if outcome.request_class is RequestClass.P0]
+    in_time = [outcome for outcome in urgent if not outcome.problem and outcome.latency_s <= P0_S]
+    return {
+        "p0": len(urgent),
+        "p0_in_time": len(in_time),
+        "p0_refused": sum(outcome.status == 503 for outcome in urgent),
+        "p0_first_token_p99_s": statistics.quantiles((o.latency_s for o in urgent), n=100)[98],
+        "good_per_s": len(good) / seconds,
+        "generated_per_delivered": generated / max(1, delivered),
+    }
 
 
 def main() -> None:

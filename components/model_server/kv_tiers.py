@@ -22,6 +22,7 @@ KEEP_PERCENT: Final = 80
 SWEEP: Final = """trap 'exit 0' TERM
 over() { test "$(du -sk "$KV_FOLDER" | cut -f1)" -gt "$KV_KEEP_KIB"; }
 while :; do
+  touch "$KV_FOLDER/.swept"
   for minutes in 4320 1440 480 120 30 8 2 0; do
     over || break
     find "$KV_FOLDER" -name '*.bin' -mmin "+$minutes" -delete
@@ -32,6 +33,8 @@ done
 """Takes the oldest files until the rest fits. Their age is when they were written: reading past the page cache leaves
 no trace in a file's times."""
 EVERY_S: Final = 5
+SWEEPS: Final = ("/bin/sh", "-c", 'test -n "$(find "$KV_FOLDER/.swept" -mmin -2)"')
+"""Succeeds while it does."""
 
 
 def arguments(tiers: KvTiersSettings) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -173,6 +173,8 @@ class ModelServer(Component):
                 command=["/bin/sh", "-c", kv_tiers.SWEEP],
                 env=environment(dict(kv_tiers.sweeper_environment(disk))),
                 resources=resources("10m", "32Mi"),
+                liveness_probe=(sweeps := _exec_probe(kv_tiers.SWEEPS)),
+                readiness_probe=sweeps,
                 security_context=container_security(),
                 volume_mounts=[mount(kv_tiers.VOLUME, kv_tiers.FOLDER)],
             )
@@ -449,6 +451,12 @@ def _pods_metric(name: str, target: str) -> k8s.autoscaling.v2.MetricSpecArgs:
             metric=k8s.autoscaling.v2.MetricIdentifierArgs(name=name),
             target=k8s.autoscaling.v2.MetricTargetArgs(type="AverageValue", average_value=target),
         ),
+    )
+
+
+def _exec_probe(command: Sequence[str]) -> k8s.core.v1.ProbeArgs:
+    return k8s.core.v1.ProbeArgs(
+        exec_=k8s.core.v1.ExecActionArgs(command=list(command)), period_seconds=30, timeout_seconds=5
     )
 
 

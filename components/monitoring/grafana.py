@@ -7,13 +7,14 @@ from typing import Any
 
 from components.monitoring.queries import Queries
 from components.monitoring.settings import MonitoringSettings
+from spillway.contracts.answer_times import FIRST_TOKEN, TOKEN
 
 WIDTH, HEIGHT = 12, 8
 """Of a panel, in Grafana's grid of 24 columns."""
 
 
 def dashboard(stack: str, settings: MonitoringSettings, queries: Queries) -> str:
-    """JSON text: latency, queue, GPUs, requests and spill by site."""
+    """JSON text: latency, queue, GPUs, requests and spill by site; of generated text tokens by class and KV, too."""
     site = "{{envoy_cluster_name}}"
     panels = [
         _panel("Latency P99", queries.latency_p99_s, "all clients", "s", settings.max_latency_p99_s),
@@ -27,6 +28,12 @@ def dashboard(stack: str, settings: MonitoringSettings, queries: Queries) -> str
         ),
         _panel("Sites open", queries.sites_open, "{{site}} {{class}}", "bool_yes_no"),
     ]
+    if queries.kind == "vllm":
+        panels += [
+            _panel("First token P95", queries.p95_by_class_s(FIRST_TOKEN), "{{class}}", "s"),
+            _panel("Further tokens P95, each", queries.p95_by_class_s(TOKEN), "{{class}}", "s"),
+            _panel("KV cache used", queries.kv_share, "mean", "percentunit"),
+        ]
     for index, panel in enumerate(panels):
         panel["id"] = index + 1
         panel["gridPos"] = {"x": WIDTH * (index % 2), "y": HEIGHT * (index // 2), "w": WIDTH, "h": HEIGHT}

@@ -94,6 +94,16 @@ class Queries:
         name = "vllm:num_requests_waiting" if self.kind == "vllm" else "nv_inference_pending_request_count"
         return f'sum({name}{{namespace="{self.namespaces.serving}"}})'
 
+    def p95_by_class_s(self, metric: str) -> str:
+        """Of one of the agent's histograms of generated text."""
+        rate = f'rate({metric}_bucket{{namespace="{self.namespaces.gateway}"}}[{WINDOW}])'
+        return f"histogram_quantile(0.95, sum by (le, class) ({rate}))"
+
+    @property
+    def kv_share(self) -> str:
+        """Mean share of the servers' KV caches in use, 0 to 1."""
+        return f'avg(vllm:kv_cache_usage_perc{{namespace="{self.namespaces.serving}"}})'
+
     @property
     def gpu_share(self) -> str:
         """Mean share of the model servers' GPU time, 0 to 1. Under MIG only the graphics engine's activity is

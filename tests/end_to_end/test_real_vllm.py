@@ -9,35 +9,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from components.model_server.vllm import FOLDER, HTTP_PORT, command
-from model_packaging.build import package
-from model_packaging.config import parse_config
 from spillway.contracts.classes import Site
-from spillway.contracts.manifest import VLLM_FOLDER, read_manifest
 from spillway.contracts.routing import RoutingTable
-from spillway.contracts.vllm_serving import SWITCHED_OFF, arguments
-from spillway.twin.data_plane.processes.child import free_port
-from tests.model_packaging import tiny_language
-from tests.support.chat_rig import AgentRig, ChatBackend
+from tests.support.chat_rig import AgentRig
 from tests.support.gateway_rig import MODEL
-from tests.support.waiting import eventually
+from tests.support.real_vllm import Vllm, gateway, started, tiny_package
 
 PYTHON = os.environ.get("SPILLWAY_VLLM_PYTHON", "")
-START_S = 600
 AT_ONCE, ALLOWED = 1, 6
 
 pytestmark = [
@@ -47,79 +34,18 @@ pytestmark = [
 ]
 
 
-@dataclass
-class Vllm:
-    """The server's process, and where it listens."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-
-    def kill(self) -> None:
-        """With its engine, as a node that dies does."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-
-    @property
-    def ready(self) -> bool:
-        assert self.process.poll() is None, "vLLM ended; its log says why"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
+ONE: dict[str, Any] = {"max-num-seqs": AT_ONCE, "max-num-queued-reqs": ALLOWED}
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tiny_language.write_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")
-    settings = tiny_language.settings(folder) | {"variants": [{"precision": "bf16", "max_perplexity_ratio": 1.05}]}
-    return package(parse_config(settings, base_dir=folder), tmp_path_factory.mktemp("store")).path
-
-
-@contextmanager
-def started(built: Path, folder: Path, at_once: int = AT_ONCE) -> Iterator[Vllm]:
-    """A server's process, with the very command line of the cluster's pods, other numbers aside."""
-    port = free_port()
-    given = arguments(read_manifest(built)) | {
-        "served-model-name": MODEL,
-        "max-num-seqs": at_once,
-        "max-model-len": 256,
-    }
-    words = command(given | {"max-num-queued-reqs": ALLOWED, "enforce-eager": True}, drain_s=60)
-    moved = [{FOLDER: str(built / VLLM_FOLDER), str(HTTP_PORT): str(port)}.get(word, word) for word in words[1:]]
-    variables = {**SWITCHED_OFF, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    log = (folder / "vllm.log").open("wb")
-    process = subprocess.Popen(
-        [PYTHON, "-m", "vllm.entrypoints.cli.main", *moved],
-        env={**os.environ, **variables},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    server = Vllm(process, port)
-    try:
-        eventually(lambda: server.ready, within_s=START_S, what=f"vLLM serves ({log.name})")
-        yield server
-    finally:
-        server.kill()
+    return tiny_package(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def vllm(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
-    with started(built, tmp_path_factory.mktemp("log")) as server:
+    with started(PYTHON, built, tmp_path_factory.mktemp("log"), ONE) as server:
         yield server
-
-
-@dataclass
-class Elsewhere(ChatBackend):
-    """A site's model server that runs already, at its ``port``."""
-
-    async def start(self) -> None:
-        return
-
-    async def stop(self) -> None:
-        return
 
 
 def roomy(table: RoutingTable) -> RoutingTable:
@@ -128,21 +54,9 @@ def roomy(table: RoutingTable) -> RoutingTable:
     return table.model_copy(update={"sites": sites, "classes": patient})
 
 
-@contextmanager
-def gateway(folder: Path, private: Vllm, clouds: Vllm) -> Iterator[AgentRig]:
-    """A real Envoy with its agent before the private site's server and the clouds'."""
-    servers = iter([private, clouds, clouds])
-
-    class RealRig(AgentRig):
-        model_server = staticmethod(lambda: Elsewhere(port=next(servers).port))  # pyright: ignore[reportAssignmentType]
-
-    with RealRig(folder, roomy) as running:
-        yield running
-
-
 @pytest.fixture
 def rig(vllm: Vllm, tmp_path: Path) -> Iterator[AgentRig]:
-    with gateway(tmp_path, vllm, vllm) as running:
+    with gateway(tmp_path, vllm, vllm, roomy) as running:
         yield running
 
 
@@ -204,7 +118,8 @@ def test_a_stream_whose_server_is_killed_goes_on_at_another_to_the_byte(
 ) -> None:
     """Of several lengths, killed in the middle of all of them; the second server has nothing of them in its caches."""
     lengths = (120, 160, 200)
-    with started(built, tmp_path, at_once=3) as private, gateway(tmp_path, private, vllm) as rig:
+    three = {**ONE, "max-num-seqs": 3}
+    with started(PYTHON, built, tmp_path, three) as private, gateway(tmp_path, private, vllm, roomy) as rig:
         client = rig.client("P0")
         whole = [ask(rig.client("P0", site=Site.AZURE_ML), tokens) for tokens in lengths]
         streams = [stream_of(client, tokens) for tokens in lengths]

@@ -7,6 +7,7 @@ requests like those that run would fit; the next one spills. P0 keeps its room a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from statistics import mean
 from typing import Final
 
@@ -32,11 +33,11 @@ class KvRoom:
         """As last read; ``None`` where the caches are no limit, or cannot be read."""
 
     async def check(self) -> None:
-        """Read all servers once."""
-        try:
-            read = [page async for _, page in pages(self._route, self._session)]
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            read = []
+        """Read all servers once; those that can be read speak for the others."""
+        read: list[str] = []
+        with suppress(OSError, aiohttp.ClientError, TimeoutError):
+            async for _, page in pages(self._route, self._session):
+                read.append(page)
         running, used = ([float(value) for page in read for value in what.findall(page)] for what in (_RUNNING, _USED))
         self.slots = room(sum(running), mean(used), self._most) if used else None
 

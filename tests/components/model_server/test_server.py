@@ -173,10 +173,14 @@ def test_the_oldest_kv_goes_until_the_rest_fits(tmp_path: Path) -> None:
     small = {"KV_FOLDER": str(tmp_path), "KV_KEEP_KIB": "250", "KV_EVERY_S": "0.05"}
     assert small.keys() == variables.keys()
     with subprocess.Popen(sweeper["command"], env={**os.environ, **small}) as process:
-        kept = {"c.bin", "d.bin", "config.json"}
+        kept = {"c.bin", "d.bin", "config.json", ".swept"}
         eventually(lambda: {path.name for path in tmp_path.iterdir()} == kept, what="the oldest are gone")
+        probe = sweeper["livenessProbe"]["exec"]["command"]
+        assert subprocess.run(probe, env={**os.environ, **small}, check=False).returncode == 0
         process.terminate()
         assert process.wait(5) == 0
+    os.utime(tmp_path / ".swept", (now, now - 600))
+    assert subprocess.run(probe, env={**os.environ, **small}, check=False).returncode != 0
 
 
 def test_sizes_out_of_order_are_refused() -> None:

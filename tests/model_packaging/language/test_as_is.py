@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
 
 from model_packaging.build import PackageResult, package
 from model_packaging.config import parse_config
@@ -94,6 +97,57 @@ def test_code_of_the_models_own_stays_behind(built: PackageResult) -> None:
     assert "auto_map" not in served
     assert served["quantization_config"] == AWQ
     assert not list(built.path.rglob("*.py"))
+
+
+def gptq(name: str, columns: int, rows: int) -> dict[str, torch.Tensor]:
+    """AutoGPTQ's: eight rows in a number."""
+    return {
+        f"{name}.qweight": torch.zeros(rows // 8, columns, dtype=torch.int32),
+        f"{name}.qzeros": torch.zeros(rows // 64, columns // 8, dtype=torch.int32),
+        f"{name}.scales": torch.zeros(rows // 64, columns, dtype=torch.float16),
+        f"{name}.g_idx": torch.zeros(rows, dtype=torch.int32),
+    }
+
+
+def nvfp4(name: str, columns: int, rows: int) -> dict[str, torch.Tensor]:
+    """ModelOpt's: two fp4 numbers in a byte, an fp8 scale for sixteen, and one for all."""
+    return {
+        f"{name}.weight": torch.zeros(columns, rows // 2, dtype=torch.uint8),
+        f"{name}.weight_scale": torch.zeros(columns, rows // 16).to(torch.float8_e4m3fn),
+        f"{name}.weight_scale_2": torch.zeros(()),
+        f"{name}.input_scale": torch.zeros(()),
+    }
+
+
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": False, "sym": True}
+NVFP4 = {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16, "ignore": ["lm_head"]}
+
+
+@pytest.mark.parametrize(
+    ("layers", "declared", "method", "words"),
+    [
+        (gptq, GPTQ, "gptq", "gptq 4 bits, 14 layers, as it came"),
+        (nvfp4, NVFP4, "modelopt", "modelopt NVFP4, 14 layers, as it came"),
+    ],
+    ids=["gptq", "nvfp4"],
+)
+def test_other_formats_are_laid_out_and_told(
+    tmp_path: Path, layers: Any, declared: dict[str, Any], method: str, words: str
+) -> None:
+    folder = tiny_language.write_model(tmp_path / "model", tied=False)
+    stored: dict[str, torch.Tensor] = {}
+    for name, tensor in load_tensors(folder / "model.safetensors").items():
+        whole = {name: tensor.to(torch.bfloat16)}
+        stored |= layers(name.removesuffix(".weight"), *tensor.shape) if "_proj." in name else whole
+    save_tensors(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    change(folder, quantization_config=declared, torch_dtype="bfloat16", dtype="bfloat16")
+    result = build(folder, tmp_path / "store")
+    manifest = verify_package(result.path)
+    assert manifest.language is not None
+    assert (manifest.language.quantization, manifest.variants[0].detail) == (method, words)
+    assert manifest.language.weights_bytes == sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
+    served = json.loads((result.path / "vllm" / "config.json").read_text())
+    assert served["quantization_config"] == declared
 
 
 def half_quantized(folder: Path) -> None:

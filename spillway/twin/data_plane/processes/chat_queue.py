@@ -32,7 +32,8 @@ class QueueOptions(Frozen):
     max_num_queued_reqs: int | None = Field(default=None, ge=1)
     """Waiting and running requests above which none is taken; ``None``: no limit."""
     kv_answers: int | None = Field(default=None, ge=1)
-    """Answers whose tokens fill the KV cache; ``None``: as many as are made at once. Above it nobody is thrown out."""
+    """Answers whose tokens fill the KV cache; ``None``: it holds four times what is made at once, and so never matters.
+    Above it nobody is thrown out."""
     render_s: float = Field(default=0.002, ge=0)
     """Seconds between the first look at the queue and a place in it: the prompt is made of the chat meanwhile."""
     first_token_s: float = Field(default=0.02, ge=0)
@@ -82,6 +83,11 @@ class ChatQueue:
         self.running = 0
         self._waiting: list[_Waiting] = []
         self._ages = itertools.count()
+
+    @property
+    def kv_share(self) -> float:
+        """Of the KV cache in use."""
+        return self.running / (self.options.kv_answers or 4 * self.options.max_num_seqs)
 
     @property
     def waiting(self) -> int:

@@ -143,7 +143,7 @@ class ChatServer:
         values = {
             "vllm:num_requests_running": queue.running,
             "vllm:num_requests_waiting": queue.waiting,
-            "vllm:kv_cache_usage_perc": queue.running / (queue.options.kv_answers or queue.options.max_num_seqs),
+            "vllm:kv_cache_usage_perc": queue.kv_share,
             "vllm:prompt_tokens_total": counts.prompt_tokens,
             "vllm:generation_tokens_total": counts.generation_tokens,
             "vllm:admission_rejections_total": counts.rejected,
