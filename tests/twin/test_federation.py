@@ -220,6 +220,11 @@ def test_a_role_without_the_right_gets_no_token(clouds: Clouds) -> None:
     clouds.client("iam").put_role_policy(RoleName="switch", PolicyName="rights", PolicyDocument=others)
     with pytest.raises(ClientError, match="not authorized to perform: sts:GetWebIdentityToken"):
         azure_api.token(clouds.identity)
+    iam = clouds.client("iam")
+    arn = iam.create_policy(PolicyName="tokens", PolicyDocument=policy(MAY_ASK_FOR_TOKENS))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="switch", PolicyArn=arn)
+    assert azure_api.token(clouds.identity)
+    iam.detach_role_policy(RoleName="switch", PolicyArn=arn)
 
 
 def test_a_token_does_not_outlive_the_session(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:

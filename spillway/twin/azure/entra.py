@@ -26,7 +26,7 @@ _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _OF_AWS: Final = re.compile(r"https://[0-9a-z-]+\.tokens\.sts\.global\.api\.aws")
 _LIFETIME_S: Final = 3599
 _CHANGES: Final = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
-_BUILT_IN: Final = {ROLES["Owner"]: ["*"], ROLES["Contributor"]: ["*"]}
+_BUILT_IN: Final = {ROLES["Owner"]: ["*"], ROLES["Contributor"]: ["*"], ROLES["Reader"]: ["*/read"]}
 """Those that somebody may give in the place of a custom one, by ID."""
 
 

@@ -16,11 +16,20 @@ from spillway.conformance.flows.doors.azure_rights import ASSIGNMENT, FEDERATED,
 from spillway.conformance.flows.flow import Closed, Door
 from spillway.conformance.flows.world import World
 from spillway.contracts.azure_calls import ACTIONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S, Caller
+from spillway.contracts.azure_roles import ROLES
 from spillway.contracts.names import AZURE_MANAGER_URL
 from spillway.contracts.resources import Resource
 
 _ROLE: Final = "azure-native:authorization:RoleDefinition"
 _ISSUER: Final = re.compile(r"https://[0-9a-z-]+\.tokens\.sts\.global\.api\.aws")
+_BUILT_IN: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(ROLES.values(), ()),
+    ROLES["Owner"]: ("*",),
+    ROLES["Contributor"]: ("*",),
+    ROLES["Reader"]: ("*/read",),
+    ROLES["Traffic Manager Contributor"]: ("Microsoft.Network/trafficManagerProfiles/*",),
+}
+"""Built-in roles by ID → those of their actions that these callers could need."""
 TOKEN: Final = Call(
     "sts:GetWebIdentityToken",
     "*",
@@ -83,16 +92,17 @@ def _may(world: World, caller: Caller, identity: Resource, url: str) -> Iterator
 
 
 def _given(world: World, principal: Any, path: str) -> Iterator[str]:
-    """Actions of the roles on the path and above it; a role that the plan does not make may allow all of them."""
+    """Actions of the roles on the path and above it; a role that nobody here knows may allow all of them."""
     made: Mapping[str, Resource] = {str(one.id).lower(): one for one in world.graph.of(_ROLE)}
     for one in world.graph.of(ASSIGNMENT):
         scope = str(one.props.get("scope")).lower().rstrip("/")
         above = path.lower() == scope or path.lower().startswith(f"{scope}/")
         if not above or one.props.get("principalId") != principal:
             continue
-        role = made.get(str(one.props.get("roleDefinitionId")).lower())
+        given = str(one.props.get("roleDefinitionId")).lower()
+        role = made.get(given)
         if role is None:
-            yield "*"
+            yield from _BUILT_IN.get(given.rpartition("/")[2], ("*",))
             continue
         for permission in role.props.get("permissions") or ():
             yield from permission.get("actions") or ()

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from spillway.conformance.flows.documents import Call as Asked
-from spillway.conformance.flows.documents import allows
+from spillway.conformance.flows.documents import allows, denies
 from spillway.twin.aws.recorder import Call, RefusedError
 from spillway.twin.aws.service import ACCOUNT, Service
 from spillway.twin.tokens import Signer
@@ -83,11 +83,11 @@ def _get_web_identity_token(call: Call) -> dict[str, Any]:
 
 def _within_limits(call: Call) -> None:
     """botocore checks what is too short, and leaves the rest to AWS."""
-    shape = call.operation.input_shape
-    assert shape is not None
-    audience, lifetime = shape.members["Audience"].metadata, shape.members["DurationSeconds"].metadata
+    operation: Any = call.operation
+    members = operation.input_shape.members
+    audience, lifetime = members["Audience"].metadata, members["DurationSeconds"].metadata
     given, seconds = call.params.get("Audience") or (), call.params.get("DurationSeconds")
-    longest = shape.members["Audience"].member.metadata["max"]
+    longest = members["Audience"].member.metadata["max"]
     wrong = [
         ("audience", not audience["min"] <= len(given) <= audience["max"] or any(len(one) > longest for one in given)),
         ("durationSeconds", seconds is not None and not lifetime["min"] <= int(seconds) <= lifetime["max"]),
@@ -118,14 +118,17 @@ def _allowed(call: Call, role_arn: str, lifetime: int) -> None:
     roles = [one for one in iam_backends[ACCOUNT]["aws"].roles.values() if one.arn == role_arn]
     if not roles:
         return
-    documents = [*roles[0].policies.values(), *(one.document for one in roles[0].managed_policies.values())]
+    attached = roles[0].managed_policies.values()
+    versions = [each for one in attached for each in one.versions if each.version_id == one.default_version_id]
+    documents = [*roles[0].policies.values(), *(each.document for each in versions)]
     for audience in call.params["Audience"]:
         context = {
             "sts:IdentityTokenAudience": audience,
             "sts:DurationSeconds": str(lifetime),
             "sts:SigningAlgorithm": call.params["SigningAlgorithm"],
         }
-        if not any(allows(one, Asked("sts:GetWebIdentityToken", "*", context)) for one in documents):
+        asked = Asked("sts:GetWebIdentityToken", "*", context)
+        if any(denies(one, asked) for one in documents) or not any(allows(one, asked) for one in documents):
             message = f"User: {role_arn} is not authorized to perform: sts:GetWebIdentityToken on resource: *"
             raise RefusedError("AccessDenied", message)
 

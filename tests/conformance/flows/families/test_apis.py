@@ -8,6 +8,7 @@ import pytest
 
 from spillway.conformance.flows.families.apis import FAMILY
 from spillway.contracts.azure_calls import ACTIONS
+from spillway.contracts.azure_roles import ROLES
 from spillway.contracts.resources import Resource
 from tests.conformance.flows.plans import ACCOUNT, REGION, allow, asked, azure, inline, made, role, trusting, world
 
@@ -125,6 +126,8 @@ def props(one: Resource, **changes: Any) -> Resource:
         ((IDENTITY, TRUST, CUSTOM, SIGNS), {"reader"}),
         ((IDENTITY, TRUST, CUSTOM, props(GRANT, scope=f"{ENDPOINT}/deployments/green"), SIGNS), {"reader"}),
         ((IDENTITY, TRUST, CUSTOM, props(GRANT, principalId="other"), SIGNS), {"reader"}),
+        ((IDENTITY, TRUST, props(GRANT, roleDefinitionId=f"/roleDefinitions/{ROLES['AcrPull']}"), SIGNS), {"reader"}),
+        ((IDENTITY, TRUST, props(GRANT, roleDefinitionId=f"/roleDefinitions/{ROLES['Reader']}"), SIGNS), set()),
         ((IDENTITY, TRUST, props(CUSTOM, permissions=[{"actions": ["*/write"]}]), GRANT, SIGNS), {"reader"}),
     ],
 )
