@@ -93,8 +93,8 @@ def up_text(done: Up, stack: Stack) -> Iterator[RenderableType]:
             "Resources only, as asked."
             if stack.brief().has_processes
             else (
-                f"Resources only: {stack.name!r} makes its own cluster, and the twin runs model servers for stacks "
-                "whose private cluster is `existing`."
+                f"Resources only: {stack.name!r} makes its own cluster. --serve runs one model server a site, and the "
+                "gateways, so that it can be drilled."
             )
         )
     else:
