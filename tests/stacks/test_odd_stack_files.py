@@ -81,7 +81,7 @@ def test_a_value_is_taken_or_refused_with_its_place(folder: Path, name: str, at:
         around.append(around[path[-1]])
     else:
         around[path[-1]] = odd
-    taken_or_refused(written(folder, yaml.safe_dump({"config": config}, allow_unicode=True)), "spillway:")
+    taken_or_refused(written(folder, yaml.safe_dump({"config": config}, allow_unicode=True)), "Pulumi.test.yaml")
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -176,8 +176,8 @@ def _link(place: Path, source: Path) -> None:
 
 
 def _make_once(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder beside ``target`` and rename it, so that a half-made one is never seen. One whose links lead nowhere
-    any more is made again: what Triton says then has nothing to do with it."""
+    """Fill a folder beside ``target`` and rename it, so that a half-made one is never seen. One whose links lead
+    nowhere any more is made again: what Triton says then has nothing to do with it."""
     if target.is_dir() and all(path.exists() for path in target.rglob("*") if path.is_symlink()):
         return target.absolute()
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
