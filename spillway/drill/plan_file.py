@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.frozen import Frozen
@@ -18,10 +18,19 @@ _MENDS = ("start", "resume", "heal")
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+GROUPS: Final = (*map(str, Site), "gateway-private", "gateway-standby")
+
+
+def _known(group: str) -> str:
+    if group not in GROUPS:
+        raise ValueError(f"{group!r} is none of {', '.join(GROUPS)}")
+    return group
+
+
 class FaultFile(Frozen):
     """An order, given when its phase begins."""
 
-    group: Literal["private", "sagemaker", "azure_ml", "gateway-private", "gateway-standby"]
+    group: Annotated[str, AfterValidator(_known), WithJsonSchema({"enum": list(GROUPS)})]
     """Whom: a site, or a gateway."""
 
     action: Literal["kill", "start", "hang", "resume", "slow", "fail", "heal"]
