@@ -238,12 +238,12 @@ def status(stack_name: str, processes: bool, wait_s: int | None, watch: bool, as
         raise click.UsageError("--watch goes with neither --json nor --wait.")
     stack = find_stack(stack_name)
     if watch:
-        views.watch(lambda: views.status_text(deploy.status(stack), stack_name))
+        views.watch(lambda: views.status_text(deploy.status(stack), stack))
     found = deploy.awaited_status(stack, wait_s or 0)
     if found is None:
         stack.need_file()
     listed = [views.processes_text(found)] if processes and found else []
-    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack_name), *listed])
+    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack), *listed])
     if found is None or not found.whole:
         raise click.exceptions.Exit(FAILED)
 

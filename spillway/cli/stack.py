@@ -54,6 +54,16 @@ class Stack(TwinStack):
 
         return burst_sites(self.settings)
 
+    @property
+    def host(self) -> str:
+        """The name that clients use; empty where the file cannot be read, which keeps nobody from looking at a twin."""
+        from spillway.twin.deployer.api import ConfigError
+
+        try:
+            return self.settings.dns.host
+        except (CommandError, ConfigError):
+            return ""
+
     def about(self) -> dict[str, str]:
         """What a report on the stack is about."""
         from spillway.version import version

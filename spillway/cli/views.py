@@ -98,7 +98,7 @@ def up_text(done: Up, stack: Stack) -> Iterator[RenderableType]:
             )
         )
     else:
-        yield from status_text(done.status, stack.name)
+        yield from status_text(done.status, stack)
         for line in curl_lines(done.status, stack):
             yield f"  {line}"
     yield f"{done.seconds:.1f} s in all"
@@ -175,18 +175,18 @@ def status_json(status: TwinStatus | None, stack: str) -> dict[str, Any]:
     return {"stack": stack, "running": True, **status.to_json()}
 
 
-def status_text(status: TwinStatus | None, stack: str) -> Iterator[RenderableType]:
+def status_text(status: TwinStatus | None, stack: Stack) -> Iterator[RenderableType]:
     if status is None:
-        yield f"No twin of {stack!r} runs; `spillway up -s {stack}` starts one."
+        yield f"No twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one."
         return
     yield _table(
-        f"Sites of {stack}",
+        f"Sites of {stack.name}",
         ("site", "ready", "state", "detail"),
         [(s.name, "yes" if s.ready else "no", s.state, s.detail) for s in status.sites],
     )
     addresses = [
         *((f"{role} gateway", url) for role, url in status.gateways.items()),
-        *((("DNS", f"dig @{status.dns.replace(':', ' -p ')}"),) if status.dns else ()),
+        *((("DNS", f"dig @{status.dns.replace(':', ' -p ')} {stack.host}"),) if status.dns else ()),
         *((f"emulated {name}", url) for name, url in status.endpoints.items()),
     ]
     yield _table("Addresses", ("what", "where"), addresses)
