@@ -84,7 +84,7 @@ class PlanFile(Frozen):
             for fault in given.faults:
                 (broken.discard if fault.action in _MENDS else broken.add)(fault.group)
             sites = tuple(site for site in Site if site in broken) if given.broken is None else given.broken
-            faults = tuple(Fault(fault.group, fault.action, dict(fault.options)) for fault in given.faults)
+            faults = tuple(Fault(fault.group, fault.action, {**fault.options}) for fault in given.faults)
             phases.append(Phase(given.name, given.duration_s, faults, sites, given.min_availability, given.back_on))
         return DrillPlan(self.name, tuple(phases), dict(self.rates), self.seed)
 
