@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from model_packaging.errors import ModelConfigError
 from model_packaging.language.packager import LANGUAGE
@@ -15,6 +18,9 @@ from model_packaging.tensors.packager import TENSORS
 
 PACKAGERS: Final[tuple[Packager[Any, Any], ...]] = (TENSORS, LANGUAGE)
 """The first one's errors are those of a file whose ``source.kind`` no packager knows."""
+
+
+_SCHEMA: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def packager_of(config: PackageConfig) -> Packager[Any, Any]:
@@ -56,6 +62,17 @@ def parse_config(values: dict[str, Any], *, base_dir: Path, name: str = "model.y
             for item in error.errors()
         ]
         raise ModelConfigError(f"{name}: " + "; ".join(lines) + ". See docs/how-to/your-own-model.md.") from None
+
+
+def schema_text() -> str:
+    """JSON Schema of a ``model.yaml``, for editors."""
+    files: Any = reduce(or_, (packager.settings for packager in PACKAGERS))
+    schema = TypeAdapter(files).json_schema()
+    for one in schema["$defs"].values():
+        # Where the file lies is told by its place.
+        one.get("properties", {}).pop("base_dir", None)
+        one["required"] = [name for name in one.get("required", ()) if name != "base_dir"]
+    return json.dumps({"$schema": _SCHEMA, **schema}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _kinds(settings: type[PackageConfig]) -> list[str]:

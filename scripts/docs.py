@@ -21,9 +21,11 @@ import stacks.reference as stack_file
 from components.burst.sagemaker import generate_images
 from components.gateway.reference import routes
 from components.monitoring.exported import exported
+from model_packaging import config as model_yaml
 from policies.reference import policies
 from spillway.cli.reference import commands
 from spillway.contracts.schema_tables import table
+from spillway.drill import plan_file
 from spillway.twin.aws import generate as aws_schema
 from spillway.twin.aws import reference as twin_aws
 from spillway.twin.azure import generate as azure_catalogue
@@ -92,6 +94,8 @@ def rules() -> str:
 
 GENERATED: Final = (
     Generated("stacks/config/stack-file.schema.json", whole(schema_text)),
+    Generated("spillway/drill/plan.schema.json", whole(plan_file.schema_text)),
+    Generated("model_packaging/model.schema.json", whole(model_yaml.schema_text)),
     Generated("spillway/twin/aws/schema.json", whole(aws_schema.text)),
     Generated("spillway/twin/azure/catalogue.json", whole(azure_catalogue.text), needs="azure.mgmt.network"),
     Generated("spillway/conformance/services/aws/members.json", members("aws")),

@@ -59,7 +59,7 @@ class TensorConfig(PackageConfig):
             raise ValueError(f"unknown target {unknown[0]!r}; known: {', '.join(CONTAINERS)}")
         return value
 
-    @field_validator("serve", mode="before")
+    @field_validator("serve", mode="before", json_schema_input_type=str | dict[str, str])
     @classmethod
     def _one_for_all(cls, value: object) -> object:
         if isinstance(value, str):

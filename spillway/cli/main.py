@@ -185,6 +185,9 @@ def _deployed(path: Path | None) -> list[Resource] | None:
 @click.option("--refresh", is_flag=True, help="Read the live state first (done by itself after a restart).")
 @click.option("--resources-only", is_flag=True, help="Deploy, and start no model server, gateway, cache or DNS.")
 @click.option(
+    "--serve", is_flag=True, help="Run also what a stack would with a cluster of its own: one model server a site."
+)
+@click.option(
     "--port",
     type=click.IntRange(1024, 65535),
     envvar="SPILLWAY_PORT",
@@ -196,13 +199,17 @@ def up(
     deployer: Deployer | None,
     refresh: bool,
     resources_only: bool,
+    serve: bool,
     port: int | None,
     as_json: bool,
 ) -> None:
     """Deploy a stack on the local twin, and wait until its sites serve.
 
-    Model servers and gateways are run for stacks whose private cluster is `existing`; of others, the resources only.
+    Model servers and gateways are run for stacks whose private cluster is `existing`; of others, the resources only,
+    unless --serve is given.
     """
+    if serve and resources_only:
+        raise click.UsageError("--serve goes with no --resources-only.")
     from spillway.cli import views
     from spillway.cli.console import DeploymentProgress, Reporter
     from spillway.cli.stack import find_stack
@@ -210,7 +217,7 @@ def up(
 
     stack, progress = find_stack(stack_name), DeploymentProgress(Reporter())
     how = {"refresh": refresh, "resources_only": resources_only, "port": port}
-    done = deploy.up(stack, stack.brief(), deployer, progress, **how)
+    done = deploy.up(stack, stack.brief(serve=serve), deployer, progress, **how)
     tell(as_json, views.up_json(done, stack), lambda: views.up_text(done, stack))
     if done.problems:
         raise click.exceptions.Exit(FAILED)
@@ -234,12 +241,12 @@ def status(stack_name: str, processes: bool, wait_s: int | None, watch: bool, as
         raise click.UsageError("--watch goes with neither --json nor --wait.")
     stack = find_stack(stack_name)
     if watch:
-        views.watch(lambda: views.status_text(deploy.status(stack), stack_name))
+        views.watch(lambda: views.status_text(deploy.status(stack), stack))
     found = deploy.awaited_status(stack, wait_s or 0)
     if found is None:
         stack.need_file()
     listed = [views.processes_text(found)] if processes and found else []
-    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack_name), *listed])
+    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack), *listed])
     if found is None or not found.whole:
         raise click.exceptions.Exit(FAILED)
 

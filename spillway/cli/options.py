@@ -18,7 +18,7 @@ class Output(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
-        if why := unwritable(Path(path)):
+        if why := unwritable(Path(os.fsdecode(path))):
             self.fail(why, param, ctx)
         return path
 

@@ -54,6 +54,16 @@ class Stack(TwinStack):
 
         return burst_sites(self.settings)
 
+    @property
+    def host(self) -> str:
+        """The name that clients use; empty where the file cannot be read, which keeps nobody from looking at a twin."""
+        from spillway.twin.deployer.api import ConfigError
+
+        try:
+            return self.settings.dns.host
+        except (CommandError, ConfigError):
+            return ""
+
     def about(self) -> dict[str, str]:
         """What a report on the stack is about."""
         from spillway.version import version
@@ -101,15 +111,14 @@ class Stack(TwinStack):
         context = policy_context(self.settings, self.project.root)
         return StackPolicies(self.settings.policies, context).with_secrets(secrets)
 
-    def brief(self) -> Brief:
-        """What the twin is told. It can run what is deployed where the private site is a cluster that is there.
-
-        On a cluster that the stack itself makes, twelve model servers would share this machine: resources only.
+    def brief(self, *, serve: bool = False) -> Brief:
+        """What the twin is told. It runs what is deployed where the private site is a cluster that is there, and where
+        it is to ``serve``: one model server a site, whatever a cluster of the stack's own would have.
         """
         from spillway.twin.deploy import Brief
 
         existing = self.settings.private_cluster.kind == "existing"
-        return Brief(existing, self._secrets_of_the_twin(), self.policies)
+        return Brief(existing or serve, self._secrets_of_the_twin(), self.policies)
 
     def _secrets_of_the_twin(self) -> SecretNames | None:
         from stacks.rules.secrets import caller_keys

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Never
 
-from spillway.contracts.classes import OPERATOR_KEY_HEADER, SITE_HEADER
+from spillway.contracts.classes import CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER
 from spillway.contracts.server_routes import CHAT_PATH
 from spillway.drill.chat import ChatWorkload
 from spillway.drill.workload import infer_body
@@ -93,12 +93,12 @@ def up_text(done: Up, stack: Stack) -> Iterator[RenderableType]:
             "Resources only, as asked."
             if stack.brief().has_processes
             else (
-                f"Resources only: {stack.name!r} makes its own cluster, and the twin runs model servers for stacks "
-                "whose private cluster is `existing`."
+                f"Resources only: {stack.name!r} makes its own cluster. --serve runs one model server a site, and the "
+                "gateways, so that it can be drilled."
             )
         )
     else:
-        yield from status_text(done.status, stack.name)
+        yield from status_text(done.status, stack)
         for line in curl_lines(done.status, stack):
             yield f"  {line}"
     yield f"{done.seconds:.1f} s in all"
@@ -131,7 +131,8 @@ def _counts(changes: dict[str, int]) -> str:
 
 
 def curl_lines(status: TwinStatus | None, stack: Stack) -> list[str]:
-    """A request to the gateway that anybody may send, and the same to one site, with the operator's key."""
+    """A request to the gateway, with a client's key where it takes none without, and the same to one site, with the
+    operator's key."""
     gateway = status.gateways.get("private") if status else None
     if gateway is None:
         return []
@@ -142,12 +143,23 @@ def curl_lines(status: TwinStatus | None, stack: Stack) -> list[str]:
         path, body = f"/v2/models/{manifest.entry_model}/infer", infer_body(manifest.inputs[0].name, _SENTENCE)
     else:
         return []
-    lines = [f"curl -s {gateway}{path} -H 'content-type: application/json' -d {shlex.quote(body.decode())}"]
+    client = _client_header(stack)
+    lines = [f"curl -s {gateway}{path} -H 'content-type: application/json'{client} -d {shlex.quote(body.decode())}"]
     key_file = _operator_key_file(stack)
     if key_file:
         key = f'-H "{OPERATOR_KEY_HEADER}: $(cat {shlex.quote(str(key_file))})"'
         lines.append(f"{lines[0]} {key} -H '{SITE_HEADER}: sagemaker'")
     return lines
+
+
+def _client_header(stack: Stack) -> str:
+    """Nothing where anybody may ask. A key that the stack file has sealed is the user's to fill in."""
+    gateway = stack.settings.gateway
+    if gateway.anonymous is not None or not gateway.clients:
+        return ""
+    path = stack.secret_file(gateway.clients[0].key_secret)
+    key = f"$(cat {shlex.quote(str(path))})" if path else f"${gateway.clients[0].key_secret.upper()}"
+    return f' -H "{CLIENT_KEY_HEADER}: {key}"'
 
 
 def _operator_key_file(stack: Stack) -> Path | None:
@@ -163,18 +175,18 @@ def status_json(status: TwinStatus | None, stack: str) -> dict[str, Any]:
     return {"stack": stack, "running": True, **status.to_json()}
 
 
-def status_text(status: TwinStatus | None, stack: str) -> Iterator[RenderableType]:
+def status_text(status: TwinStatus | None, stack: Stack) -> Iterator[RenderableType]:
     if status is None:
-        yield f"No twin of {stack!r} runs; `spillway up -s {stack}` starts one."
+        yield f"No twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one."
         return
     yield _table(
-        f"Sites of {stack}",
+        f"Sites of {stack.name}",
         ("site", "ready", "state", "detail"),
         [(s.name, "yes" if s.ready else "no", s.state, s.detail) for s in status.sites],
     )
     addresses = [
         *((f"{role} gateway", url) for role, url in status.gateways.items()),
-        *((("DNS", f"dig @{status.dns.replace(':', ' -p ')}"),) if status.dns else ()),
+        *((("DNS", f"dig @{status.dns.replace(':', ' -p ')} {stack.host}"),) if status.dns else ()),
         *((f"emulated {name}", url) for name, url in status.endpoints.items()),
     ]
     yield _table("Addresses", ("what", "where"), addresses)

@@ -128,6 +128,14 @@ def test_a_second_drill_waits_for_nobody(tmp_path: Path) -> None:
         pytest.fail("both were let in")
 
 
+def test_down_does_not_pull_the_twin_away_from_an_up(runner: CliRunner, project: Path) -> None:
+    state = project / ".spillway" / "local"
+    with exclusive(state / "local.lock"):
+        done = runner.invoke(cli, ["down"])
+    assert (done.exit_code, "Another deployer is at work on this twin" in done.stderr) == (1, True)
+    assert runner.invoke(cli, ["down"]).exit_code == 0
+
+
 def test_the_gateways_port_is_chosen_kept_and_refused_where_it_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

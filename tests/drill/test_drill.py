@@ -8,8 +8,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from spillway.cli.main import cli
@@ -19,6 +21,7 @@ from spillway.contracts.manifest import TensorSpec
 from spillway.drill.bill import Sample, bill
 from spillway.drill.load import Outcome, schedule
 from spillway.drill.plan import DrillPlan, Fault, Phase, full_plan, short_plan
+from spillway.drill.plan_file import read_plan, schema_text
 from spillway.drill.report import render_table, write_html
 from spillway.drill.result import percentile, summarise
 from spillway.drill.run import run_drill
@@ -29,6 +32,8 @@ from tests.stacks.files import changed, example, project
 from tests.support.browser import LOOKS, Look, problems
 from tests.support.overflow import EchoWorkload, check_capacity
 from tests.support.packages import small_package
+from tests.support.pages import blocks
+from tests.support.paths import DOCS
 
 pytestmark = pytest.mark.heavy
 
@@ -115,6 +120,23 @@ def test_a_site_of_one_s_own_is_loaded_by_the_command_line(tmp_path: Path, monke
     kept = json.loads((folder / ".spillway" / "test" / "drill.json").read_text())
     assert kept["totals"] == told["totals"]
     assert "spillway-test" in (folder / ".spillway" / "test" / "drill.html").read_text()
+
+
+def test_the_plan_of_the_how_to_is_one_and_says_which_sites_are_broken(tmp_path: Path) -> None:
+    (text,) = (one.text for one in blocks(DOCS / "how-to" / "drill.md") if one.language == "yaml")
+    jsonschema.validate(yaml.safe_load(text), json.loads(schema_text()))
+    (tmp_path / "night.yaml").write_text(text)
+    plan = read_plan(tmp_path / "night.yaml")
+    assert [(phase.broken, phase.back_on) for phase in plan.phases] == [
+        ((), None),
+        (("private",), None),
+        ((), "private"),
+    ]
+    assert plan.rates == {P0: 8, P2: 2}
+    (tmp_path / "night.yaml").write_text(text.replace("group: private, action: hang", "group: privat, action: hang"))
+    with pytest.raises(DrillError, match=r"phases\.1\.faults\.0\.group: .*'privat' is none of private") as caught:
+        read_plan(tmp_path / "night.yaml")
+    assert str(caught.value).count("faults") == 1
 
 
 def test_a_package_is_drilled_with_its_own_samples() -> None:

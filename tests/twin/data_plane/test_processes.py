@@ -18,6 +18,7 @@ import pytest
 
 from spillway.twin.data_plane.processes.child import MARK, ProcessSpec, end_leftovers, free_port
 from spillway.twin.data_plane.processes.group import ProcessGroup
+from spillway.twin.data_plane.processes.triton import gather_python
 from spillway.twin.ports import Ports
 from tests.support.waiting import eventually
 
@@ -169,3 +170,16 @@ def test_ports_are_the_same_at_the_next_start(tmp_path: Path) -> None:
     assert len(set(chosen)) == 2
     again = Ports(tmp_path)
     assert [again.get("a"), again.get("b")] == chosen
+
+
+def test_what_tritons_python_finds_moves_with_the_clone_and_is_made_again_where_it_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "clone" / ".tools" / "triton-numpy" / "numpy").mkdir(parents=True)
+    gather_python(tmp_path / "clone" / ".tools")
+    (tmp_path / "clone").rename(tmp_path / "moved")
+    tools = tmp_path / "moved" / ".tools"
+    (link,) = (tools / f"triton-python-py3.{sys.version_info.minor}").rglob("numpy")
+    assert link.resolve() == tools / "triton-numpy" / "numpy"
+    link.unlink()
+    link.symlink_to(tmp_path / "clone" / "gone")
+    gather_python(tools)
+    assert link.resolve() == tools / "triton-numpy" / "numpy"

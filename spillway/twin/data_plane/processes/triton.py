@@ -135,7 +135,7 @@ def gather_backends(tools_dir: Path) -> Path:
         shutil.copytree(server / "backends" / "python", made / "python")
         shutil.copyfile(stub, made / "python" / stub.name)
         (made / "python" / stub.name).chmod(0o755)
-        (made / "onnxruntime").symlink_to((_OWN_BACKENDS / "onnxruntime").absolute())
+        _link(made / "onnxruntime", _OWN_BACKENDS / "onnxruntime")
 
     return _make_once(tools_dir / f"triton-backends-py{_python_version()}", fill)
 
@@ -157,7 +157,7 @@ def gather_python(tools_dir: Path) -> Path:
         (made / "bin" / "python3").symlink_to(base / "python3")
         (made / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n", encoding="utf-8")
         for source in numpy.iterdir():
-            (packages / source.name).symlink_to(source.absolute())
+            _link(packages / source.name, source)
         # A package is checked by the sha256 of its files, so serving it must not add byte code. The stub ignores
         # PYTHONDONTWRITEBYTECODE.
         lines = [sysconfig.get_path("purelib"), "import sys; sys.dont_write_bytecode = True"]
@@ -170,12 +170,20 @@ def _python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+def _link(place: Path, source: Path) -> None:
+    """A relative one, which survives that the whole clone is moved."""
+    place.symlink_to(os.path.relpath(source.resolve(), place.parent.resolve()))
+
+
 def _make_once(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder beside ``target`` and rename it, so that a half-made one is never seen."""
-    if target.is_dir():
+    """Fill a folder beside ``target`` and rename it, so that a half-made one is never seen. One whose links lead
+    nowhere any more is made again: what Triton says then has nothing to do with it."""
+    if target.is_dir() and all(path.exists() for path in target.rglob("*") if path.is_symlink()):
         return target.absolute()
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     fill(made)
+    if target.is_dir():
+        shutil.rmtree(target)
     try:
         made.rename(target)
     except OSError:
