@@ -15,6 +15,7 @@ from model_packaging.build import package
 from model_packaging.config import parse_config
 from policies.judge import judge
 from spillway.contracts.classes import Site
+from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import Manifest, read_manifest
 from spillway.contracts.routing import Gate, RoutingTable
 from spillway.twin.aws.standin import AwsStandIn
@@ -171,3 +172,9 @@ def test_the_autoscaler_waits_for_nothing_that_the_gateways_never_let_through(
     assert manifest.language is not None
     assert int(targets["vllm_num_requests_waiting"]) <= let_through - manifest.language.max_num_seqs
     assert int(targets["spillway_requests_in_flight"].removesuffix("m")) / 1000 <= let_through
+    # As much of the KV cache can be in use: requests of full length, as many as run at once.
+    language = manifest.language
+    assert language.kv_bytes_per_token is not None
+    cache = language.gpus * MEMORY_MIB["L40S"] * 2**20 * language.gpu_memory_utilization - WEIGHTS_BYTES
+    most = min(let_through, language.max_num_seqs) * language.max_model_len * language.kv_bytes_per_token
+    assert int(targets["vllm_kv_cache_usage"].removesuffix("m")) / 1000 <= most / cache
