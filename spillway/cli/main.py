@@ -24,6 +24,7 @@ from spillway.cli.sweep import sweep
 if TYPE_CHECKING:
     from spillway.cli.stack import Stack
     from spillway.contracts.resources import Resource
+    from spillway.twin.handle import KubernetesKind
 
 Deployer = Literal["embedded", "pulumi"]
 
@@ -177,7 +178,19 @@ def _deployed(path: Path | None) -> list[Resource] | None:
 @_deployer_option
 @click.option("--refresh", is_flag=True, help="Read the live state first (done by itself after a restart).")
 @click.option("--resources-only", is_flag=True, help="Deploy, and start no model server, gateway, cache or DNS.")
-def up(stack_name: str, deployer: Deployer | None, refresh: bool, resources_only: bool, as_json: bool) -> None:
+@click.option(
+    "--kubernetes",
+    type=click.Choice(["stand-in", "real"]),
+    help="The cluster: emulated, or a real control plane with nodes that run nothing. Default: as the twin runs.",
+)
+def up(
+    stack_name: str,
+    deployer: Deployer | None,
+    refresh: bool,
+    resources_only: bool,
+    kubernetes: KubernetesKind | None,
+    as_json: bool,
+) -> None:
     """Deploy a stack on the local twin, and wait until its sites serve.
 
     Model servers and gateways are run for stacks whose private cluster is `existing`; of others, the resources only.
@@ -188,7 +201,15 @@ def up(stack_name: str, deployer: Deployer | None, refresh: bool, resources_only
     from spillway.twin import deploy
 
     stack, progress = find_stack(stack_name), DeploymentProgress(Reporter())
-    done = deploy.up(stack, stack.brief(), deployer, progress, refresh=refresh, resources_only=resources_only)
+    done = deploy.up(
+        stack,
+        stack.brief(),
+        deployer,
+        progress,
+        refresh=refresh,
+        resources_only=resources_only,
+        kubernetes=kubernetes,
+    )
     tell(as_json, views.up_json(done, stack), lambda: views.up_text(done, stack))
     if done.problems:
         raise click.exceptions.Exit(FAILED)
