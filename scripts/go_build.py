@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,11 +12,6 @@ from pathlib import Path
 
 class BuildError(Exception):
     """The program cannot be built. The message says why, and what to do."""
-
-
-def cache_folder(name: str) -> Path:
-    """Where it is kept: ``$XDG_CACHE_HOME/spillway/<name>``, by default in ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spillway" / name
 
 
 def go_build(target: Path, package: str, go_mod: str, ldflags: str, *, gently: bool = False) -> None:

@@ -13,11 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.go_build import cache_folder, go_build, run
-
-KUBERNETES = "1.34.4"
-ETCD = "3.6.4"
-KWOK = "0.7.0"
+from scripts.go_build import go_build, run
+from spillway.twin.kubernetes.real.programs import ETCD, KUBERNETES, KWOK, cached
 
 # Kubernetes publishes these beside itself; its own go.mod names them by a folder, which a user of the module lacks.
 STAGING = [
@@ -93,11 +90,6 @@ PROGRAMS = (
     _kubernetes("kube-scheduler"),
     Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok", KWOK),
 )
-
-
-def cached() -> Path:
-    """Where these versions are kept."""
-    return cache_folder(f"kubernetes-{KUBERNETES}-etcd-{ETCD}-kwok-{KWOK}")
 
 
 def missing(folder: Path) -> list[Program]:

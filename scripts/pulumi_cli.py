@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.go_build import cache_folder, go_build, run
+from scripts.go_build import go_build, run
+from spillway.twin.tools import cache_folder
 
 VERSION = "v3.274.1"
 COMMAND = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"

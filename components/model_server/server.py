@@ -36,6 +36,8 @@ from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
 from spillway.contracts.names import ENTRY_MODEL, MODEL_SERVER, PACKAGE_KIND, PACKAGE_SHA256
 
+NOTICED_AFTER_S = 10
+"""Seconds until no gateway sends to a server any more that is told to end."""
 NODE_WITHIN_S = 600
 """Seconds for a node to come, with its driver and the server's image."""
 
@@ -295,7 +297,9 @@ class ModelServer(Component):
             liveness_probe=_probe(alive, period=10, failures=6),
             lifecycle=k8s.core.v1.LifecycleArgs(
                 # Time for the gateway to notice that the endpoint is gone before the server refuses new work.
-                pre_stop=k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=["sleep", "10"]))
+                pre_stop=k8s.core.v1.LifecycleHandlerArgs(
+                    exec_=k8s.core.v1.ExecActionArgs(command=["sleep", str(NOTICED_AFTER_S)])
+                )
             ),
             volume_mounts=self._mounts(),
         )
@@ -310,6 +314,12 @@ class ModelServer(Component):
             env=self._server_environment(),
             resources=self._resources(gpu),
             security_context=container_security(),
+            lifecycle=k8s.core.v1.LifecycleArgs(
+                # All of a group are told to end at once, and the leader's last answers are computed here.
+                pre_stop=k8s.core.v1.LifecycleHandlerArgs(
+                    sleep=k8s.core.v1.SleepActionArgs(seconds=NOTICED_AFTER_S + settings.drain_s)
+                )
+            ),
             volume_mounts=self._mounts(),
         )
 

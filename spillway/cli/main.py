@@ -26,6 +26,7 @@ from spillway.cli.sweep import sweep
 if TYPE_CHECKING:
     from spillway.cli.stack import Stack
     from spillway.contracts.resources import Resource
+    from spillway.twin.handle import KubernetesKind
 
 Deployer = Literal["embedded", "pulumi"]
 
@@ -194,6 +195,11 @@ def _deployed(path: Path | None) -> list[Resource] | None:
     show_envvar=True,
     help="Of the gateways. Default: a free one, and the same again later.",
 )
+@click.option(
+    "--kubernetes",
+    type=click.Choice(["stand-in", "real"]),
+    help="The cluster: emulated, or a real control plane with nodes that run nothing. Default: as the twin runs.",
+)
 def up(
     stack_name: str,
     deployer: Deployer | None,
@@ -201,6 +207,7 @@ def up(
     resources_only: bool,
     serve: bool,
     port: int | None,
+    kubernetes: KubernetesKind | None,
     as_json: bool,
 ) -> None:
     """Deploy a stack on the local twin, and wait until its sites serve.
@@ -216,7 +223,7 @@ def up(
     from spillway.twin import deploy
 
     stack, progress = find_stack(stack_name), DeploymentProgress(Reporter())
-    how = {"refresh": refresh, "resources_only": resources_only, "port": port}
+    how = {"refresh": refresh, "resources_only": resources_only, "port": port, "kubernetes": kubernetes}
     done = deploy.up(stack, stack.brief(serve=serve), deployer, progress, **how)
     tell(as_json, views.up_json(done, stack), lambda: views.up_text(done, stack))
     if done.problems:

@@ -17,7 +17,7 @@ from spillway.contracts.resources import Policies, Resource
 from spillway.twin.deployer.api import Deployer, Event, PreviewResult, UpResult
 from spillway.twin.deployer.checkpoint import exclusive
 from spillway.twin.deployer.choose import DeployerKind, choose_deployer, owner_of
-from spillway.twin.handle import TwinHandle, find_twin, start_twin, stop_twin
+from spillway.twin.handle import KubernetesKind, TwinError, TwinHandle, find_twin, start_twin, stop_twin
 from spillway.twin.ports import GATEWAY, choose_gateway_port, known_ports
 from spillway.twin.private_files import write_private
 from spillway.twin.provider import StandIn
@@ -27,6 +27,10 @@ from spillway.twin.status import TwinStatus
 _READY_TIMEOUT_S: Final = 120.0
 _LOOK_AGAIN_S: Final = 0.5
 _BOOT_IDS: Final = "boot-ids.json"
+_CLUSTERS: Final[dict[KubernetesKind, str]] = {
+    "stand-in": "emulated Kubernetes",
+    "real": "a real Kubernetes control plane",
+}
 
 
 class Progress(Protocol):
@@ -147,9 +151,12 @@ def up(
     refresh: bool = False,
     resources_only: bool = False,
     port: int | None = None,
+    kubernetes: KubernetesKind | None = None,
 ) -> Up:
-    """Deploy on the twin and, where it can run them, start the processes and wait until they serve. ``port``: of the
-    gateways."""
+    """Deploy on the twin and, where it can run them, start the processes and wait until they serve.
+
+    ``port``: of the gateways. ``kubernetes``: by default as the twin runs, if one does, else the stand-in.
+    """
     begun = time.monotonic()
     if port is not None:
         choose_gateway_port(stack.state_dir, port, find_twin(stack.state_dir) is not None)
@@ -158,7 +165,7 @@ def up(
     with_processes = brief.has_processes and not resources_only
     if with_processes:
         _need_tools()
-    with _twin(stack, progress) as twin:
+    with _twin(stack, progress, kubernetes) as twin:
         with progress.phase(f"deployment of {stack.name}"):
             deployer = _deployer(stack, twin.endpoints, kind, progress, brief)
             boots = _boot_ids(twin)
@@ -266,14 +273,23 @@ def _preview_stack(stack: TwinStack) -> Iterator[TwinStack]:
 
 
 @contextmanager
-def _twin(stack: TwinStack, progress: Progress) -> Iterator[TwinHandle]:
+def _twin(stack: TwinStack, progress: Progress, kubernetes: KubernetesKind | None = None) -> Iterator[TwinHandle]:
     """The stack's twin. One that had to be started is stopped again when the block fails."""
     running = find_twin(stack.state_dir)
+    if running and kubernetes not in (None, running.kubernetes):
+        raise TwinError(
+            f"the twin of {stack.name} runs with {_CLUSTERS[running.kubernetes]}: end it first, with `spillway down`"
+        )
     if running:
         yield running
         return
-    with progress.phase("emulated AWS, Azure and Kubernetes"):
-        started = start_twin(stack.state_dir)
+    chosen: KubernetesKind = kubernetes or "stand-in"
+    if chosen == "real":
+        from spillway.twin.kubernetes.real.programs import need_programs
+
+        need_programs()
+    with progress.phase(f"emulated AWS and Azure, and {_CLUSTERS[chosen]}"):
+        started = start_twin(stack.state_dir, kubernetes=chosen)
     try:
         yield started
     except BaseException:

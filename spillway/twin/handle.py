@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psutil
 
@@ -26,6 +26,11 @@ from spillway.twin.status import TwinStatus
 TWIN_FILE: Final = "twin.json"
 LOCK_EXIT_CODE: Final = 3
 """The supervisor's exit code when another one holds the state folder."""
+
+
+KubernetesKind = Literal["stand-in", "real"]
+"""What a twin's cluster is: emulated, or a real control plane whose nodes alone are not."""
+_START_S: Final[dict[KubernetesKind, float]] = {"stand-in": 60.0, "real": 240.0}
 
 
 class TwinError(Exception):
@@ -45,6 +50,7 @@ class TwinHandle:
     control: str
     token: str
     endpoints: dict[str, str]
+    kubernetes: KubernetesKind = "stand-in"
 
     def __repr__(self) -> str:
         return f"TwinHandle({self.state_dir}, pid {self.pid})"
@@ -98,7 +104,8 @@ def find_twin(state_dir: Path) -> TwinHandle | None:
         return None
     if not _is_supervisor(recorded["pid"], state_dir):
         return None
-    return TwinHandle(state_dir, recorded["pid"], recorded["control"], recorded["token"], recorded["endpoints"])
+    names = ("pid", "control", "token", "endpoints", "kubernetes")
+    return TwinHandle(state_dir, **{name: recorded[name] for name in names})
 
 
 def start_twin(
@@ -106,7 +113,7 @@ def start_twin(
     *,
     drill_models: bool = False,
     progress: Callable[[str], None] | None = None,
-    timeout_s: float = 60.0,
+    kubernetes: KubernetesKind = "stand-in",
 ) -> TwinHandle:
     """Start the supervisor and the three emulated providers; returns once these answer.
 
@@ -119,9 +126,9 @@ def start_twin(
     (state_dir / "logs").mkdir(parents=True, exist_ok=True)
     if progress:
         progress("starting the emulated AWS, Azure and Kubernetes")
-    daemon = _launch(state_dir, drill_models)
+    daemon = _launch(state_dir, drill_models, kubernetes)
     try:
-        return _await_ready(daemon, state_dir, timeout_s)
+        return _await_ready(daemon, state_dir, _START_S[kubernetes])
     except BaseException:
         # Ctrl-C while it starts, too: nothing may be left half up.
         if daemon.poll() != LOCK_EXIT_CODE:
@@ -142,8 +149,9 @@ def stop_twin(state_dir: Path) -> list[str]:
     return leftovers
 
 
-def _launch(state_dir: Path, drill_models: bool) -> subprocess.Popen[bytes]:
+def _launch(state_dir: Path, drill_models: bool, kubernetes: KubernetesKind) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "spillway.twin.supervisor", "--state-dir", str(state_dir)]
+    command += ["--kubernetes", kubernetes]
     with _supervisor_log(state_dir).open("ab") as log:
         return subprocess.Popen(
             [*command, "--drill-models"] if drill_models else command,

@@ -20,7 +20,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import aiohttp
 from aiohttp import web
@@ -30,14 +30,14 @@ from spillway.twin.data_plane.data_plane import DataPlane, Layout
 from spillway.twin.data_plane.gateway_view import GatewayView, wait_seen
 from spillway.twin.data_plane.processes.child import ProcessSpec, end_leftovers
 from spillway.twin.data_plane.processes.group import ProcessGroup
-from spillway.twin.handle import LOCK_EXIT_CODE, TWIN_FILE
+from spillway.twin.handle import LOCK_EXIT_CODE, TWIN_FILE, KubernetesKind
 from spillway.twin.ports import Ports
 from spillway.twin.private_files import write_private
 from spillway.twin.status import SiteStatus, TwinStatus
 
 PROVIDERS: Final = ("aws", "azure", "kubernetes")
 _CONTROL: Final = "control"
-_START_S: Final = 45.0
+_START_S: Final[dict[KubernetesKind, float]] = {"stand-in": 45.0, "real": 200.0}
 _NOTICE_S: Final = 20.0
 """Longest wait for a gateway to use a site that is ready; a cut-off may keep it from that for good."""
 _FAULT_NAMES: Final = {"kill": "killed", "hang": "hung", "slow": "slow", "fail": "failing"}
@@ -53,13 +53,15 @@ class Supervisor:
         state_dir: Path,
         drill_models: bool = False,
         provider_command: Callable[[str, int, Path], tuple[str, ...]] | None = None,
+        kubernetes: KubernetesKind = "stand-in",
     ) -> None:
         self._dir = state_dir
         self._mark = str(state_dir)
         self._token = secrets.token_urlsafe(24)
         self._ports = Ports(state_dir)
         self._group = ProcessGroup(self._mark, state_dir / "logs")
-        self._provider_command = provider_command or _provider_command
+        self._kubernetes: KubernetesKind = kubernetes
+        self._provider_command = provider_command or self._usual_command
         self.endpoints = {name: f"http://127.0.0.1:{self._ports.get(f'{_CONTROL}/{name}')}" for name in PROVIDERS}
         self._data_plane = DataPlane(Layout(state_dir, self.endpoints, self._ports, drill_models))
         self._faults: dict[str, str] = {}
@@ -175,9 +177,17 @@ class Supervisor:
             for name in PROVIDERS
         ]
         await self._group.apply(specs, scope=lambda name: name.startswith(f"{_CONTROL}/"))
-        late = await self._group.wait_ready([spec.name for spec in specs], _START_S)
+        within_s = _START_S[self._kubernetes]
+        late = await self._group.wait_ready([spec.name for spec in specs], within_s)
         if late:
-            raise RuntimeError(f"did not start in {_START_S:.0f} s: {', '.join(late)}; see {self._dir / 'logs'}")
+            raise RuntimeError(f"did not start in {within_s:.0f} s: {', '.join(late)}; see {self._dir / 'logs'}")
+
+    def _usual_command(self, name: str, port: int, folder: Path) -> tuple[str, ...]:
+        folder.mkdir(parents=True, exist_ok=True)
+        real = name == "kubernetes" and self._kubernetes == "real"
+        module = "kubernetes.real.door" if real else f"{name}.server"
+        arguments = ("--port", str(port), "--state-dir", str(folder))
+        return (sys.executable, "-m", f"spillway.twin.{module}", *arguments)
 
     @contextlib.asynccontextmanager
     async def _control_api(self) -> AsyncIterator[str]:
@@ -229,13 +239,9 @@ class Supervisor:
             "control": control,
             "token": self._token,
             "endpoints": self.endpoints,
+            "kubernetes": self._kubernetes,
         }
         write_private(self._dir / TWIN_FILE, json.dumps(content, indent=2))
-
-
-def _provider_command(name: str, port: int, folder: Path) -> tuple[str, ...]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return (sys.executable, "-m", f"spillway.twin.{name}.server", "--port", str(port), "--state-dir", str(folder))
 
 
 @contextlib.contextmanager
@@ -254,6 +260,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Own every process of a twin.")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--drill-models", action="store_true", help="serve a fixed-time model in place of each package")
+    parser.add_argument(
+        "--kubernetes", choices=get_args(KubernetesKind), default="stand-in", help="what the cluster is"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     state_dir = args.state_dir.resolve()
@@ -262,12 +271,8 @@ def main() -> int:
         # What a crashed predecessor left would hold its ports.
         for name in end_leftovers(str(state_dir), frozenset({os.getpid()})):
             log.info("ended a leftover: %s", name)
-        asyncio.run(_run(state_dir, args.drill_models))
+        asyncio.run(Supervisor(state_dir, args.drill_models, kubernetes=args.kubernetes).run())
     return 0
-
-
-async def _run(state_dir: Path, drill_models: bool) -> None:
-    await Supervisor(state_dir, drill_models).run()
 
 
 if __name__ == "__main__":

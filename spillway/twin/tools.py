@@ -29,6 +29,12 @@ WHEELS_VARIABLE: Final = "SPILLWAY_WHEELS"
 """Environment variable: a folder of wheels to look in before the package registry is asked."""
 
 
+def cache_folder(name: str) -> Path:
+    """Where a program is kept that is built once a version: ``$XDG_CACHE_HOME/spillway/<name>``, by default in
+    ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spillway" / name
+
+
 class ToolMissingError(Exception):
     """A program is not there, or not the one that is pinned. The message says what to run."""
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
-import spillway.twin.kubernetes
+from spillway.twin.kubernetes.real.nodes import KEEPER, Machine, nodes
+from spillway.twin.kubernetes.schema import shipped_crds
 from tests.kubernetes.api import Api, Object
-from tests.kubernetes.nodes import KEEPER, Machine, nodes
 from tests.kubernetes.stacks import Planned
 
-CRDS: Final = Path(spillway.twin.kubernetes.__file__).parent / "crds"
 SERVER: Final = "app.kubernetes.io/name=model-server"
 _POD: Final = {"apiVersion": "v1", "kind": "Pod"}
 """What a list leaves out of its items."""
@@ -44,24 +41,23 @@ class Cluster:
         self._nodes.remove(name)
         self.api.delete(f"/api/v1/nodes/{name}")
 
-    def install_kinds(self) -> None:
-        """The custom kinds of Prometheus' operator, whose chart brings them before our objects of them."""
-        for path in sorted(CRDS.glob("monitoring.coreos.com_*.json")):
-            crd = json.loads(path.read_text())
-            crd.pop("source")
-            self.api.apply(crd)
+    def install_kinds(self, objects: Iterable[Object]) -> None:
+        """The custom kinds of these objects, whose charts bring them before."""
+        groups = {one["apiVersion"].partition("/")[0] for one in objects}
+        wanted = [crd for crd in shipped_crds() if crd["spec"]["group"] in groups]
+        for crd in wanted:
+            self.api.apply({key: value for key, value in crd.items() if key != "source"})
         kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        self.api.until(
-            kinds, lambda found: len(found) >= 4 and all(map(_is_established, found)), what="kinds are served"
-        )
-        self.api.until_served("monitoring.coreos.com/v1", "PodMonitor")
+        self.api.until(kinds, lambda found: all(map(_is_established, found)), what="kinds are served")
+        for crd in wanted:
+            spec = crd["spec"]
+            self.api.until_served(f"{spec['group']}/{spec['versions'][0]['name']}", spec["names"]["kind"])
 
     def put(self, stack: Planned | Iterable[Object], **changes: Any) -> list[Object]:
         """Apply a stack's objects, in an order that their references allow; returns what the server made of them."""
         objects = list(stack.objects if isinstance(stack, Planned) else stack)
         objects.sort(key=lambda one: _FIRST.index(one["kind"]) if one["kind"] in _FIRST else len(_FIRST))
-        if any(one["apiVersion"].startswith("monitoring.coreos.com") for one in objects):
-            self.install_kinds()
+        self.install_kinds(objects)
         made = [self.api.apply(copy.deepcopy(one)) for one in objects]
         self._applied += [one for one in made if one not in self._applied]
         return made

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from spillway.twin.kubernetes.real.control_plane import ControlPlane
+from spillway.twin.kubernetes.real.programs import is_built
 from tests.kubernetes.api import Api
 from tests.kubernetes.cluster import Cluster
-from tests.kubernetes.control_plane import ControlPlane, is_built
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,10 +34,15 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         made.stop()
 
 
+@pytest.fixture(scope="session")
+def client(control_plane: ControlPlane) -> Api:
+    return Api(control_plane.url, control_plane.token, str(control_plane.authority))
+
+
 @pytest.fixture
-def api(control_plane: ControlPlane) -> Api:
-    control_plane.api.taken_warnings()
-    return control_plane.api
+def api(client: Api) -> Api:
+    client.taken_warnings()
+    return client
 
 
 @pytest.fixture

@@ -60,6 +60,22 @@ STACKS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
             f"{S}burst.azure_ml": REMOVE,
         },
     ),
+    "group": (
+        "local",
+        "vllm",
+        {
+            f"{S}private_cluster": {
+                "kind": "existing",
+                "kubeconfig_secret": "kubeconfig",
+                "nodes": 4,
+                "gpus_per_node": 1,
+                "usd_per_node_hour": 30.0,
+            },
+            # The small package is made for one GPU, so each of two nodes holds a part of it.
+            f"{S}model_server": {"span": {"nodes": 2}, "autoscaling": {"min_replicas": 1, "max_replicas": 2}},
+            f"{S}burst.azure_ml": REMOVE,
+        },
+    ),
     "existing": (
         "local",
         "triton",

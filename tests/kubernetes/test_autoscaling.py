@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubernetes import nodes
+from spillway.twin.kubernetes.real import nodes
+from spillway.twin.kubernetes.real.control_plane import ControlPlane
+from tests.kubernetes.api import Api
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
-from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.metrics import Metrics
 from tests.kubernetes.stacks import Planned, planned
 from tests.support.packages import SLOTS
@@ -18,8 +19,8 @@ BUSY = 0.7
 
 
 @pytest.fixture
-def metrics(control_plane: ControlPlane) -> Iterator[Metrics]:
-    made = Metrics(control_plane.api, control_plane.folder / "metrics")
+def metrics(client: Api, control_plane: ControlPlane) -> Iterator[Metrics]:
+    made = Metrics(client, control_plane.folder / "metrics")
     made.start()
     try:
         yield made

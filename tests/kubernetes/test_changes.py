@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes import nodes
+from spillway.twin.kubernetes.real import nodes
+from spillway.twin.kubernetes.real.control_plane import ControlPlane
 from tests.kubernetes.api import RefusedError
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
-from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.stacks import Planned, planned
 from tests.kubernetes.test_scheduling import scale
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.kubernetes import nodes
+from spillway.twin.kubernetes.real import nodes
+from spillway.twin.kubernetes.real.control_plane import ControlPlane
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
-from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.stacks import Planned, planned
 from tests.kubernetes.test_scheduling import scale
 from tests.support.waiting import eventually

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes import nodes
+from spillway.twin.kubernetes.real import nodes
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
 from tests.kubernetes.stacks import STACKS, Planned, S, plan
 from tests.kubernetes.test_scheduling import scale

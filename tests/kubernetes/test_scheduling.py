@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kubernetes import nodes
+from spillway.twin.kubernetes.real import nodes
+from spillway.twin.kubernetes.real.nodes import Machine
 from tests.kubernetes.cluster import Cluster, is_ready, why_pending
-from tests.kubernetes.nodes import Machine
 from tests.kubernetes.stacks import Planned, plan, planned
 
 S = "spillway:"

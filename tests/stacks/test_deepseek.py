@@ -15,6 +15,7 @@ from model_packaging.build import package
 from model_packaging.config import parse_config
 from policies.judge import judge
 from spillway.contracts.classes import Site
+from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import Manifest, read_manifest
 from spillway.contracts.routing import Gate, RoutingTable
 from spillway.twin.aws.standin import AwsStandIn
@@ -175,3 +176,9 @@ def test_the_autoscaler_waits_for_nothing_that_the_gateways_never_let_through(
     # P0 has places of its own in the batch, and the server is never the one that refuses it.
     assert limits[Gate.INTERACTIVE] * table.replicas / private.instances < manifest.language.max_num_seqs < let_through
     assert let_through < manifest.language.arguments["max-num-queued-reqs"]
+    # As much of the KV cache can be in use: requests of full length, as many as run at once.
+    language = manifest.language
+    assert language.kv_bytes_per_token is not None
+    cache = language.gpus * MEMORY_MIB["L40S"] * 2**20 * language.gpu_memory_utilization - WEIGHTS_BYTES
+    most = min(let_through, language.max_num_seqs) * language.max_model_len * language.kv_bytes_per_token
+    assert int(targets["vllm_kv_cache_usage"].removesuffix("m")) / 1000 <= most / cache

@@ -93,6 +93,9 @@ def aws_client(service: str, endpoint: str, region: str = "us-east-1") -> Any:
     )
 
 
+_GROUPS: Final = "/apis/leaderworkerset.x-k8s.io/v1/leaderworkersets"
+
+
 class DeployedReader:
     """Reads the three emulated providers. ``endpoints``: base URL by ``aws``, ``azure``, ``kubernetes``."""
 
@@ -117,6 +120,8 @@ class DeployedReader:
         )
 
     def _private(self) -> Iterator[Served]:
+        if _get_json(f"{self._endpoints['kubernetes']}{_GROUPS}")["items"]:
+            self._problems.append(f"{Site.PRIVATE}: a server on several nodes is not run here")
         for name in (names.MODEL_SERVER, names.CANARY):
             deployment = self._deployment(name)
             if deployment is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import ceil
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -65,7 +66,7 @@ class KubernetesClient:
 
     def watch(self, kind: Kind, namespace: str, name: str, seconds: float) -> Iterator[dict[str, Any]]:
         """The object as it is, then as it becomes, for so long."""
-        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": str(seconds)}
+        query = {"watch": "true", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": str(ceil(seconds))}
         url = f"{self._endpoint}{self._path(kind, namespace)}?{urlencode(query)}"
         response = self._pool.request(
             "GET", url, headers=self._headers, preload_content=False, timeout=seconds + _TIMEOUT_S

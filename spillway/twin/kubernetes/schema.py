@@ -175,7 +175,8 @@ def _built_in() -> dict[tuple[str, str], tuple[Kind, str]]:
 
 
 @cache
-def _shipped_crds() -> tuple[dict[str, Any], ...]:
+def shipped_crds() -> tuple[dict[str, Any], ...]:
+    """Definitions of the custom kinds that charts bring, as their projects publish them; ``source`` says where."""
     return tuple(json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "crds").glob("*.json")))
 
 
@@ -188,7 +189,7 @@ class Catalogue:
     _rules: dict[tuple[str, str], tuple[CelRule, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for crd in _shipped_crds():
+        for crd in shipped_crds():
             self.add_crd(crd)
 
     def add_crd(self, crd: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ _AUTONAMED: Final = "pulumi.com/autonamed"
 _SKIP_AWAIT: Final = "pulumi.com/skipAwait"
 _SECRET_PARTS: Final = ("data", "stringData")
 PATIENCE_S: Final = 20.0
+AT_WORK_S: Final = 180.0
+"""The same, where a real control plane starts pods, makes load balancers and ends namespaces."""
+_LOOK_AGAIN_S: Final = 0.2
 _SERVER_METADATA: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
@@ -166,14 +170,36 @@ class KubernetesStandIn:
     def update(self, urn: str, type_: str, old: ResourceState, inputs: Properties) -> ResourceState:
         if type_ == RELEASE:
             return self._releases.update(urn, inputs)
-        return self._apply(urn, self._kind(type_), inputs)
+        kind = self._kind(type_)
+        return self._apply(urn, kind, self._left_to_others(kind, old.inputs, inputs))
+
+    def _left_to_others(self, kind: Kind, before: Properties, inputs: Properties) -> Properties:
+        """With the live number of pods, where the wanted one is as before and an autoscaler has moved it since.
+        Pulumi's provider leaves a field that is ignored and another manager's (pulumi-kubernetes, await.go)."""
+        spec = inputs.get("spec")
+        if not isinstance(spec, dict) or "replicas" not in spec or dig(before, "spec", "replicas") != spec["replicas"]:
+            return inputs
+        metadata = inputs["metadata"]
+        live = self._client.get(kind, metadata.get("namespace", ""), metadata["name"])
+        moved = dig(live or {}, "spec", "replicas")
+        return inputs if moved is None else {**inputs, "spec": {**spec, "replicas": moved}}
 
     def delete(self, urn: str, type_: str, old: ResourceState) -> None:
         if type_ == RELEASE:
             self._releases.delete(old.id)
             return
-        namespace, _, name = old.id.rpartition("/")
-        self._client.delete(self._kind(type_), namespace, name)
+        kind, (namespace, _, name) = self._kind(type_), old.id.rpartition("/")
+        self._client.delete(kind, namespace, name)
+        if kind.kind == "Namespace" and not kind.group:
+            self._await_end(kind, name)
+
+    def _await_end(self, kind: Kind, name: str) -> None:
+        """A namespace goes when everything in it has gone; another of its name can be made then."""
+        end = time.monotonic() + AT_WORK_S
+        while self._client.get(kind, "", name) is not None:
+            if time.monotonic() > end:
+                raise StandInError(f"namespace {name} was not gone after {AT_WORK_S:.0f} s: see its status")
+            time.sleep(_LOOK_AGAIN_S)
 
     def invoke(self, token: str, args: Properties) -> Properties:
         raise UnknownTypeError(f"{token}: the Kubernetes stand-in has no functions")
@@ -189,13 +215,16 @@ class KubernetesStandIn:
 
         In Pulumi's words (https://github.com/pulumi/pulumi-kubernetes/issues/1512).
         """
-        reason, metadata = waiting.told(live), live["metadata"]
+        told, metadata = waiting.told(live), live["metadata"]
+        reason = told or waiting.unfinished(live)
         skipped = mapping(metadata.get("annotations")).get(_SKIP_AWAIT) == "true"
         if not reason or skipped or self._patience_s is None:
             return live
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        for now in self._client.watch(kind, namespace, name, self._patience_s):
-            if not waiting.told(now):
+        # A real control plane is at work on it; what the twin's own says it waits for, somebody has to make.
+        for now in self._client.watch(kind, namespace, name, self._patience_s if told else AT_WORK_S):
+            reason = waiting.told(now) or waiting.unfinished(now)
+            if not reason:
                 return now
         raise StandInError(
             f'the Kubernetes API server reported that "{namespace}/{name}" failed to fully initialize or become live: '

@@ -39,6 +39,20 @@ def told(live: dict[str, Any]) -> str:
     return next((one["message"] for one in conditions if one.get("type") == WAITING), "")
 
 
+def unfinished(live: dict[str, Any]) -> str:
+    """What a live object lacks of what Pulumi waits for, by its status; empty: nothing."""
+    spec, status = mapping(live.get("spec")), mapping(live.get("status"))
+    match live["kind"]:
+        case "Service" if spec.get("type") == "LoadBalancer" and not mapping(status.get("loadBalancer")).get("ingress"):
+            return "Service was not allocated an IP address"
+        case "Deployment":
+            wanted, there = spec.get("replicas", 1), status.get("availableReplicas", 0)
+            late = status.get("observedGeneration", 0) < live["metadata"].get("generation", 1)
+            return f"{there} of {wanted} pods are available" if late or there < wanted else ""
+        case _:
+            return ""
+
+
 def _left_to_controller(service: dict[str, Any]) -> bool:
     if service["spec"].get("type") != "LoadBalancer":
         return False

@@ -103,3 +103,13 @@ def test_a_group_stands_in_one_zone_or_alone_in_a_rack() -> None:
     annotations = alone["LeaderWorkerSet"]["metadata"]["annotations"]
     assert annotations["leaderworkerset.sigs.k8s.io/exclusive-topology"] == "example.com/rack"
     assert "affinity" not in template(alone, "worker")["spec"]
+
+
+def test_workers_compute_until_the_leaders_last_answer() -> None:
+    """A group's pods are told to end together (LeaderWorkerSet deletes the leader, and with it what it owns)."""
+    found = spanned(settings={"drain_s": 180})
+    leader, worker = (container(found, who)["lifecycle"]["preStop"] for who in ("leader", "worker"))
+    drained_after = int(leader["exec"]["command"][-1]) + 180
+    assert worker["sleep"]["seconds"] >= drained_after
+    grace = template(found, "worker")["spec"]["terminationGracePeriodSeconds"]
+    assert worker["sleep"]["seconds"] < grace

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Final
 
+import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from scripts.kubernetes_control_plane import cached
 from spillway.twin.certificates import ensure_authority, ensure_certificate
-from spillway.twin.data_plane.processes.child import Child, ProcessSpec, free_port
+from spillway.twin.data_plane.processes.child import MARK, Child, ProcessSpec, free_port
 from spillway.twin.kubernetes.kubeconfig import kubeconfig
-from tests.kubernetes.api import Api
-from tests.kubernetes.nodes import KEEPER
-from tests.support.waiting import eventually
+from spillway.twin.kubernetes.real.nodes import KEEPER
+from spillway.twin.kubernetes.real.programs import cached
 
 HOST: Final = "localhost"
+_READY_S: Final = 120.0
+_PAUSE_S: Final = 0.05
 ACCOUNTS: Final = {
     # Who they are in RBAC: the roles of these users are the API server's own.
     "admin": ("admin", "system:masters"),
@@ -34,7 +36,8 @@ ACCOUNTS: Final = {
 
 
 class ControlPlane:
-    """One cluster. ``api``: a client with every right; ``kubeconfig``: a file for anything else."""
+    """One cluster, whose data are in ``folder``. ``url``, ``token`` and ``authority``: how its administrator reaches
+    it; ``kubeconfig``: a file that says so."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +47,6 @@ class ControlPlane:
         self._children: dict[str, Child] = {}
         self.url = f"https://{HOST}:{self._ports['api']}"
         self.authority = ensure_authority(folder / "tls").certificate
-        self.api = Api(self.url, self.token, str(self.authority))
 
     @property
     def token(self) -> str:
@@ -60,7 +62,7 @@ class ControlPlane:
         self._write_identities()
         self._run("etcd", *self._etcd())
         self._run("kube-apiserver", *self._api_server())
-        eventually(self._answers, within_s=120, what="the API server is ready")
+        self._await_ready()
         self._run("kube-controller-manager", *self._controller_manager())
         self._run("kube-scheduler", *self._scheduler())
         self.keep(KEEPER)
@@ -74,12 +76,25 @@ class ControlPlane:
         """Start a program again that :meth:`stop` ended, on the same data."""
         arguments = {"etcd": self._etcd, "kube-apiserver": self._api_server}[name]()
         self._run(name, *arguments)
-        eventually(self._answers, within_s=60, what="the API server is ready")
+        self._await_ready()
 
-    def _answers(self) -> bool:
-        ended = [name for name, child in self._children.items() if child.exit_code is not None]
-        assert not ended, f"{ended} ended; see {self.folder}"
-        return self.api.is_ready()
+    def _await_ready(self) -> None:
+        """Raises ``RuntimeError`` where a program ends, or the API server is not ready in time."""
+        pool = urllib3.PoolManager(ca_certs=str(self.authority), retries=False, timeout=5.0)
+        end = time.monotonic() + _READY_S
+        while not self._answers(pool):
+            ended = [name for name, child in self._children.items() if child.exit_code is not None]
+            if ended or time.monotonic() > end:
+                what = f"{', '.join(ended)} ended" if ended else f"the API server was not ready after {_READY_S:.0f} s"
+                raise RuntimeError(f"{what}; its log is in {self.folder}")
+            time.sleep(_PAUSE_S)
+
+    def _answers(self, pool: urllib3.PoolManager) -> bool:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            return pool.request("GET", f"{self.url}/readyz", headers=headers).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
 
     def keep(self, nodes: str) -> str:
         """Start kubelets' work for nodes whose annotation names this keeper; returns what :meth:`stop` calls it."""
@@ -90,10 +105,21 @@ class ControlPlane:
     def _run(self, name: str, *arguments: str, program: str = "") -> None:
         command = (str(self.programs / (program or name)), *arguments)
         spec = ProcessSpec(name, command)
-        self._children[name] = Child(spec, str(self.folder), self.folder / f"{name}.log")
+        mark = os.environ.get(MARK, str(self.folder))
+        self._children[name] = Child(spec, mark, self.folder / f"{name}.log")
 
     def _write_identities(self) -> None:
         ensure_certificate(self.folder / "tls", HOST)
+        if not (self.folder / "accounts.key").is_file():
+            self._write_accounts_key()
+        lines = [f'{self._tokens[name]},{user},{name},"{group}"' for name, (user, group) in ACCOUNTS.items()]
+        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+        for name, token in self._tokens.items():
+            written = kubeconfig(self.url, token, self.authority)
+            (self.folder / f"{name}.kubeconfig").write_text(written)
+
+    def _write_accounts_key(self) -> None:
+        """Signs the tokens of service accounts; a cluster keeps it."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -103,11 +129,6 @@ class ControlPlane:
         )
         (self.folder / "accounts.key").write_bytes(pem)
         (self.folder / "accounts.pub").write_bytes(public)
-        lines = [f'{self._tokens[name]},{user},{name},"{group}"' for name, (user, group) in ACCOUNTS.items()]
-        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
-        for name, token in self._tokens.items():
-            written = kubeconfig(self.url, token, self.authority)
-            (self.folder / f"{name}.kubeconfig").write_text(written)
 
     def _etcd(self) -> list[str]:
         clients, peers = (f"http://127.0.0.1:{self._ports[name]}" for name in ("etcd", "peers"))
@@ -165,6 +186,9 @@ class ControlPlane:
             f"--secure-port={self._ports[port]}",
             f"--cert-dir={self.folder / name}",
             "--leader-elect=false",
+            # Of itself it asks twenty times a second, which is for clusters that many share.
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
         ]
 
     def _kwok(self, nodes: str) -> list[str]:
@@ -175,9 +199,3 @@ class ControlPlane:
             f"--server-address=127.0.0.1:{free_port()}",
             "--node-lease-duration-seconds=40",
         ]
-
-
-def is_built() -> bool:
-    """Whether every program is there: `python scripts/kubernetes_control_plane.py` builds them."""
-    names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
-    return all(os.access(cached() / name, os.X_OK) for name in names)
