@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from components.aws_documents import Statement, assumed_by_service_account, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
-from components.gateway.rights import burst_rights, metrics_right
+from components.gateway.rights import burst_rights, metrics_rights
 from spillway.contracts import metrics, names
 
 AUDIENCE = "sts.amazonaws.com"
@@ -34,6 +34,7 @@ class AwsFederationArgs:
     settings: FederationSettings
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
+    quotas: bool = False
     parameter_arns: Sequence[pulumi.Input[str]] = ()
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
@@ -114,7 +115,7 @@ class AwsFederation(Component):
         document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
-                metrics_right(metrics.NAMESPACE),
+                *metrics_rights(metrics.NAMESPACE, quotas=args.quotas),
             )
         )
         aws.iam.RolePolicy(

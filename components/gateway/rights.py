@@ -50,12 +50,15 @@ def burst_rights(
     return list(statements)
 
 
-def metrics_right(namespace: str) -> Statement:
-    """Publish metrics of one namespace; CloudWatch has no narrower resource."""
-    return {
+def metrics_rights(namespace: str, *, quotas: bool = False) -> list[Statement]:
+    """Publish metrics of one namespace; CloudWatch has no narrower resource. ``quotas``: read what clients have used;
+    reading knows no namespace (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html)."""
+    tell = {
         "Sid": "Metrics",
         "Effect": "Allow",
         "Action": "cloudwatch:PutMetricData",
         "Resource": "*",
         "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
     }
+    read = {"Sid": "Quotas", "Effect": "Allow", "Action": "cloudwatch:GetMetricData", "Resource": "*"}
+    return [tell, read] if quotas else [tell]

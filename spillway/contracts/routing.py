@@ -324,8 +324,16 @@ class Limits(Frozen):
     tokens_per_minute: dict[RequestClass, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """Contracted tokens of prompts and answers by class; above them requests are refused with 429. A class that is not
     there has no limit."""
+    tokens_per_month: int | None = Field(default=None, gt=0)
+    """Tokens of a calendar month, all classes together; above them requests are refused with 429. ``None``: no
+    quota."""
     may_spill: MaySpill = "anywhere"
     """Where its data may go besides the private site."""
+
+    @property
+    def budgeted(self) -> tuple[RequestClass, ...]:
+        """Classes whose tokens are counted before a request is sent."""
+        return tuple(RequestClass) if self.tokens_per_month else tuple(self.tokens_per_minute)
 
 
 class Client(Limits):
@@ -514,6 +522,10 @@ class RoutingTable(Frozen):
         """Who may ask, by name."""
         known = [(client.name, client) for client in self.clients]
         return (*known, *([(ANONYMOUS, self.anonymous)] if self.anonymous else []))
+
+    def quotas(self) -> dict[str, int]:
+        """Tokens of a month, by the caller's name."""
+        return {name: limits.tokens_per_month for name, limits in self.callers() if limits.tokens_per_month}
 
     def site(self, site: SiteName) -> SiteRoute:
         """The route of one site. Raises ``KeyError`` where this gateway does not have it."""

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
-from spillway.runtime.gateway import canary, private_capacity, usage_log
+from spillway.runtime.gateway import canary, private_capacity, quotas, usage_log
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
@@ -36,10 +36,11 @@ from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.private_capacity import TokenCounter
+from spillway.runtime.gateway.quotas import Quotas
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
-from spillway.runtime.gateway.usage_report import UsageReport
+from spillway.runtime.gateway.usage_report import UsageReport, tokens_of
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
@@ -58,7 +59,12 @@ class Agent:
         self.last_cutoff_read: float | None = None
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
-        self.usage = UsageReport(table.usage, self.budgets.used) if table.usage else None
+        self.usage: UsageReport | None = None
+        if table.usage:
+            limits = table.quotas()
+            self.usage = UsageReport(table.usage, self.budgets.used, limits)
+            if limits:
+                self.budgets.quotas = Quotas(table.usage.stack, limits, partial(tokens_of, self.budgets.used))
         self.relay = Relay(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
@@ -140,6 +146,8 @@ class Agent:
             work.append(_every(CAPACITY_PERIOD_S, partial(self._fit_breakers, Breakers(self.table, session))))
         if self.table.usage:
             work.append(_every(self.table.usage.period_s, self._tell_usage))
+            if self.budgets.quotas:
+                work.append(_every(quotas.PERIOD_S, partial(self._read_quotas, self.budgets.quotas)))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -219,6 +227,10 @@ class Agent:
         if self.usage and self.table.usage:
             put = client("cloudwatch", self.table.usage.region).put_metric_data
             await asyncio.to_thread(self.usage.publish, put)
+
+    async def _read_quotas(self, kept: Quotas) -> None:
+        assert self.table.usage is not None
+        await asyncio.to_thread(kept.read, client("cloudwatch", self.table.usage.region).get_metric_data)
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""
