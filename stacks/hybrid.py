@@ -69,7 +69,6 @@ def compose(
             settings=settings.connectivity.federation,
             endpoint_arns=[arn for site in built for arn in site.endpoint_arns],
             tokens=any(site.tokens for site in built),
-            quotas=settings.gateway.has_quotas,
             parameter_arns=cost.gateway_parameter_arns,
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,

@@ -29,9 +29,9 @@ from spillway.contracts.routing import (
     RoutingTable,
     ServerTls,
     SiteRoute,
-    UsageMetrics,
 )
 from spillway.contracts.server_routes import CHAT_PATH
+from spillway.contracts.usage import UsageMetrics
 from stacks.settings import StackSettings
 
 PROBE_SENTENCE = "Is anybody there?"

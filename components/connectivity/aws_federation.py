@@ -34,7 +34,6 @@ class AwsFederationArgs:
     settings: FederationSettings
     endpoint_arns: Sequence[pulumi.Input[str]] = ()
     tokens: bool = False
-    quotas: bool = False
     parameter_arns: Sequence[pulumi.Input[str]] = ()
     bucket_arn: pulumi.Input[str] | None = None
     bucket_key_arn: pulumi.Input[str] | None = None
@@ -115,7 +114,7 @@ class AwsFederation(Component):
         document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns)).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
-                *metrics_rights(metrics.NAMESPACE, quotas=args.quotas),
+                *metrics_rights(metrics.NAMESPACE),
             )
         )
         aws.iam.RolePolicy(

@@ -50,9 +50,10 @@ def burst_rights(
     return list(statements)
 
 
-def metrics_rights(namespace: str, *, quotas: bool = False) -> list[Statement]:
-    """Publish metrics of one namespace; CloudWatch has no narrower resource. ``quotas``: read what clients have used;
-    reading knows no namespace (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html)."""
+def metrics_rights(namespace: str) -> list[Statement]:
+    """Publish metrics of one namespace, and read what clients have used. CloudWatch has no narrower resource, and
+    reading knows no namespace
+    (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html)."""
     tell = {
         "Sid": "Metrics",
         "Effect": "Allow",
@@ -61,4 +62,4 @@ def metrics_rights(namespace: str, *, quotas: bool = False) -> list[Statement]:
         "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
     }
     read = {"Sid": "Quotas", "Effect": "Allow", "Action": "cloudwatch:GetMetricData", "Resource": "*"}
-    return [tell, read] if quotas else [tell]
+    return [tell, read]

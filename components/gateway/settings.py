@@ -297,12 +297,6 @@ class GatewaySettings(Settings):
     probe_interval_s: float = Field(default=10.0, gt=0)
     """Seconds between the agent's small inferences at each burst site."""
 
-    @property
-    def has_quotas(self) -> bool:
-        """Whether a caller may use so many tokens a month and no more."""
-        callers = (*self.clients, *([self.anonymous] if self.anonymous else []))
-        return any(caller.tokens_per_month for caller in callers)
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.autoscaler.max_replicas < self.replicas:

@@ -400,7 +400,7 @@ class StandbyGateway(Component):
 
         def rights(found: Mapping[str, Any]) -> str:
             burst = burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens)
-            return policy(*burst, *metrics_rights(metrics.NAMESPACE, quotas=args.settings.has_quotas))
+            return policy(*burst, *metrics_rights(metrics.NAMESPACE))
 
         document = pulumi.Output.all(endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns))
         self.ready.append(

@@ -47,6 +47,7 @@ from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.usage import UsageMetrics
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -415,16 +416,6 @@ class Heartbeat(Frozen):
     """Value of the dimension ``Gateway``."""
     period_s: float = Field(default=20.0, gt=0)
     """Seconds between beats."""
-
-
-class UsageMetrics(Frozen):
-    """Where the agents tell what clients used, for showback."""
-
-    region: str
-    stack: str
-    """Value of the dimension ``Stack``."""
-    period_s: float = Field(default=60.0, gt=0)
-    """Seconds between two tellings; less than CloudWatch's minute gains nothing."""
 
 
 class Gate(StrEnum):

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
-from spillway.runtime.gateway import canary, private_capacity, quotas, usage_log
+from spillway.runtime.gateway import canary, monthly_quotas, private_capacity, usage_log
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
@@ -35,8 +35,8 @@ from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoint
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
 from spillway.runtime.gateway.live_watch import LiveWatch
+from spillway.runtime.gateway.monthly_quotas import Quotas
 from spillway.runtime.gateway.private_capacity import TokenCounter
-from spillway.runtime.gateway.quotas import Quotas
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
@@ -147,7 +147,7 @@ class Agent:
         if self.table.usage:
             work.append(_every(self.table.usage.period_s, self._tell_usage))
             if self.budgets.quotas:
-                work.append(_every(quotas.PERIOD_S, partial(self._read_quotas, self.budgets.quotas)))
+                work.append(_every(monthly_quotas.PERIOD_S, partial(self._read_quotas, self.budgets.quotas)))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:

@@ -17,7 +17,7 @@ from typing import Final
 from spillway.contracts import metrics
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.usage import Usage
-from spillway.runtime.gateway.quotas import Quotas
+from spillway.runtime.gateway.monthly_quotas import Quotas
 
 TOKENS: Final = {
     "prompt": metrics.PROMPT_TOKENS,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from spillway.contracts import metrics
-from spillway.contracts.routing import UsageMetrics
+from spillway.contracts.usage import UsageMetrics
 from spillway.runtime.gateway.token_budgets import METRICS
 
 Counts = Mapping[tuple[str, str, str, str, str], float]

@@ -13,10 +13,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from spillway.contracts.routing import UsageMetrics
-from spillway.contracts.usage import Usage
+from spillway.contracts.usage import Usage, UsageMetrics
 from spillway.runtime.gateway.agent import Agent
-from spillway.runtime.gateway.quotas import Quotas
+from spillway.runtime.gateway.monthly_quotas import Quotas
 from spillway.runtime.gateway.token_budgets import TokenBudgets
 from spillway.runtime.gateway.usage_report import UsageReport, tokens_of
 from tests.support.gateway_rig import Rig
