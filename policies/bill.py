@@ -63,14 +63,14 @@ BY_USE: Final = {
     "aws:sns/topic:Topic": "SNS: notices",
     "aws:sqs/queue:Queue": "SQS: requests",
     "aws:ec2/natGateway:NatGateway": "NAT gateways and endpoints: bytes that pass",
-    "aws:sagemaker/endpoint:Endpoint": "traffic between clouds and to clients",
+    "aws:ec2/vpc:Vpc": "traffic between clouds and to clients",
     "azure-native:storage:StorageAccount": "Azure Storage: storage and requests",
     "azure-native:operationalinsights:Workspace": "Log Analytics: logs taken in",
     "azure-native:keyvault:Vault": "Key Vault: operations",
     "azure-native:containerinstance:ContainerGroup": "Container Instances: the seconds that copies of the package take",
-    "azure-native:machinelearningservices:Workspace": "Azure ML: its managed network's private endpoints",
+    "azure-native:machinelearningservices:Workspace": "the workspace: its managed network's private endpoints",
 }
-"""By resource type. Azure ML asks nothing for itself."""
+"""By resource type."""
 
 
 def bill_at_rest(stack: Stack, own: Iterable[Line] = ()) -> Bill:
@@ -92,10 +92,7 @@ def _of_machines(stack: Stack, one: Machines) -> Line:
     usd, source, estimate = (own, "cost_guard.prices", False) if own is not None else _listed(one)
     least = one.least or 0.0
     most = least if one.most is None else one.most
-    return Line(f"{one.instance_type} ({_SERVES[one.cloud]})", one.region, usd, least, most, source, estimate)
-
-
-_SERVES: Final = {"ec2": "EC2", "sagemaker": "SageMaker", "azure": "Azure"}
+    return Line(f"{one.instance_type} ({one.cloud})", one.region, usd, least, most, source, estimate)
 
 
 def _listed(one: Machines) -> tuple[float | None, str, bool]:

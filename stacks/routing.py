@@ -31,9 +31,9 @@ from spillway.contracts.routing import (
     RoutingTable,
     ServerTls,
     SiteRoute,
-    UsageMetrics,
 )
 from spillway.contracts.server_routes import CHAT_PATH
+from spillway.contracts.usage import UsageMetrics
 from spillway.contracts.vllm_serving import headroom
 from stacks.settings import StackSettings
 

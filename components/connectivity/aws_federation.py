@@ -13,7 +13,7 @@ import pulumi_aws as aws
 from components.aws_documents import Statement, assumed_by_service_account, policy
 from components.base import Component, StackContext
 from components.connectivity.settings import FederationSettings
-from components.gateway.rights import burst_rights, metrics_right, zone_rights
+from components.gateway.rights import burst_rights, metrics_rights, zone_rights
 from spillway.contracts import metrics, names
 
 AUDIENCE = "sts.amazonaws.com"
@@ -131,7 +131,7 @@ class AwsFederation(Component):
         ).apply(
             lambda found: policy(
                 *burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens),
-                metrics_right(metrics.NAMESPACE),
+                *metrics_rights(metrics.NAMESPACE),
                 *chain(*found["more"]),
             )
         )

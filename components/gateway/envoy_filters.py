@@ -149,7 +149,7 @@ def _front_config(table: RoutingTable) -> Json:
         "operator": table.operator_key_sha256,
         "operator_caller": _caller(OPERATOR, Limits(max_class=RequestClass.P0), table),
         "usage": USAGE_METADATA,
-        "budgets": {name: dict.fromkeys(map(str, limits.tokens_per_minute), True) for name, limits in table.callers()},
+        "budgets": {name: dict.fromkeys(map(str, limits.budgeted), True) for name, limits in table.callers()},
         "answer_tokens": ANSWER_TOKENS,
         "agent": AGENT_CLUSTER,
         "agent_timeout_ms": AGENT_TIMEOUT_MS,

@@ -50,15 +50,19 @@ def burst_rights(
     return list(statements)
 
 
-def metrics_right(namespace: str) -> Statement:
-    """Publish metrics of one namespace; CloudWatch has no narrower resource."""
-    return {
+def metrics_rights(namespace: str) -> list[Statement]:
+    """Publish metrics of one namespace, and read what clients have used. CloudWatch has no narrower resource, and
+    reading knows no namespace
+    (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html)."""
+    tell = {
         "Sid": "Metrics",
         "Effect": "Allow",
         "Action": "cloudwatch:PutMetricData",
         "Resource": "*",
         "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
     }
+    read = {"Sid": "Quotas", "Effect": "Allow", "Action": "cloudwatch:GetMetricData", "Resource": "*"}
+    return [tell, read]
 
 
 def zone_rights(region: str, zone_id: str) -> list[Statement]:

@@ -45,6 +45,10 @@ class CallerSettings(Settings):
     """Contracted tokens of prompts and answers by class, over all gateway replicas; above them requests for generated
     text are refused with 429. What a request may use at most is taken first, and what it did not use given back."""
 
+    tokens_per_month: int | None = Field(default=None, gt=0)
+    """Quota of tokens of prompts and answers in a calendar month (UTC), all classes together; above it requests for
+    generated text are refused with 429 until the next. It is read every five minutes, so a little more may pass."""
+
     may_spill: MaySpill = "anywhere"
     """Where their data may go besides the private site: ``anywhere``, ``never``, or a list of sites and regions."""
 

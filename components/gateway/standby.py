@@ -18,7 +18,7 @@ from components.base import Component, StackContext
 from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import MirrorSettings
 from components.gateway.firewall import firewall
-from components.gateway.rights import burst_rights, metrics_right
+from components.gateway.rights import burst_rights, metrics_rights
 from components.gateway.settings import GatewaySettings
 from components.retention import RetentionDays
 from spillway.contracts import metrics
@@ -411,7 +411,7 @@ class StandbyGateway(Component):
 
         def rights(found: Mapping[str, Any]) -> str:
             burst = burst_rights(found["endpoints"], found["parameters"], tokens=args.tokens)
-            return policy(*burst, metrics_right(metrics.NAMESPACE), *chain(*found["more"]))
+            return policy(*burst, *metrics_rights(metrics.NAMESPACE), *chain(*found["more"]))
 
         document = pulumi.Output.all(
             endpoints=list(args.endpoint_arns), parameters=list(args.parameter_arns), more=list(args.gateway_rights)

@@ -20,9 +20,9 @@ from spillway.contracts.routing import (
     Probe,
     RoutingTable,
     SiteRoute,
-    UsageMetrics,
 )
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.usage import UsageMetrics
 
 
 def build_table(

@@ -69,4 +69,6 @@ COMPLETION_TOKENS: Final = "CompletionTokens"
 """Tokens of answers."""
 CACHED_TOKENS: Final = "CachedTokens"
 """Of the prompts' tokens, those that the server had in its cache."""
+CLIENT_TOKENS: Final = "ClientTokens"
+"""By client alone, where he has a quota: tokens of prompts and answers. Written by the agents, and read by them."""
 USED: Final = (ANSWERS, ANSWER_SECONDS, PROMPT_TOKENS, COMPLETION_TOKENS, CACHED_TOKENS)

@@ -48,6 +48,7 @@ from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.usage import UsageMetrics
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -328,8 +329,16 @@ class Limits(Frozen):
     tokens_per_minute: dict[RequestClass, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """Contracted tokens of prompts and answers by class; above them requests are refused with 429. A class that is not
     there has no limit."""
+    tokens_per_month: int | None = Field(default=None, gt=0)
+    """Tokens of a calendar month, all classes together; above them requests are refused with 429. ``None``: no
+    quota."""
     may_spill: MaySpill = "anywhere"
     """Where its data may go besides the private site."""
+
+    @property
+    def budgeted(self) -> tuple[RequestClass, ...]:
+        """Classes whose tokens are counted before a request is sent."""
+        return tuple(RequestClass) if self.tokens_per_month else tuple(self.tokens_per_minute)
 
 
 class Client(Limits):
@@ -425,16 +434,6 @@ class Heartbeat(Frozen):
     """Value of the dimension ``Gateway``."""
     period_s: float = Field(default=20.0, gt=0)
     """Seconds between beats."""
-
-
-class UsageMetrics(Frozen):
-    """Where the agents tell what clients used, for showback."""
-
-    region: str
-    stack: str
-    """Value of the dimension ``Stack``."""
-    period_s: float = Field(default=60.0, gt=0)
-    """Seconds between two tellings; less than CloudWatch's minute gains nothing."""
 
 
 class Gate(StrEnum):
@@ -543,6 +542,10 @@ class RoutingTable(Frozen):
         """Who may ask, by name."""
         known = [(client.name, client) for client in self.clients]
         return (*known, *([(ANONYMOUS, self.anonymous)] if self.anonymous else []))
+
+    def quotas(self) -> dict[str, int]:
+        """Tokens of a month, by the caller's name."""
+        return {name: limits.tokens_per_month for name, limits in self.callers() if limits.tokens_per_month}
 
     def site(self, site: SiteName) -> SiteRoute:
         """The route of one site. Raises ``KeyError`` where this gateway does not have it."""

@@ -1,8 +1,8 @@
-"""What Envoy tells the agent of each request, once its answer is over, whole or cut."""
+"""What Envoy tells the agent of each request, once its answer is over, whole or cut, and where the agent tells it."""
 
 from __future__ import annotations
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from spillway.contracts.frozen import Frozen
 
@@ -46,3 +46,13 @@ class Usage(Frozen):
         if self.prompt is not None:
             return self.prompt + (self.completion or 0)
         return (self.reserved or 0) if self.status == 200 else 0
+
+
+class UsageMetrics(Frozen):
+    """Where the agents tell what clients used, for showback."""
+
+    region: str
+    stack: str
+    """Value of the dimension ``Stack``."""
+    period_s: float = Field(default=60.0, gt=0)
+    """Seconds between two tellings; less than CloudWatch's minute gains nothing."""

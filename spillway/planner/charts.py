@@ -41,14 +41,20 @@ def write_charts(plan: Plan, folder: Path) -> list[Path]:
 
 
 def _cost(axes: Any, plan: Plan) -> None:
-    rows = [(name, row.judged) for name, row in named_rows(plan) if row.judged]
+    """Above each bar what it costs; a bar that does not hold says so."""
+    rows = [
+        (name if row.judged.holds else f"{name}\n(misses)", row.judged) for name, row in named_rows(plan) if row.judged
+    ]
     bottom = np.zeros(len(rows))
     for site, colour in site_colours(site for _, found in rows for site in found.bill.usd_per_hour).items():
         values = np.array([found.bill.usd_per_hour.get(site, 0.0) * 730 for _, found in rows])
         if values.any():
             axes.bar([name for name, _ in rows], values, bottom=bottom, label=site, color=colour)
             bottom += values
+    for at, total in enumerate(bottom):
+        axes.annotate(f"{total:,.0f} $", (at, total), ha="center", va="bottom")
     axes.set(ylabel="$ a month", title="What each alternative costs")
+    axes.margins(y=0.12)
     axes.legend()
 
 
@@ -86,14 +92,30 @@ def _capacity(axes: Any, plan: Plan) -> None:
     axes.legend()
 
 
+_NEVER: Final = 1e-6
+"""What nothing misses is drawn as missing so much, for a logarithm has no zero."""
+
+
 def _front(axes: Any, plan: Plan) -> None:
+    """On the share that is not in time, since the decision lies between 99.9 and 99.99 %; with the promise and the
+    choice."""
+
+    def late(found: Candidate) -> float:
+        return max(_NEVER, 1 - found.p0)
+
     private, public, both = site_colours().values()
     for kind, colour in {"hybrid": both, "all public": public, "all private": private}.items():
         points = [c for c in plan.front if c.kind == kind]
         if points:
-            axes.scatter([c.bill.month for c in points], [c.p0 for c in points], color=colour, label=kind)
-    axes.plot([c.bill.month for c in plan.front], [c.p0 for c in plan.front], color="#aaaaaa", zorder=0)
-    axes.set(xlabel="$ a month", ylabel="P0 in time", title="Nothing cheaper is better than these (while sized)")
+            axes.scatter([c.bill.month for c in points], [late(c) for c in points], color=colour, label=kind)
+    axes.plot([c.bill.month for c in plan.front], [late(c) for c in plan.front], color="#aaaaaa", zorder=0)
+    sized = plan.hybrid.found.need()
+    axes.scatter([sized.bill.month], [late(sized)], s=180, facecolors="none", edgecolors="black", label="chosen")
+    wanted = next(iter(sized.system.objectives.values())).share
+    axes.axhline(1 - wanted, color="black", linestyle="--", label=f"{wanted:.2%} in time")
+    axes.set_yscale("log")
+    axes.invert_yaxis()
+    axes.set(xlabel="$ a month", ylabel="P0 not in time", title="Nothing cheaper is better than these (while sized)")
     axes.legend()
 
 
@@ -173,6 +195,12 @@ def summary_lines(plan: Plan) -> list[str]:
         less = f"{share:.1%} less than" if share >= 0 else f"{-share:.1%} more than"
         pays = "" if share > 0 else ": on this trace and at these prices the hybrid does not pay"
         lines.append(f"The hybrid costs {less} all public{pays}.")
+    alone = plan.private.judged
+    if alone is not None and not alone.holds and not alone.misses_in_calm:
+        lines.append(
+            f"Two private sites, each of the size that holds while it stands, would cost {2 * alone.bill.month:,.0f} $ "
+            "a month; one alone does not hold its outages."
+        )
     even = plan.break_even_usd_per_gpu_hour
     if even is not None:
         years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""

@@ -86,6 +86,12 @@ class Candidate:
         return not self.misses
 
     @property
+    def misses_in_calm(self) -> bool:
+        """Whether it misses something while no site is out."""
+        classes = self.outcome.classes
+        return any(classes[name].available < goal.share for name, goal in self.system.objectives.items())
+
+    @property
     def p0(self) -> float:
         return self.outcome.classes[P0].available
 

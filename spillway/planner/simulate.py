@@ -109,7 +109,11 @@ def demand_of(trace: Trace, service: ServiceModel) -> Demand:
 
 
 def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand]:
-    """The trace ``times`` over, joined to chunks of a fair size."""
+    """The trace ``times`` over, cut or joined to chunks of a fair size."""
+    if len(trace) > CHUNK:
+        for turn in range(times):
+            yield from (_part(trace, service, first, turn) for first in range(0, len(trace), CHUNK))
+        return
     once = demand_of(trace, service)
     group = max(1, CHUNK // max(1, len(trace)))
     for first in range(0, times, group):
@@ -121,6 +125,12 @@ def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand
             np.tile(once.tokens, len(turns)),
             np.tile(once.klass, len(turns)),
         )
+
+
+def _part(trace: Trace, service: ServiceModel, first: int, turn: int) -> Demand:
+    cut = slice(first, first + CHUNK)
+    tokens = service.demand(trace.tokens_in[cut], trace.tokens_out[cut])
+    return Demand(trace.arrival[cut] + turn * trace.duration_s, *tokens, trace.klass[cut])
 
 
 def simulate(

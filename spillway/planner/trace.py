@@ -70,7 +70,10 @@ def draw_classes(count: int, shares: Mapping[RequestClass, float], seed: int) ->
     if (weights < 0).any() or not math.isclose(weights.sum(), 1.0, abs_tol=1e-6):
         given = ", ".join(f"{name} {weight:g}" for name, weight in zip(RequestClass, weights, strict=True))
         raise PlannerError(f"shares of the classes are {given}; none may be negative, and they have to add up to 1")
-    return np.random.default_rng(seed).choice(3, size=count, p=weights / weights.sum()).astype(np.int8)
+    # As Generator.choice draws, without its column of whole numbers.
+    drawn = np.random.default_rng(seed).random(count)
+    shares_to = (weights / weights.sum()).cumsum()
+    return (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
 
 
 def superpose(trace: Trace, factor: float, seed: int = 1) -> Trace:

@@ -32,13 +32,14 @@ def discovered(known: dict[str, tuple[int, str]], aws_endpoint: str | None = Non
 
 def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[int, str]]) -> list[Price]:
     """Prices of the catalogue that were asked for and are listed no more. Spot prices come and go, and are kept."""
-    lists = {"aws": ("ec2", "sagemaker"), "azure": ("azure",)}
-    asked = {name for cloud in clouds for name in lists[cloud]}
     there = {price.key for price in fresh}
     return [
         price
         for price in catalogue()
-        if price.cloud in asked and price.instance_type in types and price.model != "spot" and price.key not in there
+        if ("azure" if price.cloud == "azure" else "aws") in clouds
+        and price.instance_type in types
+        and price.model != "spot"
+        and price.key not in there
     ]
 
 

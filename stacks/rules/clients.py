@@ -37,9 +37,13 @@ def _budgets_count_what_there_is(settings: StackSettings, manifest: Manifest) ->
     gateway = settings.gateway
     callers = {f"clients[{index}]": client for index, client in enumerate(gateway.clients)}
     for name, caller in {**callers, "anonymous": gateway.anonymous}.items():
-        if caller is not None and caller.tokens_per_minute and manifest.kind != "vllm":
-            advice = f"the package is for {manifest.kind}, whose answers say nothing of tokens; use requests_per_s"
+        if caller is None or manifest.kind == "vllm":
+            continue
+        advice = f"the package is for {manifest.kind}, whose answers say nothing of tokens; use requests_per_s"
+        if caller.tokens_per_minute:
             yield Problem(key_of(f"gateway.{name}.tokens_per_minute"), repr(dict(caller.tokens_per_minute)), advice)
+        if caller.tokens_per_month:
+            yield Problem(key_of(f"gateway.{name}.tokens_per_month"), repr(caller.tokens_per_month), advice)
 
 
 PACKAGE_RULES = (_budgets_count_what_there_is,)

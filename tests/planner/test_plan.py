@@ -19,7 +19,7 @@ from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyF
 from spillway.contracts.prices import PriceError, owned_examples
 from spillway.contracts.scaling import Scaling
 from spillway.page.page import write_page
-from spillway.planner.charts import CHARTS, page_of, write_charts
+from spillway.planner.charts import CHARTS, page_of, summary_lines, write_charts
 from spillway.planner.costs import saving, years_at
 from spillway.planner.errors import PlannerError
 from spillway.planner.plan import Plan, make_plan
@@ -315,6 +315,19 @@ def test_a_kept_burst_site_is_paid_for() -> None:
 def test_free_public_capacity_saves_nothing() -> None:
     with pytest.raises(PlannerError, match="against a bill of 0"):
         saving(1.0, 0.0)
+
+
+def test_two_private_sites_are_told_as_an_alternative(plan: Plan) -> None:
+    """Where one holds while it stands, and not with its outages."""
+    alone = plan.private.judged
+    assert alone is not None
+    assert not alone.holds
+    assert not alone.misses_in_calm
+    said = " ".join(summary_lines(plan))
+    assert (
+        f"Two private sites, each of the size that holds while it stands, would cost {2 * alone.bill.month:,.0f}"
+        in said
+    )
 
 
 def test_pictures_and_a_page_are_written(plan: Plan, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from spillway.contracts import metrics
-from spillway.contracts.routing import UsageMetrics
+from spillway.contracts.usage import UsageMetrics
 from spillway.planner.errors import PlannerError
 from spillway.planner.showback import NOBODY, Showback, Whose, as_csv, as_page, cents, month_of, read_showback, split
 from spillway.runtime.functions.cost_signal import Value

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.planner.kernel import state as kernel
-from spillway.planner.service import ServiceModel
-from spillway.planner.simulate import Demand, Outcome, draw_outages, simulate
+from spillway.planner.service import ServiceModel, from_rates
+from spillway.planner.simulate import Demand, Outcome, draw_outages, run_trace, simulate
 from spillway.planner.system import Failures, Objective, Scaling, System
+from spillway.planner.trace import synthetic
 from tests.planner.queues import EVER, SECONDS, demand, interval, md1_wait, mmc_wait, poisson, run_queue, site
 
 P0, P1, P2 = RequestClass
@@ -344,6 +345,17 @@ def test_every_request_is_answered_or_lost(
         assert found.answered + found.lost == found.offered
         assert found.in_time <= found.answered
         assert late == found.offered - found.in_time
+
+
+def test_a_long_trace_is_run_in_parts_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = synthetic(600, 2.0, seed=2)
+    system = System(sites=(site(8), site(4, site=Site.SAGEMAKER, cloud="sagemaker")))
+    service = from_rates(20_000, 60, slots=8)
+    whole = run_trace(trace, service, system, times=2)
+    monkeypatch.setattr("spillway.planner.simulate.CHUNK", 100)
+    parts = run_trace(trace, service, system, times=2)
+    assert len(parts.waits) == 2 * -(-len(trace) // 100)
+    assert parts.classes == whole.classes
 
 
 def test_a_ring_that_is_outgrown_loses_nobody() -> None:

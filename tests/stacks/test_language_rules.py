@@ -67,9 +67,10 @@ def test_a_package_that_fits_is_not_mentioned() -> None:
     assert told(package()) == {}, "nobody counted its weights"
 
 
-def test_a_budget_of_tokens_needs_answers_that_count_them() -> None:
-    budget = {"gateway": {"anonymous": {"tokens_per_minute": {"P2": 1000}}}}
-    key = "gateway.anonymous.tokens_per_minute"
+@pytest.mark.parametrize(("name", "value"), [("tokens_per_minute", {"P2": 1000}), ("tokens_per_month", 10**9)])
+def test_a_budget_of_tokens_needs_answers_that_count_them(name: str, value: Any) -> None:
+    budget = {"gateway": {"anonymous": {name: value}}}
+    key = f"gateway.anonymous.{name}"
     triton = package().model_copy(update={"kind": "triton", "language": None})
     assert "requests_per_s" in told(triton, **budget)[key]
     assert key not in told(package(), **budget)

@@ -27,7 +27,7 @@ from spillway.contracts import jobs, metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
 from spillway.contracts.usage import Usage
-from spillway.runtime.gateway import canary, kv_room, private_capacity, usage_log
+from spillway.runtime.gateway import canary, kv_room, monthly_quotas, private_capacity, usage_log
 from spillway.runtime.gateway.answer_times import AnswerTimes
 from spillway.runtime.gateway.aws import client, read_parameter, said
 from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
@@ -44,11 +44,12 @@ from spillway.runtime.gateway.job_store import JobStore
 from spillway.runtime.gateway.job_worker import JobWorker
 from spillway.runtime.gateway.kv_room import KvRoom
 from spillway.runtime.gateway.live_watch import LiveWatch
+from spillway.runtime.gateway.monthly_quotas import Quotas
 from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
-from spillway.runtime.gateway.usage_report import UsageReport
+from spillway.runtime.gateway.usage_report import UsageReport, tokens_of
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
@@ -69,7 +70,12 @@ class Agent:
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
         self.times = AnswerTimes(table)
-        self.usage = UsageReport(table.usage, self.budgets.used) if table.usage else None
+        self.usage: UsageReport | None = None
+        if table.usage:
+            limits = table.quotas()
+            self.usage = UsageReport(table.usage, self.budgets.used, limits)
+            if limits:
+                self.budgets.quotas = Quotas(table.usage.stack, limits, partial(tokens_of, self.budgets.used))
         self.relay = Relay(table)
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
@@ -160,6 +166,8 @@ class Agent:
             work.append(_every(self.jobs.store.queue.period_s, partial(self._see_jobs_through, self.jobs)))
         if self.table.usage:
             work.append(_every(self.table.usage.period_s, self._tell_usage))
+            if self.budgets.quotas:
+                work.append(_every(monthly_quotas.PERIOD_S, partial(self._read_quotas, self.budgets.quotas)))
         if self.canary:
             work.append(_every(canary.PERIOD_S, partial(self._watch_canary, self.canary)))
         if self.table.heartbeat:
@@ -261,6 +269,10 @@ class Agent:
         if self.usage and self.table.usage:
             put = client("cloudwatch", self.table.usage.region).put_metric_data
             await asyncio.to_thread(self.usage.publish, put)
+
+    async def _read_quotas(self, kept: Quotas) -> None:
+        assert self.table.usage is not None
+        await asyncio.to_thread(kept.read, client("cloudwatch", self.table.usage.region).get_metric_data)
 
     async def serve(self) -> web.AppRunner:
         """What others of the gateway ask, and where Envoy tells what answers used; over with the runner."""

@@ -17,6 +17,7 @@ from typing import Final
 from spillway.contracts import metrics
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.usage import Usage
+from spillway.runtime.gateway.monthly_quotas import Quotas
 
 TOKENS: Final = {
     "prompt": metrics.PROMPT_TOKENS,
@@ -77,6 +78,8 @@ class TokenBudgets:
         """Tokens by client and class."""
         self.refused: defaultdict[tuple[str, str], int] = defaultdict(int)
         """Requests by client and class."""
+        self.quotas: Quotas | None = None
+        """Of months, where a client has one."""
 
     def divide(self, gateways: int) -> None:
         """Among so many from now on. A bucket is as full as before, a share of what it holds now."""
@@ -85,6 +88,9 @@ class TokenBudgets:
 
     def reserve(self, request_id: str, client: str, request_class: str, tokens: float) -> int:
         """0, and they are taken; else whole seconds to wait, and they are not."""
+        if self.quotas and (wait := self.quotas.wait_s(client)):
+            self.refused[client, request_class] += 1
+            return wait
         bucket = self._buckets.get((client, request_class))
         if bucket is None:
             return 0
@@ -121,6 +127,8 @@ class TokenBudgets:
         for (client, request_class), bucket in self._buckets.items():
             bucket.wait_s(0)
             yield f'spillway_tokens_left{{client="{client}",class="{request_class}"}} {bucket.level:.0f}'
+        if self.quotas:
+            yield from self.quotas.metrics()
 
 
 def _amounts(usage: Usage) -> Iterator[tuple[str, float]]:

@@ -75,9 +75,10 @@ def test_eks_provider_is_reused() -> None:
 def test_gateway_may_invoke_these_endpoints_and_little_else() -> None:
     resources = federation(oidc_issuer_url="https://oidc.example.com/id")
     rights = {s["Sid"]: s for s in statements(resources, POLICY, "private-gateway-policy", "policy")}
-    assert rights.keys() == {"BurstEndpoints", "CostGuard", "Metrics"}
+    assert rights.keys() == {"BurstEndpoints", "CostGuard", "Metrics", "Quotas"}
     assert rights["BurstEndpoints"]["Resource"] == [ENDPOINT]
     assert rights["CostGuard"]["Resource"] == PARAMETERS
+    assert rights["Quotas"]["Action"] == "cloudwatch:GetMetricData"
     assert rights["Metrics"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
 
 

@@ -52,8 +52,8 @@ def test_what_serves_runs_without_root_on_a_read_only_disk(resources: list[Recor
 def test_task_may_invoke_read_what_the_cost_guard_says_and_tell_metrics_only(resources: list[Recorded]) -> None:
     policies = {r.name: json.loads(r.inputs["policy"]) for r in of_type(resources, "aws:iam/rolePolicy:RolePolicy")}
     rights = policies["spillway-test-standby-task-policy"]["Statement"]
-    assert [s["Sid"] for s in rights] == ["BurstEndpoints", "CostGuard", "Metrics"]
-    assert [s["Resource"] for s in rights] == [[ENDPOINT], ["arn:cutoff", "arn:live"], "*"]
+    assert [s["Sid"] for s in rights] == ["BurstEndpoints", "CostGuard", "Metrics", "Quotas"]
+    assert [s["Resource"] for s in rights] == [[ENDPOINT], ["arn:cutoff", "arn:live"], "*", "*"]
     assert rights[2]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Spillway"}}
 
 

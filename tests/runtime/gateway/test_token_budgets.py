@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.routing import Anonymous, RoutingTable, UsageMetrics
-from spillway.contracts.usage import Usage
+from spillway.contracts.routing import Anonymous, RoutingTable
+from spillway.contracts.usage import Usage, UsageMetrics
 from spillway.runtime.gateway.token_budgets import Bucket, TokenBudgets
 from spillway.runtime.gateway.usage_log import UnreadError, read_value
 from spillway.runtime.gateway.usage_report import UsageReport

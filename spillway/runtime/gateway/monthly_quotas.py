@@ -1,0 +1,95 @@
+"""Who has used up his month: each client's tokens of all gateways together, as CloudWatch adds them up.
+
+Every process tells its own (:mod:`spillway.runtime.gateway.usage_report`) and reads the sum every few minutes; what it
+has counted itself since is added. Where the sum cannot be read, the last one counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any, Final
+
+from spillway.contracts import metrics
+
+LOG = logging.getLogger("spillway.quotas")
+PERIOD_S: Final = 300.0
+"""Seconds between two readings."""
+WARN_AT: Final = 0.8
+"""Share of a quota from which it is said that it comes to its end."""
+_DAY_S: Final = 86400
+
+
+class Quotas:
+    """``limits``: tokens of a month by client; ``counted``: this process's own, which only grow."""
+
+    def __init__(
+        self,
+        stack: str,
+        limits: Mapping[str, int],
+        counted: Callable[[str], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._stack, self._limits, self._counted, self._now = stack, limits, counted, now
+        self._sums: dict[str, float] = {}
+        self._own_then: dict[str, float] = {}
+        self._month = _month_of(now())
+        self._warned: set[tuple[str, float]] = set()
+
+    def read(self, get_metric_data: Callable[..., Any]) -> None:
+        """Blocking."""
+        now = self._now()
+        own = {client: self._counted(client) for client in self._limits}
+        names = list(self._limits)
+        queries = [self._query(number, client) for number, client in enumerate(names)]
+        sums: dict[str, float] = dict.fromkeys(names, 0.0)
+        page: dict[str, str] = {}
+        while True:
+            answer = get_metric_data(MetricDataQueries=queries, StartTime=_month_of(now), EndTime=now, **page)
+            for result in answer["MetricDataResults"]:
+                sums[names[int(result["Id"][1:])]] += sum(result["Values"])
+            if not answer.get("NextToken"):
+                break
+            page = {"NextToken": answer["NextToken"]}
+        self._sums, self._own_then, self._month = sums, own, _month_of(now)
+        for client in names:
+            self._warn(client)
+
+    def used(self, client: str) -> float:
+        """Tokens of this month."""
+        if _month_of(self._now()) != self._month:
+            return 0.0
+        return self._sums.get(client, 0.0) + self._counted(client) - self._own_then.get(client, 0.0)
+
+    def wait_s(self, client: str) -> int:
+        """Seconds until the client has tokens again; 0 while he has."""
+        limit = self._limits.get(client)
+        if limit is None or self.used(client) < limit:
+            return 0
+        now = self._now()
+        return ceil(((_month_of(now) + timedelta(days=32)).replace(day=1) - now).total_seconds())
+
+    def metrics(self) -> Iterator[str]:
+        """Lines for Prometheus."""
+        for client, limit in self._limits.items():
+            yield f'spillway_quota_used_ratio{{client="{client}"}} {self.used(client) / limit:.4f}'
+
+    def _warn(self, client: str) -> None:
+        share = self.used(client) / self._limits[client]
+        for step in (WARN_AT, 1.0):
+            if share >= step and (client, step) not in self._warned:
+                LOG.warning("%s has used %.0f %% of the month's tokens", client, 100 * share)
+                self._warned.add((client, step))
+            elif share < step:
+                self._warned.discard((client, step))
+
+    def _query(self, number: int, client: str) -> dict[str, Any]:
+        named = [{"Name": metrics.STACK, "Value": self._stack}, {"Name": metrics.CLIENT, "Value": client}]
+        metric = {"Namespace": metrics.NAMESPACE, "MetricName": metrics.CLIENT_TOKENS, "Dimensions": named}
+        return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": _DAY_S, "Stat": "Sum"}}
+
+
+def _month_of(at: datetime) -> datetime:
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
