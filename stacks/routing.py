@@ -15,6 +15,7 @@ from components.gateway.settings import GatewaySettings
 from components.gateway.table import build_table
 from components.model_server.settings import CanarySettings
 from spillway.contracts.classes import Site
+from spillway.contracts.credentials import NoAuth, ServerTls
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
@@ -25,11 +26,9 @@ from spillway.contracts.routing import (
     Heartbeat,
     Listen,
     LiveInstances,
-    NoAuth,
     Peers,
     Probe,
     RoutingTable,
-    ServerTls,
     SiteRoute,
 )
 from spillway.contracts.server_routes import CHAT_PATH

@@ -34,15 +34,13 @@ from components.gateway.envoy_parts import (
 from components.gateway.envoy_replies import OWN_HEADER
 from components.gateway.first_byte import FAILED_HEADER, first_byte
 from spillway.contracts.classes import SITE_HEADER, Site, SiteName
+from spillway.contracts.credentials import AwsToken, BearerKey, SigV4
 from spillway.contracts.routing import (
     ROUTE_HEADER,
-    AwsToken,
-    BearerKey,
     Canary,
     Gate,
     PathRule,
     RoutingTable,
-    SigV4,
     SiteRoute,
     canary_name,
     listener_name,

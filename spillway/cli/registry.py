@@ -66,7 +66,8 @@ def versions_text(found: list[StoredVersion]) -> Iterator[RenderableType]:
         return
     table = Table()
     for column in ("package", "version", "stages", "served", "MB", "built", "engines", "signed"):
-        table.add_column(column, justify="right" if column == "MB" else "left")
+        # A version is copied into the next command.
+        table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=column == "version")
     for stored in found:
         row = version_json(stored)
         table.add_row(

@@ -44,6 +44,7 @@ from pydantic import Field, model_validator
 
 from spillway.contracts import metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
+from spillway.contracts.credentials import Auth, NoAuth, ServerTls, UpstreamTls
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
@@ -62,72 +63,6 @@ MaySpill = Literal["anywhere", "never"] | tuple[str, ...]
 def hash_key(key: str) -> str:
     """The form in which a client's or the operator's key stands in a table: SHA-256, hexadecimal."""
     return sha256(key.encode()).hexdigest()
-
-
-class NoAuth(Frozen):
-    """The site asks for no credentials."""
-
-    kind: Literal["none"] = "none"
-
-
-class SigV4(Frozen):
-    """The site wants AWS signatures."""
-
-    kind: Literal["sigv4"] = "sigv4"
-    region: str
-    """AWS region of the endpoint."""
-    service: str = "sagemaker"
-    """Signing name of the service."""
-    credentials_file: str | None = None
-    """An AWS credentials file; ``None`` for the default chain (environment, web identity, container, instance)."""
-    profile: str = "default"
-    """Profile in ``credentials_file``."""
-
-
-class BearerKey(Frozen):
-    """The site wants ``Authorization: Bearer <key>``."""
-
-    kind: Literal["bearer"] = "bearer"
-    key_file: str
-    """File that holds the key and nothing else."""
-
-
-class AwsToken(Frozen):
-    """The site wants a token that the agent makes of AWS credentials: AWS's OpenAI routes take no signature.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
-    """
-
-    kind: Literal["aws_token"] = "aws_token"
-    region: str
-    """AWS region of the endpoint."""
-    service: Literal["sagemaker"] = "sagemaker"
-    """Whose rights the token carries."""
-    credentials_file: str | None = None
-    """An AWS credentials file; ``None`` for the default chain (environment, web identity, container, instance)."""
-    profile: str = "default"
-    """Profile in ``credentials_file``."""
-
-
-Auth = Annotated[NoAuth | SigV4 | BearerKey | AwsToken, Field(discriminator="kind")]
-
-
-class UpstreamTls(Frozen):
-    """TLS towards a site."""
-
-    sni: str
-    """Server name asked for and checked in the certificate."""
-    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
-    """Authorities that are trusted."""
-
-
-class ServerTls(Frozen):
-    """TLS towards clients."""
-
-    certificate_file: str
-    """Certificate chain, PEM."""
-    key_file: str
-    """Private key, PEM."""
 
 
 def infer_paths(model: str) -> tuple[str, ...]:

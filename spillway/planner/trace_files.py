@@ -125,7 +125,8 @@ def read_trace(
     whole = duration_s if duration_s is not None else math.nextafter(last, math.inf) if last > 0 else 1.0
     if whole <= last and last > 0:
         raise TraceError(f"{path}: the last request is at {last:g} s, after the given duration of {whole:g} s")
-    return Trace(arrival, *counted, classes, whole, tuple(notes))
+    tokens_in, tokens_out = counted
+    return Trace(arrival, tokens_in, tokens_out, classes, whole, tuple(notes))
 
 
 def _text_of(path: Path) -> TextIO:

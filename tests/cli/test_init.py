@@ -39,7 +39,7 @@ def test_secrets_of_the_environment_are_sealed_and_callers_keys_drawn(runner: Cl
     told = json.loads(done.stdout)
     assert (sorted(told["secrets_set"]), told["secrets"]) == (
         ["app_key", "gateway_operator_key", "kubeconfig"],
-        ["azure_reader"],
+        [],
     )
     found = config(empty)
     assert found["spillway-secrets:app_key"] == "given"

@@ -65,7 +65,7 @@ def test_each_site_holds_the_model_in_its_own_way(manifest: Manifest) -> None:
     # 688.6 GB / 8, and 70272 bytes for each of 32768 tokens.
     assert "each GPU would hold 82.3 GiB" in alone["private_cluster.gpu_pool.instance_type"]
     h100 = {"azure_ml": {"vm_size": "Standard_ND96isr_H100_v5", "container_image": "registry.example.com/vllm:0.30.0"}}
-    assert told(manifest, burst=h100).keys() == {"burst.azure_ml.vm_size"}
+    assert "burst.azure_ml.vm_size" in told(manifest, burst=h100)
 
 
 def test_gpus_of_a_server_are_those_that_the_package_is_made_for(manifest: Manifest) -> None:

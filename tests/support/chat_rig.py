@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from components.burst.azure_ml.route import paths as azure_paths
 from components.burst.sagemaker.route import paths as sagemaker_paths
 from spillway.contracts.classes import CLASS_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site, SiteName
-from spillway.contracts.routing import ActiveCheck, AwsToken, Probe, RoutingTable
+from spillway.contracts.credentials import AwsToken
+from spillway.contracts.routing import ActiveCheck, Probe, RoutingTable
 from spillway.runtime.gateway.agent import Agent
 from spillway.runtime.gateway.aws_token import write_tokens
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, SageMakerFront

@@ -25,16 +25,15 @@ from multidict import CIMultiDict
 from components.burst.sagemaker.route import paths
 from components.gateway.envoy_config import render
 from spillway.contracts.classes import CLASS_HEADER, Site
+from spillway.contracts.credentials import BearerKey, SigV4
 from spillway.contracts.routing import (
     ActiveCheck,
     AgentCheck,
-    BearerKey,
     Client,
     Gate,
     Listen,
     Probe,
     RoutingTable,
-    SigV4,
     SiteRoute,
     hash_key,
     listener_name,

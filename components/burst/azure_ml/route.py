@@ -6,17 +6,10 @@ from typing import Final
 
 from components.burst.azure_ml.settings import AzureMlSettings
 from spillway.contracts.classes import Site
+from spillway.contracts.credentials import BearerKey, UpstreamTls
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import KEYS_FOLDER
-from spillway.contracts.routing import (
-    AgentCheck,
-    BearerKey,
-    PathRule,
-    SiteRoute,
-    UpstreamTls,
-    infer_paths,
-    probe_timeout_s,
-)
+from spillway.contracts.routing import AgentCheck, PathRule, SiteRoute, infer_paths, probe_timeout_s
 from spillway.contracts.server_routes import ServerKind, openai_paths
 from spillway.contracts.vllm_serving import headroom
 

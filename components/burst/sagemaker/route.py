@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from components.burst.sagemaker.settings import SageMakerSettings
 from spillway.contracts.classes import Site
+from spillway.contracts.credentials import AwsToken, SigV4, UpstreamTls
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.routing import (
-    AgentCheck,
-    AwsToken,
-    PathRule,
-    SigV4,
-    SiteRoute,
-    UpstreamTls,
-    infer_paths,
-    probe_timeout_s,
-)
+from spillway.contracts.routing import AgentCheck, PathRule, SiteRoute, infer_paths, probe_timeout_s
 from spillway.contracts.server_routes import CHAT_PATH, ServerKind, openai_paths
 from spillway.contracts.vllm_serving import headroom
 

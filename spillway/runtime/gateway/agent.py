@@ -25,7 +25,8 @@ from aiohttp import web
 
 from spillway.contracts import jobs, metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName
-from spillway.contracts.routing import AgentCheck, AwsToken, RoutingTable, SigV4, SiteRoute
+from spillway.contracts.credentials import AwsToken, SigV4
+from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute
 from spillway.contracts.usage import Usage
 from spillway.runtime.gateway import canary, kv_room, monthly_quotas, private_capacity, usage_log
 from spillway.runtime.gateway.answer_times import AnswerTimes

@@ -15,7 +15,8 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from spillway.contracts import aws_token as token
-from spillway.contracts.routing import AwsToken, RoutingTable, token_name
+from spillway.contracts.credentials import AwsToken
+from spillway.contracts.routing import RoutingTable, token_name
 from spillway.runtime.gateway.aws import Credentials
 from spillway.runtime.gateway.eds import write_atomically
 

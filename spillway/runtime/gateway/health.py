@@ -13,7 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from spillway.contracts.routing import AgentCheck, AwsToken, BearerKey, Probe, SigV4, SiteRoute
+from spillway.contracts.credentials import AwsToken, BearerKey, SigV4
+from spillway.contracts.routing import AgentCheck, Probe, SiteRoute
 from spillway.runtime.gateway.aws_token import TokenMaker
 from spillway.runtime.gateway.sigv4 import Signer
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
-from spillway.contracts.routing import SigV4
+from spillway.contracts.credentials import SigV4
 from spillway.runtime.gateway.aws import Credentials
 
 

@@ -10,16 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-from spillway.contracts.routing import (
-    AgentCheck,
-    AwsToken,
-    BearerKey,
-    RoutingTable,
-    ServerTls,
-    SigV4,
-    SiteRoute,
-    canary_name,
-)
+from spillway.contracts.credentials import AwsToken, BearerKey, ServerTls, SigV4
+from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute, canary_name
 from spillway.runtime.gateway.aws_token import write_missing_tokens
 from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints

@@ -227,7 +227,7 @@ def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
         async with aiohttp.ClientSession() as session:
             caches = KvRoom(private, rig.table.kv_cache_share, session)
             await caches.check()
-            await Breakers(rig.table, session).fit(private, private.instances, caches.slots)
+            await Breakers(rig.table, session).fit(private, private.instances, most=caches.slots)
 
     long = [rig.client("P1").chat.completions.create(**LONG) for _ in range(3)]
     assert [next(iter(one)).model for one in long] == [MODEL] * 3

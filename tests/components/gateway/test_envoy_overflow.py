@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from spillway.contracts.classes import PROMISES, RequestClass, Site
-from spillway.contracts.routing import Anonymous, Gate, RoutingTable, SigV4, hash_key, listener_name
+from spillway.contracts.credentials import SigV4
+from spillway.contracts.routing import Anonymous, Gate, RoutingTable, hash_key, listener_name
 from tests.support.gateway_rig import ACCESS_KEY, ALPHA, OPERATOR_KEY, SECRET_KEY, ModelServer, Rig
 from tests.support.waiting import eventually
 

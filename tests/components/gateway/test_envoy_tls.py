@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from spillway.contracts.classes import Site
-from spillway.contracts.routing import RoutingTable, ServerTls, UpstreamTls
+from spillway.contracts.credentials import ServerTls, UpstreamTls
+from spillway.contracts.routing import RoutingTable
 from spillway.runtime.gateway.certificate import days_left
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from tests.support.gateway_rig import ALPHA, AZURE_HOST, INFER, SAGEMAKER_HOST, Rig

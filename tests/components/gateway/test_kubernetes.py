@@ -7,7 +7,8 @@ from pulumi import RunError
 
 from components.gateway.kubernetes import Tls
 from components.gateway.settings import GatewaySettings
-from spillway.contracts.routing import Listen, ServerTls
+from spillway.contracts.credentials import ServerTls
+from spillway.contracts.routing import Listen
 from tests.components.gateway.recorded import CERTIFICATE, RUNTIME, pod, private_gateway
 from tests.support.recording import Recorded, of_type
 

@@ -17,14 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.live_instances import FRESH_S, LiveCount, to_json
-from spillway.contracts.routing import (
-    DEFAULT_CLASSES,
-    AgentCheck,
-    Cutoff,
-    Heartbeat,
-    LiveInstances,
-    RoutingTable,
-)
+from spillway.contracts.routing import DEFAULT_CLASSES, AgentCheck, Cutoff, Heartbeat, LiveInstances, RoutingTable
 from spillway.runtime.gateway.cutoff_watch import CutoffError, CutoffWatch, parse
 from spillway.runtime.gateway.eds import endpoint_files, write_endpoints
 from spillway.runtime.gateway.health import Hysteresis

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from spillway.contracts.routing import AwsToken, RoutingTable
+from spillway.contracts.credentials import AwsToken
+from spillway.contracts.routing import RoutingTable
 from spillway.runtime.gateway.aws_token import NOT_YET, TokenMaker, write_missing_tokens, write_tokens
 from spillway.twin.data_plane.processes.aws_signatures import RefusalError, Verifier
 

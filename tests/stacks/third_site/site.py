@@ -15,10 +15,11 @@ from components.burst.site import Account, BuiltSite, Surroundings
 from components.cost_guard.capacity import HeldCapacity, SiteCapacity
 from spillway.contracts.capacity import Machines
 from spillway.contracts.classes import RequestClass, SiteName
+from spillway.contracts.credentials import BearerKey, UpstreamTls
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import KEYS_FOLDER
 from spillway.contracts.problems import Problem, key_of
-from spillway.contracts.routing import AgentCheck, BearerKey, PathRule, SiteRoute, UpstreamTls
+from spillway.contracts.routing import AgentCheck, PathRule, SiteRoute
 from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Container, Layout
 from spillway.contracts.trt_engines import EngineRecord

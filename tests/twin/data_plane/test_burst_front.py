@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from spillway.contracts.routing import SigV4
+from spillway.contracts.credentials import SigV4
 from spillway.runtime.gateway.sigv4 import Signer
 from spillway.twin.data_plane.processes import event_stream
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, BurstFront, SageMakerFront
