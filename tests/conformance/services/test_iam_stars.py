@@ -28,6 +28,8 @@ JUDGED = {
     # Metrics are in no resource; a dataset is one of another kind, which nobody here has.
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
     ("-cost-signal-rights", "cloudwatch:GetMetricData"),
+    ("-private-gateway-policy", "cloudwatch:GetMetricData"),
+    ("-standby-task-policy", "cloudwatch:GetMetricData"),
     # Names and states. AWS asks for the right on alarm:* whichever alarms are named, so that a prefix would be refused
     # and the cut-off would never come (aws-samples/amazon-cloudwatch-auto-alarms#1, mattclay/aws-terminator#63).
     ("-cost-cutoff-rights", "cloudwatch:DescribeAlarms"),
