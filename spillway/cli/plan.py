@@ -68,6 +68,7 @@ _commands = click.Group()
 )
 @click.option("--mtbf-hours", default=4380.0, show_default=True, help="Between outages of the private site; 0: none.")
 @click.option("--mttr-hours", default=4.0, show_default=True, help="How long such an outage lasts, on the mean.")
+@click.option("--instance-mtbf-hours", default=0.0, show_default=True, help="Of one private instance; 0: none fails.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
 @click.option(
     "--commit", help="How burst that is always there is paid: reserved_1y, savings_3y …, or off the list, e.g. 0.4."
@@ -257,7 +258,11 @@ def _failures(options: dict[str, Any]) -> Failures | None:
         raise click.UsageError(
             f"--mtbf-hours {mtbf:g} --mttr-hours {mttr:g}: the first is 0 or more, the second above 0"
         )
-    return Failures(site_mtbf_h=mtbf, site_mttr_h=mttr) if mtbf else None
+    one = options["instance_mtbf_hours"]
+    if one < 0:
+        raise click.UsageError(f"--instance-mtbf-hours {one:g}: give 0 or more")
+    failures = Failures(site_mtbf_h=mtbf or None, site_mttr_h=mttr, instance_mtbf_h=one or None)
+    return failures if mtbf or one else None
 
 
 def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:

@@ -58,7 +58,7 @@ def _with(text: str, node: yaml.MappingNode, more: Mapping[str, Any]) -> _Edit:
     line_end = text.find("\n", at)
     line_end = len(text) if line_end < 0 else line_end
     indent = " " * node.value[0][0].start_mark.column
-    lines = (f"\n{indent}{line}" for line in dump(dict(more)).splitlines())
+    lines = (f"\n{indent}{line}" for line in dump(dict(more)).rstrip("\n").split("\n"))
     return _Edit(line_end, line_end, "".join(lines))
 
 

@@ -39,6 +39,8 @@ _SEEN_S: Final = 7200.0
 _AFTER_S: Final = 900.0
 """Seconds after an outage that are simulated."""
 _BIN_S: Final = 300.0
+_WHOLE_SITE: Final = -1
+"""As the instance that an outage is of."""
 _OUTAGE_TRIES: Final = 8
 """Sizes that hold in calm, the cheapest first, for which one that holds with outages is looked for."""
 _WORTH: Final = 1.3
@@ -238,7 +240,7 @@ class Search:
     def with_outages(self, candidate: Candidate, trace: Trace | None = None) -> Candidate:
         """The candidate with P0's availability under the private site's outages, and judged by it."""
         failures = self.space.failures
-        if failures is None or failures.site_mtbf_h is None:
+        if failures is None or (failures.site_mtbf_h is None and failures.instance_mtbf_h is None):
             return candidate
         share = self.available_with_outages(candidate, failures, trace or self.trace)
         wanted = candidate.system.objectives[P0].share
@@ -250,34 +252,45 @@ class Search:
         )
 
     def available_with_outages(self, candidate: Candidate, failures: Failures, trace: Trace) -> float:
-        """P0's availability over the long run, outages of the private site included.
+        """P0's availability over the long run, outages of the private site and of its instances included.
 
         Outages are rare, so they are drawn one at a time: each begins at some time of the trace and lasts an
         exponential time. What is late besides the calm's share, times the outages an hour, is what they cost.
         """
-        if candidate.private is None or candidate.private.min_instances == 0:
+        private = candidate.private
+        if private is None or private.min_instances == 0:
             return candidate.p0
-        assert failures.site_mtbf_h is not None
-        if not candidate.bursts:
-            # Nothing is answered while it is out.
-            return candidate.p0 * failures.site_mtbf_h / (failures.site_mtbf_h + failures.site_mttr_h)
+        available = candidate.p0
+        if failures.site_mtbf_h is not None:
+            if not candidate.bursts:
+                # Nothing is answered while it is out.
+                available *= failures.site_mtbf_h / (failures.site_mtbf_h + failures.site_mttr_h)
+            else:
+                an_hour = 1 / (failures.site_mtbf_h + failures.site_mttr_h)
+                available -= self._cost_of(candidate, trace, _WHOLE_SITE, an_hour, failures.site_mttr_h)
+        if failures.instance_mtbf_h is not None:
+            an_hour = private.min_instances / (failures.instance_mtbf_h + failures.instance_mttr_h)
+            available -= self._cost_of(candidate, trace, 0, an_hour, failures.instance_mttr_h)
+        return available
+
+    def _cost_of(self, candidate: Candidate, trace: Trace, which: int, an_hour: float, mttr_h: float) -> float:
+        """Share of P0 that outages of the private site, or of one of its instances, make late."""
         dice = np.random.default_rng(self.seed)
         shares = (np.arange(EPISODES) + dice.random((2, EPISODES))) / EPISODES
         begins = dice.permutation(shares[0]) * trace.duration_s
-        lasts = -np.log1p(-shares[1]) * failures.site_mttr_h * 3600
-        late = sum(self._late(candidate, trace, *one) for one in zip(begins, lasts, strict=True))
-        an_hour = 1 / (failures.site_mtbf_h + failures.site_mttr_h)
+        lasts = -np.log1p(-shares[1]) * mttr_h * 3600
+        late = sum(self._late(candidate, trace, which, *one) for one in zip(begins, lasts, strict=True))
         offered_an_hour = candidate.outcome.classes[P0].offered / candidate.outcome.hours
-        return candidate.p0 - (late / EPISODES * an_hour / offered_an_hour if offered_an_hour else 0.0)
+        return late / EPISODES * an_hour / offered_an_hour if offered_an_hour else 0.0
 
-    def _late(self, candidate: Candidate, trace: Trace, begin_s: float, lasts_s: float) -> float:
-        """P0 requests that an outage of the private site makes late."""
+    def _late(self, candidate: Candidate, trace: Trace, which: int, begin_s: float, lasts_s: float) -> float:
+        """P0 requests that an outage of the private site, or of one of its instances, makes late."""
         assert candidate.private is not None
         s = candidate.system.sites.index(candidate.private)
         end_s = begin_s + min(lasts_s, _SEEN_S)
         times = math.ceil((end_s + _AFTER_S) / trace.duration_s)
         bins = max(1, math.ceil(times * trace.duration_s / _BIN_S))
-        outages = np.array([[begin_s, s, -1, 1], [end_s, s, -1, -1]], dtype=np.float64)
+        outages = np.array([[begin_s, s, which, 1], [end_s, s, which, -1]], dtype=np.float64)
         outcome = run_trace(
             trace, self.service, candidate.system, times=times, seed=self.seed, outages=outages, bins=bins
         )

@@ -111,12 +111,12 @@ def read_trace(
     notes = [*_notes(rows, clock)]
     # Views: a week of a large service has tens of millions of rows.
     times, lines = np.frombuffer(rows.times), np.frombuffer(rows.lines, dtype=np.int64)
-    counted = [np.frombuffer(rows.tokens_in), np.frombuffer(rows.tokens_out)]
+    tokens_in, tokens_out = np.frombuffer(rows.tokens_in), np.frombuffer(rows.tokens_out)
     classes = np.frombuffer(rows.classes, dtype=np.int8) if rows.classes else None
     if (times[1:] < times[:-1]).any():
         notes.append(_out_of_order(path, times, lines, clock))
         order = np.argsort(times, kind="stable")
-        times, lines, counted = times[order], lines[order], [column[order] for column in counted]
+        times, lines, tokens_in, tokens_out = times[order], lines[order], tokens_in[order], tokens_out[order]
         classes = classes[order] if classes is not None else None
     arrival = times - times[0]
     _check_gaps(path, arrival, lines, max_gap_s, clock)
@@ -125,7 +125,6 @@ def read_trace(
     whole = duration_s if duration_s is not None else math.nextafter(last, math.inf) if last > 0 else 1.0
     if whole <= last and last > 0:
         raise TraceError(f"{path}: the last request is at {last:g} s, after the given duration of {whole:g} s")
-    tokens_in, tokens_out = counted
     return Trace(arrival, tokens_in, tokens_out, classes, whole, tuple(notes))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from spillway.contracts.classes import RequestClass
 from spillway.planner.errors import PlannerError
 from spillway.planner.service import ServiceModel
-from spillway.planner.simulate import Outcome, run_trace
+from spillway.planner.simulate import Outcome, demand_of, simulate
 from spillway.planner.system import System
 from spillway.planner.trace import Trace
 
@@ -49,10 +49,12 @@ def predict(
     outages: Sequence[tuple[float, str, bool]],
     service: ServiceModel,
     system: System,
+    times_s: Sequence[float] = (),
 ) -> Outcome:
     """The same requests as a drill sent, through the planner. ``arrivals``: when each was due, and its class.
 
-    ``outages``: when which site of ``system`` is killed (true) or started again.
+    ``outages``: when which site of ``system`` is killed (true) or started again. ``times_s``: how long requests took
+    that found nobody before them; each request then takes one of these, drawn, instead of what ``service`` says.
     """
     classes, sites = list(RequestClass), [str(spec.site) for spec in system.sites]
     nothing = np.zeros(len(arrivals))
@@ -64,7 +66,11 @@ def predict(
         duration_s,
     )
     rows = sorted((at, sites.index(site), -1.0, 1.0 if killed else -1.0) for at, site, killed in outages)
-    return run_trace(trace, service, system, outages=np.array(rows, dtype=np.float64).reshape(-1, 4))
+    events = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    chunk = demand_of(trace, service)
+    if times_s:
+        chunk = chunk._replace(work=np.random.default_rng(1).choice(np.asarray(times_s), size=len(arrivals)))
+    return simulate([chunk], service, system, duration_s, outages=events)
 
 
 def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
@@ -101,9 +107,7 @@ def compare(outcome: Outcome, totals: Mapping[str, Any]) -> list[Comparison]:
         bounds = predicted.latency_p99_interval_s
         within = {"p99 ms": (bounds[0] * 1000, bounds[1] * 1000), "in time": predicted.interval} if bounds else {}
         rows += [
-            _row(name, key, predicted_one, measured_one, within.get(key))
-            for key, (predicted_one, measured_one) in found.items()
-            if measured_one is not None
+            _row(name, key, guess, truth, within.get(key)) for key, (guess, truth) in found.items() if truth is not None
         ]
     if not rows:
         raise PlannerError("the drill has no class to compare; give what `spillway drill --json` wrote")

@@ -260,6 +260,20 @@ def test_a_site_outage_lowers_availability_of_the_private_site_alone(plan: Plan)
     assert hybrid.with_outages > alone.with_outages
 
 
+def test_an_instance_that_fails_lowers_what_has_no_room_for_it() -> None:
+    """More often, the more there are; with an instance to spare it costs next to nothing."""
+    trace = synthetic(600, 2.5, seed=3)
+    failures = Failures(instance_mtbf_h=100, instance_mttr_h=2)
+    search = Search(trace, SERVICE, space(failures=failures))
+    found = {}
+    for count in (2, 4):
+        system = System(sites=(spec(Site.PRIVATE, 0.5, min_instances=count, max_instances=count),))
+        calm = search.run("all private", system, trace)
+        found[count] = calm.p0 - search.available_with_outages(calm, failures, trace)
+    assert found[2] > 0.0005
+    assert found[4] < found[2] / 5
+
+
 def test_json_has_the_three_bills_and_the_saving(plan: Plan) -> None:
     found = json.loads(json.dumps(plan.to_json()))
     assert set(found["bills"]) == {"hybrid", "all_public", "all_private", "perfect_foresight"}

@@ -13,7 +13,7 @@ from spillway.conformance.flows.flow import Closed, Door, Family, Flow
 from spillway.conformance.flows.gateways import TASK, Caller, calls_aws, containers, gateways, place_of
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
-from spillway.contracts import azure_calls
+from spillway.contracts import azure_calls, metrics
 from spillway.contracts.property_values import document
 from spillway.contracts.resources import Resource
 
@@ -40,6 +40,11 @@ def _agents(world: World) -> Iterator[Flow]:
             call = Call("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": heartbeat["namespace"]})
             host = f"monitoring.{heartbeat['region']}.amazonaws.com"
             yield _signed(world, gateway.caller, host, "heartbeat metric", [call])
+        if usage := gateway.table.get("usage"):
+            tell = Call("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": metrics.NAMESPACE})
+            host = f"monitoring.{usage['region']}.amazonaws.com"
+            calls = [tell, Call("cloudwatch:GetMetricData")]
+            yield _signed(world, gateway.caller, host, "what clients used", calls)
 
 
 def _signed(world: World, caller: Caller, host: str, target: str, calls: Sequence[Call]) -> Flow:
