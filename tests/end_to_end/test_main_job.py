@@ -154,6 +154,20 @@ def test_every_site_gives_the_same_embedding(site: LocalSite) -> None:
     assert vectors[Site.AZURE_ML] == pytest.approx(vectors[Site.PRIVATE], abs=1e-4)
 
 
+def test_a_job_that_a_client_leaves_is_answered_later_by_the_same_model(
+    site: LocalSite, expected: dict[str, list[float]]
+) -> None:
+    """Kept in S3 and SQS, handed on by an agent with the rights that the stack gave it, fetched through the gateway."""
+    text = SENTENCES[0]
+    key = {"x-spillway-key": site.client_key}
+    asked = {**key, "x-spillway-class": "P2", "prefer": "respond-async", "content-type": "application/json"}
+    kept = urllib3.request("POST", f"{site.gateway}{INFER}", body=infer_body("TEXT", text), headers=asked)
+    assert kept.status == 202, kept.data
+    place = f"{site.gateway}{kept.headers['location']}"
+    eventually(lambda: urllib3.request("GET", place, headers=key).status == 200, 40, "the job's answer")
+    assert cosine(first_output(urllib3.request("GET", place, headers=key).data), expected[text]) > 0.999
+
+
 def test_without_the_operators_key_the_choice_is_ignored(site: LocalSite) -> None:
     for key in (None, "", "no-such-key", site.client_key):
         answer = site.ask(site=Site.AZURE_ML, key=key)
