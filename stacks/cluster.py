@@ -71,8 +71,13 @@ def private_cluster(
         case ExistingSettings():
             if chosen.kubeconfig_secret:
                 return Cluster(secrets[chosen.kubeconfig_secret], chosen.context)
-            text = (root / str(chosen.kubeconfig_path)).read_text(encoding="utf-8")
+            text = kubeconfig_file(root, str(chosen.kubeconfig_path)).read_text(encoding="utf-8")
             return Cluster(pulumi.Output.secret(text), chosen.context)
+
+
+def kubeconfig_file(root: Path, path: str) -> Path:
+    """``root``: the project's folder; ``~`` is the user's."""
+    return root / Path(path).expanduser()
 
 
 def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, network: AwsNetwork) -> Cluster:

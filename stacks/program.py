@@ -16,6 +16,7 @@ from components.sdk_speed import leave_alias_urns_to_the_engine
 from spillway.contracts.manifest import Manifest, PackageError, verify_package
 from spillway.contracts.names import SECRETS_NAMESPACE
 from spillway.contracts.problems import Problem, key_of
+from stacks.cluster import kubeconfig_file
 from stacks.engines import chosen_engines
 from stacks.errors import StackConfigError
 from stacks.package import Package
@@ -58,7 +59,7 @@ def _need_kubeconfig(settings: StackSettings, root: Path) -> None:
     cluster = settings.private_cluster
     if not isinstance(cluster, ExistingSettings) or cluster.kubeconfig_path is None:
         return
-    if not (root / cluster.kubeconfig_path).is_file():
+    if not kubeconfig_file(root, cluster.kubeconfig_path).is_file():
         advice = f"there is no such file; give a path relative to {root}, or use kubeconfig_secret"
         raise StackConfigError(
             [Problem(key_of("private_cluster.kubeconfig_path"), repr(cluster.kubeconfig_path), advice)]

@@ -13,11 +13,13 @@ from typing import Any, Final
 import pulumi
 from pulumi_azure_native import monitor, portal
 
-from components.base import Component, StackContext
+from components.base import Component, StackContext, unique_name
 from components.monitoring.settings import MonitoringSettings
 
 ENDPOINTS: Final = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 DEPLOYMENTS: Final = f"{ENDPOINTS}/deployments"
+_NAME_LENGTH: Final = 24
+"""Of a dashboard (azure-mgmt-portal's own pattern); what people read is its hidden title."""
 WINDOWS: Final = (1, 5, 15, 30, 60)
 """Minutes over which Azure evaluates a metric alert."""
 AVERAGE: Final = 4
@@ -189,7 +191,7 @@ class AzureMonitoring(Component):
             f"{self.context.prefix}-azure-dashboard",
             resource_group_name=args.resource_group_name,
             location=args.location,
-            dashboard_name=f"{self.context.prefix}-spillway",
+            dashboard_name=unique_name(self.context.prefix, "board", self.context.prefix, _NAME_LENGTH),
             properties=portal.DashboardPropertiesWithProvisioningStateArgs(
                 lenses=[portal.DashboardLensArgs(order=0, parts=parts)]
             ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from model_packaging.errors import ModelConfigError
+from model_packaging.errors import ModelConfigError, no_such_folder
 from model_packaging.language import quantized, shape
 from model_packaging.language.config import BundledSmolLm2Source, CausalLmSource, LanguageConfig
 from model_packaging.language.weights import Weights, open_weights
@@ -129,7 +129,7 @@ def _where(config: LanguageConfig) -> Path:
         return files[0]
     found = config.resolve(source.path)
     if not found.exists():
-        raise ModelConfigError(f"source.path: {found}: no such file or folder.")
+        raise no_such_folder("source.path", source.path, found)
     if found.is_file() and found.suffix != ".gguf":
         raise ModelConfigError(f"source.path: {found}: give a Hugging Face folder or a .gguf file.")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from model_packaging.errors import ModelConfigError
+from model_packaging.errors import no_such_folder
 from model_packaging.sources.model import LoadedModel, Place, files_sha256
 from model_packaging.sources.samples import read_sentences
 from model_packaging.sources.sentence_encoder import Pooled, load_encoder, module_folders, transformer_folder
@@ -79,7 +79,7 @@ class HuggingFaceSource(Frozen):
     def _folder(self, place: Place) -> Path:
         folder = place.resolve(self.path)
         if not folder.is_dir():
-            raise ModelConfigError(f"source.path: {folder}: no such folder.")
+            raise no_such_folder("source.path", self.path, folder)
         return folder
 
 

@@ -25,7 +25,7 @@ from model_packaging.tensorrt import builder, check, libraries
 from model_packaging.tensorrt.precision import Feed, samples_sha256, typed_model
 from model_packaging.tensorrt.runtime import Engine
 from model_packaging.tensorrt.samples import SAMPLES_NAME, load_samples
-from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings
+from model_packaging.tensorrt.settings import CALIBRATED, PRECISIONS, EngineSettings, EngineSettingsError
 from model_packaging.tensorrt.triton import check_profiles, portable_model, read_serving, write_engine_archive
 from spillway.contracts.manifest import (
     ENGINES,
@@ -240,16 +240,16 @@ def onnx_answers(source: Path, feeds: Sequence[Feed]) -> list[check.Answers]:
 def read_settings(path: Path | None, precisions: Sequence[str], pairs: Sequence[str] = ()) -> list[EngineSettings]:
     """Settings from a YAML file and ``KEY=VALUE`` pairs, which win, one for each precision.
 
-    Raises :class:`PackageError` that names the key at fault.
+    Raises :class:`EngineSettingsError` that names the key at fault.
     """
     values: Any = {}
     if path is not None:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise PackageError(f"{path}: cannot be read as YAML: {error}") from error
+            raise EngineSettingsError(f"{path}: cannot be read as YAML: {error}") from error
         if not isinstance(values, dict):
-            raise PackageError(f"{path}: expected keys and values at the top, got {type(values).__name__}.")
+            raise EngineSettingsError(f"{path}: expected keys and values at the top, got {type(values).__name__}.")
     values = {**values, **dict(_pair(pair) for pair in pairs)}
     try:
         if not precisions:
@@ -259,7 +259,7 @@ def read_settings(path: Path | None, precisions: Sequence[str], pairs: Sequence[
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         allowed = f" Precisions: {', '.join(PRECISIONS)}." if where == "precision" else ""
-        raise PackageError(
+        raise EngineSettingsError(
             f"{path or 'options'}: {where}: {first['msg']} (given: {first['input']!r}).{allowed}"
         ) from None
 
@@ -270,8 +270,8 @@ def _pair(text: str) -> tuple[str, Any]:
         if given:
             return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise PackageError(f"--set {text}: {key} is no YAML: {error}") from error
-    raise PackageError(f"--set {text}: give KEY=VALUE, as --set workspace_gib=8.")
+        raise EngineSettingsError(f"--set {text}: {key} is no YAML: {error}") from error
+    raise EngineSettingsError(f"--set {text}: give KEY=VALUE, as --set workspace_gib=8.")
 
 
 def compile_url(url: str, progress: Progress, **options: Any) -> list[EngineRecord]:

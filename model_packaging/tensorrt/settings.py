@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field, field_validator
 
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.manifest import PackageError
 
 Precision = Literal["fp32", "fp16", "int8", "fp8"]
 Range = tuple[int, int, int]
@@ -17,6 +18,10 @@ SEQUENCE: Final = "sequence"
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "fp8")
 CALIBRATED: Final[tuple[Precision, ...]] = ("int8", "fp8")
 """Precisions whose activation scales are measured on samples."""
+
+
+class EngineSettingsError(PackageError):
+    """What was asked for is no engine's settings. Says which key, what was given, what is allowed."""
 
 
 class EngineSettings(Frozen):

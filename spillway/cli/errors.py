@@ -24,6 +24,7 @@ _EXIT_CODES: Final = {
     "DeployError": FAILED,
     "DeployerError": FAILED,
     "DrillError": WRONG_CONFIG,
+    "EngineSettingsError": WRONG_CONFIG,
     "InterruptedUpError": INTERRUPTED,
     "ModelConfigError": WRONG_CONFIG,
     "NoPlanError": FAILED,

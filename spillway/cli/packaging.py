@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 
@@ -25,6 +25,13 @@ class _BuildByDefault(click.Group):
         if not args or (args[0] not in {*self.commands, *ctx.help_option_names} and not _like_a_command(args[0])):
             args = ["build", *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            said = f"{error.message} A model is given by its file: spillway package FOLDER/model.yaml."
+            raise click.UsageError(said, ctx) from None
 
 
 def _like_a_command(word: str) -> bool:

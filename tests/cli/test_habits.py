@@ -19,6 +19,7 @@ from spillway.cli.main import cli
 from spillway.twin.deployer.api import DeployerError
 from spillway.twin.deployer.checkpoint import exclusive
 from spillway.twin.ports import GATEWAY, PortError, Ports, choose_gateway_port
+from tests.support.packages import small_package
 from tests.support.paths import ROOT
 
 
@@ -116,6 +117,14 @@ def test_where_nothing_can_be_written_is_said_before_the_work(runner: CliRunner,
     (tmp_path / "trace.csv").write_text("time,input_tokens,output_tokens\n1,1,1\n")
     done = runner.invoke(cli, ["plan", "--trace", str(tmp_path / "trace.csv"), "--write", "prod"])
     assert (done.exit_code, "Pulumi.prod.yaml is there already" in done.stderr) == (2, True)
+
+
+def test_a_model_by_name_and_a_precision_that_is_none_are_the_user_s_to_mend(runner: CliRunner, tmp_path: Path) -> None:
+    named = runner.invoke(cli, ["package", "minilm"])
+    assert (named.exit_code, "A model is given by its file" in named.stderr) == (2, True)
+    package = small_package(tmp_path / "package")
+    none = runner.invoke(cli, ["package", "compile", str(package), "--precision", "fp17"])
+    assert (none.exit_code, "Precisions: fp32, fp16, int8, fp8" in none.stderr) == (2, True)
 
 
 def test_a_second_drill_waits_for_nobody(tmp_path: Path) -> None:

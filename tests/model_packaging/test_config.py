@@ -16,6 +16,7 @@ from model_packaging.build import package
 from model_packaging.config import load_config, parse_config, schema_text
 from model_packaging.errors import ModelConfigError
 from model_packaging.tensors.config import TensorConfig
+from model_packaging.tensors.source import load
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import CONTAINERS, LAYOUTS, ContainerKind, onnx_level
 from tests.support.paths import MINILM, ROOT
@@ -173,3 +174,10 @@ def test_editors_take_the_examples_and_mark_a_misspelt_key() -> None:
         assert [error.message for error in schema.iter_errors(described)] == [], path
         assert not schema.is_valid({**described, "varaints": []}), path
         assert not schema.is_valid({key: value for key, value in described.items() if key != "source"}), path
+
+
+def test_a_name_on_a_hub_is_told_how_to_be_a_folder(tmp_path: Path) -> None:
+    source = {"kind": "huggingface", "path": "sentence-transformers/all-MiniLM-L6-v2", "licence": "Apache-2.0"}
+    config = parse_config({**GOOD, "source": {**source, "pooling": "mean", "normalise": True}}, base_dir=tmp_path)
+    with pytest.raises(ModelConfigError, match=r"no such folder\. A hub's name .*`hf download sentence-"):
+        load(config)  # pyright: ignore[reportArgumentType]

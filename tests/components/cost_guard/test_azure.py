@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.base import StackContext
 from components.cost_guard.azure import AzureCostGuard, AzureCostGuardArgs
 from components.cost_guard.settings import CostSettings
 from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs, window
@@ -22,7 +23,11 @@ def one(found: list[Recorded], name: str) -> dict[str, Any]:
     return only.inputs
 
 
-def watched(settings: dict[str, Any] | None = None, emails: tuple[str, ...] = ("a@example.com",)) -> list[Recorded]:
+def watched(
+    settings: dict[str, Any] | None = None,
+    emails: tuple[str, ...] = ("a@example.com",),
+    stack: StackContext | None = None,
+) -> list[Recorded]:
     args = AzureMonitoringArgs(
         settings=MonitoringSettings.model_validate(settings or {}),
         resource_group_name="rg",
@@ -32,7 +37,7 @@ def watched(settings: dict[str, Any] | None = None, emails: tuple[str, ...] = ("
         deployment_ids={"blue": f"{ENDPOINT}/deployments/blue"},
         notify_emails=emails,
     )
-    return record(lambda: AzureMonitoring(context(), args))
+    return record(lambda: AzureMonitoring(stack or context(), args))
 
 
 def criteria(found: list[Recorded]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -66,6 +71,12 @@ def test_action_group_tells_every_address() -> None:
 @pytest.mark.parametrize(("minutes", "found"), [(1, "PT1M"), (2, "PT5M"), (5, "PT5M"), (16, "PT30M"), (60, "PT1H")])
 def test_window_is_one_that_azure_offers(minutes: int, found: str) -> None:
     assert window(minutes) == found
+
+
+def test_a_dashboard_of_a_long_stack_has_a_name_that_azure_takes() -> None:
+    """As azure-mgmt-portal has it: 3 to 24 letters, digits and hyphens. `plan --write` makes names such as this one."""
+    board = one(watched(stack=context(prefix="spillway-prod-planned-for-winter")), "portal:Dashboard")
+    assert re.fullmatch(r"[a-zA-Z0-9-]{3,24}", board["dashboardName"])
 
 
 def test_dashboard_shows_endpoint_and_deployment() -> None:

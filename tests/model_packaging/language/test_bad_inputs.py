@@ -177,7 +177,7 @@ def test_a_file_that_is_no_gguf(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_path_that_leads_nowhere(model: Path) -> None:
-    refused(model, "no such file or folder", source={"kind": "causal-lm", "path": "nowhere", "licence": "x"})
+    refused(model, "no such folder", source={"kind": "causal-lm", "path": "nowhere", "licence": "x"})
     source = {"kind": "causal-lm", "path": str(model / "config.json"), "licence": "x"}
     refused(model, r"a Hugging Face folder or a \.gguf file", source=source)
 
