@@ -284,7 +284,7 @@ def test_quotas_count_the_pods_a_workload_asks_for(driver: Driver, namespace: st
     driver.create("kubernetes:core/v1:ResourceQuota", "quota", quota)
     with pytest.raises(StandInError, match=r"failed quota: quota: must specify requests.cpu"):
         driver.create("kubernetes:apps/v1:Deployment", "web", deployment(namespace))
-    small = {"resources": {"requests": {"cpu": "100m"}}}
+    small: dict[str, Any] = {"resources": {"requests": {"cpu": "100m"}}}
     driver.create("kubernetes:apps/v1:Deployment", "web", deployment(namespace, **small))
     told = r"exceeded quota: quota, requested: pods=2, used: pods=2, limited: pods=3"
     with pytest.raises(StandInError, match=told):
