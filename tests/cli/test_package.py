@@ -87,9 +87,11 @@ def test_people_see_a_table(project: Path) -> None:
     runner = CliRunner()
     assert "no such package" in runner.invoke(cli, ["package", "list"]).stdout
     runner.invoke(cli, ["package", "push", str(package), "--stage", "candidate"])
-    shown = runner.invoke(cli, ["package", "list"]).stdout
+    shown = runner.invoke(cli, ["package", "list"], env={"COLUMNS": "120"}).stdout
     assert version_of(package) in shown
     assert "candidate" in shown
+    narrow = runner.invoke(cli, ["package", "list"], env={"COLUMNS": "80"}).stdout
+    assert version_of(package) in narrow, "it is copied into the next command"
 
 
 @pytest.mark.parametrize(

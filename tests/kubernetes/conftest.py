@@ -1,4 +1,4 @@
-"""One control plane for all these tests, and a cluster that each leaves as it found it."""
+"""One control plane a worker for all these tests, and a cluster that each leaves as it found it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ BY_THE_CLOCK = (
     "tests/drill/",
     "tests/twin/data_plane/",
     "tests/model_packaging/tensors/test_triton.py::test_fixed_time_model",
-    "tests/kubernetes/",
     "tests/planner/test_validate.py",
     "tests/end_to_end/test_cost_cutoff.py",
     "tests/end_to_end/test_main_job.py",

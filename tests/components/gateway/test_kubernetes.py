@@ -40,7 +40,8 @@ def test_envoy_is_probed_on_the_clients_port(tls: ServerTls | None) -> None:
 def test_a_gateway_that_ends_goes_on_until_nobody_sends_and_all_is_answered() -> None:
     """AWS's network load balancer was measured to send for two minutes more
     (https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/2366)."""
-    for changes, least in (({}, 120), ({"drain_s": 300}, 300)):
+    longer: dict[str, Any] = {"drain_s": 300}
+    for changes, least in (({}, 120), (longer, 300)):
         spec = pod(private_gateway(**changes))
         envoy, agent = spec["containers"]
         waits = envoy["lifecycle"]["preStop"]["sleep"]["seconds"]

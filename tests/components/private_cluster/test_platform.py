@@ -30,7 +30,7 @@ def build(
     metrics_port: int = 8002,
     mirror: MirrorSettings | None = None,
     pull_config: str | None = None,
-    certificates: bool = False,
+    **changes: Any,
 ) -> list[Recorded]:
     args = KubernetesPlatformArgs(
         settings=settings,
@@ -42,7 +42,7 @@ def build(
         region="eu-west-1",
         vpc_id="vpc-1",
         pull_config=pull_config,
-        certificates=certificates,
+        **changes,
     )
     return record(lambda: KubernetesPlatform(context(), args))
 
@@ -247,3 +247,40 @@ def test_a_cluster_with_a_cert_manager_of_its_own_gets_no_second() -> None:
     own = EksSettings.model_validate({"cert_manager": {"enabled": False}})
     assert "cert-manager" not in releases(build(own, certificates=True))
     assert "cert-manager" not in releases(build(EksSettings()))
+
+
+def test_servers_of_several_nodes_bring_their_controller_and_talk_among_themselves() -> None:
+    """NCCL, Gloo and ZeroMQ choose their ports, so no rule between the pods of servers names one."""
+
+    def server(found: list[Recorded]) -> dict[str, Any]:
+        policies = [one.inputs for one in of_type(found, "kubernetes:networking.k8s.io/v1:NetworkPolicy")]
+        (own,) = (one["spec"] for one in policies if one["metadata"]["name"] == "model-server")
+        return own
+
+    alone, grouped = build(EksSettings()), build(EksSettings(), grouped=True)
+    assert "lws" not in releases(alone)
+    assert releases(grouped)["lws"]["values"]["image"]["manager"]["tag"] == "v0.9.0"
+    among = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "model-server"}}}
+    for way, peers in (("ingress", "from"), ("egress", "to")):
+        assert {peers: [among]} in server(grouped)[way]
+        assert all(rule.get("ports") for rule in server(alone)[way])
+    there = EksSettings.model_validate({"leader_worker_set": {"enabled": False}})
+    assert "lws" not in releases(build(there, grouped=True))
+
+
+def test_metrics_server_comes_where_an_existing_cluster_has_none() -> None:
+    def existing(**more: Any) -> dict[str, dict[str, Any]]:
+        cluster = {"kind": "existing", "kubeconfig_path": "k", "usd_per_node_hour": 1.0}
+        return releases(build(ExistingSettings.model_validate({**cluster, **more})))
+
+    assert "metrics-server" not in existing()
+    chart = existing(metrics_server={"enabled": True})["metrics-server"]
+    assert chart["values"]["replicas"] == 2
+    assert chart["version"] == "3.13.1"
+
+
+def test_the_quota_counts_parts_of_gpus() -> None:
+    settings = EksSettings.model_validate({"gpu_pool": {"max_nodes": 3, "gpus_per_node": 8}})
+    quotas = of_type(build(settings, parts=7, surge_gpus=1), "kubernetes:core/v1:ResourceQuota")
+    hard = {one.inputs["metadata"]["namespace"]: one.inputs["spec"]["hard"] for one in quotas}
+    assert hard["spillway-test-serving"]["requests.nvidia.com/gpu"] == str(3 * 8 * 7 + 1)

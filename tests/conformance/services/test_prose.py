@@ -30,6 +30,18 @@ class Case:
     also: list[Resource] = field(default_factory=list)
 
 
+def vllm(gpus: int, *words: str) -> dict[str, Any]:
+    return {"command": ["vllm", "serve", "/m", *words], "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+
+
+def group(nodes: int, gpus: int, size: int | None = None) -> Resource:
+    """Workers told to hold a model on sixteen GPUs of so many nodes."""
+    sizes = ("--tensor-parallel-size", "8", "--pipeline-parallel-size", "2", "--nnodes", str(nodes))
+    template = {"spec": {"containers": [vllm(gpus, *sizes)]}}
+    spec = {"leaderWorkerTemplate": {"size": size or nodes, "workerTemplate": template}}
+    return made("kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet", {"spec": spec}, f"group-{nodes}-{gpus}")
+
+
 def function(reserved: Any) -> Resource:
     return made("aws:lambda/function:Function", {"reservedConcurrentExecutions": reserved})
 
@@ -455,6 +467,12 @@ CASES = (
         [NODES],
     ),
     Case(
+        "vllm-gpus",
+        [group(2, 8), group(1, 16), pod(containers=[vllm(4, "--tensor-parallel-size", "4")])],
+        [group(2, 4)],
+        "spec.leaderWorkerTemplate.workerTemplate.spec.containers.0.resources.limits",
+    ),
+    Case(
         "image-is-published",
         [pod(containers=[{"image": "registry.example.com/spillway/runtime:0.1.0"}])],
         [pod(containers=[{"image": "ghcr.io/spillway/runtime:0.1.0"}])],
@@ -489,6 +507,12 @@ def test_what_is_not_known_yet_passes(case: Case) -> None:
 def test_every_rule_has_a_case() -> None:
     generated = {rule.name for rule in (*GENERATED, *CHARTS)}
     assert {rule.name for rule in RULES} - generated == set(IDS)
+
+
+def test_a_group_of_another_size_than_vllm_waits_for_never_starts() -> None:
+    [finding] = found("vllm-gpus", group(2, 8, size=3))
+    assert finding.path.endswith("containers.0.command")
+    assert "waits for 2 nodes, and its group has 3 pods" in finding.message
 
 
 def test_a_private_zone_and_one_that_was_there_need_no_delegation() -> None:

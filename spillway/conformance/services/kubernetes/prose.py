@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from math import prod
 from typing import Any, Final
 
 from spillway.conformance.graph import Graph
@@ -113,4 +114,53 @@ def _images(graph: Graph) -> Iterator[tuple[Resource, str, Any]]:
             yield task, f"containerDefinitions.{index}.image", container.get("image")
 
 
-RULES: Final[tuple[Rule, ...]] = (_volume_source, _published)
+_SIZES: Final = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
+
+
+@rule(
+    "vllm-gpus",
+    "vLLM starts a process for each part of its parallelism, divided evenly among its nodes, and each takes a GPU.",
+    Source(
+        "vLLM: Parallelism and Scaling",
+        "https://docs.vllm.ai/en/v0.30.0/serving/parallelism_scaling/",
+        "2026-11-30",
+    ),
+)
+def _vllm_gpus(graph: Graph) -> Iterator[Found]:
+    for workload, path, pod in _pods(graph):
+        for index, container in enumerate(items(pod.get("containers"))):
+            words, gpus = container.get("command"), _gpus(container)
+            if gpus is None or not isinstance(words, list) or words[:2] != ["vllm", "serve"]:
+                continue
+            needed, nodes = prod(_option(words, name) for name in _SIZES), _option(words, "--nnodes")
+            at = f"{path}.containers.{index}"
+            if needed > gpus * nodes or needed % nodes:
+                yield (
+                    workload,
+                    f"{at}.resources.limits",
+                    f"vLLM is told to use {needed} GPUs on {nodes} nodes, and has {gpus} on each",
+                    "Give it as many as its tensor, pipeline and data parallel sizes need together, or fewer sizes.",
+                )
+            size = workload.get(f"{_GROUP}.size")
+            if isinstance(size, int) and size != nodes:
+                yield (
+                    workload,
+                    f"{at}.command",
+                    f"vLLM waits for {nodes} nodes, and its group has {size} pods: it never starts",
+                    "Make --nnodes the size of the group.",
+                )
+
+
+def _gpus(container: Mapping[str, Any]) -> int | None:
+    limits = (container.get("resources") or {}).get("limits") or {}
+    found = [value for name, value in limits.items() if name.endswith("/gpu")]
+    return int(found[0]) if found and str(found[0]).isdigit() else None
+
+
+def _option(words: list[Any], name: str) -> int:
+    """A number in a command line; 1 where it is not there."""
+    given = words[words.index(name) + 1] if name in words[:-1] else 1
+    return int(given) if str(given).isdigit() else 1
+
+
+RULES: Final[tuple[Rule, ...]] = (_volume_source, _published, _vllm_gpus)

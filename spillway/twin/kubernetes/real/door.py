@@ -35,7 +35,7 @@ _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
 _MAX_BODY: Final = 8 * 1024 * 1024
 _AGAIN_S: Final = 1.0
-_PASSED_ON: Final = ("Accept", "Content-Type", "Impersonate-User")
+_PASSED_ON: Final = ("Accept", "Content-Type")
 _PASSED_BACK: Final = ("Content-Type", "Warning", "Audit-Id")
 
 
