@@ -46,9 +46,13 @@ def recordings(namespaces: Namespaces, classes: Sequence[ClassRoute]) -> Iterato
             own = f'namespace="{namespaces.gateway}",class="{route.request_class}"'
             end = le(limit(metric, route))
             for window in windows:
-                all_ = f"sum by (namespace, class) (rate({metric}_count{{{own}}}[{window}]))"
-                in_time = f'sum by (namespace, class) (rate({metric}_bucket{{{own},le="{end}"}}[{window}]))'
-                yield {"record": f"{recorded}_rate{window}", "expr": f"1 - {in_time} / {all_}"}
+                all_ = f"sum by (namespace) (rate({metric}_count{{{own}}}[{window}]))"
+                in_time = f'sum by (namespace) (rate({metric}_bucket{{{own},le="{end}"}}[{window}]))'
+                yield {
+                    "record": f"{recorded}_rate{window}",
+                    "expr": f"1 - {in_time} / {all_}",
+                    "labels": {"class": str(route.request_class)},
+                }
 
 
 def burn_alerts(namespaces: Namespaces, objectives: ObjectivesSettings) -> Iterator[tuple[str, str, str, str]]:
