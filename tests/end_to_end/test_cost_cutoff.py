@@ -239,7 +239,7 @@ def is_held(site: LocalSite, part: str) -> bool:
     """Whether the endpoint with ``part`` in its name may not grow."""
     found = site.aws("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     [held] = [
-        one["SuspendedState"]["DynamicScalingOutSuspended"]
+        one.get("SuspendedState", {}).get("DynamicScalingOutSuspended", False)
         for one in found["ScalableTargets"]
         if ("async" in one["ResourceId"]) == (part == "async")
     ]
