@@ -48,8 +48,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+SLOW = "policies.md"
+"""The whole rehearsal of prod, twenty seconds of CPU, which tests/policies/test_check.py has in every run."""
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("page", BEFORE)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.soak] if page == SLOW else []) for page in BEFORE]
+)
 def test_a_how_to_does_what_it_says(project: Path, page: str) -> None:
     BEFORE[page](project)
     for found in run_blocks(HOW_TO / page):
