@@ -246,7 +246,8 @@ def cells(line: Line, before: Before | None) -> Iterator[str]:
     yield from (line.what, line.place, each, f"{line.least:g}", f"{line.month(line.least):,.2f}")
     yield from (f"{line.most:g}", f"{line.month(line.most):,.2f}")
     if before is not None:
-        yield f"{line.month(line.least) - before.get((line.what, line.place), 0.0):+,.2f}"
+        change = line.month(line.least) - before.get((line.what, line.place), 0.0)
+        yield f"{round(change, 2) + 0.0:+,.2f}"
 
 
 def changed(bill: Bill, before: Before) -> Iterator[str]:

@@ -148,3 +148,26 @@ def test_report_reads_the_metrics_of_the_stack(cloudwatch: Any) -> None:  # noqa
     found = json.loads(done.stdout)
     assert found["hours"] == 24
     assert found["what_if"][0]["usd_per_month"] == pytest.approx((2.5 + 0.9) * 730, rel=0.01)
+
+
+@pytest.mark.usefixtures("stack")
+def test_showback_writes_a_months_hours_and_a_page(cloudwatch: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Of the example's private nodes at 0.9 $/h: one hour of them was alice's, the rest of the month nobody's."""
+    at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    named = {"Stack": "spillway-test", "Client": "alice", "Class": "P1", "Model": "echo", "Site": "private"}
+    dimensions = [{"Name": name, "Value": value} for name, value in named.items()]
+    data = {"MetricName": "AnswerSeconds", "Timestamp": at, "Value": 12.0, "Dimensions": dimensions}
+    cloudwatch.put_metric_data(Namespace="Spillway", MetricData=[data])
+    out = tmp_path / "showback"
+    done = spillway(
+        "showback", "-s", "test", "--endpoint-url", cloudwatch.meta.endpoint_url, "--out", str(out), "--json"
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["cents"]["alice"] == 90
+    assert [Path(path).suffix for path in found["files"]] == [".csv", ".html"]
+    rows = Path(found["files"][0]).read_text(encoding="utf-8").splitlines()
+    assert f"{at:%Y-%m-%dT%H:%MZ},alice,P1,echo,private,0,0,0,0,12.000,0.900000" in rows
+    wrong = spillway("showback", "-s", "test", "--month", "November", "--endpoint-url", cloudwatch.meta.endpoint_url)
+    assert wrong.exit_code == 2
+    assert "write year and month" in wrong.output
