@@ -18,7 +18,7 @@ SETTLED = ("Succeeded", "Failed", "Canceled")
 def read(asked: Mapping[str, Any], bearer: str | None = None) -> list[Live]:
     """Live instances that Resource Manager reports at each address."""
     source = AzureSource.of(asked)
-    bearer = bearer or azure.token(source.identity)
+    bearer = azure.token(source.identity) if bearer is None else bearer
     return [_instances(one, azure.call(one.url, bearer)) for one in source.machines]
 
 
@@ -44,7 +44,7 @@ def _at(value: Any, path: Iterable[str]) -> Any:
 def hold(asked: Mapping[str, Any], minimum: int, held: bool, bearer: str | None = None) -> None:
     """Switch the deployment's autoscale setting off and lower its count to ``minimum``, or switch it on again."""
     target = HeldDeployment.of(asked)
-    bearer = bearer or azure.token(target.identity)
+    bearer = azure.token(target.identity) if bearer is None else bearer
     setting = azure.call(target.autoscale_url, bearer)["properties"]
     if setting.get("enabled", True) == held:
         # A change has to name the profiles, too.

@@ -23,7 +23,7 @@ def running(endpoints: dict[str, str], region: str) -> tuple[Running, ...]:
         live += [priced(config, Site.SAGEMAKER, one) for one in sagemaker.read(source.asked, client)]
     if source := config.sites.get(Site.AZURE_ML):
         here = _moved(source.asked, endpoints["azure"])
-        live += [priced(config, Site.AZURE_ML, one) for one in azure_ml.read(here, "twin")]
+        live += [priced(config, Site.AZURE_ML, one) for one in azure_ml.read(here, "")]
     owned = config.private
     return (
         Running("private", owned.usd_per_gpu_hour, owned.gpus),
