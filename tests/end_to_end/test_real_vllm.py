@@ -92,7 +92,7 @@ def test_the_urgent_one_that_comes_last_is_served_first_of_those_that_wait(rig: 
 
     def one(class_: str, delay_s: float) -> None:
         time.sleep(delay_s)
-        ask(rig.client(class_, site=Site.PRIVATE), tokens=64)
+        ask(rig.client(class_, site=Site.PRIVATE), tokens=200)
         ended.append(class_)
 
     with ThreadPoolExecutor(4) as pool:
