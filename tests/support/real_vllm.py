@@ -22,6 +22,7 @@ from model_packaging.config import parse_config
 from spillway.contracts.manifest import VLLM_FOLDER, read_manifest
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.vllm_serving import SWITCHED_OFF, arguments
+from spillway.runtime.gateway.server_metrics import samples
 from spillway.twin.data_plane.processes.child import free_port
 from tests.model_packaging import tiny_language
 from tests.support.chat_rig import AgentRig, ChatBackend
@@ -43,6 +44,12 @@ class Vllm:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
+
+    @property
+    def waiting(self) -> float:
+        """Requests in its queue."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            return sum(map(float, samples("vllm:num_requests_waiting").findall(answer.read().decode())))
 
     @property
     def ready(self) -> bool:
