@@ -23,7 +23,8 @@ from spillway.runtime.functions.cost_signal import Value
 from spillway.runtime.functions.cost_signal import publish as publish_cost
 from spillway.runtime.gateway.usage_report import UsageReport
 
-STACK = "spillway-prod"
+# The emulated account is the process's: other tests have a stack of the usual name there.
+STACK = "spillway-showback"
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 NEXT = DAY + timedelta(days=1)
 PRIVATE = 13.8048

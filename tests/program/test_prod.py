@@ -269,7 +269,7 @@ def test_azure_has_no_public_access(planned: Found, type_: str) -> None:
 def test_the_deployment_takes_its_limits_from_the_manifest(planned: Found) -> None:
     properties = planned.inputs("azure-native:machinelearningservices:OnlineDeployment")["properties"]
     settings = properties["requestSettings"]
-    assert (settings["maxConcurrentRequestsPerInstance"], settings["requestTimeout"]) == (64, "PT30S")
+    assert (settings["maxConcurrentRequestsPerInstance"], settings["requestTimeout"]) == (12, "PT30S")
     # The managed network decides; the flag is the isolation that it replaces.
     assert properties.get("egressPublicNetworkAccess") != "Disabled"
 

@@ -95,8 +95,11 @@ def _jobs(site: SageMakerSite, burst: SageMakerBurst, manifest: Manifest) -> pul
     settings = site.settings.asynchronous
     if settings is None or burst.jobs is None:
         return None
-    found = pulumi.Output.all(url=burst.jobs.queue.url, bucket=burst.async_bucket, endpoint=burst.async_endpoint_name)
-    return found.apply(lambda names: job_queue.of_gateways(settings, manifest, site.region, names, INPUT_PREFIX))
+    found = pulumi.Output.all(
+        queue=burst.jobs.queue.name, bucket=burst.async_bucket, endpoint=burst.async_endpoint_name
+    )
+    place = (site.region, site.account_id)
+    return found.apply(lambda names: job_queue.of_gateways(settings, manifest, place, names, INPUT_PREFIX))
 
 
 def _job_rights(burst: SageMakerBurst, endpoints: str) -> pulumi.Output[Sequence[Statement]] | None:

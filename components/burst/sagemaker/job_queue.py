@@ -67,15 +67,21 @@ def paths(manifest: Manifest) -> dict[str, str]:
 
 
 def of_gateways(
-    settings: SageMakerAsync, manifest: Manifest, region: str, found: Mapping[str, str], requests: str
+    settings: SageMakerAsync, manifest: Manifest, place: tuple[str, str], found: Mapping[str, str], requests: str
 ) -> JobQueue:
-    """What the gateways are told. ``found``: ``url``, ``bucket`` and ``endpoint``, resolved."""
+    """What the gateways are told. ``place``: region and account. ``found``: names of ``queue``, ``bucket`` and
+    ``endpoint``, resolved.
+
+    A preview knows them, and so the whole table, which policies read. It does not know the queue's URL, whose form is
+    documented: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html
+    """
+    region, account_id = place
     at_once = settings.max_instances * (settings.invocations_per_instance + settings.backlog_per_instance)
     return JobQueue(
         site=Site.SAGEMAKER,
         module=MODULE,
         region=region,
-        queue_url=found["url"],
+        queue_url=f"https://sqs.{region}.amazonaws.com/{account_id}/{found['queue']}",
         bucket=found["bucket"],
         requests=f"{requests}{MARKS}",
         marks=MARKS,

@@ -74,7 +74,8 @@ async def serve(port: int, take: Callable[[Usage], None]) -> asyncio.Server:
                 _tag, entries, *_ = await read_value(reader)
                 for _time, record in entries:
                     _take(record, take)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, asyncio.CancelledError):
+            # At an end that is not Envoy's: asyncio reports a connection whose task is cancelled as an error.
             pass
         except (UnreadError, TypeError) as error:
             LOG.warning("the usage log could not be read: %s", error)

@@ -222,7 +222,7 @@ def test_what_cannot_work_is_refused_and_says_why(arguments: tuple[str, ...], to
 def test_settings_at_fault_are_refused_before_there_is_a_job(tmp_path: Path) -> None:
     (tmp_path / "engine.yaml").write_text("speed: high\n")
     done = run(URL, *ON_KUBERNETES, "--settings", str(tmp_path / "engine.yaml"))
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "speed" in done.stderr
 
 

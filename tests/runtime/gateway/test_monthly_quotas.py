@@ -104,7 +104,15 @@ def test_an_agent_refuses_who_is_above_his_quota(tmp_path: Path) -> None:
     budgets: TokenBudgets = Agent(table).budgets
     assert budgets.reserve("1", "alpha", "P0", 30) == 0
     about = {"id": "1", "client": "alpha", "request_class": "P0", "site": "private", "status": 200, "model": "m"}
-    numbers = {"duration_ms": 5, "reserved": 30, "prompt": 40, "completion": 20, "cached": 0}
+    numbers = {
+        "streamed": "-",
+        "first_ms": "-",
+        "duration_ms": 5,
+        "reserved": 30,
+        "prompt": 40,
+        "completion": 20,
+        "cached": 0,
+    }
     budgets.settle(Usage.model_validate({**about, **numbers}))
     assert budgets.reserve("2", "alpha", "P2", 1) > 0
     assert budgets.refused["alpha", "P2"] == 1
