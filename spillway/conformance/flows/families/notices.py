@@ -1,4 +1,4 @@
-"""Notices: alarms, budgets and cost anomalies → topics → those who act on them.
+"""Notices: alarms, budgets, cost anomalies and the cluster's Alertmanager → topics → those who act on them.
 
 A topic's own policy lets services publish, and the key of an encrypted one lets them encrypt:
 https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services (read 2026-11-29).
@@ -12,8 +12,11 @@ from typing import Any, Final
 
 from spillway.conformance.flows import documents
 from spillway.conformance.flows.documents import Call, listed
+from spillway.conformance.flows.doors import pod_identities, rights
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
+from spillway.conformance.flows.workloads import CHART
 from spillway.conformance.flows.world import World
+from spillway.conformance.graph import chart_of
 from spillway.conformance.rule import Source
 from spillway.contracts.resources import Resource
 
@@ -22,6 +25,7 @@ _TOPIC: Final = "aws:sns/topic:Topic"
 _POLICY: Final = "aws:sns/topicPolicy:TopicPolicy"
 _SUBSCRIPTION: Final = "aws:sns/topicSubscription:TopicSubscription"
 _PERMISSION: Final = "aws:lambda/permission:Permission"
+_KEY_CALLS: Final = ("kms:GenerateDataKey", "kms:Decrypt")
 _ALARMS: Final = ("aws:cloudwatch/metricAlarm:MetricAlarm", "aws:cloudwatch/compositeAlarm:CompositeAlarm")
 
 
@@ -42,6 +46,29 @@ def flows(world: World) -> Iterator[Flow]:
         if function := world.by_arn(found.props.get("endpoint"), FUNCTION):
             door = Door("permission", partial(_permits, world, function, found.props.get("topic")))
             yield Flow("subscription", str(function.props.get("name")), "tcp/443", (door,))
+    for chart in world.graph.of(CHART):
+        if chart_of(chart) == "kube-prometheus-stack":
+            yield from _of_alertmanager(world, chart)
+
+
+def _of_alertmanager(world: World, chart: Resource) -> Iterator[Flow]:
+    """Its pod shows a token of its own account.
+
+    https://prometheus.io/docs/alerting/latest/configuration/#sns_config (read 2026-11-30)
+    """
+    values = chart.get("values.alertmanager") or {}
+    told = [one for patch in (values.get("alertmanagerSpec") or {}).get("containers") or () for one in patch["env"]]
+    role = next((one.get("value") for one in told if one.get("name") == "AWS_ROLE_ARN"), None)
+    account = str((values.get("serviceAccount") or {}).get("name"))
+    trusted = pod_identities.of_account(world, role, str(chart.get("namespace")), account, "sts.amazonaws.com")
+    for receiver in (values.get("config") or {}).get("receivers") or ():
+        for sns in receiver.get("sns_configs") or ():
+            topic = world.by_arn(sns.get("topic_arn"), _TOPIC)
+            key = topic.props.get("kmsMasterKeyId") if topic else None
+            calls = [Call("sns:Publish", str(sns.get("topic_arn")))]
+            calls += [call for action in _KEY_CALLS for call in rights.decrypts(world, key, action)]
+            doors = (*rights.identity(world, role, trusted, calls, chart), *rights.key_policy(world, key))
+            yield Flow("Alertmanager", str(sns.get("topic_arn")).rpartition(":")[2], "tcp/443", doors)
 
 
 def _by_name(world: World, name: Any) -> Resource | None:
@@ -91,7 +118,7 @@ def _encrypts(world: World, topic: Resource, service: str) -> Iterator[Closed]:
     name = f"{service}.amazonaws.com"
     if key is None:
         return
-    for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+    for action in _KEY_CALLS:
         call = Call(action, "*", {"aws:SourceAccount": world.account})
         if not _lets(key.props.get("policy"), call, name):
             yield Closed(key, "policy", f"the key of {topic.name} does not let {name} use it", "Allow it there.")
@@ -123,7 +150,7 @@ def _permits(world: World, function: Resource, topic: Any) -> Iterator[Closed]:
 
 FAMILY: Final = Family(
     "flow-notices",
-    "Alarms and budgets reach their topics, and topics the functions that act on them",
+    "Alarms, budgets and Alertmanager reach their topics, and topics the functions that act on them",
     Source(
         "Amazon SNS: key management and AWS event sources",
         "https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spillway.conformance.flows.families.notices import FAMILY
-from tests.conformance.flows.plans import allow, asked, made, policy, world
+from tests.conformance.flows.plans import allow, asked, inline, made, policy, role, world
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:notices"
 
@@ -58,3 +58,44 @@ def test_a_function_is_subscribed_and_permitted() -> None:
     assert closed(subscription, permission) == 0
     assert closed(subscription) == 1
     assert closed(permission) == 1
+
+
+ISSUER = "oidc.example.com/id/1"
+
+
+@pytest.mark.parametrize(
+    ("account", "rights", "named"),
+    [
+        ("alertmanager", (allow("sns:Publish", TOPIC),), []),
+        ("alertmanager", (), ["may-tell-policy"]),
+        ("alertmanager", (allow("sns:Publish", f"{TOPIC}-of-others"),), ["may-tell-policy"]),
+        ("somebody", (allow("sns:Publish", TOPIC),), ["may-tell"]),
+    ],
+)
+def test_alertmanager_tells_a_topic_by_a_token_of_its_account(
+    account: str, rights: tuple[dict[str, Any], ...], named: list[str]
+) -> None:
+    claims = {f"{ISSUER}:sub": f"system:serviceaccount:watch:{account}", f"{ISSUER}:aud": "sts.amazonaws.com"}
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:provider"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": claims},
+    }
+    may = role("may-tell", trust)
+    values = {
+        "serviceAccount": {"name": "alertmanager"},
+        "alertmanagerSpec": {"containers": [{"env": [{"name": "AWS_ROLE_ARN", "value": may.outputs["arn"]}]}]},
+        "config": {"receivers": [{"name": "nobody"}, {"name": "topic", "sns_configs": [{"topic_arn": TOPIC}]}]},
+    }
+    chart = {"chart": "kube-prometheus-stack", "namespace": "watch", "values": {"alertmanager": values}}
+    provider = {"url": f"https://{ISSUER}", "clientIdLists": ["sts.amazonaws.com"]}
+    plan = world(
+        may,
+        inline(may, *rights),
+        made("aws:iam/openIdConnectProvider:OpenIdConnectProvider", "provider", provider, id="arn:provider"),
+        made("aws:sns/topic:Topic", "topic", {"name": "notices"}, id=TOPIC, arn=TOPIC),
+        made("kubernetes:helm.sh/v3:Release", "chart", chart),
+    )
+    found = [one for flow in FAMILY.flows(plan) for one in asked(flow.doors)]
+    assert [one.resource.name for one in found if one.resource] == named
