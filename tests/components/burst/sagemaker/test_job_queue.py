@@ -13,7 +13,7 @@ from tests.components.burst.sagemaker.test_component import build
 from tests.support.packages import small_package
 from tests.support.recording import of_type
 
-FOUND = {"url": "https://sqs.eu-west-1.amazonaws.com/1/jobs", "bucket": "b", "endpoint": "sleeper"}
+FOUND = {"queue": "jobs", "bucket": "b", "endpoint": "sleeper"}
 
 
 def test_a_job_is_kept_as_long_as_its_request_and_never_dropped() -> None:
@@ -30,8 +30,9 @@ def test_a_job_is_kept_as_long_as_its_request_and_never_dropped() -> None:
 def test_gateways_give_away_as_many_jobs_as_bring_the_endpoint_to_its_most(tmp_path: Path) -> None:
     manifest = read_manifest(small_package(tmp_path))
     settings = SageMakerAsync(max_instances=4, invocations_per_instance=4, backlog_per_instance=5)
-    told = of_gateways(settings, manifest, "eu-west-1", FOUND, "requests/")
+    told = of_gateways(settings, manifest, ("eu-west-1", "123456789012"), FOUND, "requests/")
     assert told.most_held == 36
+    assert told.queue_url == "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
     assert (told.requests, told.marks) == ("requests/jobs/", "jobs/")
     assert told.paths[f"/v2/models/{manifest.entry_model}/infer"] == ""
 
@@ -39,7 +40,7 @@ def test_gateways_give_away_as_many_jobs_as_bring_the_endpoint_to_its_most(tmp_p
 def test_a_language_models_container_is_told_the_route(tmp_path: Path) -> None:
     """AWS's container for vLLM goes by ``route=`` in the attributes (components/burst/sagemaker/route.py)."""
     manifest = read_manifest(small_package(tmp_path)).model_copy(update={"kind": "vllm"})
-    told = of_gateways(SageMakerAsync(), manifest, "eu-west-1", FOUND, "requests/")
+    told = of_gateways(SageMakerAsync(), manifest, ("eu-west-1", "123456789012"), FOUND, "requests/")
     assert told.paths[CHAT_PATH] == f"route={CHAT_PATH}"
 
 
