@@ -70,7 +70,8 @@ def test_alarm_follows_its_metric_and_tells_a_queue(server: Server) -> None:
         )
     )
     told = [json.loads(json.loads(message["Body"])["Message"]) for message in bodies]
-    assert [message["NewStateValue"] for message in told] == ["ALARM", "OK"]
+    # A second without data, on a busy machine, ends a state; it is told again when it comes back.
+    assert list(dict.fromkeys(message["NewStateValue"] for message in told)) == ["ALARM", "OK"]
     history = server.client("cloudwatch").describe_alarm_history(AlarmName="one")["AlarmHistoryItems"]
     assert len(history) >= 3
 
