@@ -104,6 +104,18 @@ def key_for_log_groups(region: str, account_id: str, names: Sequence[str]) -> St
     }
 
 
+def key_for_alarms(account_id: str) -> Statement:
+    """Lets the account's alarms publish to topics that the key encrypts."""
+    return {
+        "Sid": "AlarmsToEncryptedTopics",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+    }
+
+
 def key_via_service(region: str, account_id: str, service: str) -> Statement:
     """Lets the account's principals, service-linked roles included, use the key through one service (``ec2``)."""
     return {

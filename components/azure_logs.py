@@ -1,4 +1,4 @@
-"""What a resource in Azure logs of itself, sent to a Log Analytics workspace."""
+"""What a resource in Azure logs of itself, sent to a Log Analytics workspace, and such workspaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import pulumi
-from pulumi_azure_native import monitor
+from pulumi_azure_native import monitor, operationalinsights
 
 from components.base import Component
 
@@ -35,5 +35,27 @@ def send_logs(
         workspace_id=workspace_id,
         logs=[monitor.DiagnosticsLogSettingsArgs(category=category, enabled=True) for category in categories],
         metrics=[monitor.DiagnosticsMetricSettingsArgs(category=metrics, enabled=True)],
+        opts=component.child(),
+    )
+
+
+def log_workspace(
+    component: Component,
+    name: str,
+    resource_group_name: pulumi.Input[str],
+    location: str,
+    workspace_name: str,
+    retention_days: int,
+) -> operationalinsights.Workspace:
+    """``name``: in the stack, and ``workspace_name`` in Azure, both behind the prefix."""
+    prefix = component.context.prefix
+    return operationalinsights.Workspace(
+        f"{prefix}-{name}",
+        resource_group_name=resource_group_name,
+        location=location,
+        workspace_name=f"{prefix}-{workspace_name}",
+        sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
+        retention_in_days=retention_days,
+        tags=component.context.tags,
         opts=component.child(),
     )

@@ -8,9 +8,9 @@ from ipaddress import IPv4Network
 from typing import Final
 
 import pulumi
-from pulumi_azure_native import network, operationalinsights
+from pulumi_azure_native import network
 
-from components.azure_logs import VPN_GATEWAY, send_logs
+from components.azure_logs import VPN_GATEWAY, log_workspace, send_logs
 from components.base import Component, StackContext
 from components.connectivity.settings import VpnSettings
 
@@ -55,7 +55,8 @@ class AzureVpn(Component):
         )
         gateway = self._gateway(address)
         connection = self._connection(gateway)
-        send_logs(self, "azure-vpn-diagnostics", gateway.id, self._log_workspace().id, VPN_GATEWAY)
+        logs = log_workspace(self, "azure-vpn-logs", args.resource_group_name, args.location, "vpn-logs", LOG_DAYS)
+        send_logs(self, "azure-vpn-diagnostics", gateway.id, logs.id, VPN_GATEWAY)
         self.gateway_id = gateway.id
         self.gateway_address = address.ip_address
         self.connection_id = connection.id
@@ -93,19 +94,6 @@ class AzureVpn(Component):
                     subnet=network.SubResourceArgs(id=subnet.id),
                 )
             ],
-            tags=self.context.tags,
-            opts=self.child(),
-        )
-
-    def _log_workspace(self) -> operationalinsights.Workspace:
-        args = self.args
-        return operationalinsights.Workspace(
-            f"{self.context.prefix}-azure-vpn-logs",
-            resource_group_name=args.resource_group_name,
-            location=args.location,
-            workspace_name=f"{self.context.prefix}-vpn-logs",
-            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
-            retention_in_days=LOG_DAYS,
             tags=self.context.tags,
             opts=self.child(),
         )

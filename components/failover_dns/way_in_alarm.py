@@ -12,7 +12,7 @@ from typing import Final
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import key_policy
+from components.aws_documents import key_for_alarms, key_policy
 from components.aws_parts import own_key
 from components.base import Component, StackContext
 
@@ -61,19 +61,11 @@ class WayInAlarm(Component):
         self.register_outputs({"alarmName": self.alarm_name})
 
     def _topic(self, args: WayInAlarmArgs) -> pulumi.Output[str]:
-        alarms = {
-            "Sid": "AlarmsToEncryptedTopics",
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-            "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
-        }
         key = own_key(
             self,
             self.name,
             f"{self.name}: notices of alarms on Route 53",
-            key_policy(METRICS_REGION, args.account_id, alarms),
+            key_policy(METRICS_REGION, args.account_id, key_for_alarms(args.account_id)),
             holds_data=False,
             region=METRICS_REGION,
         )

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import pulumi
 import yaml
-from pulumi_azure_native import authorization, containerservice, managedidentity, operationalinsights
+from pulumi_azure_native import authorization, containerservice, managedidentity
 
-from components.azure_logs import send_logs
+from components.azure_logs import log_workspace, send_logs
 from components.azure_roles import grant_actions, in_force
 from components.base import Component, StackContext
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksGpuPool, AksSettings, AksSystemPool, Taint
@@ -62,7 +62,9 @@ class Aks(Component):
         self.args = args
         self.settings = args.settings
         self.identity = self._identity()
-        self.logs = self._logs()
+        self.logs = log_workspace(
+            self, "aks-logs", args.resource_group_name, args.location, "aks-logs", self.settings.log_retention_days
+        )
         subnet = self._grant("subnet", "Network Contributor", args.nodes_subnet_id, self.identity.principal_id)
         self.cluster = self._cluster([subnet, *self._may_join()])
         self.name = self.cluster.name
@@ -116,18 +118,6 @@ class Aks(Component):
         group = pulumi.Output.concat(f"/subscriptions/{args.subscription_id}/resourceGroups/", args.resource_group_name)
         actions = ["Microsoft.Network/virtualNetworks/join/action"]
         return grant_actions(self, "aks", actions, self.identity.principal_id, group, {"network": args.vnet_id})
-
-    def _logs(self) -> operationalinsights.Workspace:
-        return operationalinsights.Workspace(
-            f"{self.context.prefix}-aks-logs",
-            resource_group_name=self.args.resource_group_name,
-            location=self.args.location,
-            workspace_name=f"{self.context.prefix}-aks-logs",
-            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
-            retention_in_days=self.settings.log_retention_days,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
 
     def _cluster(self, grants: list[authorization.RoleAssignment]) -> containerservice.ManagedCluster:
         args, settings, prefix = self.args, self.settings, self.context.prefix

@@ -1,4 +1,5 @@
-"""CloudWatch metrics that Spillway publishes: one name each for who writes them and for who alarms on them.
+"""CloudWatch metrics that Spillway publishes: one name each for who writes them and for who alarms on them, and how
+they are read.
 
 An alarm on a metric that nobody writes is silent, so no name stands anywhere else. Standard library only: the scheduled
 functions carry this module.
@@ -6,7 +7,9 @@ functions carry this module.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
 
 NAMESPACE: Final = "Spillway"
 
@@ -72,3 +75,43 @@ CACHED_TOKENS: Final = "CachedTokens"
 CLIENT_TOKENS: Final = "ClientTokens"
 """By client alone, where he has a quota: tokens of prompts and answers. Written by the agents, and read by them."""
 USED: Final = (ANSWERS, ANSWER_SECONDS, PROMPT_TOKENS, COMPLETION_TOKENS, CACHED_TOKENS)
+
+Series = tuple[str, Mapping[str, str]]
+"""A metric's name and its dimensions."""
+_QUERIES: Final = 500
+"""Metrics of one call of GetMetricData at most
+(https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html)."""
+
+
+def query_of(series: Series, period_s: int, statistic: str, number: int = 0) -> dict[str, Any]:
+    """One metric, as ``GetMetricData`` is asked for it."""
+    name, dimensions = series
+    named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
+    metric = {"Namespace": NAMESPACE, "MetricName": name, "Dimensions": named}
+    return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": period_s, "Stat": statistic}}
+
+
+def read_series(
+    get_metric_data: Callable[..., Any],
+    series: Sequence[Series],
+    period_s: int,
+    statistic: str,
+    begin: datetime,
+    end: datetime,
+) -> list[dict[datetime, float]]:
+    """Each one's values by when their period begins, in the order of ``series``. Blocking."""
+    read: list[dict[datetime, float]] = []
+    for first in range(0, len(series), _QUERIES):
+        part = series[first : first + _QUERIES]
+        queries = [query_of(one, period_s, statistic, number) for number, one in enumerate(part)]
+        found: list[dict[datetime, float]] = [{} for _ in part]
+        page: dict[str, str] = {}
+        while True:
+            answer = get_metric_data(MetricDataQueries=queries, StartTime=begin, EndTime=end, **page)
+            for result in answer["MetricDataResults"]:
+                found[int(result["Id"][1:])] |= dict(zip(result["Timestamps"], result["Values"], strict=True))
+            if not answer.get("NextToken"):
+                break
+            page = {"NextToken": answer["NextToken"]}
+        read += found
+    return read

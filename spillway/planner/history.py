@@ -8,7 +8,7 @@ that takes a trace and ``spillway plan``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -96,40 +96,24 @@ def read_history(cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_
     if days < 1:
         raise PlannerError(f"{days} days: a report needs one or more")
     begin = (now - timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
-    burst = _series(cloudwatch, metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}, begin, now)
+    burst, blended = metrics.read_series(
+        cloudwatch.get_metric_data,
+        [
+            (metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}),
+            (metrics.USD_PER_GPU_HOUR, {metrics.STACK: stack, metrics.SITE: metrics.BLENDED}),
+        ],
+        PERIOD_S,
+        "Average",
+        begin,
+        now,
+    )
     if not burst:
         raise PlannerError(
             f"CloudWatch has no {metrics.NAMESPACE}/{metrics.BURST_USD_PER_HOUR} of stack {stack!r} in the last {days} "
             "days; the cost function publishes it each minute: is the name right, and does the function run?"
         )
-    blended = _series(
-        cloudwatch, metrics.USD_PER_GPU_HOUR, {metrics.STACK: stack, metrics.SITE: metrics.BLENDED}, begin, now
-    )
     hours = tuple(Hour(at, value, blended.get(at)) for at, value in sorted(burst.items()))
     return History(stack, hours, int((now - begin).total_seconds() // 3600))
-
-
-def _series(
-    cloudwatch: Any, metric: str, dimensions: Mapping[str, str], begin: datetime, end: datetime
-) -> dict[datetime, float]:
-    """Hourly means."""
-    named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-    stat = {
-        "Metric": {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": named},
-        "Period": PERIOD_S,
-        "Stat": "Average",
-    }
-    found: dict[datetime, float] = {}
-    page: dict[str, str] = {}
-    while True:
-        answer = cloudwatch.get_metric_data(
-            MetricDataQueries=[{"Id": "hourly", "MetricStat": stat}], StartTime=begin, EndTime=end, **page
-        )
-        for result in answer["MetricDataResults"]:
-            found |= dict(zip(result["Timestamps"], result["Values"], strict=True))
-        if not answer.get("NextToken"):
-            return found
-        page = {"NextToken": answer["NextToken"]}
 
 
 def what_if(history: History, now: Sizes) -> list[WhatIf]:

@@ -26,11 +26,7 @@ NOBODY: Final = "(nobody)"
 """To whom an hour's dollars go in which a site answered nobody."""
 MICRO: Final = 1_000_000
 Key = TypeVar("Key")
-Series = tuple[str, Mapping[str, str]]
 _WHOSE: Final = (metrics.CLIENT, metrics.CLASS, metrics.MODEL, metrics.SITE)
-_QUERIES: Final = 500
-"""Metrics of one call of GetMetricData at most
-(https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html)."""
 
 
 class Whose(NamedTuple):
@@ -179,7 +175,7 @@ def _burst_costs(cloudwatch: Any, stack: str, bursts: Sequence[str], begin: date
     if not bursts:
         return []
     name, whole = metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}
-    series: list[Series] = [(name, whole), *((name, {**whole, metrics.SITE: site}) for site in bursts)]
+    series: list[metrics.Series] = [(name, whole), *((name, {**whole, metrics.SITE: site}) for site in bursts)]
     together, *each = _hourly(cloudwatch, series, "Average", begin, end)
     told = set(each[0]).intersection(*each[1:])
     apart = [((site,), {at: values[at] for at in told}) for site, values in zip(bursts, each, strict=True)]
@@ -187,30 +183,11 @@ def _burst_costs(cloudwatch: Any, stack: str, bursts: Sequence[str], begin: date
 
 
 def _hourly(
-    cloudwatch: Any, series: Sequence[Series], statistic: str, begin: datetime, end: datetime
-) -> Iterator[dict[datetime, float]]:
+    cloudwatch: Any, series: Sequence[metrics.Series], statistic: str, begin: datetime, end: datetime
+) -> list[dict[datetime, float]]:
     """Each metric's hours, in the order of ``series``."""
-    for first in range(0, len(series), _QUERIES):
-        part = series[first : first + _QUERIES]
-        found: list[dict[datetime, float]] = [{} for _ in part]
-        page: dict[str, str] = {}
-        while True:
-            queries = [_query(number, one, statistic) for number, one in enumerate(part)]
-            answer = cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=begin, EndTime=end, **page)
-            for result in answer["MetricDataResults"]:
-                hours = (at.astimezone(UTC).replace(minute=0, second=0) for at in result["Timestamps"])
-                found[int(result["Id"][1:])] |= dict(zip(hours, result["Values"], strict=True))
-            if not answer.get("NextToken"):
-                break
-            page = {"NextToken": answer["NextToken"]}
-        yield from found
-
-
-def _query(number: int, series: Series, statistic: str) -> dict[str, Any]:
-    name, dimensions = series
-    named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
-    metric = {"Namespace": metrics.NAMESPACE, "MetricName": name, "Dimensions": named}
-    return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": PERIOD_S, "Stat": statistic}}
+    read = metrics.read_series(cloudwatch.get_metric_data, series, PERIOD_S, statistic, begin, end)
+    return [{at.astimezone(UTC).replace(minute=0, second=0): value for at, value in one.items()} for one in read]
 
 
 # As files

@@ -13,14 +13,13 @@ from pulumi_azure_native import (
     containerregistry,
     keyvault,
     managedidentity,
-    operationalinsights,
     storage,
 )
 from pulumi_azure_native import (
     machinelearningservices as ml,
 )
 
-from components.azure_logs import BLOBS, ML_WORKSPACE, REGISTRY, VAULT, send_logs
+from components.azure_logs import BLOBS, ML_WORKSPACE, REGISTRY, VAULT, log_workspace, send_logs
 from components.azure_roles import in_force
 from components.base import Component, StackContext, unique_name
 from components.burst.azure_ml.settings import AzureMlSettings
@@ -76,7 +75,14 @@ class AzureMlWorkspace(Component):
         self.identity = self._identity("azureml")
         self.serving_identity = self._identity("azureml-serving")
         self._links: list[pulumi.Resource] = []
-        self.logs = self._log_workspace()
+        self.logs = log_workspace(
+            self,
+            "azureml-logs",
+            args.resource_group_name,
+            args.location,
+            "azureml-logs",
+            args.settings.log_retention_days,
+        )
         self.workspace = self._workspace()
         rights = [self._grant("workspace", "contributor", self.workspace.id), *self._serving_rights]
         self.ready: list[pulumi.Input[pulumi.Resource]] = [*rights, in_force(rights)]
@@ -98,19 +104,6 @@ class AzureMlWorkspace(Component):
     def _drawn(self, purpose: str, most: int) -> pulumi.Output[str]:
         """A name that is never used again: what has it stays soft-deleted, and Entra draws a principal's id anew."""
         return self.identity.principal_id.apply(lambda id_: unique_name(self.context.prefix, purpose, id_, most))
-
-    def _log_workspace(self) -> operationalinsights.Workspace:
-        args = self.args
-        return operationalinsights.Workspace(
-            f"{self.context.prefix}-azureml-logs",
-            resource_group_name=args.resource_group_name,
-            location=args.location,
-            workspace_name=f"{self.context.prefix}-azureml-logs",
-            sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
-            retention_in_days=args.settings.log_retention_days,
-            tags=self.context.tags,
-            opts=self.child(),
-        )
 
     def _workspace(self) -> ml.Workspace:
         args = self.args

@@ -11,7 +11,15 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from components.aws_documents import allow, assumed_by, key_for_log_groups, key_policy, partition, policy
+from components.aws_documents import (
+    allow,
+    assumed_by,
+    key_for_alarms,
+    key_for_log_groups,
+    key_policy,
+    partition,
+    policy,
+)
 from components.aws_parts import own_key, secure_bucket
 from components.base import Component, StackContext
 from components.burst.sagemaker.batch_clients import ClientPrefixes, client_policy
@@ -138,19 +146,11 @@ class SageMakerBurst(Component):
             return args.settings.kms_key_arn
         # Of both endpoints, whatever their instance type: during a change of it there are two log groups.
         logs = key_for_log_groups(args.region, args.account_id, [f"/aws/sagemaker/Endpoints/{self.prefix}-*"])
-        alarms = {
-            "Sid": "AlarmsToEncryptedTopics",
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-            "Condition": {"StringEquals": {"aws:SourceAccount": args.account_id}},
-        }
         return own_key(
             self,
             self.prefix,
             f"{self.prefix}: requests, results and logs of the SageMaker burst site",
-            key_policy(args.region, args.account_id, logs, alarms),
+            key_policy(args.region, args.account_id, logs, key_for_alarms(args.account_id)),
             holds_data=True,
         ).arn
 

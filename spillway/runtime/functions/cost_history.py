@@ -7,7 +7,6 @@ what burst cost while the private site was out counts against the money that the
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,35 +43,14 @@ def hours_left(now: datetime) -> float:
 def hours(cloudwatch: Any, stack: str, now: datetime) -> list[Hour]:
     """Since the month began and over the last day, oldest first. One without a word costs what the one before did."""
     start = min(month_start(now), now.replace(minute=0, second=0, microsecond=0) - DAY)
-    burst = _hourly(cloudwatch, stack, metrics.BURST_USD_PER_HOUR, start, now)
-    outage = _hourly(cloudwatch, stack, metrics.OUTAGE_USD_PER_HOUR, start, now)
+    series = [(name, {metrics.STACK: stack}) for name in (metrics.BURST_USD_PER_HOUR, metrics.OUTAGE_USD_PER_HOUR)]
+    burst, outage = metrics.read_series(cloudwatch.get_metric_data, series, 3600, "Average", start, now)
     found: list[Hour] = []
     for at in sorted(burst):
         while found and found[-1].start + HOUR < at:
             found.append(replace(found[-1], start=found[-1].start + HOUR))
         found.append(Hour(at, burst[at], outage.get(at, 0.0)))
     return found
-
-
-def _hourly(cloudwatch: Any, stack: str, metric: str, start: datetime, now: datetime) -> dict[datetime, float]:
-    query = query_of(metric, {metrics.STACK: stack}, 3600, "Average")
-    found: dict[datetime, float] = {}
-    token = None
-    while True:
-        page = {"NextToken": token} if token else {}
-        answer = cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=start, EndTime=now, **page)
-        for result in answer["MetricDataResults"]:
-            found |= dict(zip(result["Timestamps"], result["Values"], strict=True))
-        token = answer.get("NextToken")
-        if not token:
-            return found
-
-
-def query_of(metric: str, dimensions: Mapping[str, str], period_s: int, statistic: str) -> dict[str, Any]:
-    """One metric, as ``GetMetricData`` is asked for it."""
-    listed = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-    named = {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": listed}
-    return {"Id": "value", "MetricStat": {"Metric": named, "Period": period_s, "Stat": statistic}}
 
 
 def forecast(known: list[Hour], live: float, set_aside: float, now: datetime) -> float:

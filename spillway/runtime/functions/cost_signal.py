@@ -18,7 +18,7 @@ from typing import Any
 from spillway.contracts import metrics
 from spillway.contracts.function_config import CostConfig, PrivateMachines
 from spillway.runtime.functions.aws import client
-from spillway.runtime.functions.cost_history import forecast, hours, query_of
+from spillway.runtime.functions.cost_history import forecast, hours
 from spillway.runtime.functions.gateway_capacity import publish_live
 from spillway.runtime.functions.site import CapacityError, Live, site_api
 
@@ -188,7 +188,7 @@ def lowest_lately(stack: str, now: datetime) -> float | None:
 def _recent(metric: str, dimensions: Mapping[str, str], now: datetime, over: timedelta, statistic: str) -> list[float]:
     """Values of the last minutes, one a minute, newest first."""
     answer = client("cloudwatch").get_metric_data(
-        MetricDataQueries=[query_of(metric, dimensions, 60, statistic)],
+        MetricDataQueries=[metrics.query_of((metric, dimensions), 60, statistic)],
         StartTime=now - over,
         # What was published within this very second is to count.
         EndTime=now + timedelta(minutes=1),

@@ -42,19 +42,13 @@ class Quotas:
         """Blocking."""
         now = self._now()
         own = {client: self._counted(client) for client in self._limits}
-        names = list(self._limits)
-        queries = [self._query(number, client) for number, client in enumerate(names)]
-        sums: dict[str, float] = dict.fromkeys(names, 0.0)
-        page: dict[str, str] = {}
-        while True:
-            answer = get_metric_data(MetricDataQueries=queries, StartTime=_month_of(now), EndTime=now, **page)
-            for result in answer["MetricDataResults"]:
-                sums[names[int(result["Id"][1:])]] += sum(result["Values"])
-            if not answer.get("NextToken"):
-                break
-            page = {"NextToken": answer["NextToken"]}
+        series = [
+            (metrics.CLIENT_TOKENS, {metrics.STACK: self._stack, metrics.CLIENT: client}) for client in self._limits
+        ]
+        read = metrics.read_series(get_metric_data, series, _DAY_S, "Sum", _month_of(now), now)
+        sums = {client: sum(days.values()) for client, days in zip(self._limits, read, strict=True)}
         self._sums, self._own_then, self._month = sums, own, _month_of(now)
-        for client in names:
+        for client in self._limits:
             self._warn(client)
 
     def used(self, client: str) -> float:
@@ -84,11 +78,6 @@ class Quotas:
                 self._warned.add((client, step))
             elif share < step:
                 self._warned.discard((client, step))
-
-    def _query(self, number: int, client: str) -> dict[str, Any]:
-        named = [{"Name": metrics.STACK, "Value": self._stack}, {"Name": metrics.CLIENT, "Value": client}]
-        metric = {"Namespace": metrics.NAMESPACE, "MetricName": metrics.CLIENT_TOKENS, "Dimensions": named}
-        return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": _DAY_S, "Stat": "Sum"}}
 
 
 def _month_of(at: datetime) -> datetime:
