@@ -48,6 +48,9 @@ ANSWERS = {
     "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": {"locations": ["us-east-1a"]},
     "aws:eks/getAddonVersion:getAddonVersion": {"version": "v1.0.0-eksbuild.1"},
     "aws:ec2/getManagedPrefixList:getManagedPrefixList": {"entries": [{"cidr": "15.177.0.0/18"}]},
+    "aws:iam/getOutboundWebIdentityFederation:getOutboundWebIdentityFederation": {
+        "issuerIdentifier": "https://issuer.example.com"
+    },
     "azure-native:containerservice:listManagedClusterUserCredentials": {
         "kubeconfigs": [{"name": "plan", "value": base64.b64encode(KUBECONFIG.encode()).decode()}]
     },
