@@ -103,8 +103,9 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     Writes a CSV with each hour, and a page. The gateways tell what clients used, the cost function what burst costs.
     """
     from spillway.cli.stack import find_stack
+    from spillway.page.page import write_page
     from spillway.planner.history import cloudwatch_client
-    from spillway.planner.showback import as_csv, as_page, cents, read_showback
+    from spillway.planner.showback import as_csv, cents, page_of, read_showback
     from spillway.twin.handle import find_twin
     from stacks.pricing import price_per_hour
 
@@ -118,8 +119,8 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     folder = out or stack.state_dir / "showback"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{found.begin:%Y-%m}.csv", folder / f"{found.begin:%Y-%m}.html"]
-    for path, text in zip(files, (as_csv(found), as_page(found)), strict=True):
-        path.write_text(text, encoding="utf-8")
+    files[0].write_text(as_csv(found), encoding="utf-8")
+    write_page(page_of(found), files[1])
     shown = {
         "stack": found.stack,
         "begin": found.begin.isoformat(),
