@@ -73,7 +73,7 @@ def _all(stack: Stack) -> Iterator[Machines]:
     for instance in stack.of(INSTANCE, LAUNCH_TEMPLATE):
         count = 1.0 if instance.type == INSTANCE else 0.0
         template = stack.named(instance.get("launchTemplate.id"), LAUNCH_TEMPLATE)
-        type_ = instance.get("instanceType") or (template.get("instanceType") if template else None)
+        type_: Any = instance.get("instanceType") or (template.get("instanceType") if template else None)
         yield Machines(instance, "ec2", type_, instance.region, count, count)
 
 
