@@ -10,13 +10,11 @@ from typing import Final, NamedTuple
 
 from policies.resources import Stack, entries, number
 from policies.rules.capacity import (
-    AGENT_POOL,
+    COUNTED,
     INSTANCE,
     LAUNCH_TEMPLATE,
     MANAGED_CLUSTER,
     NODE_GROUP,
-    ONLINE_DEPLOYMENT,
-    SAGEMAKER_CONFIGURATION,
     SCALING_TARGET,
 )
 from spillway.contracts.property_values import items, text, texts
@@ -203,14 +201,8 @@ BY_USE: Final[dict[str, tuple[Use, ...]]] = {
 }
 """By resource type."""
 
-_PARTS: Final = "a part of what is priced beside it"
 FREE: Final[dict[str, tuple[str, ...]]] = {
-    "its machines are counted, by their type": (
-        "aws:autoscaling/group:Group", INSTANCE, LAUNCH_TEMPLATE, NODE_GROUP, SAGEMAKER_CONFIGURATION,
-        "aws:sagemaker/endpoint:Endpoint", AGENT_POOL, ONLINE_DEPLOYMENT,
-        "azure-native:machinelearningservices:OnlineEndpoint", "azure-native:machinelearningservices:Compute",
-        "azure-native:machinelearningservices:BatchEndpoint", "azure-native:machinelearningservices:BatchDeployment",
-    ),
+    "its machines are counted, by their type": COUNTED,
     "who may do what costs nothing": (
         "aws:iam/", "aws:ec2/securityGroup", "aws:vpc/securityGroup", "aws:ec2/defaultSecurityGroup", "aws:eks/access",
         "aws:eks/podIdentityAssociation", "aws:lambda/permission", "aws:sns/topicPolicy", "aws:sqs/queuePolicy",
@@ -231,11 +223,11 @@ FREE: Final[dict[str, tuple[str, ...]]] = {
         "azure-native:network:PrivateDnsZoneGroup",
         "azure-native:network:RouteTable", "azure-native:network:Subnet", "azure-native:privatedns:VirtualNetworkLink",
     ),
-    _PARTS: (
+    "a part of what is priced beside it": (
         "aws:ecs/cluster", "aws:ecs/clusterCapacityProviders", "aws:ecs/taskDefinition", "aws:eks/addon",
         "aws:kms/alias",
         "aws:lambda/alias", "aws:lambda/eventSourceMapping", "aws:lambda/functionEventInvokeConfig", "aws:lb/listener",
-        "aws:lb/targetGroup", "aws:route53/record", "aws:s3/bucket", "aws:ecr/lifecyclePolicy", "aws:sagemaker/model",
+        "aws:lb/targetGroup", "aws:route53/record", "aws:s3/bucket", "aws:ecr/lifecyclePolicy",
         "aws:scheduler/scheduleGroup", "aws:secretsmanager/secretVersion", "aws:wafv2/webAclAssociation",
         "aws:elasticache/parameterGroup", "aws:elasticache/subnetGroup", "azure-native:dns:RecordSet",
         "azure-native:keyvault:Key", "azure-native:keyvault:Secret", "azure-native:privatedns:PrivateRecordSet",

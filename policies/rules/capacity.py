@@ -26,6 +26,21 @@ MANAGED_CLUSTER = "azure-native:containerservice:ManagedCluster"
 INSTANCE = "aws:ec2/instance:Instance"
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 
+COUNTED = (
+    INSTANCE,
+    LAUNCH_TEMPLATE,
+    NODE_GROUP,
+    AGENT_POOL,
+    COMPUTE,
+    ONLINE_ENDPOINT,
+    ONLINE_DEPLOYMENT,
+    BATCH_ENDPOINT,
+    "azure-native:machinelearningservices:BatchDeployment",
+    "aws:autoscaling/group:Group",
+    "aws:sagemaker/",
+)
+"""How types begin whose machines are counted here, or that are parts of such."""
+
 _ACCELERATED = re.compile(r"(ml\.)?(g|p|inf|trn)\d|standard_n", re.IGNORECASE)
 
 
