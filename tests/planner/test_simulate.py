@@ -312,7 +312,7 @@ SERVICES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(SERVICES),
     st.lists(st.tuples(st.floats(0, 50), st.integers(1, 300), st.integers(0, 60), st.integers(0, 2)), max_size=60),
