@@ -432,7 +432,7 @@ def test_up_after_down_makes_again_what_the_emulated_cloud_forgot(fewer_slots: L
 
 @pytest.fixture(scope="module")
 def slow_models(fewer_slots: LocalSite) -> DrillTarget:
-    assert fewer_slots.twin.reconcile(drill_models=True).problems == ()
+    assert fewer_slots.twin.reconcile(service_time_s=0.8).problems == ()
     return DrillTarget(fewer_slots.gateway, "minilm", EchoWorkload(), client_key=fewer_slots.client_key)
 
 
