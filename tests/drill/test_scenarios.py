@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -133,11 +134,11 @@ def test_recovery_is_when_p99_stays_within_the_promise(late: set[float], expecte
 def test_bounds_of_time_decide_the_verdict() -> None:
     gateway = FakeGateway(outage_s=0.6)
     kill, start = Fault(Site.PRIVATE, "kill"), Fault(Site.PRIVATE, "start")
-    bounds = {"max_recovery_s": {P0: 0.1}, "max_p99_ms": {P0: 0.001}, "min_on_time": {P0: 1.0}}
-    roomy = {"max_recovery_s": {P0: 2.9}, "max_p99_ms": {P0: 2500.0}, "min_on_time": {P0: 0.0}}
+    killed = Phase("killed", 3.0, (kill,), (Site.PRIVATE,))
+    again = Phase("killed again", 3.0, (start, kill), (Site.PRIVATE,))
     phases = (
-        Phase("killed", 3.0, (kill,), (Site.PRIVATE,), **bounds),
-        Phase("killed again", 3.0, (start, kill), (Site.PRIVATE,), **roomy),
+        replace(killed, max_recovery_s={P0: 0.1}, max_p99_ms={P0: 0.001}, min_on_time={P0: 1.0}),
+        replace(again, max_recovery_s={P0: 2.9}, max_p99_ms={P0: 2500.0}, min_on_time={P0: 0.0}),
     )
     with serve(gateway) as url:
         result = run_drill(DrillTarget(url, "minilm", sentences(), faults=gateway), DrillPlan("x", phases, {P0: 60.0}))

@@ -33,7 +33,7 @@ from spillway.twin.data_plane.processes.triton import TritonMissingError, Triton
 from spillway.twin.ports import GATEWAY, Ports
 from spillway.twin.private_files import write_private
 
-DRILL_PROCESSES: Final = 8
+DRILL_PROCESSES: Final = 4
 """Most requests at once of the drill's model, each of which is a process of its own."""
 ADDRESSES: Final = {"private": "127.0.0.1", "standby": "127.0.0.2"}
 """Loopback address of each gateway: one port for both, so that a name that moves is a failover here, too."""
