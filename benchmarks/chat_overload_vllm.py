@@ -28,7 +28,7 @@ from urllib.request import urlopen
 
 from benchmarks.chat_overload import OVERLOAD, figures, load
 from spillway.contracts.classes import RequestClass
-from spillway.contracts.routing import RoutingTable
+from spillway.contracts.routing import ActiveCheck, RoutingTable
 from spillway.contracts.server_routes import CHAT_PATH
 from spillway.contracts.vllm_serving import room_above
 from spillway.drill.chat import ChatOutcome, ChatWorkload, send_chat
@@ -42,6 +42,8 @@ from tests.support.waiting import eventually
 
 GENERATED = samples("vllm:generation_tokens_total")
 RUNNING = samples("vllm:num_requests_running")
+HEALTH = ActiveCheck(path="/health", timeout_s=2.0, unhealthy_after=3)
+"""As a stack has it."""
 
 
 class Chats(ChatWorkload):
@@ -63,9 +65,10 @@ def target_of(name: str, server: Vllm, folder: Path, args: argparse.Namespace) -
 
     def table_of(table: RoutingTable) -> RoutingTable:
         limits = {"slots": args.slots, "headroom": room_above(args.slots, args.accepted)}
-        sites = tuple(site.model_copy(update=limits) for site in table.sites)
-        alpha, beta, *others = table.clients
-        clients = (alpha, beta.model_copy(update={"max_class": RequestClass.P0}), *others)
+        private, *others = (site.model_copy(update=limits) for site in table.sites)
+        sites = (private.model_copy(update={"health": HEALTH}), *others)
+        alpha, beta, *more = table.clients
+        clients = (alpha, beta.model_copy(update={"max_class": RequestClass.P0}), *more)
         return table.model_copy(update={"sites": sites, "clients": clients})
 
     workload = Chats(MODEL, tokens=args.tokens)

@@ -21,7 +21,18 @@ from spillway.contracts.months import month_start, next_month
 from spillway.contracts.usage import UsageMetrics
 from spillway.page.page import write_page
 from spillway.planner.errors import PlannerError
-from spillway.planner.showback import NOBODY, Showback, Whose, as_csv, cents, month_of, page_of, read_showback, split
+from spillway.planner.showback import (
+    NOBODY,
+    Showback,
+    Whose,
+    allocate,
+    as_csv,
+    cents,
+    month_of,
+    page_of,
+    read_showback,
+    split,
+)
 from spillway.runtime.functions.cost_signal import Value
 from spillway.runtime.functions.cost_signal import publish as publish_cost
 from spillway.runtime.gateway.usage_report import UsageReport
@@ -102,6 +113,13 @@ def test_each_hours_dollars_go_to_whom_a_site_answered(cloudwatch: Any) -> None:
     spilled = [lines[17, Whose(*who, MODEL, "sagemaker")].micro_usd for who in (ALICE, BOB)]
     assert sum(spilled) == round(burst_at(17) * 1e6)
     assert lines[23, Whose(NOBODY, "", "", "private")].micro_usd == round(PRIVATE * 1e6)
+
+
+def test_a_prompt_that_the_server_knew_costs_a_tenth_of_another() -> None:
+    known, new = (Whose(*who, MODEL, "private") for who in (ALICE, BOB))
+    used = {known: {metrics.PROMPT_TOKENS: 5000.0, metrics.CACHED_TOKENS: 4000.0}, new: {metrics.PROMPT_TOKENS: 1400.0}}
+    parts = allocate({DAY: used}, [(("private",), {DAY: 2.0})], [DAY])
+    assert {line.whose: line.micro_usd for line in parts} == {known: 1_000_000, new: 1_000_000}
 
 
 def test_tokens_are_what_the_agents_counted(cloudwatch: Any) -> None:
