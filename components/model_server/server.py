@@ -30,7 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
-from components.model_server import group, kv_tiers, triton, vllm
+from components.model_server import group, kv_tiers, shared_cache, triton, vllm
 from components.model_server.settings import ModelServerSettings
 from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
@@ -119,6 +119,9 @@ class ModelServer(Component):
         self.port = triton.HTTP_PORT
         after = list(args.depends_on)
         self.account = args.account or service_account(self, self.name, self.namespace, after)
+        cache = args.settings.cache
+        if cache.shared and cache.storage_class and args.trial_servers is None:
+            after.append(shared_cache.claim(self, self.namespace, cache.storage_class, cache.size, after))
         self.workload = self._group(after) if args.settings.span else self._deployment(after)
         self._service(after)
         # A group is lost with any of its pods, so of groups one goes at a time.
@@ -146,7 +149,7 @@ class ModelServer(Component):
             init_containers=[self._fetch()],
             containers=[self._server(gpu) if leads else self._worker(gpu), *self._sweeper()],
             volumes=[
-                self._disk_volume("cache", settings.cache.size),
+                self._cache_volume(),
                 aws_token_volume(),
                 memory_volume("shm", self._shared_memory()),
                 memory_volume("tmp", "1Gi"),
@@ -158,6 +161,19 @@ class ModelServer(Component):
         settings = self.args.settings
         tiers = settings.kv_tiers
         return kv_tiers.together(settings.shared_memory, tiers.memory) if tiers else settings.shared_memory
+
+    def _cache_volume(self) -> k8s.core.v1.VolumeArgs:
+        cache = self.args.settings.cache
+        if not cache.shared:
+            return self._disk_volume("cache", cache.size)
+        claim = k8s.core.v1.PersistentVolumeClaimVolumeSourceArgs(claim_name=shared_cache.CLAIM)
+        return k8s.core.v1.VolumeArgs(name="cache", persistent_volume_claim=claim)
+
+    def _cache_mount(self) -> k8s.core.v1.VolumeMountArgs:
+        found = mount("cache", "/cache")
+        if self.args.settings.cache.shared:
+            found.sub_path = self.args.package_sha256
+        return found
 
     def _kv_disk(self) -> str | None:
         tiers = self.args.settings.kv_tiers
@@ -252,13 +268,17 @@ class ModelServer(Component):
         ]
         return [own, *further, *leave_a_dead_node()]
 
+    def _fetch_script(self) -> str:
+        script = FETCH_FOLDER if self.args.kind == "vllm" else FETCH
+        return shared_cache.once(script) if self.args.settings.cache.shared else script
+
     def _fetch(self) -> k8s.core.v1.ContainerArgs:
         args = self.args
         package_object = pulumi.Output.from_input(args.package_uri).apply(lambda uri: uri.removeprefix("s3://"))
         return k8s.core.v1.ContainerArgs(
             name="fetch-package",
             image=args.mirror.image(args.settings.fetch_image),
-            command=["/bin/sh", "-c", FETCH_FOLDER if args.kind == "vllm" else FETCH],
+            command=["/bin/sh", "-c", self._fetch_script()],
             env=environment(
                 {
                     **aws_token_environment(args.role_arn, args.aws_region),
@@ -270,7 +290,7 @@ class ModelServer(Component):
             ),
             resources=resources("500m", "1Gi"),
             security_context=container_security(),
-            volume_mounts=[aws_token_mount(), mount("cache", "/cache"), mount("tmp", "/tmp")],
+            volume_mounts=[aws_token_mount(), self._cache_mount(), mount("tmp", "/tmp")],
         )
 
     def _server(self, gpu: str) -> k8s.core.v1.ContainerArgs:
@@ -339,7 +359,7 @@ class ModelServer(Component):
 
     def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
         kept = [mount(kv_tiers.VOLUME, kv_tiers.FOLDER)] if self._kv_disk() else []
-        return [mount("cache", "/cache"), mount("shm", "/dev/shm"), mount("tmp", "/tmp"), *kept]
+        return [self._cache_mount(), mount("shm", "/dev/shm"), mount("tmp", "/tmp"), *kept]
 
     def _response_cache(self) -> triton.ResponseCache | None:
         host = self.args.redis_host

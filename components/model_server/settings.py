@@ -22,6 +22,18 @@ class CacheVolume(Settings):
     """Storage class of local NVMe volumes; by default the node's ephemeral storage: NVMe on EKS, the OS disk on
     AKS (``gpu_pool.disk_gib``)."""
 
+    shared: bool = False
+    """One volume for all vLLM servers, of a class that many nodes write to at once (EFS, FSx, Azure Files, CephFS): the
+    package is fetched once, and what is compiled outlives the pods."""
+
+    @model_validator(mode="after")
+    def _class_for_many(self) -> CacheVolume:
+        if self.shared and self.storage_class is None:
+            raise ValueError(
+                "shared is true without a storage_class; name one whose volumes many nodes write to (ReadWriteMany)"
+            )
+        return self
+
 
 class KvTiersSettings(Settings):
     """Where vLLM keeps the KV of prompts that its GPUs have no room for, so that a prefix that comes again is read and

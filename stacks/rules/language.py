@@ -135,6 +135,9 @@ def problems(settings: StackSettings, sites: Sequence[BurstSite], manifest: Mani
 
 def _without_kv(settings: StackSettings) -> Iterator[Problem]:
     tiers, affinity = settings.model_server.kv_tiers, settings.gateway.prefix_affinity_percent
+    if settings.model_server.cache.shared:
+        only = "only servers of packages for vLLM share one; leave it out"
+        yield Problem(key_of("model_server.cache.shared"), "true", only)
     advice = "only packages for vLLM have a KV cache; leave it out"
     if tiers:
         yield Problem(key_of("model_server.kv_tiers.memory"), tiers.memory, advice)

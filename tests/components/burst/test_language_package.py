@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from components.connectivity.settings import MirrorSettings
 from components.model_server.server import FETCH_FOLDER, ModelServer, ModelServerArgs
-from components.model_server.settings import ModelServerSettings
+from components.model_server.settings import CacheVolume, ModelServerSettings
+from components.model_server.shared_cache import once
 from model_packaging.build import package
 from model_packaging.config import parse_config
 from spillway.contracts.classes import Site
@@ -35,9 +40,9 @@ def manifest(built: Path) -> Manifest:
     return read_manifest(built)
 
 
-def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest, built: Path) -> None:
-    args = ModelServerArgs(
-        settings=ModelServerSettings(),
+def server_args(manifest: Manifest, **settings: Any) -> ModelServerArgs:
+    return ModelServerArgs(
+        settings=ModelServerSettings(**settings),
         mirror=MirrorSettings(),
         accelerator="nvidia",
         kind=manifest.kind,
@@ -52,7 +57,10 @@ def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest,
         role_arn="arn:aws:iam::123456789012:role/model-server",
         vllm_arguments=arguments(manifest),
     )
-    found = record(lambda: ModelServer(context(), args))
+
+
+def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest) -> None:
+    found = record(lambda: ModelServer(context(), server_args(manifest)))
     pod = of_type(found, "kubernetes:apps/v1:Deployment")[0].inputs["spec"]["template"]["spec"]
     command = pod["containers"][0]["command"]
     assert command[:3] == ["vllm", "serve", "/cache/repository"]
@@ -69,11 +77,53 @@ def test_model_server_starts_vllm_with_the_packages_settings(manifest: Manifest,
     assert {"name": "SPILLWAY_PACKAGE_SHA256", "value": digests[VLLM_CHECKSUMS]} in pod["initContainers"][0]["env"]
 
 
-def fetch(folder: Path, digest: str, cache: Path) -> int:
+def test_servers_that_share_a_cache_have_a_folder_of_it_by_the_packages_digest(manifest: Manifest) -> None:
+    """What is compiled lies under the same folder as the package (``VLLM_CACHE_ROOT``)."""
+    shared = CacheVolume(size="200Gi", storage_class="efs", shared=True)
+    found = record(lambda: ModelServer(context(), server_args(manifest, cache=shared)))
+    claim = of_type(found, "kubernetes:core/v1:PersistentVolumeClaim")[0].inputs
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    pod = of_type(found, "kubernetes:apps/v1:Deployment")[0].inputs["spec"]["template"]["spec"]
+    volume = next(each for each in pod["volumes"] if each["name"] == "cache")
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    mounts = [
+        m for c in (*pod["initContainers"], *pod["containers"]) for m in c["volumeMounts"] if m["name"] == "cache"
+    ]
+    assert {(m["mountPath"], m["subPath"]) for m in mounts} == {("/cache", manifest.delivery(Layout.TRITON).sha256)}
+    assert pod["initContainers"][0]["command"][-1] == once(FETCH_FOLDER)
+
+
+def test_a_shared_cache_needs_a_class_for_many_nodes() -> None:
+    with pytest.raises(ValidationError, match="ReadWriteMany"):
+        CacheVolume(shared=True)
+
+
+def test_of_servers_that_start_together_one_fetches_and_the_others_wait_for_it(
+    built: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    digest, cache = manifest.delivery(Layout.TRITON).sha256, tmp_path / "cache"
+    cache.mkdir()
+    log = tmp_path / "fetched"
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(lambda _: fetch(built / "vllm", digest, cache, once(FETCH_FOLDER), log), range(4)))
+    assert ended == [0, 0, 0, 0]
+    assert log.read_text().splitlines() == ["models/packages/tiny/v1/vllm/"]
+    assert (cache / "repository" / VLLM_CHECKSUMS.partition("/")[2]).is_file()
+
+
+def test_a_fetch_that_failed_is_begun_again(built: Path, manifest: Manifest, tmp_path: Path) -> None:
+    digest, cache = manifest.delivery(Layout.TRITON).sha256, tmp_path / "cache"
+    cache.mkdir()
+    broken = Path(shutil.copytree(built / "vllm", tmp_path / "broken"))
+    _change(broken)
+    assert fetch(broken, digest, cache, once(FETCH_FOLDER)) != 0
+    assert fetch(built / "vllm", digest, cache, once(FETCH_FOLDER)) == 0
+
+
+def fetch(folder: Path, digest: str, cache: Path, script: str = FETCH_FOLDER, log: Path = Path(os.devnull)) -> int:
     """Run the very script, on another folder and with an rclone that copies from this machine's disk."""
-    tools = cache.parent / "bin"
-    tools.mkdir(exist_ok=True)
-    (tools / "rclone").write_text(f'#!/bin/sh\ncp -r {folder}/. "$3"\n')
+    tools = Path(tempfile.mkdtemp(dir=cache.parent))
+    (tools / "rclone").write_text(f'#!/bin/sh\necho "$PACKAGE_OBJECT" >>{log}\ncp -r {folder}/. "$3"\n')
     (tools / "rclone").chmod(0o755)
     environment = {
         "PATH": f"{tools}:{os.environ['PATH']}",
@@ -81,8 +131,8 @@ def fetch(folder: Path, digest: str, cache: Path) -> int:
         "PACKAGE_OBJECT": "models/packages/tiny/v1/vllm/",
         "SPILLWAY_PACKAGE_SHA256": digest,
     }
-    script = FETCH_FOLDER.replace("/cache", str(cache))
-    return subprocess.run(["/bin/sh", "-c", script], env=environment, check=False, capture_output=True).returncode
+    here = script.replace("/cache", str(cache))
+    return subprocess.run(["/bin/sh", "-c", here], env=environment, check=False, capture_output=True).returncode
 
 
 def test_the_private_site_takes_the_whole_folder_and_nothing_else(
