@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.gateway.settings import CallerSettings, GatewaySettings
+from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
@@ -42,6 +43,7 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    cache: AnswerCache | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
 
@@ -72,6 +74,7 @@ def build_table(
         live=live,
         heartbeat=heartbeat,
         jobs=jobs,
+        cache=cache,
         usage=usage,
     )
 
