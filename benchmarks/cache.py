@@ -91,10 +91,10 @@ def zipf(inputs: int, exponent: float, requests: int, seed: int) -> list[bytes]:
     return [infer_body("TEXT", f"{seed}/{one}") for one in chosen]
 
 
-def replay(rig: CacheRig, bodies: Sequence[bytes], at_once: int = AT_ONCE, **headers: str) -> Replay:
+def replay(rig: CacheRig, bodies: Sequence[bytes], at_once: int = AT_ONCE, *, fresh: bool = False) -> Replay:
     """By ``at_once`` clients, each of which sends the next one as soon as it has its answer."""
     before, began = inferences(rig), time.perf_counter()
-    took, sites, failed = asyncio.run(_replay(rig.table.listen.port, bodies, at_once, headers))
+    took, sites, failed = asyncio.run(_replay(rig.table.listen.port, bodies, at_once, FRESH if fresh else {}))
     seconds = time.perf_counter() - began
     times = sorted(took)
     return Replay(
@@ -136,7 +136,7 @@ def inferences(rig: CacheRig) -> int:
 def zipf_row(rig: CacheRig, args: argparse.Namespace) -> Row:
     bodies = zipf(args.inputs, args.exponent, args.requests, seed=1)
     # A part of them tells what each costs without.
-    without = replay(rig, bodies[: max(len(bodies) // 10, 200)], **FRESH)
+    without = replay(rig, bodies[: max(len(bodies) // 10, 200)], fresh=True)
     found = replay(rig, bodies)
     held = found.hits >= 0.78 * found.requests and found.inferences <= 0.37 * found.requests and not found.failed
     goal = "78 % hits, backend load at most 37 %, none failed"
@@ -145,7 +145,7 @@ def zipf_row(rig: CacheRig, args: argparse.Namespace) -> Row:
 
 def hot_row(rig: CacheRig) -> Row:
     bodies = [infer_body("TEXT", "hot")] * HOT
-    without, found = replay(rig, bodies, HOT, **FRESH), replay(rig, bodies, HOT)
+    without, found = replay(rig, bodies, HOT, fresh=True), replay(rig, bodies, HOT)
     goal = f"{HOT} at once that have no answer yet cost one inference"
     held = found.inferences == 1 and not found.failed
     return Row("hot", goal, f"{found.inferences} inferences", f"{without.inferences} inferences", held)

@@ -105,6 +105,7 @@ def test_binary_tensors_count_by_their_bytes_and_in_their_order() -> None:
 def test_an_answer_is_kept_without_its_id_and_given_with_another() -> None:
     answer = Answer(200, {"content-type": "application/json", "date": "today"}, b'{"id":"42","outputs":[0.50]}')
     plain = answer.without_id('"42"')
+    assert plain is not None
     assert plain == Answer(200, {"content-type": "application/json"}, b'{"outputs":[0.50]}')
     assert plain.with_id('"é"').body == '{"id":"é","outputs":[0.50]}'.encode()
     assert plain.with_id("") == plain
