@@ -51,14 +51,13 @@ def build_table(
     is a ``KeyError``.
     ``sites``: in spill order, as :func:`with_slots` completes them.
     """
-    clients = [Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients]
     return RoutingTable(
         model=model,
         server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
-        clients=tuple(clients),
+        clients=tuple(Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
