@@ -1,16 +1,17 @@
 """What the gateway itself costs: ours, a plain Envoy and no proxy at all before one server, in turns within one run.
 
-``python benchmarks/gateway.py [--pairs 10] [--json FILE] [--litellm PYTHON]``, from the repository's root, in under four
-minutes. The server answers each request with its own body (the identity model), so what is slow is in between. In each of
-the pairs every system has its block, one after the other, so that whatever else the machine does falls on all of them:
-what is compared is one pair's blocks, and the median over the pairs is printed.
+``PYTHONPATH=. python benchmarks/gateway.py [--pairs 10] [--json FILE] [--litellm PYTHON]``, in under four minutes. The
+server answers each request with its own body (the identity model), so what is slow is in between. In each of the pairs
+every system has its block, one after the other, so that whatever else the machine does falls on all of them: what is
+compared is one pair's blocks, and the median over the pairs is printed.
 
 * ``open``: 500 requests a second of 1 KiB at their own times; a request that waits for its turn waits in its latency.
 * ``closed``: one connection, one request at a time, as JSON and with a binary tensor, up to 5 MB.
 
-``plain`` is Envoy with a route and nothing else: it holds no body, tries nothing twice and knows no client. CPU is that of
-the proxy's processes (of ours the agent's, too) from the kernel's counters. ``--litellm``: the interpreter of an
-environment of its own that has ``litellm[proxy]``; its proxy and our gateway for language models then pass the same chats.
+``plain`` is Envoy with a route and nothing else: it holds no body, tries nothing twice and knows no client. CPU is that
+of the proxy's processes (of ours the agent's, too) from the kernel's counters. ``--litellm``: the interpreter of an
+environment of its own that has ``litellm[proxy]``; its proxy and our gateway for language models then pass the same
+chats.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import psutil
 import yaml
 
 from components.gateway.envoy_config import render
-from components.gateway.envoy_parts import connection_manager, one_endpoint, socket_address
+from components.gateway.envoy_parts import one_endpoint, socket_address
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import ActiveCheck, Client, Listen, RoutingTable, SiteRoute, hash_key
 from spillway.contracts.server_routes import ServerKind
@@ -408,7 +409,17 @@ def run(pairs: int, litellm: str | None) -> dict[str, Any]:
 
 
 def table_of(result: dict[str, Any]) -> str:
-    columns = ("requests", "lost", "p50_ms", "p99_ms", "added_p50_ms", "p99_to_direct", "p50_to_plain", "cpu_us", "cpu_to_plain")
+    columns = (
+        "requests",
+        "lost",
+        "p50_ms",
+        "p99_ms",
+        "added_p50_ms",
+        "p99_to_direct",
+        "p50_to_plain",
+        "cpu_us",
+        "cpu_to_plain",
+    )
     lines = [f"| load | system | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 2)]
     for load, rows in result["loads"].items():
         for name, row in rows.items():
@@ -424,7 +435,8 @@ def main() -> None:
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        return asyncio.run(serve_identity(arguments.serve))
+        asyncio.run(serve_identity(arguments.serve))
+        return
     result = run(arguments.pairs, arguments.litellm)
     print(table_of(result))
     if arguments.json:
