@@ -38,7 +38,7 @@ def test_a_pool_costs_its_list_price(stack: str, gpus: int, cloud: Any, instance
 
 def test_a_pool_that_is_bought_as_spot_costs_what_spot_does() -> None:
     """As the catalogue knows it, and as the stack file says where it says it."""
-    change = {"spillway:private_cluster.gpu_pool.capacity_type": "SPOT"}
+    change: dict[str, Any] = {"spillway:private_cluster.gpu_pool.capacity_type": "SPOT"}
     spot = find_price("ec2", "g6.12xlarge", "us-east-1", "spot").usd_per_hour
     assert private_capacity(read_settings(flat(changed(example("prod"), change)))) == (12, pytest.approx(spot / 4))
     change["spillway:cost_guard.prices"] = {"ec2/g6.12xlarge/us-east-1": 1.6}
