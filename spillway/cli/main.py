@@ -148,7 +148,7 @@ def check(
         write_sarif(verdict, stack.file, sarif)
     walked = walk(Graph(rehearsed.resources)) if flows or html else ()
     if html is not None:
-        write_page(walked, stack_name, html)
+        write_page(walked, stack.about(), html)
     if policy_folder is not None:
         _write_policies(stack, stack_name, rehearsed.resources, policy_folder)
     answers = answers_of(rehearsed.resources, stack.azure_subscription, live=live) if quotas or live else []
