@@ -80,11 +80,11 @@ class CacheRig(Rig):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        eventually(lambda: self._cache_is_well, within_s=20, what="Envoy found the cache well")
+        eventually(lambda: self.cache_is_well, within_s=20, what="Envoy found the cache well")
         return self
 
     @property
-    def _cache_is_well(self) -> bool:
+    def cache_is_well(self) -> bool:
         name = "cluster.cache.health_check.healthy"
         return self._admin(f"stats?filter=^{name}$").data.strip() == f"{name}: 2".encode()
 

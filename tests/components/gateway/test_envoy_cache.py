@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,15 +41,26 @@ def settled(rig: CacheRig) -> None:
     eventually(lambda: not rig.cache._writes, within_s=10, what="answers are written")
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[CacheRig]:
-    """On disk."""
-    folder = FolderTier(path=str(tmp_path / "answers"), most_bytes=1 << 20)
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheRig]:
+    scratch = tmp_path_factory.mktemp("cache")
+    folder = FolderTier(path=str(scratch / "answers"), most_bytes=1 << 20)
     cache = AnswerCache(package_digest="a", ttl_s=60, most_answer_bytes=1000, folder=folder)
-    with CacheRig(tmp_path, cache) as running:
-        for server in running.servers.values():
-            server.body = ANSWER
+    with CacheRig(scratch, cache) as running:
         yield running
+
+
+@pytest.fixture
+def rig(on_disk: CacheRig) -> CacheRig:
+    """Nothing is kept, and nothing was asked yet."""
+    settled(on_disk)
+    shutil.rmtree(on_disk.folder / "answers", ignore_errors=True)
+    for server in on_disk.servers.values():
+        server.body, server.delay_s, server.status = ANSWER, 0.0, 200
+        server.seen.clear()
+    on_disk.cache.hits.clear()
+    on_disk.cache.misses = on_disk.cache.joined = on_disk.cache.passed = 0
+    return on_disk
 
 
 def test_a_question_is_asked_once(rig: CacheRig) -> None:
@@ -78,10 +90,10 @@ def test_a_hundred_at_once_cost_one_inference(rig: CacheRig) -> None:
 
 
 def test_classes_do_not_wait_for_each_other(rig: CacheRig) -> None:
-    rig.servers[Site.PRIVATE].delay_s = 0.3
-    rig.at_once(4, body={"inputs": [{"name": "X"}]}, class_="P2")
-    rig.cache._tiers.clear()
-    rig.at_once(4, body={"inputs": [{"name": "X"}]}, class_="P0")
+    rig.servers[Site.PRIVATE].delay_s = 0.5
+    with ThreadPoolExecutor(8) as pool:
+        sites = list(pool.map(lambda number: ask(rig, class_=("P0", "P2")[number % 2])[1], range(8)))
+    assert set(sites) == {"private"}
     assert worked(rig) == 2
 
 
@@ -133,15 +145,26 @@ def test_without_the_agent_requests_go_on(rig: CacheRig) -> None:
 def test_an_agent_that_hangs_is_left(rig: CacheRig) -> None:
     """What waits for it goes on past it, within its class's time."""
 
-    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+    open_ones: list[asyncio.StreamWriter] = []
+    servers: list[asyncio.Server] = []
 
     async def listen() -> None:
         await rig.end_cache()
-        await asyncio.start_server(hang, "127.0.0.1", rig.table.listen.cache_port)
+        hang = await asyncio.start_server(
+            lambda _, writer: open_ones.append(writer), "127.0.0.1", rig.table.listen.cache_port
+        )
+        servers.append(hang)
+
+    async def end() -> None:
+        servers[0].close()
+        for writer in open_ones:
+            writer.close()
 
     rig.wait(listen())
     assert ask(rig) == ask(rig, 2) == (200, "private", ANSWER)
+    rig.wait(end())
+    rig.wait(rig.serve_cache())
+    eventually(lambda: rig.cache_is_well, within_s=20, what="Envoy found the cache well")
 
 
 def test_a_redis_that_hangs_or_is_gone_is_a_miss(tmp_path: Path) -> None:
