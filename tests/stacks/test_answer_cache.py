@@ -66,8 +66,9 @@ def test_gateways_and_redis_may_reach_each_other(found: Found) -> None:
 def test_gateways_may_read_and_write_answers_and_nothing_else_of_the_bucket() -> None:
     """What both roles get beside what the burst sites want."""
     settings = parse_settings(flat(changed(example("local"), {"spillway:gateway.cache": {"s3_bucket": BUCKET}})))
-    ((statement,),) = gateway_rights(settings, [])
-    assert isinstance(statement, dict)
+    (rights,) = gateway_rights(settings, [])
+    assert isinstance(rights, list)
+    (statement,) = rights
     assert statement["Action"] == ["s3:GetObject", "s3:PutObject"]
     assert statement["Resource"] == f"arn:aws:s3:::{BUCKET}/answers/*"
     assert gateway_rights(parse_settings(flat(example("local"))), []) == []
