@@ -28,10 +28,11 @@ from spillway.contracts.prices import (
 )
 from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
+from spillway.contracts.vllm_serving import room_above
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import Sizes
-from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_memory
-from spillway.planner.system import Failures, Objective, SiteSpec
+from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_engine
+from spillway.planner.system import Failures, Objective, SiteSpec, tries_of
 from stacks.pricing import price_per_hour, private_machines
 from stacks.settings import StackSettings
 
@@ -116,7 +117,7 @@ def service_of(
         manifest = None
     if rates:
         given = from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
-        return with_memory(given, manifest.language) if manifest and manifest.language else given
+        return with_engine(given, manifest.language, manifest.serving) if manifest and manifest.language else given
     assert manifest is not None
     delay_s = batch_delay_s(root / settings.package.path / TRITON_REPOSITORY)
     return _of_package(manifest, sites, gpus).model_copy(update={"delay_s": delay_s})
@@ -180,6 +181,7 @@ def space_of(
         objectives=objectives,
         failures=failures,
         gateways=settings.gateway.replicas,
+        tries=tries_of(settings.gateway.classes.routes([site.name for site in sites]), service.language),
         private_grows_to=private_grows_to(settings, private),
     )
 
@@ -286,7 +288,8 @@ def private_spec(
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
     spec = _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
-    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec)})
+    kv_share = settings.gateway.kv_cache_percent / 100
+    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec), "kv_share": kv_share})
 
 
 def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteSpec) -> Scaling:
@@ -296,7 +299,7 @@ def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteS
     how = settings.model_server.autoscaling
     held = Scaling(
         by="demand",
-        target=max(1.0, spec.servers * spec.slots * how.busy_percent / 100),
+        target=max(1.0, spec.servers * spec.let_through * how.busy_percent / 100),
         out_after_s=0.0,
         out_cooldown_s=0.0,
         in_after_s=how.scale_down_after_s,
@@ -373,9 +376,12 @@ def _spec(
         usd_per_hour=usd,
         servers=servers,
         slots=service.slots,
+        gate_slots=service.gate_slots,
+        headroom=room_above(service.gate_slots or service.slots, service.accepted) if service.accepted else None,
         min_instances=least,
         max_instances=most,
         factors=service.at(site, gpu),
         kv_tokens=service.kv_tokens(gpu),
-        most_at_server=2 * service.slots if service.language else None,
+        most_at_server=service.accepted or (2 * service.slots if service.language else None),
+        most_unread_tokens=service.most_unread_tokens,
     )

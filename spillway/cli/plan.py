@@ -57,7 +57,12 @@ _commands = click.Group()
 @click.option("--time-zone", help="Of dates without one, e.g. Europe/Berlin. Default: UTC.")
 @click.option("--measured", help="A committed measurement as service times, e.g. llama2-70b-h100-x4.")
 @click.option("--tokens-per-s", "rates", help="Service times as PROMPT,ANSWER tokens/s of one request on a server.")
-@click.option("--slots", default=32, show_default=True, help="With --tokens-per-s: requests at once on a server.")
+@click.option(
+    "--slots",
+    default=32,
+    show_default=True,
+    help="With --tokens-per-s: requests at once on a server, unless the package says.",
+)
 @click.option("--scale", default=1.0, show_default=True, help="Times the trace's traffic: copies laid over each other.")
 @click.option("--judge-from", "split", type=click.FloatRange(0.05, 0.95), help="Size on this share, judge on the rest.")
 @click.option(
