@@ -59,9 +59,11 @@ def predict(
     ``tokens``: of each request's prompt and answer.
     """
     classes, sites = list(RequestClass), [str(spec.site) for spec in system.sites]
+    tokens_in, tokens_out = (np.full(len(arrivals), count) for count in tokens)
     trace = Trace(
         np.array([due_s for due_s, _ in arrivals]),
-        *(np.full(len(arrivals), count) for count in tokens),
+        tokens_in,
+        tokens_out,
         np.array([classes.index(name) for _, name in arrivals], dtype=np.int8),
         duration_s,
     )

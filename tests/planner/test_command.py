@@ -54,7 +54,7 @@ def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
     done = spillway("plan", "-s", "test", "--trace", str(trace), *quick, "--write", "planned", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found["bills"]) == {"hybrid", "all_public", "all_private"}
+    assert set(found["bills"]) == {"hybrid", "all_public", "all_private", "two_private"}
     assert -1 < found["saving_vs_all_public"] < 1
     assert all(Path(path).stat().st_size > 1000 for path in found["files"])
     written = yaml.safe_load(Path(found["stack_file"]).read_text(encoding="utf-8"))["config"]

@@ -148,15 +148,16 @@ def test_a_server_that_refuses_sends_on() -> None:
     assert run(system, demand([0.0] * 3)).by_site == {Site.PRIVATE: 2, Site.SAGEMAKER: 1}
 
 
-def streams(arrivals: list[float], **more: object) -> Outcome:
+def streams(arrivals: list[float], kv_tokens: int | None = None, most_unread_tokens: int | None = None) -> Outcome:
     """P1's, each of 300 tokens in and eleven out at one a second, against a site of eight slots and another one."""
     engine = ServiceModel(
         name="x", source="x", prompt_tokens=(1, 300), prompt_s=(0.01, 0.5), token_s=1.0, most_read=300
     )
+    private = site(8, kv_tokens=kv_tokens, most_unread_tokens=most_unread_tokens)
     burst = site(8, site=Site.SAGEMAKER, cloud="sagemaker")
     count = len(arrivals)
     chunk = demand(arrivals, 10.0, [1] * count, 300.0)._replace(tokens=np.full(count, 311.0))
-    return simulate([chunk], engine, System(sites=(site(8, **more), burst), objectives=EVER), 100.0)
+    return simulate([chunk], engine, System(sites=(private, burst), objectives=EVER), 100.0)
 
 
 def test_slots_shrink_with_the_kv_cache_as_the_agent_reads_it() -> None:
