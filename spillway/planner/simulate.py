@@ -221,29 +221,11 @@ def _state(
     lanes_of = [spec.max_instances * spec.servers for spec in sites]
     lanes, instances = max(1, sum(lanes_of)), max(1, sum(spec.max_instances for spec in sites))
     most_slots = max(spec.slots for spec in sites)
-    # All that the gates let through, each process of the gateway at least one more than its part.
-    places = sum(n * (spec.let_through + _headroom(spec)) for n, spec in zip(lanes_of, sites, strict=True))
-    places += 2 * system.gateways * len(sites)
-    if system.tries:
-        places += _CUT * places + _FIRST_RING
-    place = np.full((places, kernel.PLACE_COLUMNS), -1, dtype=np.int64)
-    place[:, kernel.NEXT] = [*range(1, places), -1]
-    scales = any(spec.max_instances > spec.min_instances for spec in sites)
-    rooms = service.language and any(spec.kv_tokens and spec.site == Site.PRIVATE for spec in sites)
-    bin_s = duration_s / bins
+    place = _places(system, lanes_of)
+    places = len(place)
     fleet = _fleets(sites, lanes_of)
     state = kernel.State(
-        clock=np.array(
-            [
-                0.0,
-                TICK_S if scales else np.inf,
-                bin_s / 2,
-                ROOM_PERIOD_S if rooms else np.inf,
-                duration_s,
-                TICK_S,
-                bin_s,
-            ]
-        ),
+        clock=_clock(system, service, duration_s, bins),
         count=np.zeros(4, dtype=np.int64),
         seed=np.array([seed], dtype=np.uint64),
         site=np.array([_site(spec, service) for spec in sites]),
@@ -274,6 +256,27 @@ def _state(
     )
     loop.open_gates(state)
     return state
+
+
+def _places(system: System, lanes_of: Sequence[int]) -> NDArray[np.int64]:
+    """For all that the gates let through, each process of the gateway at least one more than its part; all free."""
+    sites = system.sites
+    places = sum(n * (spec.let_through + _headroom(spec)) for n, spec in zip(lanes_of, sites, strict=True))
+    places += 2 * system.gateways * len(sites)
+    if system.tries:
+        places += _CUT * places + _FIRST_RING
+    place = np.full((places, kernel.PLACE_COLUMNS), -1, dtype=np.int64)
+    place[:, kernel.NEXT] = [*range(1, places), -1]
+    return place
+
+
+def _clock(system: System, service: ServiceModel, duration_s: float, bins: int) -> NDArray[np.float64]:
+    """What does not happen here happens never."""
+    scales = any(spec.max_instances > spec.min_instances for spec in system.sites)
+    rooms = service.language and any(spec.kv_tokens and spec.site == Site.PRIVATE for spec in system.sites)
+    bin_s = duration_s / bins
+    tick, room = TICK_S if scales else np.inf, ROOM_PERIOD_S if rooms else np.inf
+    return np.array([0.0, tick, bin_s / 2, room, duration_s, TICK_S, bin_s])
 
 
 def _fleets(sites: Sequence[SiteSpec], lanes_of: Sequence[int]) -> NDArray[np.int64]:
