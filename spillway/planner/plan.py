@@ -167,7 +167,7 @@ def make_plan(
         foresight=known,
         bought=tuple(bought(public, hybrid, asked.offers)) if public else (),
         growth=tuple(_growth(search, rows["hybrid"].found.need(), asked.growth)),
-        on_spot=_on_spot(search, asked.spot),
+        on_spot=_on_spot(search, rows["hybrid"].found.need(), asked.spot),
         front=tuple(pareto([one for row in rows.values() for one in row.found.tried])),
         reasons=tuple(_reasons(search, rows, hybrid)),
         notes=(*trace.notes, *_too_few(judge if judge is not None else trace, space)),
@@ -210,14 +210,22 @@ def _two_private(alone: Row, space: Space) -> Row | None:
 
 def _growth(search: Search, sized: Candidate, growth: Growth | None) -> Iterator[Step]:
     if growth is not None:
-        yield from grown(search.trace, search.service, search.space, sized, growth, search.seed, search.progress)
+        space = _of_its_types(search.space, sized)
+        yield from grown(search.trace, search.service, space, sized, growth, search.seed, search.progress)
 
 
-def _on_spot(search: Search, spot: Spot | None) -> OnSpot | None:
+def _on_spot(search: Search, sized: Candidate, spot: Spot | None) -> OnSpot | None:
     if spot is None:
         return None
-    more = search.seed, search.progress
-    return p2_on_spot(search.trace, search.service, search.space, spot.node, spot.failures, *more)
+    space, more = _of_its_types(search.space, sized), (search.seed, search.progress)
+    return p2_on_spot(search.trace, search.service, space, spot.node, spot.failures, *more)
+
+
+def _of_its_types(space: Space, sized: Candidate) -> Space:
+    """What may be chosen of the instance types that were: what-ifs ask how many, and each type is a search more."""
+    chosen = {(spec.site, spec.instance_type) for spec in sized.bursts}
+    same = tuple(spec for spec in space.burst if (spec.site, spec.instance_type) in chosen)
+    return space.model_copy(update={"burst": same})
 
 
 def _known(search: Search) -> Row:
