@@ -65,11 +65,15 @@ class Stack(TwinStack):
             return ""
 
     def about(self) -> dict[str, str]:
-        """What a report on the stack is about."""
+        """What a report on the stack is about; a plan or a showback needs no package."""
+        from spillway.contracts.manifest import PackageError
         from spillway.version import version
 
-        manifest = self.manifest()
-        package = f"{manifest.name} {manifest.version}"
+        try:
+            manifest = self.manifest()
+            package = f"{manifest.name} {manifest.version}"
+        except PackageError:
+            package = f"none at {self.settings.package.path} yet"
         return {"stack": f"{self.settings.name}-{self.name}", "package": package, "Spillway": version()}
 
     def cost(self) -> dict[str, float]:

@@ -32,6 +32,13 @@ def test_the_local_stack_gets_secrets_that_stay_and_are_private(project: Path) -
     assert stat.S_IMODE(again.secrets_dir.stat().st_mode) == 0o700
 
 
+def test_a_report_on_a_stack_without_a_package_says_so(project: Path) -> None:
+    """Plans are made before there is one: it used to end a search of minutes with an error."""
+    about = find_stack("local").about()
+    assert about["package"] == "none at .spillway/packages/minilm/current yet"
+    assert about["stack"] == "spillway-local"
+
+
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_stacks_with_secrets_of_their_own_are_left_alone(project: Path, name: str) -> None:
     stack = find_stack(name)
