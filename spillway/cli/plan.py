@@ -207,7 +207,7 @@ def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Aske
     if usd is not None and hours is None:
         raise click.UsageError("--spot-usd-per-hour goes with --spot-hours.")
     return Asked(
-        offers=offers_of(settings, stack.sites),
+        offers=offers_of(settings, stack.sites, _commitment(options["commit"])),
         growth=growth_of(options["growth_text"]) if options["growth_text"] else None,
         spot=spot_of(settings, stack.sites, service, hours, usd) if hours else None,
     )
@@ -319,13 +319,23 @@ def _failures(options: dict[str, Any]) -> Failures | None:
 
 def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
     from spillway.cli.stack import find_stack
+    from spillway.planner.charts import summary_lines
     from stacks.planned_file import write_planned
 
     target = stack.project.stack_file(find_stack(options["new_name"]).name)
-    said = [f"{made.requests:,} requests of {options['trace_path'].name}, seed {made.seed}.", *made.reasons]
     source, chosen = stack.project.stack_file(stack.name), made.hybrid.found.need()
     outage_h = options["mttr_hours"] if options["mtbf_hours"] else 0.0
-    said.append(f"Service times: {made.service.name}; package.path has to name that model.")
+    private = chosen.private
+    assert private is not None
+    out = f"out every {options['mtbf_hours']:g} h for {outage_h:g} h" if outage_h else "never out"
+    scale = f", {options['scale']:g} times" if options["scale"] != 1.0 else ""
+    said = [
+        f"{made.requests:,} requests of {options['trace_path'].name}{scale}, seed {made.seed}.",
+        f"Private: {private.usd_per_hour:.2f} $/h an instance; {out}.",
+        *summary_lines(made),
+        *made.reasons,
+        f"package.path has to name {made.service.name}.",
+    ]
     notes = write_planned(source, target, stack.sites, chosen, said, outage_h)
     return [str(target), *notes]
 

@@ -54,10 +54,13 @@ def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
     done = spillway("plan", "-s", "test", "--trace", str(trace), *quick, "--write", "planned", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found["bills"]) == {"hybrid", "all_public", "all_private"}
+    assert {"hybrid", "all_public", "all_private"} <= set(found["bills"])
     assert -1 < found["saving_vs_all_public"] < 1
     assert all(Path(path).stat().st_size > 1000 for path in found["files"])
     written = yaml.safe_load(Path(found["stack_file"]).read_text(encoding="utf-8"))["config"]
+    said = Path(found["stack_file"]).read_text(encoding="utf-8")
+    assert "# Private: 0.90 $/h an instance; out every 500 h for 0.1 h." in said
+    assert "# In time: P0 begun within 0.5 s, 99.95%" in said
     sizes = {site["site"]: site for site in found["plan"]["sites"]}
     assert written["spillway:private_cluster"]["nodes"] == sizes["private"]["min_instances"]
     for site in ("sagemaker", "azure_ml"):

@@ -19,7 +19,7 @@ from spillway.planner.simulate import run_trace
 from spillway.planner.spot import p2_on_spot
 from spillway.planner.system import Failures, System
 from spillway.planner.trace import synthetic
-from stacks.planning import offers_of, spot_of
+from stacks.planning import Commitment, offers_of, spot_of
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.planner.test_plan import SERVICE, space, spec
@@ -77,6 +77,9 @@ def test_offers_are_what_the_catalogue_knows_with_its_date() -> None:
     assert bare.usd_per_hour == listed.usd_per_hour
     assert bare.said == f"g5.xlarge in us-east-1 {listed.usd_per_hour:g} $/h as of {listed.as_of or listed.read_on}"
     assert all(not one.bare for one in offers["Standard_NC4as_T4_v3"])
+    committed = offers_of(settings, burst_sites(settings), Commitment(0.4))["ml.g5.xlarge"]
+    (less,) = [one for one in committed if one.bare and one.committed is not None]
+    assert (less.name, less.committed) == ("bare EC2, 40% off", pytest.approx(0.6 * listed.usd_per_hour))
 
 
 # Growth
