@@ -75,6 +75,10 @@ _commands = click.Group()
     "--commit", help="How a baseline that pays is bought: reserved_1y, savings_3y …, or a share off the list, e.g. 0.4."
 )
 @click.option("--growth", "growth_text", help="What comes to the traffic, e.g. 30%/quarter: how long the sizes hold.")
+@click.option("--shared", "shares", is_flag=True, help="Say in --json the fewest private servers, for --beside.")
+@click.option(
+    "--beside", type=_FILE, multiple=True, help="Other models' plans, by --shared --json: nodes that all share."
+)
 @click.option(
     "--spot-hours",
     type=click.FloatRange(min=0, min_open=True),
@@ -201,6 +205,7 @@ def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Aske
     """What is worked out besides."""
     from spillway.planner.growth import growth_of
     from spillway.planner.plan import Asked
+    from spillway.planner.shared import read_tenant
     from stacks.planning import offers_of, spot_of
 
     settings, hours, usd = stack.checked_settings, options["spot_hours"], options["spot_usd"]
@@ -210,6 +215,8 @@ def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Aske
         offers=offers_of(settings, stack.sites, _commitment(options["commit"])),
         growth=growth_of(options["growth_text"]) if options["growth_text"] else None,
         spot=spot_of(settings, stack.sites, service, hours, usd) if hours else None,
+        shares=options["shares"],
+        beside=tuple(map(read_tenant, options["beside"])),
     )
 
 

@@ -213,6 +213,8 @@ def summary_lines(plan: Plan) -> list[str]:
             f"the hybrid {more:+.1%} against that."
         )
     lines += growth_lines(plan)
+    if plan.shared and len(plan.shared.tenants) > 1:
+        lines.append(plan.shared.text)
     if plan.on_spot:
         lines.append(plan.on_spot.text)
     even = plan.break_even_usd_per_gpu_hour
