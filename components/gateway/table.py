@@ -22,6 +22,7 @@ from spillway.contracts.routing import (
     SiteRoute,
 )
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
 
 
@@ -42,6 +43,7 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    traces: Traces | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
 
@@ -73,6 +75,7 @@ def build_table(
         heartbeat=heartbeat,
         jobs=jobs,
         usage=usage,
+        traces=traces,
     )
 
 

@@ -18,6 +18,7 @@ from components.private_cluster.chart_settings import ChartSettings
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, EksSettings, ExistingSettings, Quota
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
+from spillway.contracts.traces import Traces
 
 PRIORITIES = {RequestClass.P0: 1_000_000, RequestClass.P1: 500_000, RequestClass.P2: 100_000}
 """Pod priority by request class; far below the system classes, which start at 2,000,000,000."""
@@ -44,7 +45,7 @@ class KubernetesPlatformArgs:
     ``parts``: of each GPU, each of which counts as one.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
-    gateway's.
+    gateway's. ``traces``: where gateways and model servers send theirs.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -56,6 +57,7 @@ class KubernetesPlatformArgs:
     grouped: bool = False
     surge_gpus: int = 0
     parts: int = 1
+    traces: Traces | None = None
     pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -157,7 +159,7 @@ class KubernetesPlatform(Component):
             GATEWAY,
             pods={"app.kubernetes.io/name": GATEWAY},
             ingress=[_from_networks(self.args.gateway_clients, 8080), _from_namespace(names.monitoring, 9903)],
-            egress=[_to_https(), _to_namespace(names.serving, self.args.model_port)],
+            egress=[_to_https(), _to_namespace(names.serving, self.args.model_port), *self._to_collector()],
         )
         self._policy(
             names.system,
@@ -182,8 +184,12 @@ class KubernetesPlatform(Component):
                 _from_namespace(names.monitoring, self.args.metrics_port),
                 *inward,
             ],
-            egress=[_to_https(), _to_namespace(names.system, 6379), *outward],
+            egress=[_to_https(), _to_namespace(names.system, 6379), *self._to_collector(), *outward],
         )
+
+    def _to_collector(self) -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgs]:
+        traces = self.args.traces
+        return [_to_namespace(traces.namespace, traces.port)] if traces else []
 
     def _policy(
         self,

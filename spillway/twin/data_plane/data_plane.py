@@ -17,6 +17,7 @@ from typing import Final
 
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import RoutingTable, SiteRoute, canary_name
+from spillway.contracts.traces import PATH
 from spillway.twin import tools
 from spillway.twin.aws.services.sagemaker_runtime import FILE as RUNTIME_FILE
 from spillway.twin.aws.services.sagemaker_runtime import Front
@@ -36,6 +37,8 @@ DRILL_SERVICE_TIME_S: Final = 0.8
 """Service time of the drill's model: long enough to count requests at once, inside a P1 try."""
 MAX_DRILL_SLOTS: Final = 8
 """Each slot of the drill's model is a process of its own."""
+TRACES: Final = "traces/collector"
+"""Its process, and so its log: a line of JSON for each span."""
 ADDRESSES: Final = {"private": "127.0.0.1", "standby": "127.0.0.2"}
 """Loopback address of each gateway: one port for both, so that a name that moves is a failover here, too."""
 
@@ -78,6 +81,7 @@ class DataPlane:
         self._packages = PackageFolder(layout.state_dir / "packages", layout.endpoints)
         self._credentials = _credentials(layout.state_dir / "credentials.json")
         self._model = ""
+        self._traced = False
         self.drill_models = layout.drill_models
         self.planned = Planned()
 
@@ -88,6 +92,7 @@ class DataPlane:
         tables = [RoutingTable.model_validate_json(gateway.routing) for gateway in deployed.gateways]
         self._model = tables[0].model if tables else ""
         routes = _routes(tables)
+        self._traced = any(table.traces for table in tables)
         specs: list[ProcessSpec] = []
         for served in deployed.served:
             _gather(specs, problems, served.group, lambda served=served: self._site(served, routes.get(served.site)))
@@ -98,6 +103,8 @@ class DataPlane:
             _gather(specs, problems, "redis", self._redis)
         if deployed.zones:
             specs += self._dns()
+        if self._traced:
+            specs += self._trace_collector()
         if deployed.functions:
             specs += self._functions(deployed.region)
         names = {spec.name for spec in specs}
@@ -157,6 +164,9 @@ class DataPlane:
             ports,
             models=(served.model or self._model or "*",),
             sagemaker_model=served.model if site == Site.SAGEMAKER else None,
+            traces_url=self._traces_url if site == Site.PRIVATE else None,
+            if self._traced and site == Site.PRIVATE
+            else None,
         )
         return ProcessSpec(
             name=f"{group}/triton",
@@ -167,6 +177,10 @@ class DataPlane:
             restart=True,
             shared_memory=ports.shared_memory_prefix,
         )
+
+    @property
+    def _traces_url(self) -> str | None:
+        return f"http://127.0.0.1:{self._port(TRACES)}{PATH}" if self._traced else None
 
     def _chat(self, served: Served) -> ProcessSpec:
         """A stand-in for vLLM: its options, its refusals, fixed times, and no model."""
@@ -270,6 +284,7 @@ class DataPlane:
             usage_port=self._port(f"{group}/usage"),
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
+            traces_port=self._port(TRACES),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),
@@ -317,6 +332,12 @@ class DataPlane:
             secondary=ADDRESSES["standby"],
         )
         yield ProcessSpec("dns/server", command, port=port, restart=True)
+
+    def _trace_collector(self) -> Iterator[ProcessSpec]:
+        """In place of the cluster's."""
+        port = self._port(TRACES)
+        command = _module("spillway.twin.data_plane.processes.trace_collector", port=port)
+        yield ProcessSpec(TRACES, command, port=port, restart=True)
 
     def _functions(self, region: str) -> Iterator[ProcessSpec]:
         command = _module(
