@@ -75,7 +75,7 @@ def started(python: str, built: Path, folder: Path, options: Mapping[str, Any]) 
     port = free_port()
     own = {"served-model-name": MODEL, "max-model-len": 256, "enforce-eager": True}
     given = {**arguments(read_manifest(built)), **own, **options}
-    words = command({name: value for name, value in given.items() if value is not None}, drain_s=60)
+    words = command({name: value for name, value in given.items() if value is not None}, drain_s=60, group={})
     moved = [{FOLDER: str(built / VLLM_FOLDER), str(HTTP_PORT): str(port)}.get(word, word) for word in words[1:]]
     variables = {**SWITCHED_OFF, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = (folder / "vllm.log").open("wb")
