@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.gateway.settings import CallerSettings, GatewaySettings
+from components.gateway.settings import CallerSettings, ClientSettings, GatewaySettings
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
@@ -51,14 +51,13 @@ def build_table(
     is a ``KeyError``.
     ``sites``: in spill order, as :func:`with_slots` completes them.
     """
-    clients = [Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients]
     return RoutingTable(
         model=model,
         server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
-        clients=tuple(clients),
+        clients=tuple(_client(one, client_hashes) for one in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
@@ -91,6 +90,10 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
         if site.headroom is not None:
             chosen.setdefault("headroom", max(0, site.slots + site.headroom - chosen["slots"]))
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
+
+
+def _client(settings: ClientSettings, hashes: Mapping[str, str]) -> Client:
+    return Client(name=settings.name, key_sha256=hashes[settings.name], **_limits(settings))
 
 
 def _limits(caller: CallerSettings) -> dict[str, Any]:

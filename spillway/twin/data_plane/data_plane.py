@@ -165,8 +165,6 @@ class DataPlane:
             models=(served.model or self._model or "*",),
             sagemaker_model=served.model if site == Site.SAGEMAKER else None,
             traces_url=self._traces_url if site == Site.PRIVATE else None,
-            if self._traced and site == Site.PRIVATE
-            else None,
         )
         return ProcessSpec(
             name=f"{group}/triton",
