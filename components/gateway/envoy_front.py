@@ -15,6 +15,7 @@ from components.gateway.envoy_parts import (
     NO_PANIC,
     UNLIMITED,
     Json,
+    between_levels,
     breaker,
     buffer_bytes,
     connection_manager,
@@ -22,7 +23,6 @@ from components.gateway.envoy_parts import (
     extension,
     generation_routes,
     header_match,
-    http2,
     internal_cluster,
     next_priority,
     one_endpoint,
@@ -209,7 +209,7 @@ def _group_cluster(group: Group, table: RoutingTable) -> Json:
         "circuit_breakers": breaker(UNLIMITED, **budget),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": http2(table),
+        "typed_extension_protocol_options": between_levels(),
         "transport_socket": INTERNAL_TRANSPORT,
     }
 
