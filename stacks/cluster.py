@@ -200,6 +200,7 @@ def private_site(
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
             traces=traces,
+            cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
     ready = (platform,)

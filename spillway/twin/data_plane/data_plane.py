@@ -297,6 +297,8 @@ class DataPlane:
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
             traces_port=self._port(TRACES),
+            cache_port=self._port(f"{group}/cache"),
+            redis_port=self._port("redis/server"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),
