@@ -80,6 +80,14 @@ def test_the_status_of_a_stack_that_is_not_there_names_those_that_are(runner: Cl
     assert "Stacks that have one: deepseek, deepseek-v3, dev, local, prod" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["logs", "drill", "down"])
+def test_no_command_leads_to_an_up_that_cannot_be(runner: CliRunner, project: Path, command: str) -> None:
+    done = runner.invoke(cli, [command, "-s", "nosuch"])
+    assert (done.exit_code, "Stacks that have one: deepseek" in done.stderr) == (2, True)
+    assert "spillway up" not in done.stderr
+    assert not (project / ".spillway" / "nosuch").exists()
+
+
 @pytest.mark.usefixtures("project")
 def test_the_stack_may_come_from_the_environment(runner: CliRunner) -> None:
     done = runner.invoke(cli, ["status", "--json"], env={"SPILLWAY_STACK": "dev"})
