@@ -72,7 +72,7 @@ def test_a_plan_is_made_and_what_it_wrote_is_previewed(project: Path) -> None:
 
 
 def test_the_costs_of_a_change_are_told(project: Path) -> None:
-    said = shell(block(HOW_TO / "costs.md", "spillway cost").text, project)
+    said = shell(block(HOW_TO / "costs.md", "spillway cost -s prod --json").text, project)
     assert said.startswith("#")
     assert (project / "before.json").is_file()
 
