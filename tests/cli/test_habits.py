@@ -123,13 +123,9 @@ def step(op: Op, path: str, name: str) -> Step:
 
 
 def test_a_preview_is_told_part_by_part_and_no_change_is_no_table() -> None:
-    steps = (
-        *(
-            step("create", "pulumi:pulumi:Stack", "mine"),
-            step("create", "spillway:gateway:Gateway$aws:ec2/eip:Eip", "eip"),
-        ),
-        *(step("create", "spillway:burst:Site", "site"), step("create", "spillway:gateway:Gateway", "gateway")),
-    )
+    gateway = "spillway:gateway:Gateway"
+    steps = (step("create", "pulumi:pulumi:Stack", "mine"), step("create", f"{gateway}$aws:ec2/eip:Eip", "eip"))
+    steps += (step("create", "spillway:burst:Site", "site"), step("create", gateway, "gateway"))
     console = Console(width=100, file=io.StringIO())
     console.print(*preview_text(PreviewResult(steps, (), {}), diff=False))
     words = console.file.getvalue().split()

@@ -41,7 +41,7 @@ def has_local_storage(instance_type: str) -> bool:
 def _sagemaker_instance(value: str) -> str:
     if not re.fullmatch(r"ml\.[a-z0-9-]+\.(\d+)?(nano|micro|small|medium|large|xlarge)", value):
         known = nearest(value, {price.instance_type for price in catalogue() if price.cloud == "sagemaker"})
-        raise ValueError(f"no SageMaker instance type; {known}they read ml.FAMILY.SIZE, e.g. ml.g5.xlarge")
+        raise ValueError(f"no SageMaker instance type; {known}they start with 'ml.', e.g. ml.g5.xlarge")
     return value
 
 
