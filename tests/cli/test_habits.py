@@ -126,9 +126,9 @@ def test_a_preview_is_told_part_by_part_and_no_change_is_no_table() -> None:
     gateway = "spillway:gateway:Gateway"
     steps = (step("create", "pulumi:pulumi:Stack", "mine"), step("create", f"{gateway}$aws:ec2/eip:Eip", "eip"))
     steps += (step("create", "spillway:burst:Site", "site"), step("create", gateway, "gateway"))
-    console = Console(width=100, file=io.StringIO())
-    console.print(*preview_text(PreviewResult(steps, (), {}), diff=False))
-    words = console.file.getvalue().split()
+    shown = io.StringIO()
+    Console(width=100, file=shown).print(*preview_text(PreviewResult(steps, (), {}), diff=False))
+    words = shown.getvalue().split()
     told = [word for word in words if word in ("stack:", "gateway:", "burst:", "eip", "site", "properties")]
     assert told == ["stack:", "gateway:", "eip", "burst:", "site"]
     nothing = PreviewResult((step("same", "pulumi:pulumi:Stack", "mine"),), (), {})
