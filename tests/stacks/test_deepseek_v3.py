@@ -15,18 +15,21 @@ import yaml
 from policies.judge import judge
 from spillway.contracts.manifest import Manifest, read_manifest
 from spillway.planner.errors import PlannerError
+from spillway.twin.aws.standin import AwsStandIn
+from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
+from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.planning import service_of
 from stacks.rules import problems_between, problems_with_package
 from stacks.sites import burst_sites
 from stacks.stack_file import parse_settings, policy_context
 from tests.model_packaging.packages import reseal
 from tests.program.site import Found, plain
-from tests.stacks.files import REMOVE, changed, example, flat
+from tests.stacks.files import REMOVE, changed, deployer, example, flat, project, secrets_for
 from tests.support.packages import small_package
 from tests.support.paths import ROOT
-from tests.support.plans import preview
 
+NOWHERE = "http://127.0.0.1:1"
 VLLM = yaml.safe_load((ROOT / "model_packaging/examples/deepseek-v3/model.yaml").read_text(encoding="utf-8"))["vllm"]
 GROUP = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
 
@@ -106,7 +109,9 @@ def planned(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     config = changed(
         example("deepseek-v3"), {"spillway:package.path": str(packaged), "spillway:connectivity.zones": zones}
     )
-    return Found(preview(tmp_path_factory.mktemp("project"), config).resources)
+    config.update(secrets_for(config))
+    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
+    return Found(deployer(project(tmp_path_factory.mktemp("project"), config), stand_ins).preview().resources)
 
 
 @pytest.mark.heavy
