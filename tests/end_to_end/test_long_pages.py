@@ -1,5 +1,5 @@
-"""What the pages show and takes minutes, run as it is written. The full drill and what comes after it, for which a site
-has to stand, are in test_scenarios.py."""
+"""What the pages show and takes minutes, run as it is written. The full drill is among
+the shipped ones, in test_scenarios.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from spillway.contracts.manifest import verify_package
 from spillway.twin.data_plane.processes.child import free_port
-from tests.end_to_end.site import make_project
+from tests.end_to_end.site import LocalSite, make_project
 from tests.support.pages import block, long_blocks, shell
 from tests.support.paths import DOCS, ROOT
 from tests.support.waiting import await_server
@@ -69,6 +69,14 @@ def test_a_plan_is_made_and_what_it_wrote_is_previewed(project: Path) -> None:
     assert (project / ".spillway" / "prod" / "plan" / "plan.html").is_file()
     assert (project / "config" / "Pulumi.prod-planned.yaml").is_file()
     assert "$/h at peak" in said
+
+
+def test_a_drill_is_held_against_the_planner(site: LocalSite) -> None:
+    """1 says that a prediction was off; how near ten minutes of load come is tests/planner/test_validate.py's."""
+    site.spillway("drill", "--short")
+    command = block(HOW_TO / "plan-capacity.md", "spillway plan -s local --validate").text.strip()
+    said = shell(f"{command} || [ $? = 1 ]", site.project)
+    assert {"P0", "P1", "P2"} <= set(said.split())
 
 
 def test_the_costs_of_a_change_are_told(project: Path) -> None:
