@@ -16,6 +16,8 @@ from components.kubernetes_documents import (
     aws_token_environment,
     aws_token_mount,
     aws_token_volume,
+    azure_token_mount,
+    azure_token_volume,
     container_security,
     disruption_budget,
     environment,
@@ -103,7 +105,7 @@ class KubernetesGatewayArgs:
 
     ``drain_s``: how long a gateway that is to end goes on, at least until its load balancer knows and as long as an
     answer may take. ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are
-    exchanged for.
+    exchanged for. ``azure_token``: whether they get one for Entra, too.
     """
 
     settings: GatewaySettings
@@ -121,6 +123,7 @@ class KubernetesGatewayArgs:
     priority_class: pulumi.Input[str]
     drain_s: int = DEREGISTERED_AFTER_S
     keys: dict[str, pulumi.Input[str]] = field(default_factory=dict)
+    azure_token: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -213,6 +216,8 @@ class KubernetesGateway(Component):
                 secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440),
             ),
         ]
+        if args.azure_token:
+            volumes.append(azure_token_volume())
         if certificate is not None:
             tls = k8s.core.v1.SecretVolumeSourceArgs(secret_name=certificate, default_mode=0o440)
             volumes.append(k8s.core.v1.VolumeArgs(name="tls", secret=tls))
@@ -334,7 +339,7 @@ class KubernetesGateway(Component):
             readiness_probe=k8s.core.v1.ProbeArgs(
                 exec_=k8s.core.v1.ExecActionArgs(command=["python", "-c", check]), period_seconds=10, timeout_seconds=5
             ),
-            volume_mounts=self._mounts(),
+            volume_mounts=[*self._mounts(), *([azure_token_mount()] if args.azure_token else [])],
         )
 
     def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:

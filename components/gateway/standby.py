@@ -88,7 +88,7 @@ class _TaskSecret(NamedTuple):
 class StandbyGateway(Component):
     """Outputs: ``dns_name`` and ``zone_id`` of the load balancer, ``url``, ``load_balancer_arn``, ``arn_suffix``,
     ``target_group_arn_suffix`` (for metrics), ``cluster_name``, ``service_name``,
-    ``security_group_id`` of the tasks."""
+    ``security_group_id`` and ``task_role_arn`` of the tasks."""
 
     def __init__(
         self, context: StackContext, args: StandbyGatewayArgs, opts: pulumi.ResourceOptions | None = None
@@ -110,6 +110,7 @@ class StandbyGateway(Component):
             firewall(self, f"{context.prefix}-standby", balancer.arn, args.logs_key_arn)
 
         self.security_group_id = self._task_security_group()
+        self.task_role_arn = self._task_role()
         cluster = aws.ecs.Cluster(
             f"{context.prefix}-standby",
             name=f"{context.prefix}-standby",
@@ -302,7 +303,7 @@ class StandbyGateway(Component):
             runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
                 cpu_architecture="X86_64", operating_system_family="LINUX"
             ),
-            task_role_arn=self._task_role(),
+            task_role_arn=self.task_role_arn,
             execution_role_arn=self._execution_role(group, secrets),
             volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=_volume(folder)) for folder in self._folders()],
             container_definitions=containers,

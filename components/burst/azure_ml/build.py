@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, Protocol
 
 import pulumi
 
 from components.azure_caller import MAY_ASK_FOR_TOKENS, AzureCaller, AzureCallerArgs
 from components.burst.azure_ml.component import AzureMlBurst, OnlineDeployment
-from components.burst.azure_ml.route import KEY_FILE
 from components.burst.azure_ml.settings import AzureMlSettings
 from components.burst.azure_ml.workspace import AzureMlArgs
 from components.burst.site import (
@@ -18,6 +18,7 @@ from components.burst.site import (
     AzureSurroundings,
     BuiltSite,
     BurstSite,
+    GatewayIdentity,
     Surroundings,
     Watch,
 )
@@ -48,17 +49,26 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
     assert azure is not None
     store = _store(site, around, azure)
     burst = _burst(site, around, azure, store)
+    caller = _caller("gateway", site, burst, {"endpoint": burst.endpoint_id})
     return BuiltSite(
         site=site,
-        address=burst.host,
+        address=pulumi.Output.concat(caller.client_id, "@", burst.host),
         outputs={
             "azure_ml": burst.endpoint_name,
             "azure_ml_host": burst.host,
         },
         capacity=_capacity(site, burst),
         watch=_watch(site, burst, around, azure),
-        keys={KEY_FILE: burst.key},
+        gateway_rights=pulumi.Output.from_input([MAY_ASK_FOR_TOKENS]),
+        admit=partial(_admit, caller),
     )
+
+
+def _admit(caller: AzureCaller, gateway: GatewayIdentity) -> None:
+    if gateway.issuer_url is None:
+        caller.trust(gateway.role_arn, gateway.name)
+    else:
+        caller.trust_account(gateway.issuer_url, gateway.account, gateway.name)
 
 
 def _store(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings) -> AzureModelStore:

@@ -1,34 +1,31 @@
-"""How gateways reach an Azure ML online endpoint: a host of its own and a bearer key."""
+"""How gateways reach an Azure ML online endpoint: a host of its own and a token of Entra's."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from components.burst.azure_ml.settings import AzureMlSettings
+from components.burst.site import AzureSubscription
+from spillway.contracts.azure_calls import SCORING_AUDIENCE
 from spillway.contracts.classes import Site
-from spillway.contracts.credentials import BearerKey, UpstreamTls
+from spillway.contracts.credentials import EntraToken, UpstreamTls
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import KEYS_FOLDER
 from spillway.contracts.routing import AgentCheck, PathRule, SiteRoute, infer_paths, probe_timeout_s
 from spillway.contracts.server_routes import ServerKind, openai_paths
 from spillway.contracts.vllm_serving import headroom
 
-KEY_FILE: Final = "azure_ml.key"
-"""Name of the file that holds the endpoint's key beside each gateway."""
-
 
 def route(
-    settings: AzureMlSettings, location: str, manifest: Manifest, host: str, probe_interval_s: float
+    settings: AzureMlSettings, at: AzureSubscription, manifest: Manifest, address: str, probe_interval_s: float
 ) -> SiteRoute:
-    """``host``: the endpoint's own."""
+    """``address``: as in a URL, the client id of the identity that may call the endpoint, ``@``, and its host."""
+    client_id, _, host = address.partition("@")
     return SiteRoute(
         site=Site.AZURE_ML,
         host=host,
         port=443,
         dns="logical",
-        region=location,
+        region=at.location,
         tls=UpstreamTls(sni=host),
-        auth=BearerKey(key_file=f"{KEYS_FOLDER}/{KEY_FILE}"),
+        auth=EntraToken(tenant_id=at.tenant_id, client_id=client_id, audience=SCORING_AUDIENCE),
         paths=paths(manifest.kind, manifest.entry_model),
         slots=int(manifest.serving.slots * _fewest(settings)),
         headroom=headroom(manifest, _fewest(settings)),

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import yaml
 
-from spillway.contracts.credentials import AwsToken, BearerKey, ServerTls, SigV4
+from spillway.contracts.credentials import AwsToken, BearerKey, EntraToken, ServerTls, SigV4
 from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute, canary_name
-from spillway.runtime.gateway.aws_token import write_missing_tokens
 from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints
+from spillway.runtime.gateway.tokens import write_missing_tokens
 from spillway.twin.data_plane.deployed import Gateway
 from spillway.twin.data_plane.processes.relocate import Address, relocate
 
@@ -155,6 +155,8 @@ def _relocated_site(route: SiteRoute, here: GatewayPlace, files: dict[str, str])
         changes["auth"] = route.auth.model_copy(
             update={"key_file": files.get(route.auth.key_file, route.auth.key_file)}
         )
+    elif isinstance(route.auth, EntraToken) and route.auth.token_file:
+        changes["auth"] = route.auth.model_copy(update={"token_file": files[route.auth.token_file]})
     elif isinstance(route.auth, SigV4 | AwsToken) and route.auth.credentials_file:
         path = files.get(route.auth.credentials_file, route.auth.credentials_file)
         changes["auth"] = route.auth.model_copy(update={"credentials_file": path})
