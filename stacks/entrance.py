@@ -93,6 +93,7 @@ def _standby(
             gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
             certificate_arn=certificate_arn,
             answer_timeout_s=own.apply(lambda found: found.answer_timeout_s),
             runtime_dir=RUNTIME_DIR,

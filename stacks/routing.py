@@ -18,7 +18,7 @@ from spillway.contracts.classes import Site
 from spillway.contracts.credentials import NoAuth, ServerTls
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import AZURE_TOKEN_FILE, CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
+from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
 from spillway.contracts.routing import (
     ActiveCheck,
     Canary,
@@ -64,8 +64,6 @@ def routing_table(
     tried in the private site."""
     interval_s = settings.gateway.probe_interval_s
     burst = [site.route(manifest, names.addresses[site.name], interval_s) for site in sites]
-    if settings.private_cluster.kind == "aks":
-        burst = [route.with_tokens_of(AZURE_TOKEN_FILE) for route in burst]
     return build_table(
         settings.gateway,
         model=manifest.entry_model,

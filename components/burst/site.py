@@ -121,8 +121,8 @@ class BuiltSite:
     ``address``: what :meth:`BurstSite.route` needs of them. ``outputs``: of the stack, below ``endpoints``.
     ``endpoint_arns``: what the gateways may call with AWS rights, and ``tokens`` whether with a token of theirs.
     ``keys``: secret key files of the gateways, by name. ``jobs``: where they keep what is to be answered later
-    (``contracts.jobs``), and ``gateway_rights`` what they need for the site in AWS. ``admit``: lets a gateway call
-    the site, where it asks who they are.
+    (``contracts.jobs``), and ``gateway_rights`` what they need for the site in AWS. ``gateway_environment``:
+    what their agents are told, by variable. ``admit``: lets a gateway call the site, where it asks who they are.
     """
 
     site: BurstSite
@@ -135,6 +135,7 @@ class BuiltSite:
     keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
     jobs: pulumi.Output[JobQueue] | None = None
     gateway_rights: pulumi.Output[Sequence[Statement]] | None = None
+    gateway_environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     admit: Callable[[GatewayIdentity], None] | None = None
 
 

@@ -17,6 +17,14 @@ TOKEN_ALGORITHM: Final = "RS256"
 """The one that Entra is documented to take (learn.microsoft.com/entra/workload-id/
 workload-identity-federation-considerations, read on 2026-11-30)."""
 
+TENANT_VARIABLE: Final = "AZURE_TENANT_ID"
+CLIENT_VARIABLE: Final = "AZURE_CLIENT_ID"
+"""Of the managed identity that a gateway is."""
+TOKEN_FILE_VARIABLE: Final = "AZURE_FEDERATED_TOKEN_FILE"
+"""File with a cluster's token about the pod; where there is none, AWS's word is asked for. All three as Azure's own
+libraries name them (https://azure.github.io/azure-workload-identity/docs/installation/mutating-admission-webhook.html).
+"""
+
 SCORING_AUDIENCE: Final = "https://ml.azure.com"
 """Whom a token is for that an online endpoint takes; one for Resource Manager opens none
 (https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint, read on 2026-11-30)."""

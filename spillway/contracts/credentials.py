@@ -56,19 +56,15 @@ class AwsToken(Frozen):
 
 class EntraToken(Frozen):
     """The site wants a token of Microsoft Entra's. The agent gets it for the word of somebody whom a managed identity
-    trusts: AWS's about the gateway's role, or the cluster's about its service account.
+    trusts: AWS's about the gateway's role, or the cluster's about its service account. Which identity, and where the
+    cluster's word is, its environment says (:mod:`.azure_calls`): Azure draws the identity's id when it is made.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint (read on 2026-11-30)
     """
 
     kind: Literal["entra_token"] = "entra_token"
-    tenant_id: str
-    client_id: str
-    """Of the managed identity that may call the site."""
     audience: str
     """Whom the token is for."""
-    token_file: str | None = None
-    """File with the cluster's token about the gateway's service account; ``None``: AWS signs one about its role."""
 
 
 Auth = Annotated[NoAuth | SigV4 | BearerKey | AwsToken | EntraToken, Field(discriminator="kind")]

@@ -44,7 +44,7 @@ from pydantic import Field, model_validator
 
 from spillway.contracts import metrics
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
-from spillway.contracts.credentials import Auth, EntraToken, NoAuth, ServerTls, UpstreamTls
+from spillway.contracts.credentials import Auth, NoAuth, ServerTls, UpstreamTls
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
@@ -189,12 +189,6 @@ class SiteRoute(Frozen):
     def authority(self) -> str:
         """The ``Host`` header the site sees."""
         return self.host_header or self.host
-
-    def with_tokens_of(self, token_file: str | None) -> SiteRoute:
-        """With this file of a cluster's where the site wants Entra's token; ``None``: AWS's word instead."""
-        if not isinstance(self.auth, EntraToken):
-            return self
-        return self.model_copy(update={"auth": self.auth.model_copy(update={"token_file": token_file})})
 
     def with_instances(self, live: float) -> SiteRoute:
         """The route with another number of instances: slots grow and shrink with them, but not to nothing."""
@@ -563,7 +557,7 @@ class RoutingTable(Frozen):
     def standby(self, replicas: int) -> RoutingTable:
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
         ``replicas``: its own processes, among which its slots and rates are divided."""
-        burst = tuple(s.with_tokens_of(None) for s in self.sites if s.site != Site.PRIVATE)
+        burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
         changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas, "peers": None}
         return self.model_copy(update=changes)
 

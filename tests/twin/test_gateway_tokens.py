@@ -17,7 +17,14 @@ from urllib.parse import quote
 
 import pytest
 
-from spillway.contracts.azure_calls import ACTIONS, SCORING_AUDIENCE, TOKEN_AUDIENCE
+from spillway.contracts.azure_calls import (
+    ACTIONS,
+    CLIENT_VARIABLE,
+    SCORING_AUDIENCE,
+    TENANT_VARIABLE,
+    TOKEN_AUDIENCE,
+    TOKEN_FILE_VARIABLE,
+)
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.credentials import EntraToken
 from spillway.contracts.routing import RoutingTable
@@ -43,8 +50,10 @@ ACCOUNT = "system:serviceaccount:spillway-gateway:gateway"
 
 
 @pytest.fixture
-def scoring(clouds: Clouds) -> Clouds:
-    """An endpoint that takes tokens, and the identity may score there."""
+def scoring(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> Clouds:
+    """An endpoint that takes tokens, the identity may score there, and this process is a gateway."""
+    monkeypatch.setenv(TENANT_VARIABLE, TENANT_ID)
+    monkeypatch.setenv(CLIENT_VARIABLE, clouds.identity.client_id)
     gateway_aws.client.cache_clear()
     clouds.arm.put(ML, API, {"location": "eastus", "identity": {"type": "SystemAssigned"}, "properties": {}})
     endpoint = {"authMode": "AADToken", "publicNetworkAccess": "Enabled"}
@@ -53,13 +62,7 @@ def scoring(clouds: Clouds) -> Clouds:
     return clouds
 
 
-def auth(clouds: Clouds, token_file: Path | None = None) -> EntraToken:
-    return EntraToken(
-        tenant_id=TENANT_ID,
-        client_id=clouds.identity.client_id,
-        audience=SCORING_AUDIENCE,
-        token_file=str(token_file) if token_file else None,
-    )
+AUTH = EntraToken(audience=SCORING_AUDIENCE)
 
 
 def front(clouds: Clouds) -> Callers:
@@ -69,16 +72,16 @@ def front(clouds: Clouds) -> Callers:
 
 
 def test_a_gateway_scores_by_its_role(scoring: Clouds) -> None:
-    token = EntraTokenMaker(auth(scoring)).make()
+    token = EntraTokenMaker(AUTH).make()
     front(scoring).admit(token)
     claims = claims_of(token)
     assert (claims["aud"], claims["oid"], claims["tid"]) == (SCORING_AUDIENCE, scoring.principal, TENANT_ID)
     assert 3600 <= claims["exp"] - claims["iat"] + 1 <= 90 * 60
 
 
-def changed(clouds: Clouds, **claims: Any) -> str:
+def changed(**claims: Any) -> str:
     """A token with other claims, signed by Entra's key, as only Entra could."""
-    said = claims_of(EntraTokenMaker(auth(clouds)).make()) | claims
+    said = claims_of(EntraTokenMaker(AUTH).make()) | claims
     return SIGNER.sign(said)
 
 
@@ -88,9 +91,9 @@ BAD: dict[str, tuple[Callable[[Clouds], str], str]] = {
     "none yet": (lambda clouds: NOT_YET, "wrong format"),
     "Resource Manager's": (lambda clouds: azure_api.token(clouds.identity), "is for https://management.azure.com"),
     "somebody's own": (lambda clouds: Signer("mine").sign({"aud": SCORING_AUDIENCE}), "none of the issuer's keys"),
-    "expired": (lambda clouds: changed(clouds, exp=time.time() - 1), "expired"),
-    "another tenant's": (lambda clouds: changed(clouds, tid="0"), "not for this endpoint"),
-    "another's": (lambda clouds: changed(clouds, oid="0"), "permission"),
+    "expired": (lambda clouds: changed(exp=time.time() - 1), "expired"),
+    "another tenant's": (lambda clouds: changed(tid="0"), "not for this endpoint"),
+    "another's": (lambda clouds: changed(oid="0"), "permission"),
 }
 
 
@@ -105,7 +108,7 @@ def test_an_endpoint_takes_nothing_else(scoring: Clouds, name: str) -> None:
 
 
 def test_a_token_for_scoring_opens_nothing_else(scoring: Clouds) -> None:
-    token = EntraTokenMaker(auth(scoring)).make()
+    token = EntraTokenMaker(AUTH).make()
     request = urllib.request.Request(scoring.azure + ENDPOINT + f"?api-version={API}")
     request.add_header("Authorization", f"Bearer {token}")
     with pytest.raises(OSError, match="401") as refused:
@@ -116,7 +119,7 @@ def test_a_token_for_scoring_opens_nothing_else(scoring: Clouds) -> None:
 def test_whoever_has_no_role_does_not_score(scoring: Clouds) -> None:
     scoring.permit(ACTIONS["cost signal"], ENDPOINT)
     with pytest.raises(RefusalError, match="permission"):
-        front(scoring).admit(EntraTokenMaker(auth(scoring)).make())
+        front(scoring).admit(EntraTokenMaker(AUTH).make())
 
 
 def test_an_endpoint_that_takes_tokens_has_no_keys(scoring: Clouds) -> None:
@@ -125,15 +128,15 @@ def test_an_endpoint_that_takes_tokens_has_no_keys(scoring: Clouds) -> None:
 
 
 def test_entra_knows_no_other_audience(scoring: Clouds) -> None:
-    other = auth(scoring).model_copy(update={"audience": "https://elsewhere.example"})
+    other = EntraToken(audience="https://elsewhere.example")
     with pytest.raises(EntraRefusedError, match=r"^400 AADSTS500011$"):
         EntraTokenMaker(other).make()
 
 
-def table(folder: Path, azure_ml: EntraToken) -> RoutingTable:
+def table(folder: Path) -> RoutingTable:
     site = {"port": 1, "region": "r", "slots": 1}
     private = {"site": "private", "host": "h", "health": {"kind": "active"}, **site}
-    burst = {"site": "azure_ml", "host": "h", "health": {"kind": "agent"}, "auth": azure_ml.model_dump(), **site}
+    burst = {"site": "azure_ml", "host": "h", "health": {"kind": "agent"}, "auth": AUTH.model_dump(), **site}
     probe = {"path": "/", "body": "{}"}
     given = {"model": "m", "runtime_dir": str(folder), "probe": probe, "sites": [private, burst]}
     return RoutingTable.model_validate(given)
@@ -150,7 +153,8 @@ def test_in_aks_the_clusters_own_word_is_enough(
     made = scoring.arm.put(CLUSTER, "2025-09-01", {"location": "eastus", "identity": identity, "properties": aks})
     file = tmp_path / "token"
     file.write_text(cluster_token(scoring))
-    routes = table(tmp_path, auth(scoring, file))
+    monkeypatch.setenv(TOKEN_FILE_VARIABLE, str(file))
+    routes = table(tmp_path)
     agent = Agent(routes)
     asyncio.run(agent.prepare())
     assert not agent.is_open(Site.AZURE_ML, RequestClass.P0)

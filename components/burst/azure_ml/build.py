@@ -27,7 +27,7 @@ from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.azure_courier import PackageCourier, PackageCourierArgs
 from components.model_store.content import package_prefix
 from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs
-from spillway.contracts.azure_calls import API_VERSIONS, Caller
+from spillway.contracts.azure_calls import API_VERSIONS, CLIENT_VARIABLE, TENANT_VARIABLE, Caller
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
 from spillway.contracts.names import AZURE_MANAGER_URL
@@ -52,7 +52,7 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
     caller = _caller("gateway", site, burst, {"endpoint": burst.endpoint_id})
     return BuiltSite(
         site=site,
-        address=pulumi.Output.concat(caller.client_id, "@", burst.host),
+        address=burst.host,
         outputs={
             "azure_ml": burst.endpoint_name,
             "azure_ml_host": burst.host,
@@ -60,6 +60,7 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
         capacity=_capacity(site, burst),
         watch=_watch(site, burst, around, azure),
         gateway_rights=pulumi.Output.from_input([MAY_ASK_FOR_TOKENS]),
+        gateway_environment={TENANT_VARIABLE: site.subscription.tenant_id, CLIENT_VARIABLE: caller.client_id},
         admit=partial(_admit, caller),
     )
 

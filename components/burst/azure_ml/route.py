@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from components.burst.azure_ml.settings import AzureMlSettings
-from components.burst.site import AzureSubscription
 from spillway.contracts.azure_calls import SCORING_AUDIENCE
 from spillway.contracts.classes import Site
 from spillway.contracts.credentials import EntraToken, UpstreamTls
@@ -14,18 +13,17 @@ from spillway.contracts.vllm_serving import headroom
 
 
 def route(
-    settings: AzureMlSettings, at: AzureSubscription, manifest: Manifest, address: str, probe_interval_s: float
+    settings: AzureMlSettings, location: str, manifest: Manifest, host: str, probe_interval_s: float
 ) -> SiteRoute:
-    """``address``: as in a URL, the client id of the identity that may call the endpoint, ``@``, and its host."""
-    client_id, _, host = address.partition("@")
+    """``host``: the endpoint's own."""
     return SiteRoute(
         site=Site.AZURE_ML,
         host=host,
         port=443,
         dns="logical",
-        region=at.location,
+        region=location,
         tls=UpstreamTls(sni=host),
-        auth=EntraToken(tenant_id=at.tenant_id, client_id=client_id, audience=SCORING_AUDIENCE),
+        auth=EntraToken(audience=SCORING_AUDIENCE),
         paths=paths(manifest.kind, manifest.entry_model),
         slots=int(manifest.serving.slots * _fewest(settings)),
         headroom=headroom(manifest, _fewest(settings)),

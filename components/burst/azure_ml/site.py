@@ -73,4 +73,4 @@ class AzureMl:
         return build(self, around)
 
     def route(self, manifest: Manifest, address: str, probe_interval_s: float) -> SiteRoute:
-        return route.route(self.settings, self.subscription, manifest, address, probe_interval_s)
+        return route.route(self.settings, self.region, manifest, address, probe_interval_s)

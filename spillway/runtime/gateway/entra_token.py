@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from urllib.error import HTTPError
 
-from spillway.contracts.azure_calls import TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S
+from spillway.contracts.azure_calls import (
+    CLIENT_VARIABLE,
+    TENANT_VARIABLE,
+    TOKEN_ALGORITHM,
+    TOKEN_AUDIENCE,
+    TOKEN_FILE_VARIABLE,
+    TOKEN_LIFETIME_S,
+)
 from spillway.contracts.credentials import EntraToken
 from spillway.contracts.function_config import AzureIdentity
 from spillway.runtime.functions import azure
@@ -23,26 +31,28 @@ class EntraRefusedError(OSError):
 
 
 class EntraTokenMaker:
-    """Gets tokens for the identity that a site's route names."""
+    """Gets tokens for the identity that the environment names."""
 
     def __init__(self, auth: EntraToken) -> None:
         self._auth = auth
 
     def make(self) -> str:
-        """A fresh token. ``OSError`` and botocore's errors: Entra or AWS cannot be reached or refuses."""
-        identity = AzureIdentity(self._auth.tenant_id, self._auth.client_id)
+        """A fresh token. ``OSError`` and botocore's errors: Entra or AWS cannot be reached or refuses; ``LookupError``:
+        the environment says nothing."""
+        identity = AzureIdentity(os.environ[TENANT_VARIABLE], os.environ[CLIENT_VARIABLE])
         try:
             # One short try: the next renewal is another.
-            return azure.exchange(identity, self._assertion(), self._auth.audience, tries=1)
+            return azure.exchange(identity, _assertion(), self._auth.audience, tries=1)
         except HTTPError as error:
             raise EntraRefusedError(f"{error.code} {_code(error)}".strip()) from None
 
-    def _assertion(self) -> str:
-        if self._auth.token_file:
-            # The cluster renews it.
-            return Path(self._auth.token_file).read_text().strip()
-        asked = {"Audience": [TOKEN_AUDIENCE], "SigningAlgorithm": TOKEN_ALGORITHM, "DurationSeconds": TOKEN_LIFETIME_S}
-        return client("sts").get_web_identity_token(**asked)["WebIdentityToken"]
+
+def _assertion() -> str:
+    if file := os.environ.get(TOKEN_FILE_VARIABLE):
+        # The cluster renews it.
+        return Path(file).read_text().strip()
+    asked = {"Audience": [TOKEN_AUDIENCE], "SigningAlgorithm": TOKEN_ALGORITHM, "DurationSeconds": TOKEN_LIFETIME_S}
+    return client("sts").get_web_identity_token(**asked)["WebIdentityToken"]
 
 
 def _code(error: HTTPError) -> str:

@@ -289,10 +289,8 @@ class DataPlane:
             authority=ensure_authority(self._tls_folder).certificate,
         )
         placed = place(gateway, here)
-        environment = {
-            **self._aws_environment(region, gateway.role),
-            "SPILLWAY_AZURE_LOGIN_URL": self._layout.endpoints["azure"],
-        }
+        environment = self._aws_environment(region, gateway.role)
+        login = {"SPILLWAY_AZURE_LOGIN_URL": self._layout.endpoints["azure"]}
         envoy = (str(tools.envoy_binary()), "-c", str(placed.envoy), "--disable-hot-restart", "--concurrency", "1")
         yield ProcessSpec(
             name=f"{group}/envoy",
@@ -306,7 +304,7 @@ class DataPlane:
         yield ProcessSpec(
             name=f"{group}/agent",
             command=_module("spillway.runtime.gateway.agent", routing=placed.routing),
-            env=environment,
+            env={**environment, **placed.azure, **login},
             port=here.agent_port,
             health=f"http://127.0.0.1:{here.agent_port}/healthz",
             restart=True,

@@ -14,11 +14,12 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from spillway.contracts import names
-from spillway.contracts.azure_calls import TOKEN_AUDIENCE
+from spillway.contracts.azure_calls import CLIENT_VARIABLE, TENANT_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE_VARIABLE
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import canary_name
 from spillway.contracts.task_files import FILES_VARIABLE, SECRETS_VARIABLE, unpack
 
+AZURE_VARIABLES: Final = (TENANT_VARIABLE, CLIENT_VARIABLE, TOKEN_FILE_VARIABLE)
 AZURE_ML_API: Final = "2024-10-01"
 
 
@@ -58,7 +59,8 @@ class Served:
 class Gateway:
     """One gateway: its role (``private`` | ``standby``), Envoy's config and the agent's routing table, as text.
 
-    ``files``: what its platform mounts from secrets, by path. ``arn``: of who it is in AWS.
+    ``files``: what its platform mounts from secrets, by path. ``arn``: of who it is in AWS;
+    ``azure``: the agent's variables that say who it is there.
     """
 
     role: str
@@ -66,6 +68,7 @@ class Gateway:
     routing: str
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     arn: str = ""
+    azure: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,9 @@ class DeployedReader:
         if config is None:
             return
         texts, files = config["data"], self._mounted(namespace, pod) | self._projected(namespace, pod)
-        arn = next((one["value"] for one in _variables(pod) if one["name"] == "AWS_ROLE_ARN"), "")
-        private = Gateway("private", texts["envoy.yaml"], texts["routing.json"], files, arn)
+        said = {one["name"]: one.get("value", "") for each in pod["containers"] for one in each.get("env", ())}
+        arn = said.get("AWS_ROLE_ARN", "")
+        private = Gateway("private", texts["envoy.yaml"], texts["routing.json"], files, arn, _azure_identity(said))
         yield private
         yield from self._standby(_aws_region((private,)))
 
@@ -247,7 +251,8 @@ class DeployedReader:
             arns = {secret["name"]: secret["valueFrom"] for secret in container.get("secrets", ())}
             wanted = json.loads(environment.get(SECRETS_VARIABLE, "{}"))
             secrets = {path: self._aws_secret(arns[variable], region) for path, variable in wanted.items()}
-            yield Gateway("standby", files["envoy.yaml"], files["routing.json"], secrets, task["taskRoleArn"])
+            arn, azure = task["taskRoleArn"], _azure_identity(environment)
+            yield Gateway("standby", files["envoy.yaml"], files["routing.json"], secrets, arn, azure)
 
     def _aws_secret(self, value: str, region: str) -> bytes:
         """``value``: as ECS takes it, ``<ARN>:<JSON key>:<stage>:<version>`` or the ARN alone."""
@@ -299,9 +304,8 @@ def _folders(pod: dict[str, Any], volume: str) -> set[str]:
     return {mount["mountPath"] for mount in mounts if mount["name"] == volume}
 
 
-def _variables(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for container in pod["containers"]:
-        yield from container.get("env", ())
+def _azure_identity(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: variables[name] for name in AZURE_VARIABLES if name in variables}
 
 
 def from_words(words: Iterable[str]) -> dict[str, str]:

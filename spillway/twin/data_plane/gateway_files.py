@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from spillway.contracts.credentials import AwsToken, BearerKey, EntraToken, ServerTls, SigV4
+from spillway.contracts.credentials import AwsToken, BearerKey, ServerTls, SigV4
 from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute, canary_name
 from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints
@@ -44,10 +44,11 @@ class GatewayPlace:
 
 @dataclass(frozen=True)
 class PlacedGateway:
-    """``envoy`` and ``routing``: the files to start Envoy and the agent with."""
+    """``envoy`` and ``routing``: the files to start Envoy and the agent with; ``azure``: the agent's variables."""
 
     envoy: Path
     routing: Path
+    azure: dict[str, str]
 
 
 def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
@@ -62,7 +63,8 @@ def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
     files[table.runtime_dir] = str(here.folder / "run")
     addresses = _addresses(table, here)
     envoy = relocate(yaml.safe_load(gateway.envoy), addresses, files)
-    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json")
+    azure = {name: files.get(value, value) for name, value in gateway.azure.items()}
+    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json", azure)
     placed.envoy.write_text(json.dumps(envoy, indent=1))
     moved = _relocated_table(table, here, files)
     placed.routing.write_text(moved.model_dump_json(indent=1))
@@ -155,8 +157,6 @@ def _relocated_site(route: SiteRoute, here: GatewayPlace, files: dict[str, str])
         changes["auth"] = route.auth.model_copy(
             update={"key_file": files.get(route.auth.key_file, route.auth.key_file)}
         )
-    elif isinstance(route.auth, EntraToken) and route.auth.token_file:
-        changes["auth"] = route.auth.model_copy(update={"token_file": files[route.auth.token_file]})
     elif isinstance(route.auth, SigV4 | AwsToken) and route.auth.credentials_file:
         path = files.get(route.auth.credentials_file, route.auth.credentials_file)
         changes["auth"] = route.auth.model_copy(update={"credentials_file": path})

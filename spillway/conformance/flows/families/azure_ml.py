@@ -16,11 +16,12 @@ from typing import Any, Final
 from spillway.conformance.flows.doors import azure_callers, azure_rights, private_links
 from spillway.conformance.flows.families import packages
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
-from spillway.conformance.flows.gateways import Caller, calls_aws, gateways, reaches
+from spillway.conformance.flows.gateways import Caller, calls_aws, containers, gateways, reaches
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
+from spillway.contracts.azure_calls import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
 from spillway.contracts.names import AZURE_MANAGER_URL
-from spillway.contracts.resources import Resource
+from spillway.contracts.resources import UNKNOWN, Resource
 
 _WORKSPACE: Final = "azure-native:machinelearningservices:Workspace"
 _ENDPOINT: Final = "azure-native:machinelearningservices:OnlineEndpoint"
@@ -73,13 +74,22 @@ def _by_token(world: World, caller: Caller, site: Mapping[str, Any], endpoint: R
     auth = site.get("auth") or {}
     doors = [Door("credential", partial(_takes, endpoint, str(auth.get("kind"))))]
     if auth.get("kind") == "entra_token":
-        role = next(iter(caller.pod.environment("AWS_ROLE_ARN")), None) if caller.pod else caller.role
-        url = f"{AZURE_MANAGER_URL}{endpoint.id}"
-        pod = caller.pod if auth.get("token_file") else None
+        said = _variables(caller)
+        role = said.get("AWS_ROLE_ARN") if caller.pod else caller.role
+        pod = caller.pod if TOKEN_FILE_VARIABLE in said else None
         doors += reaches(world, caller, _LOGIN)
         doors += [] if pod else calls_aws(world, caller, f"sts.{world.region}.amazonaws.com", [azure_callers.TOKEN])
-        doors += azure_callers.doors(world, "gateway", role, str(auth.get("client_id")), [url], caller.resource, pod)
+        client_id, url = said.get(CLIENT_VARIABLE), f"{AZURE_MANAGER_URL}{endpoint.id}"
+        if client_id is not UNKNOWN:
+            doors += azure_callers.doors(world, "gateway", role, str(client_id), [url], caller.resource, pod)
     yield Flow(f"agent of {caller.name}", "credential for Azure ML", "tcp/443", tuple(doors))
+
+
+def _variables(caller: Caller) -> dict[str, Any]:
+    """Of the agent, by name."""
+    found = caller.pod.containers if caller.pod else containers(caller.resource)
+    entries = (one for each in found for one in each.get("env") or each.get("environment") or ())
+    return {str(one.get("name")): one.get("value") for one in entries}
 
 
 def _takes(endpoint: Resource, shown: str) -> Iterator[Closed]:

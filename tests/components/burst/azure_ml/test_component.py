@@ -13,7 +13,6 @@ from components.burst.azure_ml.route import route
 from components.burst.azure_ml.rules import IMAGE_FOLDER
 from components.burst.azure_ml.settings import AzureMlDeployment, AzureMlSettings
 from components.burst.azure_ml.workspace import AzureMlArgs
-from components.burst.site import AzureSubscription
 from components.connectivity.azure_settings import PRIVATE_ZONES
 from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.settings import AzureStoreSettings
@@ -172,7 +171,7 @@ def test_what_holds_data_or_secrets_says_who_uses_it() -> None:
 
 def test_slots_follow_the_split() -> None:
     """Blue has nine tenths on two instances: it is full when 2 / 0.9 instances' worth of requests are on their way."""
-    found = route(CANARY, AzureSubscription("westeurope", SUBSCRIPTION, TENANT), manifest(), "client@host", 5.0)
+    found = route(CANARY, "westeurope", manifest(), "host", 5.0)
     assert found.slots == int(manifest().serving.slots * 2 / 0.9)
     assert found.with_instances(4 / 0.9).slots == 2 * found.slots, "as four instances of blue are published"
     assert found.capacity == "published"
@@ -181,10 +180,8 @@ def test_slots_follow_the_split() -> None:
 def test_gateways_show_a_token_of_entras_and_there_is_no_key() -> None:
     """https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint: its audience; an endpoint
     takes one kind of credential."""
-    at = AzureSubscription("westeurope", SUBSCRIPTION, TENANT)
-    found = route(AzureMlSettings(), at, manifest(), "client@host", 5.0)
-    assert found.auth == EntraToken(tenant_id=TENANT, client_id="client", audience="https://ml.azure.com")
-    assert (found.host, found.tls and found.tls.sni) == ("host", "host")
+    found = route(AzureMlSettings(), "westeurope", manifest(), "host", 5.0)
+    assert found.auth == EntraToken(audience="https://ml.azure.com")
     made = burst()
     template = one(made, "resources:Deployment")["properties"]["template"]["resources"][0]
     endpoint = one(made, "machinelearningservices:OnlineEndpoint")
