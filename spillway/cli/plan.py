@@ -81,7 +81,9 @@ _commands = click.Group()
 @click.option("--write", "new_name", help="Write the plan as a stack of this name.")
 @click.option("--out", type=Output(folder=True), help="Default: .spillway/<stack>/plan.")
 @click.option("--validate", "drill_path", type=_FILE, help="Compare with what `spillway drill --json` wrote.")
-@click.option("--drill-plan", type=_FILE, help="With --validate: the plan file that drill ran; else short or full.")
+@click.option(
+    "--drill-plan", type=_FILE, help="With --validate: the file of the plan that drill ran, unless it is a shipped one."
+)
 def plan(stack_name: str, as_json: bool, **options: Any) -> None:
     """Find the cheapest mix of private and burst capacity that holds the promises on a trace.
 
@@ -302,7 +304,6 @@ def _table(headings: list[str]) -> Table:
 def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     """What the planner predicts for the drill's own requests, beside what the drill measured."""
     from spillway.contracts.routing import RoutingTable
-    from spillway.drill.load import schedule
     from spillway.drill.result import read_totals
     from spillway.planner.deployed import deployed_system
     from spillway.planner.validate import compare, predict
@@ -317,7 +318,7 @@ def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     service = _service(stack, options)
     system = deployed_system(RoutingTable.model_validate_json(routing.read_bytes()))
     ran = _drill_plan(name, options["drill_plan"])
-    arrivals = [(one.due_s, one.request_class) for one in schedule(ran.rates, ran.duration_s, ran.seed)]
+    arrivals = [(one.due_s, one.request_class) for one in ran.arrivals()]
     outages = ran.outages([str(spec.site) for spec in system.sites])
     rows = compare(predict(arrivals, ran.duration_s, outages, service, system), measured)
     table = _table(["class", "figure", "predicted", "95 %", "measured", "error", "holds"])
@@ -340,12 +341,11 @@ def _bounds() -> str:
 
 
 def _drill_plan(name: str, path: Path | None) -> DrillPlan:
-    from spillway.drill.plan import PLANS
-    from spillway.drill.plan_file import read_plan
+    from spillway.drill.plan_file import find_plan, read_plan, shipped
 
-    if path is None and name not in PLANS:
+    if path is None and name not in shipped():
         raise CommandError(f"the drill ran plan {name!r}; give its file with --drill-plan", WRONG_CONFIG)
-    return read_plan(path) if path else PLANS[name]()
+    return read_plan(path) if path else find_plan(name)
 
 
 # The past
