@@ -247,7 +247,7 @@ CASES = (
         for gone, accused, stack in (
             ("private", "-gateway-standby-trust", "prod"),
             ("standby", "-gateway-private-trust", "prod"),
-            ("private", "-gateway-identity", "dev"),
+            ("private", "-gateway-standby-trust", "dev"),
         )
     ),
     Case("Azure M18", "azure-budget-of-nodes", "-cluster", of_the_group_alone, "dev"),
