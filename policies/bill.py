@@ -25,7 +25,7 @@ from policies.priced_types import (
 )
 from policies.resources import Stack
 from policies.rules.capacity import LAUNCH_TEMPLATE, MANAGED_CLUSTER, Machines, location, machines
-from spillway.contracts.prices import HOURS_PER_MONTH, Price, PriceError, find_price
+from spillway.contracts.prices import HOURS_PER_MONTH, Price, PriceError, bought_price
 from spillway.contracts.property_values import text, texts
 from spillway.contracts.resources import Resource
 from spillway.contracts.standing import HOME, standing
@@ -143,13 +143,10 @@ def _listed(one: Machines) -> tuple[float | None, str, bool]:
 
 def _price_of(one: Machines) -> tuple[Price, str]:
     """The price, and what is to be said of it: what nobody knows as spot costs at most what it does on demand."""
-    try:
-        return find_price(one.cloud, one.instance_type, one.region, one.model), ""
-    except PriceError:
-        if one.model == "on_demand":
-            raise
-        listed = find_price(one.cloud, one.instance_type, one.region)
-        return listed, f"; on demand, for no {one.model} price is known: `spillway prices refresh` reads them"
+    price = bought_price(one.cloud, one.instance_type, one.region, one.model)
+    if price.model == one.model:
+        return price, ""
+    return price, f"; on demand, for no {one.model} price is known: `spillway prices refresh` reads them"
 
 
 def _standing(stack: Stack) -> Iterator[Line]:

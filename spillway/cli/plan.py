@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from spillway.cli.stack import Stack
     from spillway.contracts.classes import RequestClass
     from spillway.drill.plan import DrillPlan
-    from spillway.planner.plan import Plan
+    from spillway.planner.plan import Asked, Plan
+    from spillway.planner.search import Space
     from spillway.planner.service import ServiceModel
     from spillway.planner.system import Failures, Measure, Objective
     from spillway.planner.trace import Trace
@@ -71,7 +72,16 @@ _commands = click.Group()
 @click.option("--instance-mtbf-hours", default=0.0, show_default=True, help="Of one private instance; 0: none fails.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
 @click.option(
-    "--commit", help="How burst that is always there is paid: reserved_1y, savings_3y …, or off the list, e.g. 0.4."
+    "--commit", help="How a baseline that pays is bought: reserved_1y, savings_3y …, or a share off the list, e.g. 0.4."
+)
+@click.option("--growth", "growth_text", help="What comes to the traffic, e.g. 30%/quarter: how long the sizes hold.")
+@click.option(
+    "--spot-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="P2 on spot nodes, too, each taken away once in so many hours.",
+)
+@click.option(
+    "--spot-usd-per-hour", "spot_usd", type=click.FloatRange(min=0), help="Of a spot node. Default: the catalogue's."
 )
 @click.option("--owned", "owned_name", help="A machine of the price catalogue as the private price, e.g. h100-8.")
 @click.option("--ignore-tokens", is_flag=True, help="Of a trace of generated text, for a package that makes none.")
@@ -131,12 +141,11 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     from spillway.planner.trace import superpose
     from spillway.planner.trace_files import read_trace
     from spillway.planner.trace_times import TimeUnit
-    from stacks.planning import space_of
 
     service, price = _service(stack, options), _price(options)
     goals = _objectives(options["wishes"], "wait" if service.language else "latency")
-    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
-    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price, minima, commit)
+    space = _space(stack, options, service, goals, price)
+    asked = _asked(stack, options, service)
     trace = read_trace(
         options["trace_path"],
         seed=options["seed"],
@@ -151,13 +160,57 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     sized, judge = _parts(trace, options["split"])
     with reporter.phase(f"plan of {len(trace):,} requests"):
         made = make_plan(
-            sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
+            sized,
+            service,
+            space,
+            judge=judge,
+            owned=price.owned,
+            seed=options["seed"],
+            asked=asked,
+            progress=reporter.now,
         )
     folder = _folder(stack, options)
     charts = write_charts(made, folder)
     page = folder / "plan.html"
     write_page(page_of(made, charts, f"Plan of {stack.name}", stack.about()), page)
     return made, [str(page), *map(str, charts)]
+
+
+def _space(
+    stack: Stack,
+    options: dict[str, Any],
+    service: ServiceModel,
+    goals: dict[RequestClass, Objective],
+    price: PrivatePrice,
+) -> Space:
+    from stacks.planning import space_of
+    from stacks.pricing import private_machines
+
+    settings, failures = stack.checked_settings, _failures(options)
+    nodes = private_machines(settings)
+    if nodes is not None and nodes.model == "spot" and not options["instance_mtbf_hours"]:
+        raise click.UsageError(
+            "the private nodes are bought as spot (private_cluster.gpu_pool.capacity_type): say how often one is taken "
+            "away with --instance-mtbf-hours, e.g. 50."
+        )
+    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
+    return space_of(settings, stack.sites, service, goals, failures, price, minima, commit)
+
+
+def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Asked:
+    """What is worked out besides."""
+    from spillway.planner.growth import growth_of
+    from spillway.planner.plan import Asked
+    from stacks.planning import offers_of, spot_of
+
+    settings, hours, usd = stack.checked_settings, options["spot_hours"], options["spot_usd"]
+    if usd is not None and hours is None:
+        raise click.UsageError("--spot-usd-per-hour goes with --spot-hours.")
+    return Asked(
+        offers=offers_of(settings, stack.sites),
+        growth=growth_of(options["growth_text"]) if options["growth_text"] else None,
+        spot=spot_of(settings, stack.sites, service, hours, usd) if hours else None,
+    )
 
 
 def _service(stack: Stack, options: dict[str, Any]) -> ServiceModel:
@@ -202,15 +255,12 @@ def _price(options: dict[str, Any]) -> PrivatePrice:
 
 
 def _commitment(text: str | None) -> Commitment | None:
-    from typing import get_args
-
-    from spillway.contracts.prices import PriceModel
+    from spillway.contracts.prices import COMMITTED
     from stacks.planning import Commitment
 
     if text is None:
         return None
-    models: list[PriceModel] = [one for one in get_args(PriceModel) if one.startswith(("reserved", "savings"))]
-    for model in models:
+    for model in COMMITTED:
         if model == text:
             return Commitment(model)
     try:
@@ -219,7 +269,7 @@ def _commitment(text: str | None) -> Commitment | None:
         share = -1.0
     if not 0 <= share < 1:
         raise click.UsageError(
-            f"--commit {text!r}: give {', '.join(models)}, or a share off the list from 0 to below 1"
+            f"--commit {text!r}: give {', '.join(COMMITTED)}, or a share off the list from 0 to below 1"
         )
     return Commitment(share)
 
@@ -281,12 +331,16 @@ def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
 
 
 def _plan_text(made: Plan) -> list[Any]:
-    from spillway.planner.charts import HEADINGS, cells, named_rows, summary_lines
+    from spillway.planner.charts import BOUGHT, HEADINGS, bought_cells, cells, named_rows, summary_lines
 
     table = _table(list(HEADINGS))
     for name, row in named_rows(made):
         table.add_row(*cells(name, row))
-    return [table, *summary_lines(made), *made.reasons, *[f"Note: {note}." for note in made.notes]]
+    bought = _table(list(BOUGHT))
+    for way in made.bought:
+        bought.add_row(*bought_cells(way))
+    notes = [f"Note: {note}." for note in made.notes]
+    return [table, *([bought] if made.bought else []), *summary_lines(made), *made.reasons, *notes]
 
 
 def _table(headings: list[str]) -> Table:
