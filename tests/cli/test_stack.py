@@ -66,12 +66,12 @@ def test_reading_a_file_without_secrets_leaves_nothing_behind(project: Path) -> 
     assert not stack.state_dir.exists()
 
 
-def test_a_stack_whose_kubeconfig_is_a_file_brings_its_secrets(project: Path) -> None:
+def test_callers_keys_are_made_whatever_the_cluster_is(project: Path) -> None:
     path = project / "config" / "Pulumi.local.yaml"
     path.write_text(path.read_text().replace("kubeconfig_secret: kubeconfig", "kubeconfig_path: mine.yaml"))
     stack = find_stack("local")
     assert stack.brief().has_processes
-    assert stack.brief().secrets is None
+    assert made_by(stack).keys() == {f"spillway-secrets:{name}" for name in ("gateway_operator_key", "drill_key")}
 
 
 def test_the_passphrase_is_the_users_where_there_is_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

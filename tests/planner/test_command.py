@@ -14,15 +14,12 @@ from click.testing import CliRunner, Result
 
 from spillway.cli.main import cli
 from spillway.planner.trace import synthetic
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from tests.planner.test_history import cloudwatch  # noqa: F401
-from tests.stacks.files import changed, deployer, example, project, secrets_for
+from tests.stacks.files import changed, example, project
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 RATES = ("--tokens-per-s", "10000,60", "--slots", "16")
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
@@ -67,15 +64,11 @@ def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
         part = written["spillway:burst"][site]
         assert part["min_instances"] == sizes[site]["min_instances"]
         assert part["max_instances"] == sizes[site]["max_instances"]
-    plan = deployer(project(stack, {**written, **secrets_for(written)}), stand_ins()).preview()
+    plan = preview(stack, written)
     assert len(plan.steps) > 100
     again = spillway("plan", "-s", "test", "--trace", str(trace), *RATES, "--write", "planned")
     assert again.exit_code == 2
     assert "is there already" in again.stderr
-
-
-def stand_ins() -> list[object]:
-    return [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
 
 
 FAULTS = {
