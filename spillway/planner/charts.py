@@ -171,10 +171,9 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def summary_lines(plan: Plan) -> list[str]:
-    """What was planned with, saving and break-even in words."""
-    goals = (f"{name} {goal.text}, {goal.share:.2%}" for name, goal in plan.chosen.system.objectives.items())
-    lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
+def _site_lines(plan: Plan) -> list[str]:
+    """What is assumed of each site of the plan, and of the public side."""
+    lines: list[str] = []
     for found in (plan.chosen, plan.public.judged):
         for spec in found.system.sites if found else ():
             if spec.committed_usd_per_hour is not None and found:
@@ -189,7 +188,14 @@ def summary_lines(plan: Plan) -> list[str]:
                     f"{answer:.2f} times as long, by the data sheets of {plan.service.gpu or 'that machine'} and "
                     f"{spec.gpu}, or by the variant that is served there."
                 )
-    lines = list(dict.fromkeys(lines))
+    return lines
+
+
+def summary_lines(plan: Plan) -> list[str]:
+    """What was planned with, saving and break-even in words."""
+    goals = (f"{name} {goal.text}, {goal.share:.2%}" for name, goal in plan.chosen.system.objectives.items())
+    lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
+    lines += dict.fromkeys(_site_lines(plan))
     public = plan.public.judged
     if public is not None and not public.holds:
         lines.append(f"No saving is told: all public misses {'; '.join(public.misses)}.")
