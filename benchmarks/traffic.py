@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from operator import ge
 from pathlib import Path
@@ -42,9 +42,9 @@ from spillway.drill.resolver import Resolver
 from spillway.drill.result import ClassResult, DrillResult, PhaseResult
 from spillway.drill.run import run_drill
 from spillway.drill.target import DrillTarget
-from spillway.drill.workload import sentences
+from spillway.drill.workload import infer_body, sentences
 from spillway.twin.clock import VARIABLE
-from tests.end_to_end.site import LocalSite, make_project, standing
+from tests.end_to_end.site import Answer, LocalSite, make_project, post, standing
 from tests.support.packages import small_package
 from tests.support.waiting import eventually
 
@@ -97,6 +97,7 @@ class Bench:
             faults=self.site.twin,
             resolver=Resolver(NAME, self.site.twin.status().dns) if follow_dns else None,
             client_key=self.site.client_key if spills else self.house,
+            operator_key=self.site.operator_key,
         )
 
     def drill(self, plan: DrillPlan, *, spills: bool = True) -> tuple[DrillResult, float]:
@@ -115,12 +116,19 @@ class Bench:
             result, cpu = self.drill(plan)
             return result, other.result(), cpu
 
+    def ask(self, site: str = "") -> Answer:
+        target = self.target()
+        return post(target.gateway_url + target.path, infer_body("TEXT", "Short."), target.headers(P0, site))
+
     def settle(self) -> None:
         """Until every site answers again, and the private one is asked first."""
 
         def well() -> bool:
-            places = [self.site.ask(site=place, key=self.site.operator_key) for place in Site]
-            return {answer.status for answer in places} == {200} and self.site.ask(class_=P0).site == Site.PRIVATE
+            # A gateway that comes back refuses connections first.
+            with suppress(OSError):
+                statuses = {self.ask(place).status for place in Site}
+                return statuses == {200} and self.ask().site == Site.PRIVATE
+            return False
 
         eventually(well, within_s=60, what="every site answers again")
 
