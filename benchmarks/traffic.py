@@ -15,6 +15,7 @@ the other. A run during which the machine was busier than 70 % is void: what sen
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import tempfile
@@ -95,7 +96,7 @@ class Bench:
             model="echo",
             workload=sentences(),
             faults=self.site.twin,
-            resolver=Resolver(NAME, self.site.twin.status().dns) if follow_dns else None,
+            resolver=Resolver(NAME, self.site.twin.status().dns, "127.0.0.1") if follow_dns else None,
             client_key=self.site.client_key if spills else self.house,
             operator_key=self.site.operator_key,
         )
@@ -111,6 +112,9 @@ class Bench:
         """As :meth:`drill`, and what a client without the feature saw meanwhile, which orders no faults."""
         phases = tuple(replace(phase, faults=()) for phase in plan.phases)
         onlooker = replace(plan, phases=phases, follow_dns=False, seed=plan.seed + 1)
+        if plan.follow_dns:
+            # Else the other would begin while the drill waits for DNS.
+            asyncio.run(cast("Resolver", self.target(follow_dns=True).resolver).come_home())
         with ThreadPoolExecutor(1) as pool:
             other = pool.submit(run_drill, self.target(spills=spills), onlooker)
             result, cpu = self.drill(plan)
