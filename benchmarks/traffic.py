@@ -205,7 +205,7 @@ def surge_row(bench: Bench, name: str, goal: str) -> Row:
     in_time = sum(round(found.on_time * found.requests) for found in urgent)
     span = binomtest(in_time, sent).proportion_ci(CONFIDENCE, method="exact")
     errors, before = share_lost(with_it), share_lost(without)
-    down = 1 - errors / before
+    down = 1 - errors / before if before else 0.0
     good, good_before = [goodput(phase) for phase in with_it], [goodput(phase) for phase in without]
     found = (
         f"P0 {in_time} of {sent} in 500 ms: {in_time / sent:.3%} ({span.low:.3%} to {span.high:.3%}); "
