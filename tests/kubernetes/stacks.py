@@ -61,18 +61,16 @@ STACKS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
         },
     ),
     "group": (
-        "local",
+        "prod",
         "vllm",
         {
-            f"{S}private_cluster": {
-                "kind": "existing",
-                "kubeconfig_secret": "kubeconfig",
-                "nodes": 4,
-                "gpus_per_node": 1,
-                "usd_per_node_hour": 30.0,
-            },
+            f"{S}private_cluster.gpu_pool": {"instance_type": "g6e.8xlarge", "gpus_per_node": 1, "max_nodes": 4},
             # The small package is made for one GPU, so each of two nodes holds a part of it.
-            f"{S}model_server": {"span": {"nodes": 2}, "autoscaling": {"min_replicas": 1, "max_replicas": 2}},
+            f"{S}model_server": {
+                "span": {"nodes": 2},
+                "vllm_image": "registry.example.com/vllm-efa:0.30.0",
+                "autoscaling": {"min_replicas": 1, "max_replicas": 2},
+            },
             f"{S}burst.azure_ml": REMOVE,
         },
     ),
