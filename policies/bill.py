@@ -1,18 +1,32 @@
 """What a stack costs at rest, line by line, before it is deployed: from the resources of its plan, at list prices.
 
-What is paid by use (requests, bytes, logs) has no line: it is named below the bill. Nothing here is a policy.
+What is paid by use (requests, bytes, logs) is named below the bill; of what the caller says how much, it is a line.
+Nothing here is a policy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
-from policies.resources import Stack, entries, number
-from policies.rules.capacity import LAUNCH_TEMPLATE, MANAGED_CLUSTER, NODE_GROUP, Machines, location, machines
-from spillway.contracts.prices import HOURS_PER_MONTH, PriceError, find_price
-from spillway.contracts.property_values import items, text, texts
+from policies.priced_types import (
+    AWS,
+    AZURE,
+    BY_USE,
+    EKS,
+    KUBERNETES_SERVICE,
+    STANDING,
+    VPN_GATEWAY,
+    Counted,
+    published,
+    why_not_priced,
+)
+from policies.resources import Stack
+from policies.rules.capacity import LAUNCH_TEMPLATE, MANAGED_CLUSTER, Machines, location, machines
+from spillway.contracts.prices import HOURS_PER_MONTH, Price, PriceError, bought_price
+from spillway.contracts.property_values import text, texts
 from spillway.contracts.resources import Resource
 from spillway.contracts.standing import HOME, standing
 
@@ -55,36 +69,56 @@ class Bill:
         return tuple(line for line in self.lines if line.usd_per_hour is None)
 
 
-BY_USE: Final = {
-    "aws:s3/bucket:Bucket": "S3: storage and requests",
-    "aws:s3/bucketV2:BucketV2": "S3: storage and requests",
-    "aws:lambda/function:Function": "Lambda: runs",
-    "aws:cloudwatch/logGroup:LogGroup": "CloudWatch: logs and Spillway's own metrics",
-    "aws:sns/topic:Topic": "SNS: notices",
-    "aws:sqs/queue:Queue": "SQS: requests",
-    "aws:ec2/natGateway:NatGateway": "NAT gateways and endpoints: bytes that pass",
-    "aws:ec2/vpc:Vpc": "traffic between clouds and to clients",
-    "azure-native:storage:StorageAccount": "Azure Storage: storage and requests",
-    "azure-native:operationalinsights:Workspace": "Log Analytics: logs taken in",
-    "azure-native:keyvault:Vault": "Key Vault: operations",
-    "azure-native:containerinstance:ContainerGroup": "Container Instances: the seconds that copies of the package take",
-    "azure-native:machinelearningservices:Workspace": "the workspace: its managed network's private endpoints",
-}
-"""By resource type."""
+class UsageError(ValueError):
+    """Something that nobody can use was given."""
 
 
-def bill_at_rest(stack: Stack, own: Iterable[Line] = ()) -> Bill:
-    """``own``: machines that are paid for and are no resource of the plan, as a cluster of one's own."""
+def bill_at_rest(stack: Stack, own: Iterable[Line] = (), used: Mapping[str, float] | None = None) -> Bill:
+    """``own``: machines that are paid for and are no resource of the plan, as a cluster of one's own. ``used``: how
+    much of what is paid by use a month takes, e.g. ``{"aws egress gb": 500}``. Raises :class:`UsageError`."""
     found: dict[tuple[str, str, float | None], Line] = {}
     # A launch template alone runs nothing.
     paid = (one for one in machines(stack) if one.resource.type != LAUNCH_TEMPLATE)
-    for line in [*own, *(_of_machines(stack, one) for one in paid), *_standing(stack)]:
+    lines = [
+        *own,
+        *(_of_machines(stack, one) for one in paid),
+        *_standing(stack),
+        *_used(used or {}),
+        *_unpriced(stack),
+    ]
+    for line in lines:
         key = line.what, line.place, line.usd_per_hour
         held = found.get(key)
         found[key] = line if held is None else replace(held, least=held.least + line.least, most=held.most + line.most)
-    lines = sorted((line for line in found.values() if line.most), key=lambda line: -line.month(line.most))
-    used = dict.fromkeys(words for type_, words in BY_USE.items() if stack.of(type_))
-    return Bill(tuple(lines), tuple(used))
+    ordered = sorted((line for line in found.values() if line.most), key=lambda line: -line.month(line.most))
+    return Bill(tuple(ordered), tuple(_by_use(stack, used or {})))
+
+
+def _used(used: Mapping[str, float]) -> Iterator[Line]:
+    known = sorted({use.price for uses in BY_USE.values() for use in uses if use.price})
+    for what, amount in used.items():
+        price = standing(what)
+        if what not in known or price is None:
+            raise UsageError(f"{what!r} is nothing that is paid by use; there is {', '.join(known)}")
+        place = HOME[what.partition(" ")[0]]
+        yield Line(what, place, price.usd_per_hour, amount, amount, f"{price.source}; as much as was said")
+
+
+def _by_use(stack: Stack, used: Mapping[str, float]) -> Iterator[str]:
+    """What is not in the sums, each once, with its price where one is known."""
+    there = dict.fromkeys(use for type_, uses in BY_USE.items() if stack.of(type_) for use in uses)
+    for use in there:
+        price = standing(use.price) if use.price else None
+        if use.price not in used or price is None:
+            each = f", {price.usd_per_hour * HOURS_PER_MONTH:g} $ ({use.price})" if price else ""
+            yield use.words + each
+
+
+def _unpriced(stack: Stack) -> Iterator[Line]:
+    kinds = Counter((resource.type, resource.region) for resource in stack.resources)
+    for (type_, region), count in kinds.items():
+        if why := why_not_priced(type_):
+            yield Line(type_, region, None, count, count, f"not known: {why}")
 
 
 def _of_machines(stack: Stack, one: Machines) -> Line:
@@ -97,126 +131,58 @@ def _of_machines(stack: Stack, one: Machines) -> Line:
 
 def _listed(one: Machines) -> tuple[float | None, str, bool]:
     try:
-        price = find_price(one.cloud, one.instance_type, one.region)
+        price, unsaid = _price_of(one)
     except PriceError:
         small = standing(f"{one.cloud} {one.instance_type}")
         if small is None:
             key = f"cost_guard.prices: {one.cloud}/{one.instance_type}/{one.region}"
             return None, f"not known; give it under {key}", False
         return small.usd_per_hour, small.source, one.region != HOME[one.cloud]
-    return price.usd_per_hour, price.source, price.basis == "scaled"
+    return price.usd_per_hour, price.source + unsaid, price.basis == "scaled" or bool(unsaid)
 
 
-Count = Callable[[Stack, Resource], float]
-
-
-def _one(stack: Stack, resource: Resource) -> float:
-    return 1.0
-
-
-def _subnets(stack: Stack, endpoint: Resource) -> float:
-    """An interface endpoint is paid in each zone; one for S3 costs nothing as a gateway."""
-    if text(endpoint.get("vpcEndpointType")) != "Interface":
-        return 0.0
-    return float(len(texts(endpoint.get("subnetIds"))) or 1)
-
-
-def _published(stack: Stack, service: Resource) -> float:
-    """A load balancer stands behind a Kubernetes Service that asks for one."""
-    return float(text(service.get("spec.type")) == "LoadBalancer")
-
-
-def _premium(stack: Stack, registry: Resource) -> float:
-    return float(text(registry.get("sku.name")) == "Premium")
-
-
-def _paid_control(stack: Stack, cluster: Resource) -> float:
-    return float(text(cluster.get("sku.tier")) == "Standard")
-
-
-def _criteria(stack: Stack, alert: Resource) -> float:
-    return float(len(entries(alert.get("criteria.allOf"))) or 1)
-
-
-def _rules(stack: Stack, acl: Resource) -> float:
-    return float(len(items(acl.get("rules"))))
-
-
-def _gigabytes(stack: Stack, group: Resource) -> float:
-    """Disks of a node group as it starts."""
-    template = stack.named(group.get("launchTemplate.id"), LAUNCH_TEMPLATE)
-    disk = number(template.get("blockDeviceMappings.0.ebs.volumeSize")) if template else number(group.get("diskSize"))
-    return (disk or 0.0) * (number(group.get("scalingConfig.desiredSize")) or 0.0)
-
-
-def _vcpus(stack: Stack, service: Resource) -> float:
-    return _of_task(stack, service, "cpu")
-
-
-def _task_gb(stack: Stack, service: Resource) -> float:
-    return _of_task(stack, service, "memory")
-
-
-def _of_task(stack: Stack, service: Resource, key: str) -> float:
-    """Fargate's tasks: CPUs and memory are counted in 1024ths, of one CPU and one GB."""
-    task = stack.named(service.get("taskDefinition"), "aws:ecs/taskDefinition:TaskDefinition")
-    return (number(task.get(key)) or 0.0) / 1024 * (number(service.get("desiredCount")) or 1.0) if task else 0.0
-
-
-_AWS, _AZURE = "aws", "azure"
-STANDING: Final[tuple[tuple[str, str, str, Count], ...]] = (
-    (_AWS, "aws:ec2/natGateway:NatGateway", "nat gateway", _one),
-    (_AWS, "aws:eks/cluster:Cluster", "eks cluster", _one),
-    (_AWS, "aws:ec2/vpcEndpoint:VpcEndpoint", "interface endpoint", _subnets),
-    (_AWS, "aws:ec2/vpnConnection:VpnConnection", "vpn connection", _one),
-    (_AWS, "aws:lb/loadBalancer:LoadBalancer", "load balancer", _one),
-    (_AWS, "aws:ecs/service:Service", "fargate vcpu", _vcpus),
-    (_AWS, "aws:ecs/service:Service", "fargate gb", _task_gb),
-    (_AWS, "aws:ec2/eip:Eip", "public ipv4", _one),
-    (_AWS, "aws:kms/key:Key", "kms key", _one),
-    (_AWS, "aws:secretsmanager/secret:Secret", "secret", _one),
-    (_AWS, "aws:route53/zone:Zone", "hosted zone", _one),
-    (_AWS, "aws:route53/healthCheck:HealthCheck", "health check", _one),
-    (_AWS, "aws:cloudwatch/metricAlarm:MetricAlarm", "alarm", _one),
-    (_AWS, "aws:cloudwatch/dashboard:Dashboard", "dashboard", _one),
-    (_AWS, "aws:wafv2/webAcl:WebAcl", "web acl", _one),
-    (_AWS, "aws:wafv2/webAcl:WebAcl", "web acl rule", _rules),
-    (_AWS, NODE_GROUP, "gp3 gb", _gigabytes),
-    (_AZURE, "azure-native:network:NatGateway", "nat gateway", _one),
-    (_AZURE, "azure-native:network:PublicIPAddress", "public ipv4", _one),
-    (_AZURE, "azure-native:network:PrivateEndpoint", "private endpoint", _one),
-    (_AZURE, "azure-native:dns:Zone", "hosted zone", _one),
-    (_AZURE, "azure-native:privatedns:PrivateZone", "hosted zone", _one),
-    (_AZURE, "azure-native:containerregistry:Registry", "registry premium", _premium),
-    (_AZURE, MANAGED_CLUSTER, "aks standard", _paid_control),
-    (_AZURE, "azure-native:monitor:MetricAlert", "alert", _criteria),
-    (_AZURE, "azure-native:trafficmanager:Endpoint", "traffic manager endpoint", _one),
-)
-"""Cloud, resource type, price, and how many of it one resource is."""
+def _price_of(one: Machines) -> tuple[Price, str]:
+    """The price, and what is to be said of it: what nobody knows as spot costs at most what it does on demand."""
+    price = bought_price(one.cloud, one.instance_type, one.region, one.model)
+    if price.model == one.model:
+        return price, ""
+    return price, f"; on demand, for no {one.model} price is known: `spillway prices refresh` reads them"
 
 
 def _standing(stack: Stack) -> Iterator[Line]:
     for cloud, type_, what, count in STANDING:
         for resource in stack.of(type_):
             yield _line(cloud, what, _region(cloud, resource), count(stack, resource))
-    for gateway in stack.of("azure-native:network:VirtualNetworkGateway"):
-        yield _line(_AZURE, f"vpn gateway {text(gateway.get('sku.name'))}", location(gateway), 1.0)
-    cloud = _AZURE if stack.of(MANAGED_CLUSTER) else _AWS
-    clusters = stack.of(MANAGED_CLUSTER, "aws:eks/cluster:Cluster")
-    for service in stack.of("kubernetes:core/v1:Service") if clusters else ():
-        yield _line(cloud, "load balancer", _region(cloud, clusters[0]), _published(stack, service))
+    for gateway in stack.of(VPN_GATEWAY):
+        yield _line(AZURE, f"vpn gateway {text(gateway.get('sku.name'))}", location(gateway), 1.0)
+    clusters = stack.of(MANAGED_CLUSTER, EKS)
+    for service in stack.of(KUBERNETES_SERVICE) if clusters else ():
+        yield from _balancer(clusters[0], service)
+
+
+def _balancer(cluster: Resource, service: Resource) -> Iterator[Line]:
+    """What a cluster makes for a Service that is published: a load balancer, and its public addresses where it has
+    any."""
+    cloud = AWS if cluster.type == EKS else AZURE
+    region = _region(cloud, cluster)
+    yield _line(cloud, "load balancer", region, published(service))
+    marks = service.get("metadata.annotations")
+    public = isinstance(marks, Mapping) and "internet-facing" in texts(list(marks.values()))
+    if cloud == AWS and public:
+        yield _line(cloud, "public ipv4", region, float(len(texts(cluster.get("vpcConfig.subnetIds")))))
 
 
 def _region(cloud: str, resource: Resource) -> str:
-    return resource.region if cloud == _AWS else location(resource)
+    return resource.region if cloud == AWS else location(resource)
 
 
-def _line(cloud: str, what: str, region: str, count: float) -> Line:
+def _line(cloud: str, what: str, region: str, counted: Counted) -> Line:
+    least, most = counted if isinstance(counted, tuple) else (counted, counted)
     price = standing(f"{cloud} {what}")
     estimate = bool(region) and region not in (HOME[cloud], "global")
     if price is None:
-        return Line(what, region, None, count, count, "not known", estimate)
-    return Line(what, region, price.usd_per_hour, count, count, price.source, estimate)
+        return Line(what, region, None, least, most, "not known", estimate)
+    return Line(what, region, price.usd_per_hour, least, most, price.source, estimate)
 
 
 Before = Mapping[tuple[str, str], float]

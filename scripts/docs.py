@@ -31,6 +31,7 @@ from spillway.twin.aws import reference as twin_aws
 from spillway.twin.azure import generate as azure_catalogue
 from spillway.twin.azure import reference as twin_azure
 from spillway.twin.kubernetes import reference as twin_kubernetes
+from stacks.beginning import pulumi_template, templates
 from stacks.schema import schema_text
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -92,7 +93,12 @@ def rules() -> str:
     return import_module("spillway.conformance.reference").rules()
 
 
+def for_pulumi_new(template: str, path: str) -> Generated:
+    return Generated(f"templates/{template}/{path}", whole(lambda: pulumi_template(template)[path]))
+
+
 GENERATED: Final = (
+    *(for_pulumi_new(template, path) for template in templates() for path in pulumi_template(template)),
     Generated("stacks/config/stack-file.schema.json", whole(schema_text)),
     Generated("spillway/drill/plan.schema.json", whole(plan_file.schema_text)),
     Generated("model_packaging/model.schema.json", whole(model_yaml.schema_text)),

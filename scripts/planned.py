@@ -51,6 +51,9 @@ ANSWERS = {
     "aws:iam/getOutboundWebIdentityFederation:getOutboundWebIdentityFederation": {
         "issuerIdentifier": "https://issuer.example.com"
     },
+    "azure-native:containerinstance:getContainerGroup": {
+        "containers": [{"instanceView": {"currentState": {"state": "Terminated", "exitCode": 0}}}]
+    },
     "azure-native:containerservice:listManagedClusterUserCredentials": {
         "kubeconfigs": [{"name": "plan", "value": base64.b64encode(KUBECONFIG.encode()).decode()}]
     },

@@ -1,7 +1,7 @@
 """The first stack file of a project, and what an empty folder needs around it.
 
 A template is a file of ``stacks/templates/``: a new one is a file there. Everything that a user has to bring is a
-placeholder, so that nothing has to be searched for in the file.
+placeholder, so that nothing has to be searched for in the file. ``templates/`` is the same for ``pulumi new``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from textwrap import indent
 from typing import Final
 
-from spillway.contracts.pulumi_yaml import config_text, load
+from spillway.contracts.names import SECRETS_NAMESPACE
+from spillway.contracts.pulumi_yaml import config_text, dump, load
+from spillway.version import __version__
 from stacks.rules.secrets import caller_keys, required_secrets
+from stacks.settings import StackSettings
 from stacks.stack_file import read_settings
 
 _FOLDER: Final = Path(__file__).parent / "templates"
@@ -32,10 +36,25 @@ MADE_UP: Final[Mapping[str, str]] = {
 }
 """What stands for a value that nobody gave: good enough to plan with, and for the twin."""
 _PROJECT: Final = """name: {name}
-description: "Hybrid GPU serving: private cluster, burst sites, failover DNS and cost alarms."
+description: {description}
 main: program/
 stackConfigDir: stacks/
 runtime: python
+"""
+_DESCRIPTION: Final = '"Hybrid GPU serving: private cluster, burst sites, failover DNS and cost alarms."'
+_NEW_STACK: Final = "dev"
+"""What ``pulumi new`` calls a stack unless it is told otherwise."""
+_TEMPLATE: Final = """template:
+  displayName: Spillway, {name}
+  description: {description}
+  quickstart: |
+    Next, without an account:
+      spillway package
+      spillway check -s {stack}
+      spillway up -s {stack}
+    Made up in stacks/Pulumi.{stack}.yaml, to be replaced before you deploy: {made_up}
+    Then, with your accounts:
+      spillway deploy -s {stack} --dry-run
 """
 _PROGRAM: Final = '''"""Spillway's program; what it deploys is in the stack files."""
 
@@ -64,17 +83,50 @@ def begin(template: str, stack: str, given: Mapping[str, str], version: str, pro
 
     Raises :class:`StackConfigError` where a value that was given cannot be deployed.
     """
-    text = (_FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
-    wanted = set(Template(text).get_identifiers()) & MADE_UP.keys()
-    filled = Template(text).substitute({**MADE_UP, **given, "version": version})
-    config = load(filled)["config"]
-    settings = read_settings({key: config_text(value) for key, value in config.items()})
+    filled = Template(_text(template)).substitute({**MADE_UP, **given, "version": version})
+    settings = _settings(filled)
     files = {f"Pulumi.{stack}.yaml": filled}
     if project is not None:
-        files = {
-            "Pulumi.yaml": _PROJECT.format(name=re.sub(r"[^A-Za-z0-9_.-]", "-", project)),
-            "program/__main__.py": _PROGRAM,
-            f"stacks/Pulumi.{stack}.yaml": filled,
-        }
-    made_up = tuple(sorted(wanted - given.keys()))
+        described = _PROJECT.format(name=re.sub(r"[^A-Za-z0-9_.-]", "-", project), description=_DESCRIPTION)
+        files = _around(described, stack, filled)
+    made_up = tuple(sorted(_wanted(template) - given.keys()))
     return Beginning(files, made_up, tuple(required_secrets(settings)), frozenset(caller_keys(settings)))
+
+
+def pulumi_template(template: str, version: str = __version__) -> dict[str, str]:
+    """The files of a folder that ``pulumi new`` takes: it asks for plain values of the stack file that nobody else can
+    know, and for the secrets. https://www.pulumi.com/docs/iac/guides/building-extending/templates: ``template``."""
+    text = _text(template)
+    filled = Template(text).substitute({**MADE_UP, "version": version})
+    asked: dict[str, dict[str, str | bool]] = {
+        f"{SECRETS_NAMESPACE}:{secret}": {"description": f"The stack's secret {secret}", "secret": True}
+        for secret in required_secrets(_settings(filled))
+    }
+    for key, value in load(text)["config"].items():
+        if isinstance(value, str) and (name := value.removeprefix("$")) in MADE_UP:
+            said = StackSettings.model_fields[key.partition(":")[2]].description or ""
+            asked[key] = {"description": said, "default": MADE_UP[name]}
+    head = _TEMPLATE.format(
+        name=template,
+        description=filled.splitlines()[0].removeprefix("# ").partition(" Every key")[0],
+        stack=_NEW_STACK,
+        made_up=", ".join(name.replace("_", "-") for name in sorted(_wanted(template))),
+    )
+    project = _PROJECT.format(name="${PROJECT}", description='"${DESCRIPTION}"')
+    return _around(project + head + indent(dump({"config": asked}), "  "), _NEW_STACK, filled)
+
+
+def _text(template: str) -> str:
+    return (_FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
+
+
+def _wanted(template: str) -> set[str]:
+    return set(Template(_text(template)).get_identifiers()) & MADE_UP.keys()
+
+
+def _settings(filled: str) -> StackSettings:
+    return read_settings({key: config_text(value) for key, value in load(filled)["config"].items()})
+
+
+def _around(project: str, stack: str, filled: str) -> dict[str, str]:
+    return {"Pulumi.yaml": project, "program/__main__.py": _PROGRAM, f"stacks/Pulumi.{stack}.yaml": filled}

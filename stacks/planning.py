@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +13,19 @@ from components.burst.site import BurstSite
 from components.burst.sites import SITES
 from components.cost_guard.settings import instance_price
 from components.private_cluster.settings import ExistingSettings
+from spillway.contracts.capacity import Machines
 from spillway.contracts.classes import Site
 from spillway.contracts.manifest import TRITON_REPOSITORY, Manifest, PackageError, read_manifest
-from spillway.contracts.prices import Owned, PriceError, PriceModel, catalogue, find_price
+from spillway.contracts.prices import (
+    COMMITTED,
+    Owned,
+    Price,
+    PriceError,
+    PriceModel,
+    bought_price,
+    catalogue,
+    find_price,
+)
 from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
 from spillway.planner.errors import PlannerError
@@ -25,8 +36,12 @@ from stacks.pricing import price_per_hour, private_machines
 from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
+    from spillway.planner.offers import Offer, Offers
+    from spillway.planner.plan import Spot
     from spillway.planner.search import Space
 
+OWNED: Final = "owned"
+"""Whose machines a cluster of one's own has, in place of a price list."""
 _NETWORK_S: Final = 0.03
 """Seconds that the way to a burst site and back is taken to add."""
 _DELAY: Final = re.compile(r"max_queue_delay_microseconds:\s*(\d+)")
@@ -46,7 +61,8 @@ class PrivatePrice:
 
 @dataclass(frozen=True)
 class Commitment:
-    """A price model of the catalogue, e.g. ``reserved_3y``, or what is taken off the list, e.g. 0.4."""
+    """A price model of the catalogue, e.g. ``reserved_3y``, or what is taken off the list, e.g. 0.4: of instances that
+    are paid for whether used or not."""
 
     how: PriceModel | float
 
@@ -153,7 +169,8 @@ def space_of(
             "server"
         )
     if commit is not None:
-        burst = tuple(spec.model_copy(update={"committed_usd_per_hour": commit.of(spec)}) for spec in burst)
+        burst = tuple(_committed(spec, commit) for spec in burst)
+        private = private if private.cloud == OWNED else _committed(private, commit)
     own_types = {site.machines()[0].instance_type for site in sites}
     own = {spec.site: spec for spec in burst if spec.instance_type in own_types}
     return Space(
@@ -165,6 +182,79 @@ def space_of(
         gateways=settings.gateway.replicas,
         private_grows_to=private_grows_to(settings, private),
     )
+
+
+def _committed(spec: SiteSpec, commit: Commitment) -> SiteSpec:
+    return spec.model_copy(update={"committed_usd_per_hour": commit.of(spec)})
+
+
+def offers_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Offers:
+    """How the burst sites' instance types may be bought otherwise, as far as the catalogue knows: committed to, and as
+    bare machines."""
+    found: dict[str, list[Offer]] = {}
+    for site in sites:
+        own = site.machines()[0]
+        for name in _types_at(own):
+            usd, _ = instance_price(settings.cost_guard, own.cloud, name, own.region)
+            offers = [_offer(price, usd, "") for price in _commitments(own.cloud, name, own.region)]
+            found[name] = [*offers, *_bare(name, own.region)]
+    return found
+
+
+def _bare(name: str, region: str) -> Iterator[Offer]:
+    """Of a type of a managed service that is named for the machine below it."""
+    from spillway.planner.offers import Offer
+
+    machine = name.removeprefix("ml.")
+    if machine == name:
+        return
+    try:
+        listed = find_price("ec2", machine, region)
+    except PriceError:
+        return
+    yield Offer("bare EC2", listed.usd_per_hour, None, bare=True, said=_said(listed))
+    for price in _commitments("ec2", machine, region):
+        yield _offer(price, listed.usd_per_hour, "bare EC2, ")
+
+
+def _commitments(cloud: str, name: str, region: str) -> Iterator[Price]:
+    for model in COMMITTED:
+        with suppress(PriceError):
+            yield find_price(cloud, name, region, model)
+
+
+def _offer(price: Price, listed: float, where: str) -> Offer:
+    from spillway.planner.offers import Offer
+
+    bare = bool(where)
+    return Offer(f"{where}{price.model}", listed, price.usd_per_hour, bare=bare, said=_said(price))
+
+
+def _said(price: Price) -> str:
+    """How it is told where a price is from."""
+    return f"{price.instance_type} in {price.region} {price.usd_per_hour:g} $/h as of {price.as_of or price.read_on}"
+
+
+def spot_of(
+    settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, hours: float, usd: float | None
+) -> Spot:
+    """A spot node like the private ones, or where these are one's own like the first burst site's machines. ``hours``:
+    until one is taken away, on the mean; ``usd``: an hour, instead of the catalogue's. Raises ``PriceError``."""
+    from spillway.planner.plan import Spot
+
+    nodes = private_machines(settings)
+    own = nodes or sites[0].machines()[0]
+    bare = own.instance_type.removeprefix("ml.")
+    cloud = own.cloud if bare == own.instance_type else "ec2"
+    listed = bought_price(cloud, bare, own.region, "spot")
+    if usd is None and listed.model != "spot":
+        raise PriceError(
+            f"no spot price of {bare} in {own.region} is known; `spillway prices refresh --spot-region {own.region} "
+            "--write` reads AWS's, or give it with --spot-usd-per-hour"
+        )
+    price = listed.usd_per_hour if usd is None else usd
+    node = _spec(Site.PRIVATE, cloud, bare, listed.gpu, listed.gpus, price, service, 1, 1)
+    return Spot(node, Failures(instance_mtbf_h=hours, instance_mttr_h=node.scaling.cold_start_s / 3600))
 
 
 def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
@@ -188,10 +278,10 @@ def private_spec(
     cluster, nodes = settings.private_cluster, private_machines(settings)
     if nodes is not None:
         cloud, name, count = nodes.cloud, nodes.instance_type, nodes.least
-        usd, gpus = instance_price(settings.cost_guard, cloud, name, nodes.region)
+        usd, gpus = instance_price(settings.cost_guard, cloud, name, nodes.region, nodes.model)
     else:
         assert isinstance(cluster, ExistingSettings)
-        cloud, name, count = "owned", "node", cluster.nodes
+        cloud, name, count = OWNED, "node", cluster.nodes
         usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
@@ -242,15 +332,20 @@ def _burst_specs(
     for site in sites:
         takes = tuple(r.request_class for r in routes if r.spill_to is None or site.name in r.spill_to)
         own = site.machines()[0]
-        place = (own.cloud, own.region, _gpu(own.instance_type))
-        others = {price.instance_type for price in catalogue() if (price.cloud, price.region, price.gpu) == place}
-        for name in sorted({own.instance_type, *others}):
+        for name in _types_at(own):
             usd, gpus = instance_price(settings.cost_guard, own.cloud, name, own.region)
             if gpus >= service.gpus_per_server:
                 least = max(1, own.least) if keep_minima else 1
-                spec = _spec(site.name, own.cloud, name, place[2], gpus, usd, service, least, least)
+                spec = _spec(site.name, own.cloud, name, _gpu(name), gpus, usd, service, least, least)
                 scaling = site.scaling().loading(service.server_bytes)
                 yield spec.model_copy(update={"scaling": scaling, "network_s": _NETWORK_S, "takes": takes})
+
+
+def _types_at(own: Machines) -> list[str]:
+    """The type, and the catalogue's others of that cloud, region and GPU kind."""
+    place = (own.cloud, own.region, _gpu(own.instance_type))
+    others = {price.instance_type for price in catalogue() if (price.cloud, price.region, price.gpu) == place}
+    return sorted({own.instance_type, *others})
 
 
 def _spec(

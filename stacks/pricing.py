@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Final
 
 from components.burst.site import BurstSite
 from components.cost_guard.settings import instance_price
 from components.private_cluster.settings import AksSettings, EksSettings, ExistingSettings
 from spillway.contracts.capacity import Machines
 from spillway.contracts.classes import Site
-from spillway.contracts.prices import Price, find_price, stale
+from spillway.contracts.prices import Price, PriceModel, bought_price, stale
 from stacks.settings import StackSettings
+
+_ON_DEMAND: Final[PriceModel] = "on_demand"
+_SPOT: Final[PriceModel] = "spot"
 
 
 def price_per_hour(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[str, float]:
@@ -26,8 +30,8 @@ def price_per_hour(settings: StackSettings, sites: Sequence[BurstSite]) -> dict[
 
 def usd_per_hour(settings: StackSettings, machines: Machines, count: int) -> float:
     """Of so many of them. Raises ``PriceError``."""
-    price, _ = instance_price(settings.cost_guard, machines.cloud, machines.instance_type, machines.region)
-    return price * count
+    where = machines.cloud, machines.instance_type, machines.region
+    return instance_price(settings.cost_guard, *where, machines.model)[0] * count
 
 
 def price_at_peak(settings: StackSettings, sites: Sequence[BurstSite]) -> float:
@@ -39,18 +43,20 @@ def price_at_peak(settings: StackSettings, sites: Sequence[BurstSite]) -> float:
 
 def private_machines(settings: StackSettings) -> Machines | None:
     """The private GPU nodes that are paid by the hour; ``None`` for a cluster of one's own."""
-    cluster = settings.private_cluster
+    cluster, model = settings.private_cluster, _ON_DEMAND
     match cluster:
         case ExistingSettings():
             return None
         case EksSettings():
             key, cloud, pool = "instance_type", "ec2", cluster.gpu_pool
             instance_type, region = pool.instance_type, settings.aws.region
+            model = _SPOT if pool.capacity_type == "SPOT" else model
         case AksSettings():
             assert settings.azure is not None
             key, cloud, pool = "vm_size", "azure", cluster.gpu_pool
             instance_type, region = pool.vm_size, settings.azure.location
-    return Machines(f"private_cluster.gpu_pool.{key}", cloud, instance_type, region, pool.start_nodes, pool.max_nodes)
+    bounds = pool.start_nodes, pool.max_nodes
+    return Machines(f"private_cluster.gpu_pool.{key}", cloud, instance_type, region, *bounds, model)
 
 
 def private_capacity(settings: StackSettings) -> tuple[int, float]:
@@ -60,7 +66,7 @@ def private_capacity(settings: StackSettings) -> tuple[int, float]:
         return cluster.gpus, cluster.usd_per_gpu_hour
     nodes = private_machines(settings)
     assert nodes is not None
-    price, gpus = instance_price(settings.cost_guard, nodes.cloud, nodes.instance_type, nodes.region)
+    price, gpus = instance_price(settings.cost_guard, nodes.cloud, nodes.instance_type, nodes.region, nodes.model)
     return gpus * nodes.least, price / gpus
 
 
@@ -74,7 +80,7 @@ def stale_prices(settings: StackSettings, sites: Sequence[BurstSite], today: dat
     """List prices that the stack uses and that were read too long ago; the stack's own prices have no age."""
     own = settings.cost_guard.prices
     used = [
-        find_price(one.cloud, one.instance_type, one.region)
+        bought_price(one.cloud, one.instance_type, one.region, one.model)
         for one in all_machines(settings, sites)
         if f"{one.cloud}/{one.instance_type}/{one.region}" not in own
     ]

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from components.retention import RetentionDays
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.frozen import Settings
-from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, catalogue, find_price
+from spillway.contracts.prices import MAX_AGE_DAYS, Cloud, Price, PriceError, PriceModel, bought_price, catalogue
 
 
 class CutoffSettings(Settings):
@@ -123,14 +123,17 @@ class CostSettings(Settings):
         return self
 
 
-def instance_price(settings: CostSettings, cloud: Cloud, instance_type: str, region: str) -> tuple[float, int]:
-    """``(US dollars an hour, GPUs)`` of one instance: the stack's own price, else the catalogue's.
+def instance_price(
+    settings: CostSettings, cloud: Cloud, instance_type: str, region: str, model: PriceModel = "on_demand"
+) -> tuple[float, int]:
+    """``(US dollars an hour, GPUs)`` of one instance: the stack's own price, else the catalogue's; on demand where that
+    knows none of ``model``, which is dearer.
 
     Raises :class:`PriceError` where neither has it.
     """
     own = settings.prices.get(f"{cloud}/{instance_type}/{region}")
     if own is None:
-        price = find_price(cloud, instance_type, region)
+        price = bought_price(cloud, instance_type, region, model)
         return price.usd_per_hour, price.gpus
     return own, settings.gpus.get(instance_type) or _gpus_anywhere(instance_type)
 

@@ -4,6 +4,10 @@ vLLM sends the headers of a stream before it has a token. Envoy would take that 
 which no other site can be asked; held back, it is one that has not, and the limit of a try is the limit of the first
 token. Its queue may be found full after the headers, too: then a stream's first and only event is the error.
 
+A stream of responses says first that it was created and that it is in progress, with the request's settings in both,
+and only its third event has a token (``responses_stream_generator`` in vLLM 0.30's
+``entrypoints/openai/responses/serving.py``). So of these the first two are held, too.
+
 Lua cannot do it: its filter lets headers go when a script waits for a part of the body. So this is a WebAssembly module
 of four functions, assembled here (docs/decisions/0042-headers-wait-for-the-first-token.md).
 
@@ -23,11 +27,18 @@ NAME: Final = "first_byte"
 FAILED_HEADER: Final = "x-spillway-failed-stream"
 """On an answer whose first event is an error; the site's Lua filter makes the answer that it should have been."""
 BEGINNING: Final = b'data: {"error"'
+NAMED: Final = b"event: r"
+"""So begins a stream of responses. Each of its events has a name, one line of JSON and an empty line."""
+LINES_AHEAD: Final = 6
+"""Of the two events that say nothing yet."""
 
-RESULT, ROOM, WORDS, HELD = 256, 1024, 2048, 4096
-"""Places in the module's memory: where the host says what it gives, what it gives, the header's words, and the streams
-whose headers are held (by the lowest bits of their number: one that another overwrites goes on unmarked)."""
+PAGE: Final = 1 << 16
+RESULT, WORDS, HELD, ROOM = 256, 2048, 4096, PAGE
+"""Places in the module's memory: where the host says what it gives, the header's words, the streams whose headers are
+held (by the lowest bits of their number: one that another overwrites goes on unmarked), and what the host gives."""
 STREAMS: Final = 1024
+MOST: Final = 4 * PAGE
+"""Bytes of a beginning that are looked at: a longer one is not held."""
 BODY, HEADERS = 1, 2
 """The host's numbers for the body and the headers of a response."""
 
@@ -39,6 +50,7 @@ class Function(NamedTuple):
     parameters: int
     results: int
     code: bytes
+    variables: int = 0
 
 
 def _unsigned(value: int) -> bytes:
@@ -75,9 +87,10 @@ def _name(text: str) -> bytes:
 
 # Instructions.
 I32, I64, NOTHING = b"\x7f", b"\x7e", b"\x40"
-IF, END, RETURN, DROP = b"\x04" + NOTHING, b"\x0b", b"\x0f", b"\x1a"
+IF, LOOP, END, RETURN, DROP = b"\x04" + NOTHING, b"\x03" + NOTHING, b"\x0b", b"\x0f", b"\x1a"
 EQZ, EQ, EQ_LONG, ADD, AND, SHIFT_LEFT = b"\x45", b"\x46", b"\x51", b"\x6a", b"\x71", b"\x74"
-LOAD, LOAD_LONG, STORE = b"\x28\x02\x00", b"\x29\x00\x00", b"\x36\x02\x00"
+LESS, NOT_MORE, SELECT = b"\x49", b"\x4d", b"\x1b"
+LOAD, LOAD_BYTE, LOAD_LONG, STORE = b"\x28\x02\x00", b"\x2d\x00\x00", b"\x29\x00\x00", b"\x36\x02\x00"
 
 
 def _const(value: int) -> bytes:
@@ -89,8 +102,18 @@ def _text(characters: bytes) -> bytes:
     return b"\x42" + _signed(int.from_bytes(characters, "little", signed=True))
 
 
-def _parameter(index: int) -> bytes:
+def _get(index: int) -> bytes:
+    """A parameter, or behind these a variable."""
     return b"\x20" + _unsigned(index)
+
+
+def _set(index: int) -> bytes:
+    return b"\x21" + _unsigned(index)
+
+
+def _again(depth: int) -> bytes:
+    """To the beginning of the loop that is so many blocks further out."""
+    return b"\x0c" + _unsigned(depth)
 
 
 def _call(index: int) -> bytes:
@@ -100,16 +123,35 @@ def _call(index: int) -> bytes:
 IMPORTS: Final = ("proxy_get_buffer_bytes", "proxy_add_header_map_value")
 """Each takes five integers and gives one: 0 is good."""
 
+STREAM, SIZE, LAST = _get(0), _get(1), _get(2)
+"""What the host says of a body: whose, how much of it is here, and whether that is all."""
+AT, LINES = 3, 4
+GOT: Final = _const(RESULT + 4) + LOAD
+
 # Where it is kept that this stream's headers are held.
-_SEAT = _parameter(0) + _const(STREAMS - 1) + AND + _const(2) + SHIFT_LEFT + _const(HELD) + ADD
-_READ = b"".join(map(_const, (BODY, 0, len(BEGINNING), RESULT, RESULT + 4))) + _call(0)
-_MARK = b"".join(map(_const, (HEADERS, WORDS, len(FAILED_HEADER), WORDS + len(FAILED_HEADER), 4))) + _call(1) + DROP
-# The host allocates at ROOM. The beginning is 14 characters: the first eight, and the last eight.
-_IS_ERROR = (
-    _const(RESULT + 4) + LOAD + _const(len(BEGINNING)) + EQ
-    + _const(ROOM) + LOAD_LONG + _text(BEGINNING[:8]) + EQ_LONG + AND
-    + _const(ROOM + len(BEGINNING) - 8) + LOAD_LONG + _text(BEGINNING[-8:]) + EQ_LONG + AND
+_SEAT = STREAM + _const(STREAMS - 1) + AND + _const(2) + SHIFT_LEFT + _const(HELD) + ADD
+_READ = (
+    _const(BODY) + _const(0)
+    + SIZE + _const(MOST) + SIZE + _const(MOST) + LESS + SELECT
+    + _const(RESULT) + _const(RESULT + 4) + _call(0)
 )  # fmt: skip
+_MARK = b"".join(map(_const, (HEADERS, WORDS, len(FAILED_HEADER), WORDS + len(FAILED_HEADER), 4))) + _call(1) + DROP
+_HERE = _const(ROOM) + _get(AT) + ADD
+# Enough of the event at AT to know whether it is an error.
+_KNOWN = _get(AT) + _const(len(BEGINNING)) + ADD + GOT + NOT_MORE
+# The beginning is 14 characters: the first eight, and the last eight.
+_IS_ERROR = (
+    _KNOWN
+    + _HERE + LOAD_LONG + _text(BEGINNING[:8]) + EQ_LONG + AND
+    + _HERE + _const(len(BEGINNING) - 8) + ADD + LOAD_LONG + _text(BEGINNING[-8:]) + EQ_LONG + AND
+)  # fmt: skip
+_SKIP_EVENTS = (
+    LOOP + _get(LINES) + _const(LINES_AHEAD) + LESS + _get(AT) + GOT + LESS + AND + IF
+    + _HERE + LOAD_BYTE + _const(ord("\n")) + EQ + _get(LINES) + ADD + _set(LINES)
+    + _get(AT) + _const(1) + ADD + _set(AT) + _again(1)
+    + END + END
+)  # fmt: skip
+_WAIT = _const(1) + RETURN
 
 FUNCTIONS: Final = (
     Function("proxy_abi_version_0_2_1", 0, 0, b""),
@@ -119,18 +161,23 @@ FUNCTIONS: Final = (
         "proxy_on_response_headers",
         3,
         1,
-        _parameter(2) + IF + _const(0) + RETURN + END + _SEAT + _parameter(0) + STORE + _const(1),
+        LAST + IF + _const(0) + RETURN + END + _SEAT + STREAM + STORE + _const(1),
     ),
-    # The first part of a body that is not empty lets them go, in front of itself.
+    # The first part of a body that says something lets them go, in front of itself.
     Function(
         "proxy_on_response_body",
         3,
         1,
-        _SEAT + LOAD + _parameter(0) + EQ + IF
-        + _parameter(1) + EQZ + _parameter(2) + EQZ + AND + IF + _const(1) + RETURN + END
+        _SEAT + LOAD + STREAM + EQ + IF
+        + SIZE + EQZ + LAST + EQZ + AND + IF + _WAIT + END
+        + _READ + EQZ + IF
+        + _const(ROOM) + LOAD_LONG + _text(NAMED) + EQ_LONG + IF + _SKIP_EVENTS + END
+        + _KNOWN + EQZ + LAST + EQZ + AND + SIZE + _const(MOST) + NOT_MORE + AND + IF + _WAIT + END
+        + _IS_ERROR + IF + _MARK + END
+        + END
         + _SEAT + _const(0) + STORE
-        + _READ + EQZ + IF + _IS_ERROR + IF + _MARK + END + END
         + END + _const(0),
+        variables=2,
     ),
 )  # fmt: skip
 
@@ -146,9 +193,10 @@ def module() -> bytes:
         1: types,
         2: [_name("env") + _name(each) + b"\x00\x00" for each in IMPORTS],
         3: [_unsigned(1 + at) for at in range(len(FUNCTIONS))],
-        5: [b"\x00\x01"],
+        # One more than it is given: what is behind the last byte is looked at, too.
+        5: [b"\x00" + _unsigned((ROOM + MOST) // PAGE + 1)],
         7: exports,
-        10: [_sized(_vector([]) + each.code + END) for each in FUNCTIONS],
+        10: [_sized(_vector([_unsigned(each.variables) + I32]) + each.code + END) for each in FUNCTIONS],
         11: [words],
     }
     return b"\0asm\x01\0\0\0" + b"".join(bytes([kind]) + _sized(_vector(items)) for kind, items in sections.items())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from policies.resources import Stack, entries, number, refers
-from spillway.contracts.prices import Cloud
+from spillway.contracts.prices import Cloud, PriceModel
 from spillway.contracts.property_values import texts
 from spillway.contracts.resources import UNKNOWN, Resource
 
@@ -26,12 +26,28 @@ MANAGED_CLUSTER = "azure-native:containerservice:ManagedCluster"
 INSTANCE = "aws:ec2/instance:Instance"
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 
+COUNTED = (
+    INSTANCE,
+    LAUNCH_TEMPLATE,
+    NODE_GROUP,
+    AGENT_POOL,
+    COMPUTE,
+    ONLINE_ENDPOINT,
+    ONLINE_DEPLOYMENT,
+    BATCH_ENDPOINT,
+    "azure-native:machinelearningservices:BatchDeployment",
+    "aws:autoscaling/group:Group",
+    "aws:sagemaker/",
+)
+"""How types begin whose machines are counted here, or that are parts of such."""
+
 _ACCELERATED = re.compile(r"(ml\.)?(g|p|inf|trn)\d|standard_n", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Machines:
-    """Machines of one type. ``least``, ``most``: how many run; ``None`` where the plan does not say."""
+    """Machines of one type. ``least``, ``most``: how many run; ``None`` where the plan does not say. ``model``: how
+    they are bought."""
 
     resource: Resource
     cloud: Cloud
@@ -39,6 +55,7 @@ class Machines:
     region: str
     least: float | None
     most: float | None
+    model: PriceModel = "on_demand"
 
     @property
     def accelerated(self) -> bool:
@@ -58,8 +75,9 @@ def _all(stack: Stack) -> Iterator[Machines]:
     yield from _azure_ml(stack)
     for group in stack.of(NODE_GROUP):
         least, most = number(group.get("scalingConfig.desiredSize")), number(group.get("scalingConfig.maxSize"))
+        model: PriceModel = "spot" if group.get("capacityType") == "SPOT" else "on_demand"
         for type_ in texts(group.get("instanceTypes")):
-            yield Machines(group, "ec2", type_, group.region, least, most)
+            yield Machines(group, "ec2", type_, group.region, least, most, model)
     for cluster in stack.of(MANAGED_CLUSTER):
         for pool in entries(cluster.get("agentPoolProfiles")):
             yield _pool(cluster, pool)
@@ -69,7 +87,9 @@ def _all(stack: Stack) -> Iterator[Machines]:
         yield replace(_pool(pool, pool.props), region=next(map(location, own), ""))
     for instance in stack.of(INSTANCE, LAUNCH_TEMPLATE):
         count = 1.0 if instance.type == INSTANCE else 0.0
-        yield Machines(instance, "ec2", instance.get("instanceType"), instance.region, count, count)
+        template = stack.named(instance.get("launchTemplate.id"), LAUNCH_TEMPLATE)
+        type_: Any = instance.get("instanceType") or (template.get("instanceType") if template else None)
+        yield Machines(instance, "ec2", type_, instance.region, count, count)
 
 
 def _pool(resource: Resource, pool: Any) -> Machines:

@@ -34,12 +34,16 @@ _commands = click.Group()
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="What `spillway cost --json` wrote of the stack before the change.",
 )
-def cost(stack_name: str, as_markdown: bool, earlier: Path | None, as_json: bool) -> None:
+@click.option(
+    "--use", "uses", multiple=True, help='How much a month takes of what is paid by use, e.g. "aws egress gb=500".'
+)
+def cost(stack_name: str, as_markdown: bool, earlier: Path | None, uses: tuple[str, ...], as_json: bool) -> None:
     """Say what a stack costs at rest, line by line, before it is deployed: machines, networks, control planes.
 
-    It is rehearsed as `spillway check` does it, and needs no credentials. What is paid by use is named, not summed.
+    It is rehearsed as `spillway check` does it, and needs no credentials. What is paid by use is summed as far as --use
+    says how much it is, else named.
     """
-    from policies.bill import bill_at_rest, bill_json, markdown
+    from policies.bill import UsageError, bill_at_rest, bill_json, markdown
     from policies.resources import Stack as Planned
     from spillway.cli.console import DeploymentProgress, Reporter
     from spillway.cli.stack import find_stack
@@ -47,14 +51,30 @@ def cost(stack_name: str, as_markdown: bool, earlier: Path | None, as_json: bool
     from stacks.stack_file import policy_context
 
     stack = find_stack(stack_name)
-    before = _before(earlier) if earlier else None
+    before, used = _before(earlier) if earlier else None, _amounts(uses)
     rehearsed = rehearse(stack, stack.brief(), DeploymentProgress(Reporter()))
     planned = Planned(rehearsed.resources, policy_context(stack.settings, stack.project.root))
-    bill = bill_at_rest(planned, _own_machines(stack))
+    try:
+        bill = bill_at_rest(planned, _own_machines(stack), used)
+    except UsageError as error:
+        raise click.UsageError(f"--use {error}.") from None
     if as_markdown and not as_json:
         click.echo(markdown(bill, stack_name, before), nl=False)
         return
     tell(as_json, bill_json(bill), lambda: _text(bill, before))
+
+
+def _amounts(uses: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for use in uses:
+        what, _, amount = use.rpartition("=")
+        try:
+            found[what.strip()] = float(amount)
+        except ValueError:
+            found[use] = -1.0
+        if not 0 <= found.get(what.strip(), -1.0) < float("inf"):
+            raise click.UsageError(f'--use {use!r}: write WHAT=AMOUNT, e.g. "aws egress gb=500".')
+    return found
 
 
 def _own_machines(stack: Stack) -> Iterator[Line]:
@@ -103,8 +123,9 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     Writes a CSV with each hour, and a page. The gateways tell what clients used, the cost function what burst costs.
     """
     from spillway.cli.stack import find_stack
+    from spillway.page.page import write_page
     from spillway.planner.history import cloudwatch_client
-    from spillway.planner.showback import as_csv, as_page, cents, read_showback
+    from spillway.planner.showback import as_csv, cents, page_of, read_showback
     from spillway.twin.handle import find_twin
     from stacks.pricing import price_per_hour
 
@@ -118,8 +139,8 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     folder = out or stack.state_dir / "showback"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{found.begin:%Y-%m}.csv", folder / f"{found.begin:%Y-%m}.html"]
-    for path, text in zip(files, (as_csv(found), as_page(found)), strict=True):
-        path.write_text(text, encoding="utf-8")
+    files[0].write_text(as_csv(found), encoding="utf-8")
+    write_page(page_of(found), files[1])
     shown = {
         "stack": found.stack,
         "begin": found.begin.isoformat(),

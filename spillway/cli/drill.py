@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.server_routes import CHAT_PATH
+from spillway.drill.breaker import Breaker
 from spillway.drill.chat import ChatWorkload
+from spillway.drill.resolver import Resolver
 from spillway.drill.run import run_drill
 from spillway.drill.target import DrillTarget
 from spillway.drill.workload import samples, sentences
 from spillway.twin.data_plane.live_capacity import running
 from spillway.twin.deployer.checkpoint import exclusive
-from spillway.twin.handle import find_twin
+from spillway.twin.handle import TwinHandle, find_twin
 
 if TYPE_CHECKING:
     from spillway.cli.console import Reporter
@@ -31,12 +35,15 @@ _IN_JSON: Final = frozenset(
 """Datatypes whose values JSON can hold (KServe's Predict Protocol v2; Triton takes FP16 and BF16 in binary alone)."""
 
 
-def run(stack: Stack, plan: DrillPlan, reporter: Reporter, *, url: str | None, chat: bool) -> DrillResult:
-    """``url``: of a gateway that nobody breaks, in the place of the twin's. ``chat``: stream chats, to vLLM."""
-    target = _own_site(stack, url, chat) if url else _twin(stack, chat)
+def run(
+    stack: Stack, plan: DrillPlan, reporter: Reporter, *, url: str | None, breaker: str | None, chat: bool
+) -> DrillResult:
+    """``url``: of a gateway in the place of the twin's, whose sites the program ``breaker`` breaks. ``chat``: stream
+    chats, to vLLM."""
     # Two at once would break and heal each other's sites.
     alone = nullcontext() if url else exclusive(stack.state_dir / "drill.lock", "drill")
-    with alone, reporter.phase(f"drill {plan.name!r}, {plan.duration_s:.0f} s"):
+    place = _own_site(stack, url, breaker, plan, chat) if url else _twin(stack, plan, chat)
+    with alone, place as target, reporter.phase(f"drill {plan.name!r}, {plan.duration_s:.0f} s"):
         return run_drill(target, plan, reporter.say)
 
 
@@ -57,18 +64,22 @@ def _workload(stack: Stack, manifest: Manifest, chat: bool) -> Workload:
     return samples(manifest.inputs, load_samples(stack.project.root / stack.settings.package.path / SAMPLES))
 
 
-def _own_site(stack: Stack, url: str, chat: bool) -> DrillTarget:
+@contextmanager
+def _own_site(stack: Stack, url: str, breaker: str | None, plan: DrillPlan, chat: bool) -> Iterator[DrillTarget]:
     manifest = stack.manifest()
-    return DrillTarget(
+    yield DrillTarget(
         gateway_url=url.rstrip("/"),
         model=manifest.entry_model,
         workload=_workload(stack, manifest, chat),
         route=CHAT_PATH if chat else "",
+        faults=Breaker(breaker) if breaker else None,
+        resolver=Resolver(urlsplit(url).hostname or "") if plan.follow_dns else None,
         client_key=stack.client_key(RequestClass.P0),
     )
 
 
-def _twin(stack: Stack, chat: bool) -> DrillTarget:
+@contextmanager
+def _twin(stack: Stack, plan: DrillPlan, chat: bool) -> Iterator[DrillTarget]:
     twin = find_twin(stack.state_dir)
     if twin is None:
         raise CommandError(f"no twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one", WRONG_CONFIG)
@@ -78,7 +89,10 @@ def _twin(stack: Stack, chat: bool) -> DrillTarget:
         raise CommandError(
             f"the twin of {stack.name!r} has no gateway; run `spillway up -s {stack.name}`", WRONG_CONFIG
         )
-    return DrillTarget(
+    resolver = _resolver(stack, twin) if plan.follow_dns else None
+    if resolver:
+        gateway = urlunsplit(urlsplit(gateway)._replace(netloc=f"{resolver.name}:{urlsplit(gateway).port}"))
+    target = DrillTarget(
         gateway_url=gateway,
         model=manifest.entry_model,
         workload=_workload(stack, manifest, chat),
@@ -86,5 +100,26 @@ def _twin(stack: Stack, chat: bool) -> DrillTarget:
         faults=twin,
         capacity=partial(running, twin.endpoints, settings.aws.region),
         client_key=stack.client_key(RequestClass.P0),
+        resolver=resolver,
         operator_key=stack.secret(settings.gateway.operator_key_secret),
     )
+    with _fixed_time(twin, plan.service_time_s) if plan.service_time_s else nullcontext():
+        yield target
+
+
+@contextmanager
+def _fixed_time(twin: TwinHandle, service_time_s: float) -> Iterator[None]:
+    """Serves the drill's own model meanwhile."""
+    if problems := twin.reconcile(service_time_s=service_time_s).problems:
+        raise CommandError("; ".join(problems), WRONG_CONFIG)
+    try:
+        yield
+    finally:
+        twin.reconcile(service_time_s=0)
+
+
+def _resolver(stack: Stack, twin: TwinHandle) -> Resolver:
+    dns, server = stack.settings.dns, twin.status().dns
+    if dns is None or not server:
+        raise CommandError("the plan follows DNS, and the stack has none: give it the key dns", WRONG_CONFIG)
+    return Resolver(f"{dns.record_name}.{dns.zone_name}", server)

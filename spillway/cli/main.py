@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from spillway.twin.handle import KubernetesKind
 
 Deployer = Literal["embedded", "pulumi"]
+_PROGRAM = click.Path(exists=True, dir_okay=False, executable=True)
 
 
 def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -147,7 +148,7 @@ def check(
         write_sarif(verdict, stack.file, sarif)
     walked = walk(Graph(rehearsed.resources)) if flows or html else ()
     if html is not None:
-        write_page(walked, stack_name, html)
+        write_page(walked, stack.about(), html)
     if policy_folder is not None:
         _write_policies(stack, stack_name, rehearsed.resources, policy_folder)
     answers = answers_of(rehearsed.resources, stack.azure_subscription, live=live) if quotas or live else []
@@ -277,9 +278,17 @@ def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
 @stack_option()
 @click.option("--short", "length", flag_value="short", help="About a minute: the private site dies (default).")
 @click.option("--full", "length", flag_value="full", help="About four minutes: every kind of fault, two sites at last.")
-@click.option("--load", "length", flag_value="load", help="A minute of load, and nothing broken (default with --url).")
-@click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A plan of your own, YAML.")
-@click.option("--url", help="Gateway of a site of your own, asked as a client of the stack's with the stack's package.")
+@click.option("--load", "length", flag_value="load", help="A minute of load, nothing broken (default with --against).")
+@click.option("--plan", metavar="NAME|FILE", help="A plan that is shipped, by its name, or one of your own, YAML.")
+@click.option("--list", "listed", is_flag=True, help="Show the plans that are shipped, and run none.")
+@click.option(
+    "--against",
+    "--url",
+    "url",
+    metavar="URL",
+    help="Gateway of a site of your own, asked as a client of the stack's with the stack's package.",
+)
+@click.option("--breaker", type=_PROGRAM, help="With --against: called as PROGRAM GROUP ACTION [OPTION=VALUE...].")
 @click.option("--report", type=Output(), help="HTML page; default in .spillway/<stack>.")
 @click.option(
     "--chat", is_flag=True, help="Stream chats, to a package for vLLM: first tokens, further ones, cut streams."
@@ -287,8 +296,10 @@ def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
 def drill(
     stack_name: str,
     length: str | None,
-    plan: Path | None,
+    plan: str | None,
+    listed: bool,
     url: str | None,
+    breaker: str | None,
     report: Path | None,
     chat: bool,
     as_json: bool,
@@ -299,16 +310,20 @@ def drill(
     from spillway.cli import drill as drills
     from spillway.cli.console import Reporter
     from spillway.cli.stack import find_stack
-    from spillway.drill.plan import PLANS
-    from spillway.drill.plan_file import read_plan
+    from spillway.drill.plan_file import find_plan
     from spillway.drill.report import render_table, write_html, write_json
 
+    if listed:
+        _list_plans(as_json)
+        return
+    if breaker and not url:
+        raise click.UsageError("--breaker goes with --against; on the twin, the twin breaks what is to break.")
     stack = find_stack(stack_name)
-    chosen = read_plan(plan) if plan else PLANS[length or ("load" if url else "short")]()
+    chosen = find_plan(plan or length or ("load" if url else "short"))
     page = report or stack.state_dir / "drill.html"
     if why := unwritable(page):
         raise CommandError(why, WRONG_CONFIG)
-    result = drills.run(stack, chosen, Reporter(), url=url, chat=chat)
+    result = drills.run(stack, chosen, Reporter(), url=url, breaker=breaker, chat=chat)
     write_html(result, page, stack.about())
     write_json(result, page.with_suffix(".json"))
     failed = [f"Not held: {check.name} ({check.detail})" for check in result.checks if not check.passed]
@@ -316,6 +331,13 @@ def drill(
     tell(as_json, shown, lambda: [render_table(result), *failed, f"Report: {page}"])
     if not result.passed:
         raise click.exceptions.Exit(result.exit_code)
+
+
+def _list_plans(as_json: bool) -> None:
+    from spillway.drill.plan_file import about, find_plan, shipped
+
+    found = {name: {"about": about(path), "seconds": find_plan(name).duration_s} for name, path in shipped().items()}
+    tell(as_json, found, lambda: [f"{name} ({each['seconds']:.0f} s): {each['about']}" for name, each in found.items()])
 
 
 def main() -> None:

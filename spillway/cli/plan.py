@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from spillway.cli.stack import Stack
     from spillway.contracts.classes import RequestClass
     from spillway.drill.plan import DrillPlan
-    from spillway.planner.plan import Plan
+    from spillway.planner.plan import Asked, Plan
+    from spillway.planner.search import Space
     from spillway.planner.service import ServiceModel
     from spillway.planner.system import Failures, Measure, Objective
     from spillway.planner.trace import Trace
@@ -71,7 +72,16 @@ _commands = click.Group()
 @click.option("--instance-mtbf-hours", default=0.0, show_default=True, help="Of one private instance; 0: none fails.")
 @click.option("--private-usd-per-gpu-hour", "private_usd", type=float, help="Instead of the stack's own price.")
 @click.option(
-    "--commit", help="How burst that is always there is paid: reserved_1y, savings_3y …, or off the list, e.g. 0.4."
+    "--commit", help="How a baseline that pays is bought: reserved_1y, savings_3y …, or a share off the list, e.g. 0.4."
+)
+@click.option("--growth", "growth_text", help="What comes to the traffic, e.g. 30%/quarter: how long the sizes hold.")
+@click.option(
+    "--spot-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="P2 on spot nodes, too, each taken away once in so many hours.",
+)
+@click.option(
+    "--spot-usd-per-hour", "spot_usd", type=click.FloatRange(min=0), help="Of a spot node. Default: the catalogue's."
 )
 @click.option("--owned", "owned_name", help="A machine of the price catalogue as the private price, e.g. h100-8.")
 @click.option("--ignore-tokens", is_flag=True, help="Of a trace of generated text, for a package that makes none.")
@@ -81,7 +91,9 @@ _commands = click.Group()
 @click.option("--write", "new_name", help="Write the plan as a stack of this name.")
 @click.option("--out", type=Output(folder=True), help="Default: .spillway/<stack>/plan.")
 @click.option("--validate", "drill_path", type=_FILE, help="Compare with what `spillway drill --json` wrote.")
-@click.option("--drill-plan", type=_FILE, help="With --validate: the plan file that drill ran; else short or full.")
+@click.option(
+    "--drill-plan", type=_FILE, help="With --validate: the file of the plan that drill ran, unless it is a shipped one."
+)
 def plan(stack_name: str, as_json: bool, **options: Any) -> None:
     """Find the cheapest mix of private and burst capacity that holds the promises on a trace.
 
@@ -129,12 +141,11 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     from spillway.planner.trace import superpose
     from spillway.planner.trace_files import read_trace
     from spillway.planner.trace_times import TimeUnit
-    from stacks.planning import space_of
 
     service, price = _service(stack, options), _price(options)
     goals = _objectives(options["wishes"], "wait" if service.language else "latency")
-    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
-    space = space_of(stack.checked_settings, stack.sites, service, goals, _failures(options), price, minima, commit)
+    space = _space(stack, options, service, goals, price)
+    asked = _asked(stack, options, service)
     trace = read_trace(
         options["trace_path"],
         seed=options["seed"],
@@ -149,13 +160,57 @@ def _make(stack: Stack, options: dict[str, Any], reporter: Reporter) -> tuple[Pl
     sized, judge = _parts(trace, options["split"])
     with reporter.phase(f"plan of {len(trace):,} requests"):
         made = make_plan(
-            sized, service, space, judge=judge, owned=price.owned, seed=options["seed"], progress=reporter.now
+            sized,
+            service,
+            space,
+            judge=judge,
+            owned=price.owned,
+            seed=options["seed"],
+            asked=asked,
+            progress=reporter.now,
         )
     folder = _folder(stack, options)
     charts = write_charts(made, folder)
     page = folder / "plan.html"
     write_page(page_of(made, charts, f"Plan of {stack.name}", stack.about()), page)
     return made, [str(page), *map(str, charts)]
+
+
+def _space(
+    stack: Stack,
+    options: dict[str, Any],
+    service: ServiceModel,
+    goals: dict[RequestClass, Objective],
+    price: PrivatePrice,
+) -> Space:
+    from stacks.planning import space_of
+    from stacks.pricing import private_machines
+
+    settings, failures = stack.checked_settings, _failures(options)
+    nodes = private_machines(settings)
+    if nodes is not None and nodes.model == "spot" and not options["instance_mtbf_hours"]:
+        raise click.UsageError(
+            "the private nodes are bought as spot (private_cluster.gpu_pool.capacity_type): say how often one is taken "
+            "away with --instance-mtbf-hours, e.g. 50."
+        )
+    minima, commit = not options["ignore_minima"], _commitment(options["commit"])
+    return space_of(settings, stack.sites, service, goals, failures, price, minima, commit)
+
+
+def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Asked:
+    """What is worked out besides."""
+    from spillway.planner.growth import growth_of
+    from spillway.planner.plan import Asked
+    from stacks.planning import offers_of, spot_of
+
+    settings, hours, usd = stack.checked_settings, options["spot_hours"], options["spot_usd"]
+    if usd is not None and hours is None:
+        raise click.UsageError("--spot-usd-per-hour goes with --spot-hours.")
+    return Asked(
+        offers=offers_of(settings, stack.sites),
+        growth=growth_of(options["growth_text"]) if options["growth_text"] else None,
+        spot=spot_of(settings, stack.sites, service, hours, usd) if hours else None,
+    )
 
 
 def _service(stack: Stack, options: dict[str, Any]) -> ServiceModel:
@@ -200,15 +255,12 @@ def _price(options: dict[str, Any]) -> PrivatePrice:
 
 
 def _commitment(text: str | None) -> Commitment | None:
-    from typing import get_args
-
-    from spillway.contracts.prices import PriceModel
+    from spillway.contracts.prices import COMMITTED
     from stacks.planning import Commitment
 
     if text is None:
         return None
-    models: list[PriceModel] = [one for one in get_args(PriceModel) if one.startswith(("reserved", "savings"))]
-    for model in models:
+    for model in COMMITTED:
         if model == text:
             return Commitment(model)
     try:
@@ -217,7 +269,7 @@ def _commitment(text: str | None) -> Commitment | None:
         share = -1.0
     if not 0 <= share < 1:
         raise click.UsageError(
-            f"--commit {text!r}: give {', '.join(models)}, or a share off the list from 0 to below 1"
+            f"--commit {text!r}: give {', '.join(COMMITTED)}, or a share off the list from 0 to below 1"
         )
     return Commitment(share)
 
@@ -279,12 +331,16 @@ def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
 
 
 def _plan_text(made: Plan) -> list[Any]:
-    from spillway.planner.charts import HEADINGS, cells, named_rows, summary_lines
+    from spillway.planner.charts import BOUGHT, HEADINGS, bought_cells, cells, named_rows, summary_lines
 
     table = _table(list(HEADINGS))
     for name, row in named_rows(made):
         table.add_row(*cells(name, row))
-    return [table, *summary_lines(made), *made.reasons, *[f"Note: {note}." for note in made.notes]]
+    bought = _table(list(BOUGHT))
+    for way in made.bought:
+        bought.add_row(*bought_cells(way))
+    notes = [f"Note: {note}." for note in made.notes]
+    return [table, *([bought] if made.bought else []), *summary_lines(made), *made.reasons, *notes]
 
 
 def _table(headings: list[str]) -> Table:
@@ -302,7 +358,6 @@ def _table(headings: list[str]) -> Table:
 def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     """What the planner predicts for the drill's own requests, beside what the drill measured."""
     from spillway.contracts.routing import RoutingTable
-    from spillway.drill.load import schedule
     from spillway.drill.result import read_totals
     from spillway.planner.deployed import deployed_system
     from spillway.planner.validate import compare, predict
@@ -317,7 +372,7 @@ def _validate(stack: Stack, options: dict[str, Any], as_json: bool) -> None:
     service = _service(stack, options)
     system = deployed_system(RoutingTable.model_validate_json(routing.read_bytes()))
     ran = _drill_plan(name, options["drill_plan"])
-    arrivals = [(one.due_s, one.request_class) for one in schedule(ran.rates, ran.duration_s, ran.seed)]
+    arrivals = [(one.due_s, one.request_class) for one in ran.arrivals()]
     outages = ran.outages([str(spec.site) for spec in system.sites])
     rows = compare(predict(arrivals, ran.duration_s, outages, service, system), measured)
     table = _table(["class", "figure", "predicted", "95 %", "measured", "error", "holds"])
@@ -340,12 +395,11 @@ def _bounds() -> str:
 
 
 def _drill_plan(name: str, path: Path | None) -> DrillPlan:
-    from spillway.drill.plan import PLANS
-    from spillway.drill.plan_file import read_plan
+    from spillway.drill.plan_file import find_plan, read_plan, shipped
 
-    if path is None and name not in PLANS:
+    if path is None and name not in shipped():
         raise CommandError(f"the drill ran plan {name!r}; give its file with --drill-plan", WRONG_CONFIG)
-    return read_plan(path) if path else PLANS[name]()
+    return read_plan(path) if path else find_plan(name)
 
 
 # The past

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spillway.contracts.prices import Price
 
 _CLOUDS = ("ec2", "sagemaker", "azure")
-_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "spot")
+_MODELS = ("on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "capacity_block", "spot")
 
 
 @click.group()
@@ -83,6 +83,8 @@ def check(max_age_days: int | None, as_json: bool) -> None:
 @click.option("--type", "only", multiple=True, help="Instance type; default: every one that the catalogue knows.")
 @click.option("--discover", is_flag=True, help="Read AWS's GPU types that the catalogue does not know, too.")
 @click.option("--spot-region", multiple=True, help="AWS region whose spot prices are read, too.")
+@click.option("--savings-plans", is_flag=True, help="Read AWS's savings plans, too; Azure's come with its prices.")
+@click.option("--block-region", multiple=True, help="AWS region whose capacity blocks are read, too.")
 @click.option("--write", is_flag=True, help="Change the catalogue; without it, only tell what would change.")
 @click.option("--aws-endpoint", hidden=True, help="Where AWS answers; for tests.")
 @click.option("--azure-url", hidden=True, help="Where the Retail Prices API answers; for tests.")
@@ -92,6 +94,8 @@ def refresh(
     only: tuple[str, ...],
     discover: bool,
     spot_region: tuple[str, ...],
+    savings_plans: bool,
+    block_region: tuple[str, ...],
     write: bool,
     aws_endpoint: str | None,
     azure_url: str | None,
@@ -100,8 +104,10 @@ def refresh(
 ) -> None:
     """Read prices from the AWS Price List and the Azure Retail Prices API.
 
-    Azure asks for no credentials. AWS wants some, with `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory` for
-    spot). Nothing is written unless everything could be read. Prices that were asked for and are not listed go.
+    Azure asks for no credentials. AWS wants some, with `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory`,
+    `savingsplans:DescribeSavingsPlansOfferingRates` and `ec2:DescribeCapacityBlockOfferings` for spot, savings plans
+    and capacity blocks). Nothing is written unless everything could be read. Prices that were asked for and are not
+    listed go.
     """
     from spillway.cli.console import Reporter
     from spillway.contracts.prices import TABLE
@@ -110,8 +116,9 @@ def refresh(
     types = lists.known_types(only)
     clouds, phase = cloud or ("aws", "azure"), Reporter().phase
     new = lists.discovered(types, aws_endpoint) if discover else {}
-    fresh = list(lists.read_prices(clouds, {**types, **new}, list(spot_region), phase, aws_endpoint, azure_url))
-    left = lists.gone(fresh, clouds, types)
+    also = lists.Also(spot_region, savings_plans, block_region)
+    fresh = list(lists.read_prices(clouds, {**types, **new}, also, phase, aws_endpoint, azure_url))
+    left = lists.gone(fresh, clouds, types, also)
     changes = list(lists.changes(fresh, left))
     if write:
         lists.write_catalogue(fresh, table or TABLE, left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spillway.contracts.prices import Cloud
+from spillway.contracts.prices import Cloud, PriceModel
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Machines:
     """Machines of one kind as the stack file asks for them.
 
     ``key``: of the stack file, where their type is named. ``cloud``: whose price list. ``least`` and ``most``: how many
-    there may be.
+    there may be. ``model``: how they are bought.
     """
 
     key: str
@@ -30,3 +30,4 @@ class Machines:
     region: str
     least: int
     most: int
+    model: PriceModel = "on_demand"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -28,9 +28,12 @@ MAX_AGE_DAYS: Final = 180
 
 Cloud = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """A price list by name: ``sagemaker``, ``ec2`` and ``azure`` are in the catalogue."""
-PriceModel = Literal["on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "spot"]
-"""``reserved_*`` and ``savings_*`` (a savings plan): an hour of the term, paid whether used or not. ``spot``: can be
-taken away at any time."""
+PriceModel = Literal["on_demand", "reserved_1y", "reserved_3y", "savings_1y", "savings_3y", "capacity_block", "spot"]
+"""``reserved_*``, ``savings_*`` (a savings plan) and ``capacity_block``: an hour of the term, paid whether used or not.
+``spot``: can be taken away at any time."""
+COMMITTED: Final[tuple[PriceModel, ...]] = tuple(
+    model for model in get_args(PriceModel) if model not in ("on_demand", "spot")
+)
 
 
 class PriceError(LookupError):
@@ -159,6 +162,13 @@ def find_price(cloud: Cloud, instance_type: str, region: str, model: PriceModel 
     )
 
 
+def bought_price(cloud: Cloud, instance_type: str, region: str, model: PriceModel) -> Price:
+    """The price as ``model`` where the catalogue knows one, else the dearer one on demand. Raises
+    :class:`PriceError`."""
+    listed = find_price(cloud, instance_type, region)
+    return _by_key().get((cloud, instance_type.lower(), region, model), listed)
+
+
 def price_per_hour(cloud: Cloud, instance_type: str, region: str, model: PriceModel = "on_demand") -> float:
     """US dollars an hour for one instance. Raises :class:`PriceError`."""
     return find_price(cloud, instance_type, region, model).usd_per_hour
@@ -222,7 +232,7 @@ def with_prices(fresh: Iterable[Price], left: Iterable[Price] = ()) -> str:
     for price in fresh:
         said = (price.source, price.read_on.isoformat())
         if said not in names:
-            names[said] = f"{price.cloud}-{price.read_on}"
+            names[said] = _new_name(f"{price.cloud}-{price.read_on}", table["sources"])
             dated = {"as_of": price.as_of.isoformat()} if price.as_of else {}
             table["sources"][names[said]] = {"read_on": said[1], **dated, "text": said[0]}
         table["types"].setdefault(price.instance_type, {"gpus": price.gpus, "gpu": price.gpu})
@@ -232,6 +242,11 @@ def with_prices(fresh: Iterable[Price], left: Iterable[Price] = ()) -> str:
     table["types"] = dict(sorted(table["types"].items()))
     table["prices"] = [rows[key] for key in sorted(rows)]
     return _dump(table)
+
+
+def _new_name(wanted: str, there: Mapping[str, Any]) -> str:
+    """Lists of one cloud that were read on one day are different sources."""
+    return next(name for n in range(1, len(there) + 2) if (name := wanted if n == 1 else f"{wanted}-{n}") not in there)
 
 
 def _dump(table: Mapping[str, Any]) -> str:

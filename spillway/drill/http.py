@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from spillway.drill.resolver import Resolver
+
 _LIMIT: Final = 1 << 20
 
 Take = Callable[[bytes], None]
@@ -34,9 +36,10 @@ class Reply:
 
 
 class _Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         self.reader = reader
         self.writer = writer
+        self.address = address
         self.used = False
 
     @property
@@ -71,9 +74,11 @@ class _Connection:
 
 
 class Client:
-    """Requests to one origin. Opens as many connections as there are requests at once, and keeps them."""
+    """Requests to one origin. Opens as many connections as there are requests at once, and keeps them as long as the
+    origin's name has their address, which ``resolver`` says; the system once for each connection without one."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise HttpError(f"{origin!r} is no address of a gateway: it has to begin with http:// or https://")
@@ -115,14 +120,19 @@ class Client:
         self._idle.clear()
 
     async def _connection(self) -> _Connection:
-        while self._idle:
-            kept = self._idle.pop()
-            if kept.open:
-                return kept
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=_LIMIT)
+            address = await self._resolver.address() if self._resolver else self._host
+            while self._idle:
+                kept = self._idle.pop()
+                if kept.open and kept.address == address:
+                    return kept
+                kept.writer.close()
+            name = self._host if self._tls else None
+            reader, writer = await asyncio.open_connection(
+                address, self._port, ssl=self._tls, server_hostname=name, limit=_LIMIT
+            )
         except OSError as error:
             raise HttpError(f"cannot connect to {self._authority}: {error}") from None
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return _Connection(reader, writer)
+        return _Connection(reader, writer, address)

@@ -46,7 +46,7 @@ class Outcome:
         return not self.lost and (deadline_s is None or self.latency_s <= deadline_s)
 
 
-def schedule(rates: dict[RequestClass, float], duration_s: float, seed: int) -> list[Arrival]:
+def schedule(rates: dict[RequestClass, float], duration_s: float, seed: int | str) -> list[Arrival]:
     """Poisson arrivals of each class, merged in order; the same for the same seed."""
     due: list[tuple[float, RequestClass]] = []
     for request_class, rate in rates.items():
@@ -91,7 +91,7 @@ async def run_load(
     sender: Sender = send,
 ) -> None:
     """Send every request when it is due; returns when the last one is answered or lost."""
-    client = Client(target.gateway_url)
+    client = Client(target.gateway_url, target.resolver)
 
     async def one(arrival: Arrival) -> None:
         report(await sender(target, client, arrival, started))

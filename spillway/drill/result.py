@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,8 +57,9 @@ class ClassResult:
 @dataclass(frozen=True)
 class PhaseResult:
     """``elsewhere_s``: from the fault to the first correct answer of a site that still stands. ``disturbed_s``: from
-    the fault to the last lost request. ``back_s``: from the return to the first answer of the returned site; ``None``
-    where there was none, or none is expected."""
+    the fault to the last lost request. ``recovery_s``: by class, from the phase's start until P99 stays within the
+    promise; 0 where it always was, ``None`` where it never is. ``moved_s``: until DNS answered otherwise. ``back_s``:
+    from the return to the first answer of the returned site; ``None`` where there was none, or none is expected."""
 
     name: str
     start_s: float
@@ -66,6 +68,8 @@ class PhaseResult:
     classes: dict[str, ClassResult]
     elsewhere_s: float | None = None
     disturbed_s: float | None = None
+    recovery_s: dict[str, float | None] = field(default_factory=dict)
+    moved_s: float | None = None
     back_s: float | None = None
     back_share: float | None = None
 
@@ -142,13 +146,16 @@ def summarise(
     starts: Sequence[float],
     all_: list[Outcome],
     bill: Bill | None = None,
+    moves: Sequence[float] = (),
 ) -> DrillResult:
-    """``starts``: when each phase began, seconds after the load did, and at the end when the last one ended."""
+    """``starts``: when each phase began, seconds after the load did, and at the end when the last one ended. ``moves``:
+    when DNS began to answer otherwise."""
     outcomes = sorted(all_, key=lambda outcome: outcome.due_s)
     phases, checks = [], []
     for phase, (start, end) in zip(plan.phases, pairwise(starts), strict=True):
         inside = [outcome for outcome in outcomes if start <= outcome.due_s < end]
-        result = _phase(phase, start, end, inside)
+        moved = next((at - start for at in moves if start <= at < end), None)
+        result = _phase(phase, start, end, inside, moved)
         phases.append(result)
         checks += _checks(phase, result)
     wrong = [o for o in outcomes if o.status == 200 and o.problem]
@@ -219,13 +226,30 @@ def _by_site(good: Iterable[Outcome]) -> dict[str, int]:
     return {site: counts[site] for site in (*Site, *sorted(set(counts) - set(Site))) if counts[site]}
 
 
-def _phase(phase: Phase, start: float, end: float, outcomes: list[Outcome]) -> PhaseResult:
+def recovery_s(outcomes: Sequence[Outcome], start: float) -> float | None:
+    """Seconds after ``start`` from which on P99 of each further second is within the class's promise.
+
+    ``outcomes``: of one class, in the order in which they were due. It begins where a late one was due, or at once.
+    """
+    dues = [outcome.due_s for outcome in outcomes]
+    late_before = [0, *accumulate(not outcome.on_time for outcome in outcomes)]
+    begins = [start, *(math.nextafter(outcome.due_s, math.inf) for outcome in outcomes if not outcome.on_time)]
+    for begin in begins:
+        edges = [bisect_left(dues, begin + second) for second in range(math.ceil(max(dues[-1] - begin, 0.0)) + 2)]
+        windows = pairwise(edges)
+        if edges[0] < len(dues) and all(late_before[to] - late_before[at] <= (to - at) // 100 for at, to in windows):
+            return round(begin - start, 3)
+    return None
+
+
+def _phase(phase: Phase, start: float, end: float, outcomes: list[Outcome], moved: float | None) -> PhaseResult:
     good = [outcome for outcome in outcomes if not outcome.lost]
     lost = [outcome.due_s for outcome in outcomes if outcome.lost]
     elsewhere = [o.due_s + o.latency_s for o in good if phase.broken and o.site not in phase.broken]
     back = [o.due_s + o.latency_s for o in good if phase.back_on and o.site == phase.back_on]
     last = [o for o in good if o.due_s >= end - BACK_WINDOW_S]
     share = sum(o.site == phase.back_on for o in last) / len(last) if phase.back_on and last else None
+    found = sorted({outcome.request_class for outcome in outcomes})
     return PhaseResult(
         name=phase.name,
         start_s=round(start, 3),
@@ -234,6 +258,8 @@ def _phase(phase: Phase, start: float, end: float, outcomes: list[Outcome]) -> P
         classes=by_class(outcomes),
         elsewhere_s=round(min(elsewhere) - start, 3) if elsewhere else None,
         disturbed_s=round(max(lost) - start, 3) if lost else None,
+        recovery_s={str(name): recovery_s([o for o in outcomes if o.request_class is name], start) for name in found},
+        moved_s=round(moved, 3) if moved is not None else None,
         back_s=round(min(back) - start, 3) if back else None,
         back_share=share,
     )
@@ -241,17 +267,37 @@ def _phase(phase: Phase, start: float, end: float, outcomes: list[Outcome]) -> P
 
 def _checks(phase: Phase, result: PhaseResult) -> list[Check]:
     checks = []
-    for name, bound in phase.min_availability.items():
-        found = result.classes.get(name)
-        if found:
-            detail = f"{found.lost} of {found.requests} lost"
-            checks.append(Check(f"{phase.name}: {name} ≥ {bound:.0%} available", found.availability >= bound, detail))
+    for name, found in result.classes.items():
+        checks += [
+            Check(f"{phase.name}: {name} {what}", passed, detail)
+            for what, passed, detail in _held(phase, result, RequestClass(name), found)
+        ]
     if phase.back_on:
         back = result.back_share is not None and result.back_share >= BACK_SHARE
         share = f"{result.back_share or 0.0:.0%} of the last answers"
         after = f", first after {result.back_s:.1f} s" if result.back_s is not None else ""
         checks.append(Check(f"{phase.name}: back on {phase.back_on}", back, share + after))
     return checks
+
+
+def _held(phase: Phase, result: PhaseResult, name: RequestClass, found: ClassResult) -> Iterator[tuple[str, bool, str]]:
+    """What of the class had to hold, whether it did, and what was found."""
+    if (share := phase.min_availability.get(name)) is not None:
+        yield f"≥ {share * 100:g}% available", found.availability >= share, f"{found.lost} of {found.requests} lost"
+    if (share := phase.min_on_time.get(name)) is not None:
+        yield f"≥ {share * 100:g}% on time", found.on_time >= share, f"{found.on_time:.2%} of {found.requests}"
+    if (most := phase.max_p99_ms.get(name)) is not None:
+        within = found.p99_ms is not None and found.p99_ms <= most
+        yield f"P99 ≤ {most:.0f} ms", within, f"{found.p99_ms} ms"
+    if (most := phase.max_recovery_s.get(name)) is not None:
+        took = result.recovery_s.get(name)
+        detail = "it did not recover" if took is None else f"after {took:.2f} s"
+        yield f"recovered within {most:g} s", took is not None and took <= most, detail
+    if (most := phase.max_after_dns_s.get(name)) is not None:
+        took, moved = result.recovery_s.get(name), result.moved_s
+        after = took - moved if took is not None and moved is not None else None
+        detail = "it did not recover" if took is None else "DNS did not move" if after is None else f"{after:.2f} s"
+        yield f"recovered within {most:g} s of DNS", after is not None and after <= most, detail
 
 
 def _timeline(outcomes: list[Outcome], duration_s: float) -> tuple[Second, ...]:

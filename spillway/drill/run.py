@@ -13,14 +13,14 @@ from spillway.contracts.classes import RequestClass
 from spillway.drill.bill import Meter
 from spillway.drill.chat import ChatWorkload, send_chat
 from spillway.drill.http import Client, HttpError
-from spillway.drill.load import Outcome, run_load, schedule, send
+from spillway.drill.load import Outcome, run_load, send
 from spillway.drill.plan import DrillPlan, Fault
 from spillway.drill.result import DrillResult, summarise
 from spillway.drill.target import DrillError, DrillTarget
 from spillway.drill.workload import InferenceWorkload
 
 Progress = Callable[[str], None]
-_HEALING: Final = ("resume", "start", "heal")
+_HEALING: Final = ("resume", "start", "heal", "open")
 _LEARN_TIMEOUT_S: Final = 10.0
 
 
@@ -47,17 +47,21 @@ class Drill:
         meter = Meter(self._target.capacity) if self._target.capacity else None
         if meter:
             meter.start()
-        arrivals = schedule(self._plan.rates, self._plan.duration_s, self._plan.seed)
+        arrivals = self._plan.arrivals()
         sender = send_chat if isinstance(self._target.workload, ChatWorkload) else send
+        watch = asyncio.create_task(self._target.resolver.watch()) if self._target.resolver else None
         load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append, sender))
         try:
             starts = await self._phases(started)
             await load
         finally:
             load.cancel()
+            if watch:
+                watch.cancel()
             await asyncio.to_thread(self._heal)
         spent = await asyncio.to_thread(meter.stop) if meter else None
-        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes, spent)
+        moves = [at - started for at in self._target.resolver.moves] if self._target.resolver else []
+        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes, spent, moves)
 
     async def _phases(self, started: float) -> list[float]:
         """When each phase's faults were ordered, and the end."""
@@ -88,7 +92,7 @@ class Drill:
 
     async def _learn(self) -> None:
         """One answer for each request, from the sites as they are before anything is broken."""
-        client = Client(self._target.gateway_url)
+        client = Client(self._target.gateway_url, self._target.resolver)
         workload = self._target.workload
         count = len(workload.requests) if isinstance(workload, InferenceWorkload) else 1
         for index in range(count):

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from spillway.contracts.capacity import Running
 from spillway.contracts.classes import CLASS_HEADER, CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, RequestClass
+from spillway.drill.resolver import Resolver
 from spillway.drill.workload import Workload
 
 
@@ -23,9 +24,10 @@ class FaultInjector(Protocol):
 
 @dataclass(frozen=True)
 class DrillTarget:
-    """``gateway_url``: base address clients use. ``model``: the package's entry model. ``route``: KServe's inference
-    when left out. ``faults``: ``None`` where only load may be run. ``capacity``: the machines that are paid now, for
-    the bill. ``client_key``: of a client that may send P0. ``operator_key``: lets a request choose its site."""
+    """``gateway_url``: base address clients use. ``resolver``: looks up its name, where clients follow DNS. ``model``:
+    the package's entry model. ``route``: KServe's inference when left out. ``faults``: ``None`` where only load may be
+    run. ``capacity``: the machines that are paid now, for the bill. ``client_key``: of a client that may send P0.
+    ``operator_key``: lets a request choose its site."""
 
     gateway_url: str
     model: str
@@ -33,6 +35,7 @@ class DrillTarget:
     route: str = ""
     faults: FaultInjector | None = None
     capacity: Callable[[], tuple[Running, ...]] | None = None
+    resolver: Resolver | None = None
     client_key: str = field(default="", repr=False)
     operator_key: str = field(default="", repr=False)
 

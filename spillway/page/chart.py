@@ -1,4 +1,4 @@
-"""Charts over time, as shapes that the template draws: bars on top of each other, or lines, over named stretches."""
+"""Charts as shapes that the template draws. Over time: bars on top of each other, or lines, over named stretches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Final
 
 LOST: Final = "var(--lost)"
 OTHER: Final = "var(--other)"
+GOOD: Final = "var(--good)"
+BAD: Final = "var(--bad)"
+RULE: Final = "var(--rule)"
 _WIDTH, _HEIGHT = 960, 240
 _LEFT, _TOP, _BOTTOM = 52, 34, 28
 _LETTER: Final = 6.6
@@ -49,18 +52,31 @@ class Line:
 
     points: str
     colour: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    colour: str
+    title: str
 
 
 @dataclass(frozen=True)
 class Label:
+    """``end``: the text ends at ``x``. ``title``: the whole of a text that is cut."""
+
     x: float
     y: float
     text: str
+    end: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template draws. ``said``: in words, for who does not see it."""
+    """What the template draws. ``said``: in words, for who does not see it. ``floor``: of its lower edge's line."""
 
     title: str
     said: str
@@ -70,8 +86,9 @@ class Chart:
     labels: tuple[Label, ...]
     width: int = _WIDTH
     height: int = _HEIGHT
-    floor: int = _HEIGHT - _BOTTOM
+    floor: int | None = _HEIGHT - _BOTTOM
     left: int = _LEFT
+    dots: tuple[Dot, ...] = ()
 
 
 def stacked(title: str, said: str, series: Sequence[Series], stretches: Sequence[Stretch]) -> Chart:

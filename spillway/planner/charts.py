@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 from spillway.contracts.colours import LOST, site_colours
 from spillway.page.page import Page, Section, Table, png
 from spillway.planner.kernel import state as kernel
+from spillway.planner.offers import Bought
 from spillway.planner.plan import Plan, Row
 from spillway.planner.search import Candidate
 
@@ -121,7 +122,8 @@ def _front(axes: Any, plan: Plan) -> None:
 
 def named_rows(plan: Plan) -> list[tuple[str, Row]]:
     rows = [("hybrid", plan.hybrid), ("all public", plan.public), ("all private", plan.private)]
-    return [*rows, ("perfect foresight", plan.foresight)] if plan.foresight else rows
+    more = (("two private sites", plan.two_private), ("perfect foresight", plan.foresight))
+    return [*rows, *((name, row) for name, row in more if row is not None)]
 
 
 HEADINGS: Final = (
@@ -174,9 +176,9 @@ def summary_lines(plan: Plan) -> list[str]:
     lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
     for found in (plan.chosen, plan.public.judged):
         for spec in found.system.sites if found else ():
-            if spec.committed_usd_per_hour is not None:
+            if spec.committed_usd_per_hour is not None and found:
                 lines.append(
-                    f"{spec.site}: {spec.min_instances} × {spec.instance_type} are committed at "
+                    f"{spec.site}: {found.bill.committed[spec.site]} × {spec.instance_type} are committed at "
                     f"{spec.committed_usd_per_hour:.2f} $/h, more cost {spec.usd_per_hour:.2f} $/h."
                 )
             if spec.factors != (1.0, 1.0):
@@ -195,12 +197,23 @@ def summary_lines(plan: Plan) -> list[str]:
         less = f"{share:.1%} less than" if share >= 0 else f"{-share:.1%} more than"
         pays = "" if share > 0 else ": on this trace and at these prices the hybrid does not pay"
         lines.append(f"The hybrid costs {less} all public{pays}.")
-    alone = plan.private.judged
-    if alone is not None and not alone.holds and not alone.misses_in_calm:
+    best = plan.saving_vs_best_public
+    if best is not None and plan.bought:
+        way = plan.bought[0]
         lines.append(
-            f"Two private sites, each of the size that holds while it stands, would cost {2 * alone.bill.month:,.0f} $ "
-            "a month; one alone does not hold its outages."
+            f"The public cloud alone at its cheapest, {way.name}, costs {way.public:,.0f} $ a month: the hybrid, as "
+            f"cheap as it can be bought, saves {best:.1%} against that."
         )
+    both = plan.two_private.judged if plan.two_private else None
+    if both is not None:
+        more = plan.chosen.bill.month / both.bill.month - 1
+        lines.append(
+            f"Two private sites, each of the size that holds while it stands, cost {both.bill.month:,.0f} $ a month; "
+            f"the hybrid {more:+.1%} against that."
+        )
+    lines += growth_lines(plan)
+    if plan.on_spot:
+        lines.append(plan.on_spot.text)
     even = plan.break_even_usd_per_gpu_hour
     if even is not None:
         years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""
@@ -208,17 +221,40 @@ def summary_lines(plan: Plan) -> list[str]:
     return lines
 
 
+BOUGHT: Final = ("bought", "all public, $ a month", "hybrid, $ a month", "by")
+
+
+def bought_cells(way: Bought) -> tuple[str, ...]:
+    """See :data:`BOUGHT`."""
+    hybrid = "–" if way.hybrid is None else f"{way.hybrid:,.0f}"
+    return way.name, f"{way.public:,.0f}", hybrid, "; ".join(way.said)
+
+
+def growth_lines(plan: Plan) -> Iterator[str]:
+    """How long the sizes hold, and what is to be there by when."""
+    for step in plan.growth:
+        when = f"After {step.when}, at {step.traffic:.2f} times the traffic"
+        if step.plan is None:
+            yield f"{when}: no size holds; the sizes before miss {'; '.join(step.missed)}."
+        elif step.missed:
+            month = step.plan.bill.month
+            yield f"{when}: {step.plan.label()} by then, {month:,.0f} $ a month; before, {'; '.join(step.missed)}."
+        else:
+            yield f"{when}: the sizes before hold, {step.plan.bill.month:,.0f} $ a month."
+
+
 def page_of(plan: Plan, charts: Sequence[Path], title: str, about: Mapping[str, str]) -> Page:
     """``charts``: as :func:`write_charts` wrote them. ``about``: the stack and the package."""
     rows = tuple(tuple(cells(name, row)) for name, row in named_rows(plan))
     alternatives = Table("Sized by one search with the same rules", HEADINGS, rows, words=2)
+    ways = Table("The same sizes, bought otherwise", BOUGHT, tuple(map(bought_cells, plan.bought)))
     notes = (f"Note: {note}." for note in plan.notes)
     return Page(
         title=title,
         lead="A month is the trace's mean hour times 730.",
         facts={**about, "requests": f"{plan.requests:,}", "seed": str(plan.seed)},
         sections=(
-            Section("Alternatives", tables=(alternatives,)),
+            Section("Alternatives", tables=(alternatives, *([ways] if plan.bought else []))),
             Section("In words", lines=(*summary_lines(plan), *plan.reasons, *notes)),
             Section("Pictures", images=tuple(png(_SEEN[path.stem], path) for path in charts)),
         ),

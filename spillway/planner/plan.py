@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.prices import Owned
 from spillway.planner.costs import saving, years_at
+from spillway.planner.growth import Growth, Step, grown
+from spillway.planner.offers import Bought, Offers, bought, saving_at_best
 from spillway.planner.search import Candidate, Found, Kind, Search, Space, pareto
 from spillway.planner.service import ServiceModel
-from spillway.planner.system import SiteSpec, System
+from spillway.planner.spot import OnSpot, p2_on_spot
+from spillway.planner.system import Failures, SiteSpec, System
 from spillway.planner.trace import Trace
 
 P0 = RequestClass.P0
@@ -28,8 +31,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """One spot node, at its price, how often it is taken away, and how long until another is there."""
+
+    node: SiteSpec
+    failures: Failures
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be worked out besides. ``offers``: how the public side may be bought otherwise; ``growth``: of the
+    traffic; ``spot``: for P2."""
+
+    offers: Offers = field(default_factory=dict)
+    growth: Growth | None = None
+    spot: Spot | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
-    """``foresight``: the hybrid sized on the very trace it is judged on. ``front``: cost against P0's availability, of
+    """``two_private``: two private sites, each of the size that holds alone while it stands; ``foresight``: the hybrid
+    sized on the very trace it is judged on. ``bought``: the public side bought otherwise; ``growth``: of what was
+    sized; ``on_spot``: where that was asked for, and something holds. ``front``: cost against P0's availability, of
     everything that was tried. ``notes``: what was odd in the trace, and what it is too short to show.
     ``break_even_usd_per_gpu_hour``: of the private site, at which the hybrid's bill is the
     public one's."""
@@ -38,7 +61,11 @@ class Plan:
     hybrid: Row
     public: Row
     private: Row
+    two_private: Row | None
     foresight: Row | None
+    bought: tuple[Bought, ...]
+    growth: tuple[Step, ...]
+    on_spot: OnSpot | None
     front: tuple[Candidate, ...]
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -59,6 +86,12 @@ class Plan:
         return saving(self.chosen.bill.month, public.bill.month) if public and public.holds else None
 
     @property
+    def saving_vs_best_public(self) -> float | None:
+        """The same with both bought as cheaply as the catalogue knows, the public side on bare machines too."""
+        public = self.public.judged
+        return saving_at_best(public, self.chosen, self.bought) if public and public.holds else None
+
+    @property
     def saving_vs_all_private(self) -> float | None:
         """Negative where the private site alone is cheaper; against what holds in calm where nothing more does."""
         private = self.private.judged
@@ -71,10 +104,19 @@ class Plan:
                 "hybrid": _json(self.hybrid),
                 "all_public": _json(self.public),
                 "all_private": _json(self.private),
+                **({"two_private": _json(self.two_private)} if self.two_private else {}),
                 **({"perfect_foresight": _json(self.foresight)} if self.foresight else {}),
             },
             "saving_vs_all_public": _rounded(self.saving_vs_all_public, 4),
+            "saving_vs_best_public": _rounded(self.saving_vs_best_public, 4),
             "saving_vs_all_private": _rounded(self.saving_vs_all_private, 4),
+            "public_bought": [
+                {"name": way.name, "all_public": round(way.public, 2), "hybrid": _rounded(way.hybrid, 2)}
+                | {"said": list(way.said)}
+                for way in self.bought
+            ],
+            "growth": [step.to_json() for step in self.growth],
+            "p2_on_spot": self.on_spot.to_json() if self.on_spot else None,
             "break_even": {
                 "usd_per_gpu_hour": _rounded(self.break_even_usd_per_gpu_hour, 3),
                 "amortisation_years": _rounded(self.break_even_years, 2),
@@ -100,25 +142,17 @@ def make_plan(
     owned: Owned | None = None,
     seed: int = 1,
     foresight: bool = True,
+    asked: Asked | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Size on ``trace``, judge on ``judge`` (the same trace when left out), and where ``foresight`` says so, size on
-    that as well, to see what knowing it would have been worth.
+    that as well, to see what knowing it would have been worth. ``asked``: what is to be worked out besides.
 
     ``owned``: what the private price is worked out of, for the break-even in years. Raises
     :class:`spillway.planner.search.NoPlanError` when no hybrid holds.
     """
-    search = Search(trace, service, space, seed, progress)
-    rows: dict[Kind, Row] = {}
-    kinds: tuple[Kind, ...] = ("hybrid", "all public", "all private")
-    tried: list[Candidate] = []
-    for kind in kinds:
-        found = search.find(kind)
-        tried += found.tried
-        if kind == "hybrid":
-            found.need()
-        sized = found.best or found.calm
-        rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
+    search, asked = Search(trace, service, space, seed, progress), asked or Asked()
+    rows = _rows(search, judge)
     known = _known(Search(judge, service, space, seed, progress)) if judge is not None and foresight else None
     hybrid = rows["hybrid"].judged
     assert hybrid is not None
@@ -129,8 +163,12 @@ def make_plan(
         hybrid=rows["hybrid"],
         public=rows["all public"],
         private=rows["all private"],
+        two_private=_two_private(rows["all private"], space),
         foresight=known,
-        front=tuple(pareto(tried)),
+        bought=tuple(bought(public, hybrid, asked.offers)) if public else (),
+        growth=tuple(_growth(search, rows["hybrid"].found.need(), asked.growth)),
+        on_spot=_on_spot(search, asked.spot),
+        front=tuple(pareto([one for row in rows.values() for one in row.found.tried])),
         reasons=tuple(_reasons(search, rows, hybrid)),
         notes=(*trace.notes, *_too_few(judge if judge is not None else trace, space)),
         break_even_usd_per_gpu_hour=even,
@@ -138,6 +176,48 @@ def make_plan(
         requests=len(judge if judge is not None else trace),
         seed=seed,
     )
+
+
+def _rows(search: Search, judge: Trace | None) -> dict[Kind, Row]:
+    rows: dict[Kind, Row] = {}
+    kinds: tuple[Kind, ...] = ("hybrid", "all public", "all private")
+    for kind in kinds:
+        found = search.find(kind)
+        if kind == "hybrid":
+            found.need()
+        sized = found.best or found.calm
+        rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
+    return rows
+
+
+def _two_private(alone: Row, space: Space) -> Row | None:
+    """Each of the size that holds while it stands. They are taken to fail by themselves, and each to find the other at
+    once; P0 is late while both are out."""
+    found, failures = alone.judged, space.failures
+    if found is None or found.private is None or found.misses_in_calm:
+        return None
+    if failures is None or failures.site_mtbf_h is None:
+        return None
+    out = failures.site_mttr_h / (failures.site_mtbf_h + failures.site_mttr_h)
+    share, wanted = found.p0 * (1 - out**2), found.system.objectives[P0].share
+    private = found.private
+    twice = private.sized(2 * private.min_instances, 2 * private.max_instances)
+    misses = (f"P0 {share:.3%} with outages, not {wanted:.3%}",) if share < wanted else ()
+    system = found.system.model_copy(update={"sites": (twice,)})
+    both = replace(found, system=system, bill=found.bill.times(2), misses=misses, with_outages=share)
+    return Row(alone.found, both)
+
+
+def _growth(search: Search, sized: Candidate, growth: Growth | None) -> Iterator[Step]:
+    if growth is not None:
+        yield from grown(search.trace, search.service, search.space, sized, growth, search.seed, search.progress)
+
+
+def _on_spot(search: Search, spot: Spot | None) -> OnSpot | None:
+    if spot is None:
+        return None
+    more = search.seed, search.progress
+    return p2_on_spot(search.trace, search.service, search.space, spot.node, spot.failures, *more)
 
 
 def _known(search: Search) -> Row:
@@ -243,6 +323,7 @@ def _json(row: Row) -> dict[str, Any]:
             spec.model_dump(mode="json", include={"site", "cloud", "instance_type", "gpu", "gpus", "usd_per_hour"})
             | {"min_instances": spec.min_instances, "max_instances": spec.max_instances, "slots": spec.slots}
             | {"batch_share": spec.batch_share, "kv_tokens": spec.kv_tokens}
+            | {"committed": bill.committed.get(spec.site, 0)}
             for spec in candidate.system.sites
         ],
         "holds": candidate.holds,

@@ -9,7 +9,6 @@ without a rest, so that the parts are the whole.
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from spillway.contracts import metrics
 from spillway.contracts.classes import Site
+from spillway.contracts.months import next_month
+from spillway.page.page import Page, Section, Table
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import PERIOD_S
 
@@ -87,7 +88,7 @@ def month_of(text: str) -> tuple[datetime, datetime]:
         begin = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
         raise PlannerError(f"month {text!r}; write year and month, e.g. 2026-11") from None
-    return begin, (begin + timedelta(days=32)).replace(day=1)
+    return begin, next_month(begin)
 
 
 def read_showback(
@@ -218,38 +219,36 @@ def cents(showback: Showback) -> dict[str, int]:
     return split(round(showback.micro_usd / (MICRO // 100)), usd) if usd else {}
 
 
-def as_page(showback: Showback) -> str:
-    """HTML that needs no other file: each client's part, and of what it is made up."""
+def page_of(showback: Showback) -> Page:
+    """Each client's part, and of what it is made up."""
     parts: defaultdict[Whose, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for line in showback.lines:
         for column, value in enumerate((line.used.get(metrics.ANSWERS, 0.0), line.tokens, line.micro_usd / MICRO)):
             parts[line.whose][column] += value
     bills = cents(showback)
-    clients = [
+    clients = (
         (client, f"{answers:,.0f}", f"{tokens:,.0f}", f"{bills.get(client, 0) / 100:,.2f}")
         for client, (answers, tokens, _) in showback.by_client().items()
-    ]
-    rows = [
+    )
+    rows = (
         (*whose, f"{answers:,.0f}", f"{tokens:,.0f}", f"{usd:,.4f}")
         for whose, (answers, tokens, usd) in sorted(parts.items(), key=lambda item: -item[1][2])
-    ]
-    title = f"{showback.stack}, {showback.begin:%Y-%m-%d} to {showback.end - timedelta(hours=1):%Y-%m-%d} (UTC)"
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>body{{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em}}table{{border-collapse:collapse}}
-td,th{{border:1px solid #ccc;padding:.3em .6em;text-align:left}}</style>
-<h1>{html.escape(title)}</h1>
-<p>{sum(bills.values()) / 100:,.2f} $ in all. An hour's dollars of a site go to those whom it answered in it, by tokens
-or seconds; {html.escape(NOBODY)}: it answered nobody. {showback.unpriced} hours have no price of burst.</p>
-{_table(("client", "answers", "tokens", "$"), clients)}
-<h2>By class, model and site</h2>
-{_table(("client", "class", "model", "site", "answers", "tokens", "$"), rows)}
-</html>
-"""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + "".join([row(head, "th"), *(row(cells, "td") for cells in rows)]) + "</table>"
+    )
+    whole = Table("Clients, the dearest first", ("client", "answers", "tokens", "$"), tuple(clients))
+    columns = ("client", "class", "model", "site", "answers", "tokens", "$")
+    split_up = Table("Lines, the dearest first", columns, tuple(rows), words=4)
+    return Page(
+        title=f"Showback of {showback.stack}",
+        lead="An hour's dollars of a site go to those whom it answered in it, by tokens or seconds; "
+        f"{NOBODY}: it answered nobody.",
+        facts={
+            "from": f"{showback.begin:%Y-%m-%d %H:%M} UTC",
+            "to": f"{showback.end:%Y-%m-%d %H:%M} UTC",
+            "in all": f"{sum(bills.values()) / 100:,.2f} $",
+            "hours without a price of burst": str(showback.unpriced),
+        },
+        sections=(
+            Section("By client", tables=(whole,)),
+            Section("By class, model and site", tables=(split_up,)),
+        ),
+    )

@@ -42,6 +42,12 @@ class Trace:
         """Tokens in and out, all requests."""
         return float(self.tokens_in.sum() + self.tokens_out.sum())
 
+    def of(self, *classes: RequestClass) -> Trace:
+        """The requests of these classes, over the same time."""
+        mine = np.isin(self.klass, [list(RequestClass).index(name) for name in classes])
+        columns = (self.arrival[mine], self.tokens_in[mine], self.tokens_out[mine], self.klass[mine])
+        return Trace(*columns, duration_s=self.duration_s, notes=self.notes)
+
     def between(self, begin_s: float, end_s: float) -> Trace:
         """The requests of ``[begin_s, end_s)``, its begin at 0."""
         if not 0 <= begin_s < end_s <= self.duration_s + 1e-6:

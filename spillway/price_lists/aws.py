@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from spillway.contracts.prices import Price, PriceModel
+from spillway.contracts.prices import Cloud, Price, PriceModel
 from spillway.price_lists.common import PriceListError
 
 API_REGION: Final = "us-east-1"
@@ -26,6 +26,8 @@ EC2_FILTERS: Final = {
     "capacitystatus": "Used",
     "locationType": "AWS Region",
 }
+MANAGED: Final = "SageMaker"
+"""Who serves on types whose names start with ``ml.``."""
 TERMS: Final[dict[str, PriceModel]] = {"1yr": "reserved_1y", "3yr": "reserved_3y"}
 
 
@@ -35,10 +37,10 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
 
     Raises :class:`PriceListError` when the API refuses, or answers something else.
     """
-    client = _client("pricing", API_REGION, endpoint_url)
+    client = client_of("pricing", API_REGION, endpoint_url)
     for name, (gpus, gpu) in types.items():
-        managed = name.startswith("ml.")
-        service = "AmazonSageMaker" if managed else "AmazonEC2"
+        managed = cloud_of(name) != "ec2"
+        service = f"Amazon{MANAGED}" if managed else "AmazonEC2"
         wanted = {"instanceName": name, "component": "Hosting"} if managed else {"instanceType": name, **EC2_FILTERS}
         for product in _products(client, service, wanted):
             region = product["product"]["attributes"].get("regionCode")
@@ -46,7 +48,7 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
                 continue
             for model, usd in _prices(product["terms"]):
                 yield Price(
-                    cloud="sagemaker" if managed else "ec2",
+                    cloud=cloud_of(name),
                     instance_type=name,
                     region=region,
                     gpus=gpus,
@@ -56,6 +58,11 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
                     read_on=today,
                     source=SOURCE.format(service=service),
                 )
+
+
+def cloud_of(name: str) -> Cloud:
+    """Whose price list has a type."""
+    return MANAGED.lower() if name.startswith("ml.") else "ec2"
 
 
 FAMILIES: Final = {
@@ -70,7 +77,7 @@ def discover(endpoint_url: str | None = None) -> dict[str, tuple[int, str]]:
 
     Raises :class:`PriceListError`.
     """
-    client = _client("pricing", API_REGION, endpoint_url)
+    client = client_of("pricing", API_REGION, endpoint_url)
     found: dict[str, tuple[int, str]] = {}
     asked = (
         ("AmazonEC2", "instanceType", {**EC2_FILTERS, "regionCode": API_REGION}),
@@ -97,7 +104,7 @@ def read_spot(
     names = [name for name in types if not name.startswith("ml.")]
     for region in regions:
         cheapest: dict[str, float] = {}
-        for row in _spot_history(_client("ec2", region, endpoint_url), names):
+        for row in _spot_history(client_of("ec2", region, endpoint_url), names):
             usd = float(row["SpotPrice"])
             cheapest[row["InstanceType"]] = min(usd, cheapest.get(row["InstanceType"], usd))
         for name, usd in cheapest.items():
@@ -119,7 +126,7 @@ def _products(client: Any, service: str, wanted: dict[str, str]) -> Iterator[dic
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
     token: dict[str, str] = {}
     while True:
-        answer = _called(client.get_products, ServiceCode=service, Filters=filters, FormatVersion="aws_v1", **token)
+        answer = called(client.get_products, ServiceCode=service, Filters=filters, FormatVersion="aws_v1", **token)
         try:
             yield from map(json.loads, answer["PriceList"])
         except (KeyError, ValueError):
@@ -156,7 +163,7 @@ def _spot_history(client: Any, names: list[str]) -> Iterator[dict[str, Any]]:
     """The newest entry of each type and zone: a start time of now leaves out what is past."""
     token: dict[str, str] = {}
     while True:
-        answer = _called(
+        answer = called(
             client.describe_spot_price_history,
             InstanceTypes=names,
             ProductDescriptions=["Linux/UNIX"],
@@ -169,7 +176,7 @@ def _spot_history(client: Any, names: list[str]) -> Iterator[dict[str, Any]]:
         token = {"NextToken": answer["NextToken"]}
 
 
-def _client(service: str, region: str, endpoint_url: str | None) -> Any:
+def client_of(service: str, region: str, endpoint_url: str | None) -> Any:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -181,10 +188,15 @@ def _client(service: str, region: str, endpoint_url: str | None) -> Any:
         raise PriceListError(f"AWS {service}: {error}") from None
 
 
-def _called(operation: Any, **arguments: Any) -> dict[str, Any]:
+def called(operation: Any, none_for: tuple[str, ...] = (), /, **arguments: Any) -> dict[str, Any]:
+    """``none_for``: codes of refusals that mean that there is nothing to tell."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return operation(**arguments)
-    except (BotoCoreError, ClientError) as error:
+    except ClientError as error:
+        if error.response["Error"]["Code"] in none_for:
+            return {}
+        raise PriceListError(f"AWS does not tell its prices: {error}") from None
+    except BotoCoreError as error:
         raise PriceListError(f"AWS does not tell its prices: {error}") from None

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from spillway.contracts.prices import Price, PriceError, catalogue, with_prices
-from spillway.price_lists import aws, azure
+from spillway.price_lists import aws, azure, commitments
 from spillway.price_lists.common import dearest
+
+
+@dataclass(frozen=True)
+class Also:
+    """What of AWS is read besides the lists: spot prices and capacity blocks by region, savings plans of all."""
+
+    spot_regions: tuple[str, ...] = ()
+    savings_plans: bool = False
+    block_regions: tuple[str, ...] = ()
 
 
 def known_types(only: Sequence[str] = ()) -> dict[str, tuple[int, str]]:
@@ -30,15 +40,21 @@ def discovered(known: dict[str, tuple[int, str]], aws_endpoint: str | None = Non
     return {name: row for name, row in aws.discover(aws_endpoint).items() if name not in known}
 
 
-def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[int, str]]) -> list[Price]:
-    """Prices of the catalogue that were asked for and are listed no more. Spot prices come and go, and are kept."""
+def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[int, str]], also: Also) -> list[Price]:
+    """Prices of the catalogue that were asked for and are listed no more. Spot prices and capacity blocks come and go,
+    and are kept."""
     there = {price.key for price in fresh}
+
+    def asked(price: Price) -> bool:
+        savings = price.model.startswith("savings") and price.cloud != "azure"
+        return price.model not in ("spot", "capacity_block") and (also.savings_plans or not savings)
+
     return [
         price
         for price in catalogue()
         if ("azure" if price.cloud == "azure" else "aws") in clouds
         and price.instance_type in types
-        and price.model != "spot"
+        and asked(price)
         and price.key not in there
     ]
 
@@ -46,7 +62,7 @@ def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[i
 def read_prices(
     clouds: Sequence[str],
     types: dict[str, tuple[int, str]],
-    spot_regions: list[str],
+    also: Also,
     phase: Callable[[str], AbstractContextManager[None]],
     aws_endpoint: str | None = None,
     azure_url: str | None = None,
@@ -64,7 +80,11 @@ def read_prices(
     if "aws" in clouds and aws_types:
         with phase(f"AWS Price List, {len(aws_types)} types"):
             yield from dearest(aws.read(aws_types, today, aws_endpoint))
-            yield from aws.read_spot(aws_types, spot_regions, today, aws_endpoint)
+            yield from aws.read_spot(aws_types, list(also.spot_regions), today, aws_endpoint)
+            yield from commitments.read_blocks(aws_types, list(also.block_regions), today, aws_endpoint)
+    if "aws" in clouds and aws_types and also.savings_plans:
+        with phase("AWS Savings Plans"):
+            yield from commitments.read_savings(aws_types, today, aws_endpoint)
 
 
 def changes(fresh: Iterable[Price], left: Iterable[Price] = ()) -> Iterator[dict[str, Any]]:

@@ -58,20 +58,21 @@ class TwinHandle:
     def status(self) -> TwinStatus:
         return TwinStatus.from_json(self._call("GET", "/status"))
 
-    def reconcile(self, timeout_s: float = 90.0, drill_models: bool | None = None) -> TwinStatus:
+    def reconcile(self, timeout_s: float = 90.0, service_time_s: float | None = None) -> TwinStatus:
         """Make processes out of what is deployed now, and wait until they are ready; see ``problems`` for what is not.
 
-        ``drill_models``: serve a model with a fixed service time in place of each package, or the packages again.
+        ``service_time_s``: serve a model with this fixed service time in place of each package; 0: the packages again.
         """
-        wanted = {"timeout_s": timeout_s, "drill_models": drill_models}
+        wanted = {"timeout_s": timeout_s, "service_time_s": service_time_s}
         body = self._call("POST", "/reconcile", wanted, timeout_s + 30)
         return TwinStatus.from_json(body)
 
     def fault(self, group: str, action: str, **options: float) -> None:
-        """Do something to a site (``private``, ``sagemaker``, ``azure_ml``) or a gateway (``gateway-private``).
+        """Do something to a site (``private``, ``sagemaker``, ``azure_ml``), a gateway (``gateway-private``), to
+        ``redis``, or to the ``spill`` of all classes.
 
-        ``kill`` | ``start`` | ``hang`` (SIGSTOP) | ``resume`` | ``slow`` (``delay_s``) | ``fail`` (``status``) |
-        ``heal``
+        ``kill`` | ``start`` | ``hang`` (SIGSTOP) | ``resume``; of a site besides ``slow`` (``delay_s``) | ``fail``
+        (``status``, ``share`` of the requests) | ``heal``; of the spill only ``close`` | ``open``
         """
         self._call("POST", f"/groups/{group}/{action}", options)
 
@@ -111,14 +112,13 @@ def find_twin(state_dir: Path) -> TwinHandle | None:
 def start_twin(
     state_dir: Path,
     *,
-    drill_models: bool = False,
     progress: Callable[[str], None] | None = None,
     kubernetes: KubernetesKind = "stand-in",
 ) -> TwinHandle:
     """Start the supervisor and the three emulated providers; returns once these answer.
 
-    ``drill_models``: see :meth:`TwinHandle.reconcile`. Raises
-    :class:`TwinRunningError` when a twin runs there, :class:`TwinError` with the log's end when it does not come up.
+    Raises :class:`TwinRunningError` when a twin runs there, :class:`TwinError` with the log's end when it does not come
+    up.
     """
     state_dir = state_dir.resolve()
     if find_twin(state_dir):
@@ -126,7 +126,7 @@ def start_twin(
     (state_dir / "logs").mkdir(parents=True, exist_ok=True)
     if progress:
         progress("starting the emulated AWS, Azure and Kubernetes")
-    daemon = _launch(state_dir, drill_models, kubernetes)
+    daemon = _launch(state_dir, kubernetes)
     try:
         return _await_ready(daemon, state_dir, _START_S[kubernetes])
     except BaseException:
@@ -149,12 +149,12 @@ def stop_twin(state_dir: Path) -> list[str]:
     return leftovers
 
 
-def _launch(state_dir: Path, drill_models: bool, kubernetes: KubernetesKind) -> subprocess.Popen[bytes]:
+def _launch(state_dir: Path, kubernetes: KubernetesKind) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "spillway.twin.supervisor", "--state-dir", str(state_dir)]
     command += ["--kubernetes", kubernetes]
     with _supervisor_log(state_dir).open("ab") as log:
         return subprocess.Popen(
-            [*command, "--drill-models"] if drill_models else command,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

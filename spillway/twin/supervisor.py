@@ -41,6 +41,7 @@ _START_S: Final[dict[KubernetesKind, float]] = {"stand-in": 45.0, "real": 200.0}
 _NOTICE_S: Final = 20.0
 """Longest wait for a gateway to use a site that is ready; a cut-off may keep it from that for good."""
 _FAULT_NAMES: Final = {"kill": "killed", "hang": "hung", "slow": "slow", "fail": "failing"}
+_SPILL: Final = "spill"
 
 log = logging.getLogger("spillway.twin")
 
@@ -51,7 +52,6 @@ class Supervisor:
     def __init__(
         self,
         state_dir: Path,
-        drill_models: bool = False,
         provider_command: Callable[[str, int, Path], tuple[str, ...]] | None = None,
         kubernetes: KubernetesKind = "stand-in",
     ) -> None:
@@ -63,7 +63,7 @@ class Supervisor:
         self._kubernetes: KubernetesKind = kubernetes
         self._provider_command = provider_command or self._usual_command
         self.endpoints = {name: f"http://127.0.0.1:{self._ports.get(f'{_CONTROL}/{name}')}" for name in PROVIDERS}
-        self._data_plane = DataPlane(Layout(state_dir, self.endpoints, self._ports, drill_models))
+        self._data_plane = DataPlane(Layout(state_dir, self.endpoints, self._ports))
         self._faults: dict[str, str] = {}
         self._unused: list[str] = []
         self._reconciling = asyncio.Lock()
@@ -99,11 +99,11 @@ class Supervisor:
             problems=(*planned.problems, *self._late(ready), *self._unused),
         )
 
-    async def reconcile(self, timeout_s: float, drill_models: bool | None = None) -> TwinStatus:
+    async def reconcile(self, timeout_s: float, service_time_s: float | None = None) -> TwinStatus:
         """Read what is deployed, make the processes equal to it, and wait for them."""
         async with self._reconciling:
-            if drill_models is not None:
-                self._data_plane.drill_models = drill_models
+            if service_time_s is not None:
+                self._data_plane.service_time_s = service_time_s
             planned = await asyncio.to_thread(self._data_plane.read)
             await self._group.apply(planned.specs, scope=lambda name: not name.startswith(f"{_CONTROL}/"))
             late = await self._group.wait_ready([spec.name for spec in planned.specs], timeout_s)
@@ -121,6 +121,9 @@ class Supervisor:
         """See :meth:`spillway.twin.handle.TwinHandle.fault`. Raises ``LookupError`` for an unknown group or action."""
         if group == _CONTROL:
             raise LookupError("the emulated providers take no faults: kill a site or a gateway")
+        if group == _SPILL:
+            await self._order_spill(action)
+            return
         at_once = {
             "kill": self._group.kill,
             "start": self._group.start,
@@ -135,11 +138,16 @@ class Supervisor:
             raise LookupError(f"unknown action {action!r}: one of {', '.join(at_once)}, slow, fail, heal")
         self._faults[group] = _FAULT_NAMES.get(action, "")
 
+    async def _order_spill(self, action: str) -> None:
+        if action not in ("close", "open"):
+            raise LookupError(f"unknown action {action!r} of the spill: close or open")
+        await asyncio.to_thread(self._data_plane.close_spill, action == "close")
+
     async def _order_proxy(self, group: str, action: str, options: dict[str, float]) -> None:
         port = self._data_plane.planned.fault_ports.get(group)
         if not port:
             raise LookupError(f"{group!r} has no fault proxy: slow, fail and heal work on {', '.join(Site)}")
-        orders = {"slow": {"delay_s": options.get("delay_s", 3.0)}, "fail": {"status": options.get("status", 500)}}
+        orders = {"slow": {"delay_s": options.get("delay_s", 3.0)}, "fail": {"status": 500, **options}}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
             session.put(f"http://127.0.0.1:{port}/fault", json=orders.get(action, {})) as answer,
@@ -222,7 +230,7 @@ class Supervisor:
 
     async def _post_reconcile(self, request: web.Request) -> web.Response:
         wanted = await request.json()
-        status = await self.reconcile(float(wanted.get("timeout_s", 90.0)), wanted.get("drill_models"))
+        status = await self.reconcile(float(wanted.get("timeout_s", 90.0)), wanted.get("service_time_s"))
         return web.json_response(status.to_json())
 
     async def _post_fault(self, request: web.Request) -> web.Response:
@@ -259,7 +267,6 @@ def _sole_owner(state_dir: Path) -> Iterator[None]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Own every process of a twin.")
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--drill-models", action="store_true", help="serve a fixed-time model in place of each package")
     parser.add_argument(
         "--kubernetes", choices=get_args(KubernetesKind), default="stand-in", help="what the cluster is"
     )
@@ -271,7 +278,7 @@ def main() -> int:
         # What a crashed predecessor left would hold its ports.
         for name in end_leftovers(str(state_dir), frozenset({os.getpid()})):
             log.info("ended a leftover: %s", name)
-        asyncio.run(Supervisor(state_dir, args.drill_models, kubernetes=args.kubernetes).run())
+        asyncio.run(Supervisor(state_dir, kubernetes=args.kubernetes).run())
     return 0
 
 

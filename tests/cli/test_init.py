@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from spillway.cli.main import cli
 from spillway.twin.deployer.project import read_project, read_stack_config
+from tests.support.terminal import answered, rest
 
 PHRASE = "four quiet words here"
 
@@ -78,25 +79,3 @@ def test_on_a_terminal_they_are_asked_for_and_not_shown(tmp_path: Path) -> None:
     assert b"Sealed under your passphrase: kubeconfig, gateway_operator_key, app_key" in shown
     assert b"typed key" not in shown
     assert config(tmp_path)["spillway-secrets:app_key"] == "typed key"
-
-
-def answered(terminal: int, answers: list[tuple[bytes, str]]) -> bytes:
-    """What the terminal showed until each question came, and was answered."""
-    shown = b""
-    for question, answer in answers:
-        seen = b""
-        while not (question in seen and seen.rstrip().endswith(b":")):
-            seen += os.read(terminal, 1024)
-        os.write(terminal, f"{answer}\n".encode())
-        shown += seen
-    return shown
-
-
-def rest(terminal: int) -> bytes:
-    shown = b""
-    try:
-        while part := os.read(terminal, 1024):
-            shown += part
-    except OSError:
-        """The other end is closed."""
-    return shown

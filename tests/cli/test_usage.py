@@ -174,7 +174,8 @@ def test_down_without_a_twin_is_no_failure_and_purges(runner: CliRunner, project
         (click.UsageError("x"), 2),
     ],
 )
-def test_exit_codes(error: BaseException, code: int) -> None:
+def test_exit_codes(error: BaseException, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert translate(error, debug=False).exit_code == code
 
 

@@ -33,3 +33,4 @@ def test_prod_costs_its_machines_and_what_stands_around_them(prod: Graph) -> Non
     assert nodes.usd_per_hour == price_per_hour("ec2", "g6.12xlarge", "us-east-1")
     assert lines["nat gateway"].least == 3
     assert {"eks cluster", "vpn connection", "load balancer", "fargate vcpu", "kms key"} <= lines.keys()
+    assert {"resolver address", "t3.large (ec2)"} <= lines.keys(), "the VPN's resolver, and the machine that deploys"

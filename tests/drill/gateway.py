@@ -55,10 +55,10 @@ class FakeGateway:
 
 
 @contextmanager
-def serve(gateway: FakeGateway) -> Iterator[str]:
+def serve(gateway: FakeGateway, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """The gateway on a thread of its own; yields its address."""
     loop = asyncio.new_event_loop()
-    port = free_port()
+    port = port or free_port()
     ready = threading.Event()
 
     async def start() -> web.AppRunner:
@@ -66,7 +66,7 @@ def serve(gateway: FakeGateway) -> Iterator[str]:
         app.router.add_post("/v2/models/{model}/infer", gateway.handle)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
         ready.set()
         return runner
 
@@ -79,7 +79,7 @@ def serve(gateway: FakeGateway) -> Iterator[str]:
     thread.start()
     ready.wait()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -20,8 +20,8 @@ from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.manifest import TensorSpec
 from spillway.drill.bill import Sample, bill
 from spillway.drill.load import Outcome, schedule
-from spillway.drill.plan import DrillPlan, Fault, Phase, full_plan, short_plan
-from spillway.drill.plan_file import read_plan, schema_text
+from spillway.drill.plan import DrillPlan, Fault, Phase
+from spillway.drill.plan_file import find_plan, read_plan, schema_text
 from spillway.drill.report import render_table, write_html
 from spillway.drill.result import percentile, summarise
 from spillway.drill.run import run_drill
@@ -185,13 +185,13 @@ def test_no_gateway_is_told_before_anything_is_broken() -> None:
     gateway = FakeGateway()
     target = DrillTarget("http://127.0.0.1:9", "minilm", sentences(), faults=gateway)
     with pytest.raises(DrillError, match="does not answer"):
-        run_drill(target, short_plan())
+        run_drill(target, find_plan("short"))
     assert gateway.orders == []
 
 
 def test_faults_need_someone_who_makes_them() -> None:
     with pytest.raises(DrillError, match="give a plan without faults"):
-        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", sentences()), full_plan())
+        run_drill(DrillTarget("http://127.0.0.1:9", "minilm", sentences()), find_plan("full"))
 
 
 def test_slots_plus_one_shows_who_answered_the_extra_one() -> None:
@@ -264,8 +264,8 @@ def test_the_report_reads_well_on_every_screen(tmp_path: Path, look: Look) -> No
 
 
 def test_the_short_drill_fits_in_a_minute() -> None:
-    assert short_plan().duration_s <= 60
+    assert find_plan("short").duration_s <= 60
     # Of this process, whatever else the machine does.
     started = time.process_time()
-    assert schedule(full_plan().rates, full_plan().duration_s, 1)
+    assert find_plan("full").arrivals()
     assert time.process_time() - started < 1

@@ -58,9 +58,8 @@ def azure_server(folder: Path) -> Iterator[dict[str, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     listen = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
-    process = subprocess.Popen(
-        [AZURITE, "--silent", "--skipApiVersionCheck", *listen], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    process = subprocess.Popen([AZURITE, *quiet, *listen], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     endpoint = f"http://127.0.0.1:{port}/{_ACCOUNT}"
     account = f"AccountName={_ACCOUNT};AccountKey={_KEY}"
     try:

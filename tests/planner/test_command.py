@@ -87,7 +87,10 @@ FAULTS = {
     "price": ((*RATES, "--private-usd-per-gpu-hour", "-1"), "give 0 or more"),
     "two prices": ((*RATES, "--private-usd-per-gpu-hour", "1", "--owned", "h100-8"), "goes with no --owned"),
     "outages": ((*RATES, "--mttr-hours", "0"), "above 0"),
-    "commitment": ((*RATES, "--commit", "spot"), "give reserved_1y, reserved_3y, savings_1y, savings_3y, or a share"),
+    "commitment": ((*RATES, "--commit", "spot"), "savings_1y, savings_3y, capacity_block, or a share off the list"),
+    "growth": ((*RATES, "--growth", "30%"), "e.g. 30%/quarter"),
+    "spot price alone": ((*RATES, "--spot-usd-per-hour", "1"), "goes with --spot-hours"),
+    "spot price": ((*RATES, "--spot-hours", "20"), "no spot price of g5.xlarge in us-east-1 is known"),
     "scale": ((*RATES, "--scale", "-2"), "above 0"),
     "no latencies": ((), "no latencies"),
     "too large a server": (("--measured", "llama2-70b-h100-x8"), "choose a larger instance type"),
@@ -102,6 +105,16 @@ def test_bad_input_ends_with_2_and_says_why(trace: Path, name: str) -> None:
     done = spillway("plan", "-s", "test", *given, *options)
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
+
+
+def test_spot_nodes_want_to_be_told_how_often_they_are_taken_away(
+    tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(example("prod"), {"spillway:private_cluster.gpu_pool.capacity_type": "SPOT"})
+    monkeypatch.chdir(project(tmp_path, config))
+    done = spillway("plan", "-s", "test", "--trace", str(trace), *RATES)
+    assert done.exit_code == 2
+    assert "taken away with --instance-mtbf-hours" in " ".join(done.output.split())
 
 
 @pytest.mark.usefixtures("stack")

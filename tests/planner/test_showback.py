@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,12 +17,15 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from spillway.contracts import metrics
+from spillway.contracts.months import month_start, next_month
 from spillway.contracts.usage import UsageMetrics
+from spillway.page.page import write_page
 from spillway.planner.errors import PlannerError
-from spillway.planner.showback import NOBODY, Showback, Whose, as_csv, as_page, cents, month_of, read_showback, split
+from spillway.planner.showback import NOBODY, Showback, Whose, as_csv, cents, month_of, page_of, read_showback, split
 from spillway.runtime.functions.cost_signal import Value
 from spillway.runtime.functions.cost_signal import publish as publish_cost
 from spillway.runtime.gateway.usage_report import UsageReport
+from tests.support.browser import LOOKS, Look, problems
 
 # The emulated account is the process's: other tests have a stack of the usual name there.
 STACK = "spillway-showback"
@@ -129,7 +133,21 @@ def test_burst_is_priced_by_site_where_the_cost_function_says_it_by_site(cloudwa
 def test_who_is_expected_and_did_nothing_has_no_line(cloudwatch: Any) -> None:
     found = of_the_day(cloudwatch, expected=[Whose("carol", "P1", MODEL, "private")])
     assert "carol" not in found.by_client()
-    assert "alice" in as_page(found)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_page_has_each_clients_part_and_reads_well_on_every_screen(
+    cloudwatch: Any, tmp_path: Path, look: Look
+) -> None:
+    found = of_the_day(cloudwatch)
+    page = tmp_path / "showback.html"
+    write_page(page_of(found), page)
+    text = page.read_text(encoding="utf-8")
+    for client, bill in cents(found).items():
+        assert f"<td>{client}</td>" in text
+        assert f'<td class="number">{bill / 100:,.2f}</td>' in text
+    assert f"{sum(cents(found).values()) / 100:,.2f} $" in text
+    assert problems(page, look) == []
 
 
 @given(st.integers(0, 10**12), st.dictionaries(st.text(max_size=3), st.floats(1e-6, 1e9), min_size=1, max_size=20))
@@ -140,6 +158,11 @@ def test_parts_are_the_whole(total: int, weights: dict[str, float]) -> None:
 
 
 def test_a_month_ends_where_the_next_begins() -> None:
+    last = datetime(2028, 2, 29, 23, 59, 59, 5, tzinfo=UTC)
+    assert (month_start(last), next_month(last)) == (
+        datetime(2028, 2, 1, tzinfo=UTC),
+        datetime(2028, 3, 1, tzinfo=UTC),
+    )
     assert month_of("2026-12") == (datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     with pytest.raises(PlannerError, match="write year and month"):
         month_of("November")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.planner.kernel import state as kernel
 from spillway.planner.service import ServiceModel, from_rates
 from spillway.planner.simulate import Demand, Outcome, draw_outages, run_trace, simulate
@@ -278,7 +278,8 @@ def test_an_answer_whose_tokens_are_slow_is_not_in_time() -> None:
 
 
 def test_drawn_outages_have_the_given_means() -> None:
-    failures = {Site.PRIVATE: Failures(site_mtbf_h=100, site_mttr_h=5, instance_mtbf_h=1000, instance_mttr_h=10)}
+    failing = Failures(site_mtbf_h=100, site_mttr_h=5, instance_mtbf_h=1000, instance_mttr_h=10)
+    failures: dict[SiteName, Failures] = {Site.PRIVATE: failing}
     rows = draw_outages(System(sites=(site(1, 3),)), failures, 3600 * 500_000.0)
     whole = rows[rows[:, 2] == -1]
     down = (whole[1::2, 0] - whole[::2, 0]).mean() / 3600
@@ -312,7 +313,7 @@ SERVICES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(SERVICES),
     st.lists(st.tuples(st.floats(0, 50), st.integers(1, 300), st.integers(0, 60), st.integers(0, 2)), max_size=60),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from policies.bill import Line, bill_at_rest, bill_json, markdown
+from policies.bill import Line, UsageError, bill_at_rest, bill_json, markdown
+from policies.priced_types import BY_USE, NOT_PRICED, STANDING, why_free, why_not_priced
 from policies.resources import Context, Stack
+from policies.rules.capacity import NODE_GROUP
 from spillway.contracts.prices import price_per_hour
+from spillway.contracts.resources import Resource
 from spillway.contracts.standing import standing
+from spillway.twin.aws.services import ROWS as AWS_ROWS
+from spillway.twin.azure.services import BY_TOKEN as AZURE_ROWS
 from tests.policies.support import resource
 from tests.policies.test_cost import ENDPOINT, configuration, target
 
@@ -30,7 +35,7 @@ def test_machines_cost_their_least_at_rest_and_their_most_at_peak() -> None:
     assert (nat.what, nat.least) == ("nat gateway", 2)
     assert bill.month == pytest.approx(730 * (2 * each + 2 * 0.045))
     assert bill.month_at_peak == pytest.approx(730 * (8 * each + 2 * 0.045))
-    assert bill.by_use == ("NAT gateways and endpoints: bytes that pass",)
+    assert bill.by_use == ("NAT gateways: bytes that pass, 0.045 $ (aws nat gb)",)
 
 
 def test_the_stacks_own_price_wins_and_an_unknown_one_is_said_to_be() -> None:
@@ -60,6 +65,90 @@ def test_tasks_disks_and_endpoints_are_counted_by_what_they_are_made_of() -> Non
     nodes = resource("aws:eks/nodeGroup:NodeGroup", diskSize=100, scalingConfig={"desiredSize": 3})
     counts = {line.what: line.least for line in bill_at_rest(Stack([task, service, endpoint, bucket, nodes])).lines}
     assert counts == {"fargate vcpu": 2, "fargate gb": 4, "interface endpoint": 3, "gp3 gb": 300}
+
+
+def test_a_machine_that_only_its_launch_template_describes_is_counted_with_its_disk() -> None:
+    template = resource("aws:ec2/launchTemplate:LaunchTemplate", instanceType="t3.large",
+                        blockDeviceMappings=[{"ebs": {"volumeSize": 50}}])  # fmt: skip
+    template = type(template)(**{**vars(template), "id": "lt-1"})
+    machine = resource("aws:ec2/instance:Instance", in_region="us-east-1", launchTemplate={"id": "lt-1"})
+    lines = {line.what: line for line in bill_at_rest(Stack([template, machine])).lines}
+    assert {what: line.least for what, line in lines.items()} == {"t3.large (ec2)": 1, "gp3 gb": 50}
+    assert lines["t3.large (ec2)"].usd_per_hour == 0.0832, "as karpenter-provider-aws has it"
+
+
+def test_what_grows_costs_more_at_its_most() -> None:
+    task = resource("aws:ecs/taskDefinition:TaskDefinition", cpu="1024", memory="2048")
+    task = type(task)(**{**vars(task), "id": "task"})
+    service = resource("aws:ecs/service:Service", name="standby", taskDefinition="task", desiredCount=2)
+    bounds = resource("aws:appautoscaling/target:Target", resourceId="service/standby/standby", maxCapacity=6)
+    lines = {line.what: line for line in bill_at_rest(Stack([task, service, bounds])).lines}
+    assert (lines["fargate vcpu"].least, lines["fargate vcpu"].most) == (2, 6)
+
+
+def test_resolvers_health_checks_and_public_addresses_are_paid_by_what_they_have() -> None:
+    """Expected: infracost's golden bills of route53_resolver_endpoint_test (two addresses: 182.50 $) and
+    route53_health_check_test (TLS, text, interval and latency: 0.50 + 4.00 $)."""
+    resolver = resource("aws:route53/resolverEndpoint:ResolverEndpoint", ipAddresses=[{"subnetId": "a"}, {}])
+    check = resource("aws:route53/healthCheck:HealthCheck", type="HTTPS_STR_MATCH", requestInterval=10,
+                     measureLatency=True)  # fmt: skip
+    inside, outside = (
+        resource("aws:lb/loadBalancer:LoadBalancer", internal=internal, subnets=["a", "b"])
+        for internal in (True, False)
+    )
+    months = {line.what: round(line.month(line.least), 2) for line in
+              bill_at_rest(Stack([resolver, check, inside, outside])).lines}  # fmt: skip
+    assert months["resolver address"] == 182.5
+    assert months["health check"] + months["health check option"] == 4.5
+    assert months["public ipv4"] == 7.3, "of the one that is published"
+
+
+def test_spot_nodes_cost_what_spot_does_where_somebody_knows_it_and_at_most_the_list_elsewhere() -> None:
+    def node(type_: str) -> Resource:
+        sizes = {"desiredSize": 1, "maxSize": 1}
+        return resource(NODE_GROUP, in_region="us-east-1", instanceTypes=[type_], capacityType="SPOT",
+                        scalingConfig=sizes)  # fmt: skip
+
+    known, unknown = (bill_at_rest(Stack([node(name)])).lines[0] for name in ("g6.12xlarge", "g6.xlarge"))
+    assert known.usd_per_hour == price_per_hour("ec2", "g6.12xlarge", "us-east-1", "spot")
+    assert not known.estimate
+    assert unknown.usd_per_hour == price_per_hour("ec2", "g6.xlarge", "us-east-1")
+    assert unknown.estimate
+    assert "no spot price is known" in unknown.source
+
+
+def test_what_is_paid_by_use_is_a_line_as_far_as_it_is_said() -> None:
+    used = bill_at_rest(burst(), used={"aws nat gb": 100.0})
+    line = next(line for line in used.lines if line.what == "aws nat gb")
+    assert line.month(line.least) == pytest.approx(4.5), "as infracost's nat_gateway_test has it"
+    assert used.by_use == ()
+    assert used.month == pytest.approx(bill_at_rest(burst()).month + 4.5)
+    with pytest.raises(UsageError, match="'bytes' is nothing that is paid by use; there is aws egress gb"):
+        bill_at_rest(burst(), used={"bytes": 1.0})
+
+
+def test_a_kind_that_no_table_knows_has_a_line_without_a_price() -> None:
+    bill = bill_at_rest(Stack([resource("aws:fsx/lustreFileSystem:LustreFileSystem", in_region="us-east-1")]))
+    assert [line.what for line in bill.unknown] == ["aws:fsx/lustreFileSystem:LustreFileSystem"]
+    assert "no table of the bill has its kind" in markdown(bill, "prod")
+
+
+@pytest.mark.parametrize("type_", sorted([*AWS_ROWS, *AZURE_ROWS]))
+def test_each_kind_that_a_stack_may_have_is_priced_or_said_not_to_be_and_why(type_: str) -> None:
+    why = why_not_priced(type_)
+    assert why != "no table of the bill has its kind"
+    assert why == NOT_PRICED.get(type_, "")
+    standing_there = {row[1] for row in STANDING} | set(BY_USE)
+    assert not (type_ in NOT_PRICED and (type_ in standing_there or why_free(type_)))
+
+
+@pytest.mark.parametrize("row", STANDING, ids=lambda row: row[2])
+def test_what_stands_in_the_bill_has_a_price(row: tuple[str, str, str, object]) -> None:
+    assert standing(f"{row[0]} {row[2]}") is not None
+
+
+def test_what_is_paid_by_use_has_the_price_that_it_names() -> None:
+    assert all(standing(use.price) for uses in BY_USE.values() for use in uses if use.price)
 
 
 def test_a_change_is_told_line_by_line() -> None:

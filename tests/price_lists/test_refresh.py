@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from click.testing import CliRunner
 
 from spillway.cli.main import cli
-from spillway.contracts.prices import TABLE
-from spillway.price_lists import aws, azure
+from spillway.contracts.prices import TABLE, catalogue, with_prices
+from spillway.price_lists import aws, azure, commitments
 from spillway.price_lists.common import PriceListError, dearest
+from spillway.price_lists.refresh import Also, gone, known_types
 
 TODAY = date(2026, 11, 24)
 A100 = {"Standard_NC24ads_A100_v4": (1, "A100-80GB")}
@@ -258,6 +261,87 @@ def test_aws_spot_prices_are_the_cheapest_zones(credentials: None) -> None:
         (spot,) = aws.read_spot({"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}, ["us-east-1"], TODAY)
     assert (spot.model, spot.region, spot.instance_type) == ("spot", "us-east-1", "g5.xlarge")
     assert spot.usd_per_hour > 0
+
+
+def rate(name: str, usd: str, years: int = 1, plan: str = "Compute", usage: str = "BoxUsage:") -> dict[str, Any]:
+    """One of the search results of
+    https://docs.aws.amazon.com/savingsplans/latest/APIReference/API_SavingsPlanOfferingRate.html."""
+    properties = {"region": "us-east-1", **({"instanceType": name} if usage == "BoxUsage:" else {})}
+    return {
+        "savingsPlanOffering": {
+            "offeringId": "12345678-1234-1234-1234-123456789012", "paymentOption": "No Upfront", "planType": plan,
+            "durationSeconds": years * 31536000, "currency": "USD", "planDescription": "any",
+        },
+        "rate": usd, "unit": "Hrs", "productType": "EC2", "serviceCode": "AmazonEC2", "usageType": usage + name,
+        "operation": "RunInstances", "properties": [{"name": k, "value": v} for k, v in properties.items()],
+    }  # fmt: skip
+
+
+def test_savings_plans_are_the_cheapest_ones_of_each_term(serve: Callable[[Answer], str], credentials: None) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        if body["products"] == ["SageMaker"]:
+            rows = [
+                rate("ml.g5.xlarge", "1.126", usage="USE1-Host:"),
+                rate("ml.g5.xlarge", "0.9", usage="USE1-Train:"),
+                rate("ml.m5.xlarge", "0.2", usage="USE1-Host:"),
+            ]
+            return 200, {"searchResults": rows}
+        if "nextToken" in body:
+            return 200, {"searchResults": [rate("g5.xlarge", "0.6", plan="EC2Instance"), rate("g5.xlarge", "0.45", 3)]}
+        return 200, {"searchResults": [rate("g5.xlarge", "0.7"), rate("g5.xlarge", "0.0")], "nextToken": "t"}
+
+    types = {"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}
+    found = {(p.cloud, p.model): p.usd_per_hour for p in commitments.read_savings(types, TODAY, serve(answer))}
+    assert found == {
+        ("ec2", "savings_1y"): 0.6,
+        ("ec2", "savings_3y"): 0.45,
+        ("sagemaker", "savings_1y"): 1.126,
+    }
+    assert {"name": "tenancy", "values": ["shared"]} in asked[1]["filters"]
+    assert asked[1]["savingsPlanPaymentOptions"] == ["No Upfront"]
+
+
+def test_a_capacity_block_is_priced_by_its_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheapest of the week's offers, whose fee is for all of it; EC2 sells none of a G5."""
+    client = boto3.client("ec2", "us-east-1", aws_access_key_id="any", aws_secret_access_key="any")
+    offer = {
+        "InstanceType": "p5.48xlarge",
+        "InstanceCount": 1,
+        "CapacityBlockDurationHours": 168,
+        "CurrencyCode": "USD",
+    }
+    week = {"InstanceCount": 1, "CapacityDurationHours": 168}
+    with Stubber(client) as ec2:
+        ec2.add_response(
+            "describe_capacity_block_offerings",
+            {"CapacityBlockOfferings": [{**offer, "UpfrontFee": "6607.44"}, {**offer, "UpfrontFee": "5285.95"}]},
+            {"InstanceType": "p5.48xlarge", **week},
+        )
+        ec2.add_client_error("describe_capacity_block_offerings", "InvalidParameterValue")
+        monkeypatch.setattr(commitments, "client_of", lambda *_: client)
+        types = {"p5.48xlarge": (8, "H100"), "g5.xlarge": (1, "A10G"), "ml.p5.48xlarge": (8, "H100")}
+        (block,) = commitments.read_blocks(types, ["us-east-1"], TODAY)
+        ec2.assert_no_pending_responses()
+    assert (block.key, block.usd_per_hour) == (("ec2", "p5.48xlarge", "us-east-1", "capacity_block"), 31.463988)
+
+
+def test_what_was_not_asked_for_is_not_taken_for_gone() -> None:
+    assert {price.model for price in gone([], ["aws", "azure"], known_types(), Also())} == {"on_demand"}
+
+
+def test_each_price_keeps_the_line_that_it_was_read_from() -> None:
+    """Two lists of one cloud, read on one day, are two sources."""
+    price = next(p for p in catalogue() if p.key == ("ec2", "g5.12xlarge", "us-east-1", "spot"))
+    fresh = [
+        price.model_copy(update={"model": model, "read_on": TODAY, "source": f"the list of what is {model}"})
+        for model in ("on_demand", "spot", "savings_1y")
+    ]
+    table = json.loads(with_prices(fresh))
+    said = {tuple(row[:4]): table["sources"][row[6]]["text"] for row in table["prices"]}
+    assert [said[one.key] for one in fresh] == [one.source for one in fresh]
 
 
 def test_aws_that_refuses_is_told(serve: Callable[[Answer], str], credentials: None) -> None:

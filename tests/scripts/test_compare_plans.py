@@ -1,4 +1,4 @@
-"""The comparing part of `scripts/compare_plans.py`, on plans written by hand."""
+"""`scripts/compare_plans.py`: its comparing part on plans written by hand, and a whole plan against itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.compare_plans import differences, read_expected, report
+from scripts.compare_plans import ROOT, compare, differences, read_expected, report
 
 BUCKET = "aws:s3/bucket:Bucket"
 
@@ -89,3 +89,12 @@ def test_expected_differences_are_told_apart_and_counted() -> None:
 def test_an_expected_difference_needs_a_reason() -> None:
     with pytest.raises(ValueError, match=r"line 1: .* has no reason"):
         read_expected("*: only in A *\n")
+
+
+@pytest.mark.soak
+def test_the_programs_of_two_checkouts_are_run_and_compared() -> None:
+    """The same checkout twice: the mocks answer all that `prod` asks for, and two runs give one plan."""
+    found, sizes = compare([str(ROOT), str(ROOT)], ["prod"])
+    assert found == []
+    first, second = sizes["prod"]
+    assert first == second > 300

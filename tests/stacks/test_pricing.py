@@ -13,7 +13,7 @@ from stacks.pricing import price_at_peak, price_per_hour, private_capacity, stal
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
-from tests.stacks.files import PASSPHRASE, ROOT
+from tests.stacks.files import PASSPHRASE, ROOT, changed, example, flat
 
 
 def settings(stack: str) -> StackSettings:
@@ -34,6 +34,15 @@ def test_a_pool_costs_its_list_price(stack: str, gpus: int, cloud: Any, instance
     assert private_capacity(chosen) == (gpus, pytest.approx(listed.usd_per_gpu_hour)), region
     hourly = price_per_hour(chosen, burst_sites(chosen))
     assert hourly["private"] == pytest.approx(gpus * listed.usd_per_gpu_hour, abs=1e-4)
+
+
+def test_a_pool_that_is_bought_as_spot_costs_what_spot_does() -> None:
+    """As the catalogue knows it, and as the stack file says where it says it."""
+    change: dict[str, Any] = {"spillway:private_cluster.gpu_pool.capacity_type": "SPOT"}
+    spot = find_price("ec2", "g6.12xlarge", "us-east-1", "spot").usd_per_hour
+    assert private_capacity(read_settings(flat(changed(example("prod"), change)))) == (12, pytest.approx(spot / 4))
+    change["spillway:cost_guard.prices"] = {"ec2/g6.12xlarge/us-east-1": 1.6}
+    assert private_capacity(read_settings(flat(changed(example("prod"), change)))) == (12, pytest.approx(0.4))
 
 
 def test_a_stack_costs_more_at_its_peak() -> None:

@@ -218,7 +218,7 @@ class Rig:
                     host_header="model-server",
                     region="basement",
                     slots=2,
-                    health=ActiveCheck(interval_s=0.2, timeout_s=0.2),
+                    health=ActiveCheck(interval_s=0.2, timeout_s=1.0),
                 ),
                 SiteRoute(
                     site=Site.SAGEMAKER,

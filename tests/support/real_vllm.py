@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from components.model_server.vllm import FOLDER, HTTP_PORT, command
@@ -75,23 +76,24 @@ def started(python: str, built: Path, folder: Path, options: Mapping[str, Any]) 
     port = free_port()
     own = {"served-model-name": MODEL, "max-model-len": 256, "enforce-eager": True}
     given = {**arguments(read_manifest(built)), **own, **options}
-    words = command({name: value for name, value in given.items() if value is not None}, drain_s=60)
+    words = command({name: value for name, value in given.items() if value is not None}, drain_s=60, group={})
     moved = [{FOLDER: str(built / VLLM_FOLDER), str(HTTP_PORT): str(port)}.get(word, word) for word in words[1:]]
     variables = {**SWITCHED_OFF, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    log = (folder / "vllm.log").open("wb")
-    process = subprocess.Popen(
-        [python, "-m", "vllm.entrypoints.cli.main", *moved],
-        env={**os.environ, **variables},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    server = Vllm(process, port)
-    try:
-        eventually(lambda: server.ready, within_s=START_S, what=f"vLLM serves ({log.name})")
-        yield server
-    finally:
-        server.kill()
+    # Its sockets stay where it is killed, and their paths have to be short: vllm/utils/network_utils.py.
+    with TemporaryDirectory(prefix="vllm-") as sockets, (folder / "vllm.log").open("wb") as log:
+        process = subprocess.Popen(
+            [python, "-m", "vllm.entrypoints.cli.main", *moved],
+            env={**os.environ, **variables, "VLLM_RPC_BASE_PATH": sockets},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        server = Vllm(process, port)
+        try:
+            eventually(lambda: server.ready, within_s=START_S, what=f"vLLM serves ({log.name})")
+            yield server
+        finally:
+            server.kill()
 
 
 @dataclass

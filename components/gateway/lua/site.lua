@@ -86,10 +86,11 @@ local function failed(handle, status)
   headers:replace("content-length", tostring(body:setBytes(text)))
 end
 
--- A stream whose first event is an error is no stream: it becomes the answer that would have been given before one.
+-- A stream that begins with an error is no stream: it becomes the answer that would have been given before one. The
+-- error has no name, what a stream of responses says before it has.
 local function failed_stream(handle)
   local body = handle:body(true)
-  local event = body:getBytes(0, body:length()):match("^data: ([^\n]*)")
+  local event = ("\n\n" .. body:getBytes(0, body:length())):match("\n\ndata: ([^\n]*)")
   local code = tonumber(value_of(members(value_of(members(event, 1), "error") or "", 1), "code") or "")
   local headers = handle:headers()
   headers:remove(CONFIG.failed_header)

@@ -1,105 +1,94 @@
-"""The flows of a plan as one HTML page with a picture, without any script: green arrows, and red ones that break."""
+"""The flows of a plan as a page: arrows that are whole where all is open, and break at their first closed door."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from spillway.conformance.flows.flow import Answer
+from spillway.page import page
+from spillway.page.chart import BAD, GOOD, RULE, Chart, Dot, Label, Line
+from spillway.page.page import Page, Section, Table
 
-_OPEN, _CLOSED, _INK, _PALE = "#1a7f37", "#c0262d", "#24292f", "#d0d7de"
 _WIDTH, _ROW, _HEAD, _LABEL, _ARROW = 1180, 26, 30, 300, 560
-_STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1220px;color:#24292f}
-table{border-collapse:collapse;width:100%}td,th{border:1px solid #d0d7de;padding:.3rem .5rem;text-align:left;
-vertical-align:top}.open{color:#1a7f37}.closed{color:#c0262d}svg{width:100%;height:auto}
-text{font:13px system-ui,sans-serif;fill:#24292f}h2{margin-top:2rem}code{font-size:90%}
-"""
+_LETTERS: Final = 46
+_LEAD: Final = (
+    "A flow is an arrow of the architecture: what must be reached from where, through each door on the way. "
+    "One that is shut breaks at its first closed door."
+)
 
 
-def write_page(answers: Sequence[Answer], stack: str, path: Path) -> None:
-    """A self-contained page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(answers, stack), encoding="utf-8")
-
-
-def page(answers: Sequence[Answer], stack: str) -> str:
+def write_page(answers: Sequence[Answer], about: Mapping[str, str], path: Path) -> None:
+    """``about``: whose flows, e.g. the stack's name and its package."""
     closed = [answer for answer in answers if not answer.open]
-    told = f"{len(answers)} flows: {len(answers) - len(closed)} open, {len(closed)} closed."
+    counts = {"flows": f"{len(answers)}: {len(answers) - len(closed)} open, {len(closed)} closed"}
     names = dict.fromkeys(answer.family.name for answer in answers)
-    pictures = "".join(_family([one for one in answers if one.family.name == name]) for name in names)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Spillway flows: {html.escape(stack)}</title>
-<style>{_STYLE}</style></head><body><h1>Flows of {html.escape(stack)}</h1>
-<p>{told} A flow is an arrow of the architecture: what must be reached from where, through each door on the way.
-A red arrow breaks at its first closed door.</p>
-{_closed_table(closed)}
-{pictures}
-</body></html>
-"""
+    families = [_family([one for one in answers if one.family.name == name]) for name in names]
+    doors = [_doors(closed)] if closed else []
+    verdict = (f"{len(closed)} closed", False) if closed else ("every arrow can be walked", True)
+    page.write_page(Page("Flows", _LEAD, {**about, **counts}, (*doors, *families), verdict), path)
 
 
-def _closed_table(closed: Sequence[Answer]) -> str:
-    if not closed:
-        return '<p class="open">Every arrow can be walked.</p>'
-    rows = "".join(
-        f"<tr><td>{html.escape(answer.flow.name)}<br>{html.escape(answer.flow.over)}</td>"
-        f"<td>{html.escape(door.name)}</td><td>{html.escape(found.resource.name if found.resource else '')}<br>"
-        f"<code>{html.escape(found.path)}</code></td><td>{html.escape(found.message)}</td>"
-        f"<td>{html.escape(found.remedy)}</td></tr>"
+def _doors(closed: Sequence[Answer]) -> Section:
+    columns = ("Flow", "Over", "Closed door", "Resource", "Property", "Why", "How to mend it")
+    found = tuple(
+        (
+            *(answer.flow.name, answer.flow.over, door.name),
+            *(shut.resource.name if shut.resource else "", shut.path, shut.message, shut.remedy),
+        )
         for answer in closed
-        for door, found in answer.closed
+        for door, shut in answer.closed
     )
-    head = "".join(f"<th>{name}</th>" for name in ("Flow", "Closed door", "Resource", "Why", "How to mend it"))
-    return f"<h2>Closed doors</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return Section(
+        "Closed doors", tables=(Table("Of each flow that is shut, in its order", columns, found, len(columns)),)
+    )
 
 
-def _family(answers: Sequence[Answer]) -> str:
+def _family(answers: Sequence[Answer]) -> Section:
     family = answers[0].family
+    lines: list[Line] = []
+    dots: list[Dot] = []
+    labels: list[Label] = []
+    for number, answer in enumerate(answers):
+        y = _HEAD + _ROW * number
+        labels += [_label(_LABEL, y, answer.flow.source, end=True)]
+        labels += [_label(_LABEL + _ARROW + 16, y, f"{answer.flow.target}  {answer.flow.over}")]
+        of_arrow = _arrow(answer, y)
+        lines += of_arrow[0]
+        dots += of_arrow[1]
+    shut = sum(not answer.open for answer in answers)
+    said = f"{len(answers)} arrows, {shut} shut: the table of closed doors names them" if shut else "All are open"
     height = _HEAD + _ROW * len(answers)
-    parts = "".join(_arrow(answer, _HEAD + _ROW * number) for number, answer in enumerate(answers))
-    return (
-        f"<h2>{html.escape(family.name)}</h2><p>{html.escape(family.says)}.</p>"
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{html.escape(family.name)}">{parts}</svg>'
-    )
+    drawn = Chart(family.says, said, (), (), tuple(lines), tuple(labels), _WIDTH, height, None, dots=tuple(dots))
+    return Section(family.name, charts=(drawn,))
 
 
-def _arrow(answer: Answer, top: int) -> str:
+def _arrow(answer: Answer, y: int) -> tuple[list[Line], list[Dot]]:
     """From the source to the target, with a mark at each door; broken at the first that is closed."""
-    flow, y = answer.flow, top
+    doors = answer.flow.doors
     left, right = _LABEL + 10, _LABEL + _ARROW
-    doors = flow.doors
     shut = {id(door) for door, _ in answer.closed}
-    first = next((number for number, door in enumerate(doors) if id(door) in shut), None)
     spots = [left + (right - left) * (number + 1) / (len(doors) + 1) for number in range(len(doors))]
-    end = right if first is None else spots[first]
-    colour = _OPEN if first is None else _CLOSED
-    parts = [_text(_LABEL, y + 4, flow.source, "end"), _text(right + 16, y + 4, f"{flow.target}  {flow.over}", "start")]
-    parts.append(_line(left, end, y, colour))
+    dots = [Dot(spot, y, BAD if id(door) in shut else GOOD, door.name) for spot, door in zip(spots, doors, strict=True)]
+    first = next((spot for spot, door in zip(spots, doors, strict=True) if id(door) in shut), None)
     if first is None:
-        parts.append(f'<path d="M{right} {y}l-9 -5v10z" fill="{colour}"/>')
-    else:
-        parts.append(_line(end, right, y, _PALE, dashed=True))
-        parts.append(f'<path d="M{end - 5} {y - 5}l10 10m0 -10l-10 10" stroke="{colour}" stroke-width="3"/>')
-    parts += [_door(spot, y, door.name, id(door) in shut) for spot, door in zip(spots, doors, strict=True)]
-    return "".join(parts)
+        return [
+            _line(GOOD, (left, y), (right, y)),
+            _line(GOOD, (right - 9, y - 5), (right, y), (right - 9, y + 5)),
+        ], dots
+    cross = [_line(BAD, (first - 5, y + way * 5), (first + 5, y - way * 5)) for way in (-1, 1)]
+    return [_line(BAD, (left, y), (first, y)), _line(RULE, (first, y), (right, y), dashed=True), *cross], dots
 
 
-def _door(x: float, y: int, name: str, shut: bool) -> str:
-    colour = _CLOSED if shut else _OPEN
-    return f'<circle cx="{x:.1f}" cy="{y}" r="3.5" fill="{colour}"><title>{html.escape(name)}</title></circle>'
+def _line(colour: str, *points: tuple[float, float], dashed: bool = False) -> Line:
+    return Line(" ".join(f"{x:.1f},{y:.1f}" for x, y in points), colour, dashed)
 
 
-def _line(start: float, end: float, y: int, colour: str, *, dashed: bool = False) -> str:
-    dash = ' stroke-dasharray="4 4"' if dashed else ""
-    return f'<line x1="{start:.1f}" y1="{y}" x2="{end:.1f}" y2="{y}" stroke="{colour}" stroke-width="2"{dash}/>'
-
-
-def _text(x: float, y: int, text: str, anchor: str) -> str:
-    short = text if len(text) <= 46 else f"{text[:45]}…"
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{html.escape(short)}<title>{html.escape(text)}</title></text>'
+def _label(x: float, y: int, text: str, *, end: bool = False) -> Label:
+    if len(text) <= _LETTERS:
+        return Label(x, y + 4, text, end)
+    return Label(x, y + 4, f"{text[: _LETTERS - 1]}…", end, text)
 
 
 def rows(answers: Iterable[Answer]) -> list[dict[str, object]]:

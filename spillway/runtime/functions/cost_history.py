@@ -6,12 +6,12 @@ what burst cost while the private site was out counts against the money that the
 
 from __future__ import annotations
 
-import calendar
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from spillway.contracts import metrics
+from spillway.contracts.months import month_start, next_month
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -30,14 +30,9 @@ class Hour:
         return min(1.0, (now - self.start) / HOUR)
 
 
-def month_start(now: datetime) -> datetime:
-    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
 def hours_left(now: datetime) -> float:
     """Hours until the end of the calendar month, UTC."""
-    days = calendar.monthrange(now.year, now.month)[1]
-    return max(0.0, days * 24 - (now - month_start(now)) / HOUR)
+    return (next_month(now) - now) / HOUR
 
 
 def hours(cloudwatch: Any, stack: str, now: datetime) -> list[Hour]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
 from spillway.contracts import metrics
+from spillway.contracts.months import month_start, next_month
 
 LOG = logging.getLogger("spillway.quotas")
 PERIOD_S: Final = 300.0
@@ -35,7 +36,7 @@ class Quotas:
         self._stack, self._limits, self._counted, self._now = stack, limits, counted, now
         self._sums: dict[str, float] = {}
         self._own_then: dict[str, float] = {}
-        self._month = _month_of(now())
+        self._month = month_start(now())
         self._warned: set[tuple[str, float]] = set()
 
     def read(self, get_metric_data: Callable[..., Any]) -> None:
@@ -45,15 +46,15 @@ class Quotas:
         series = [
             (metrics.CLIENT_TOKENS, {metrics.STACK: self._stack, metrics.CLIENT: client}) for client in self._limits
         ]
-        read = metrics.read_series(get_metric_data, series, _DAY_S, "Sum", _month_of(now), now)
+        read = metrics.read_series(get_metric_data, series, _DAY_S, "Sum", month_start(now), now)
         sums = {client: sum(days.values()) for client, days in zip(self._limits, read, strict=True)}
-        self._sums, self._own_then, self._month = sums, own, _month_of(now)
+        self._sums, self._own_then, self._month = sums, own, month_start(now)
         for client in self._limits:
             self._warn(client)
 
     def used(self, client: str) -> float:
         """Tokens of this month."""
-        if _month_of(self._now()) != self._month:
+        if month_start(self._now()) != self._month:
             return 0.0
         return self._sums.get(client, 0.0) + self._counted(client) - self._own_then.get(client, 0.0)
 
@@ -63,7 +64,7 @@ class Quotas:
         if limit is None or self.used(client) < limit:
             return 0
         now = self._now()
-        return ceil(((_month_of(now) + timedelta(days=32)).replace(day=1) - now).total_seconds())
+        return ceil((next_month(now) - now).total_seconds())
 
     def metrics(self) -> Iterator[str]:
         """Lines for Prometheus."""
@@ -78,7 +79,3 @@ class Quotas:
                 self._warned.add((client, step))
             elif share < step:
                 self._warned.discard((client, step))
-
-
-def _month_of(at: datetime) -> datetime:
-    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

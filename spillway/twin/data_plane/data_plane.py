@@ -12,16 +12,17 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from spillway.contracts.classes import Site
-from spillway.contracts.routing import RoutingTable, SiteRoute, canary_name
+from spillway.contracts.routing import Cutoff, RoutingTable, SiteRoute, canary_name
 from spillway.twin import tools
 from spillway.twin.aws.services.sagemaker_runtime import FILE as RUNTIME_FILE
 from spillway.twin.aws.services.sagemaker_runtime import Front
 from spillway.twin.certificates import ensure_authority, ensure_certificate
-from spillway.twin.data_plane.deployed import DeployedReader, Gateway, Served
+from spillway.twin.data_plane.deployed import DeployedReader, Gateway, Served, aws_client
 from spillway.twin.data_plane.gateway_files import GatewayPlace, place
 from spillway.twin.data_plane.gateway_view import GatewayView
 from spillway.twin.data_plane.language import check_package, server_of
@@ -32,22 +33,19 @@ from spillway.twin.data_plane.processes.triton import TritonMissingError, Triton
 from spillway.twin.ports import GATEWAY, Ports
 from spillway.twin.private_files import write_private
 
-DRILL_SERVICE_TIME_S: Final = 0.8
-"""Service time of the drill's model: long enough to count requests at once, inside a P1 try."""
-MAX_DRILL_SLOTS: Final = 8
-"""Each slot of the drill's model is a process of its own."""
+DRILL_PROCESSES: Final = 4
+"""Most requests at once of the drill's model, each of which is a process of its own."""
 ADDRESSES: Final = {"private": "127.0.0.1", "standby": "127.0.0.2"}
 """Loopback address of each gateway: one port for both, so that a name that moves is a failover here, too."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a twin keeps things. ``drill_models``: serve the fixed-time model in place of each package."""
+    """Where a twin keeps things."""
 
     state_dir: Path
     endpoints: dict[str, str]
     ports: Ports
-    drill_models: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,9 @@ class DataPlane:
         self._packages = PackageFolder(layout.state_dir / "packages", layout.endpoints)
         self._credentials = _credentials(layout.state_dir / "credentials.json")
         self._model = ""
-        self.drill_models = layout.drill_models
+        self._cutoff: Cutoff | None = None
+        self.service_time_s = 0.0
+        """Of the fixed-time model that is served in place of each package; 0 where the packages are."""
         self.planned = Planned()
 
     def read(self) -> Planned:
@@ -87,6 +87,7 @@ class DataPlane:
         problems = list(deployed.problems)
         tables = [RoutingTable.model_validate_json(gateway.routing) for gateway in deployed.gateways]
         self._model = tables[0].model if tables else ""
+        self._cutoff = next((table.cutoff for table in tables if table.cutoff), None)
         routes = _routes(tables)
         specs: list[ProcessSpec] = []
         for served in deployed.served:
@@ -117,6 +118,18 @@ class DataPlane:
         )
         return self.planned
 
+    def close_spill(self, closed: bool) -> None:
+        """As the cost guard's function would: for every class, or for none. Blocks.
+
+        Raises ``LookupError`` where no gateway obeys a cut-off.
+        """
+        if self._cutoff is None:
+            raise LookupError("no gateway here obeys a cut-off: the stack has no cost_guard")
+        classes = list(self._cutoff.order) if closed else []
+        said = {"closed": classes, "reason": "drill", "since": datetime.now(UTC).isoformat()}
+        ssm = aws_client("ssm", self._layout.endpoints["aws"], self._cutoff.region)
+        ssm.put_parameter(Name=self._cutoff.parameter, Value=json.dumps(said), Type="String", Overwrite=True)
+
     def _view(self, role: str, names: set[str]) -> GatewayView:
         group = f"gateway-{role}"
         sites = tuple(site for site in Site if f"{site}/proxy" in names)
@@ -144,7 +157,7 @@ class DataPlane:
 
     def _triton(self, served: Served, route: SiteRoute | None) -> ProcessSpec:
         site, group = served.site, served.group
-        repository = self._drill_repository(served, route) if self.drill_models else self._packages.repository(served)
+        repository = self._drill_repository(served, route) if self.service_time_s else self._packages.repository(served)
         ports = TritonPorts(
             http=self._port(f"{group}/http"),
             metrics=self._port(f"{group}/metrics"),
@@ -194,15 +207,16 @@ class DataPlane:
 
     def _drill_repository(self, served: Served, route: SiteRoute | None) -> Path:
         slots = route.slots if route else 1
-        if slots > MAX_DRILL_SLOTS:
-            raise PackageFetchError(f"{slots} slots are too many for the drill's model: set at most {MAX_DRILL_SLOTS}")
         model = served.model or self._model
         if not model:
             raise PackageFetchError("no gateway says which model it serves")
+        working = min(slots, DRILL_PROCESSES)
+        # So few do as much as there are slots for by being that much quicker.
+        service_time_s = self.service_time_s * working / slots
         # The agents of both gateways probe a burst site now and then: that must not take a request's slot.
-        instances = slots if served.site == Site.PRIVATE else slots + len(ADDRESSES)
-        folder = self._layout.state_dir / "drill" / f"{served.group}-{model}-{instances}"
-        return fixed_time_repository(folder, name=model, service_time_s=DRILL_SERVICE_TIME_S, instances=instances)
+        instances = working if served.site == Site.PRIVATE else working + len(ADDRESSES)
+        folder = self._layout.state_dir / "drill" / f"{served.group}-{model}-{instances}-{service_time_s:g}"
+        return fixed_time_repository(folder, name=model, service_time_s=service_time_s, instances=instances)
 
     def _front(self, served: Served, route: SiteRoute | None) -> ProcessSpec:
         site = served.site

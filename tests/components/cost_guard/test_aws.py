@@ -88,7 +88,7 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
     common = {"spillway/__init__.py", "spillway/runtime/__init__.py", "spillway/runtime/functions/__init__.py"}
     common |= {f"spillway/contracts/{name}.py" for name in contracts}
     own = {"cost_signal", "cost_history", "gateway_capacity", "aws", "site", "sagemaker"}
-    signal = common | {"spillway/contracts/live_instances.py"}
+    signal = common | {f"spillway/contracts/{name}.py" for name in ("live_instances", "months")}
     assert set(functions["signal"]["code"].assets) == signal | {f"spillway/runtime/functions/{n}.py" for n in own}
     retries = of_type(resources, "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
     assert [r.inputs["maximumRetryAttempts"] for r in retries] == [1, 1]

@@ -252,17 +252,19 @@ def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
     assert talk(rig.client("P1"), stream=True)[0] == "private"
 
 
-def test_a_stream_that_begins_with_a_refusal_spills_like_any_other(rig: ChatRig) -> None:
-    """Of many at once vLLM finds some too many only when their headers are out."""
+@pytest.mark.parametrize("path", STREAMED)
+def test_a_stream_that_begins_with_a_refusal_spills_like_any_other(rig: ChatRig, path: str) -> None:
+    """Of many at once vLLM finds some too many only when their headers are out. Of a response it has said by then that
+    it was created, and what ends the stream could be the server's death: that is tried once more, from the far end."""
     for site in (Site.PRIVATE, Site.SAGEMAKER):
-        rig.backend(site).set(max_num_queued_reqs=2, max_num_seqs=2, token_s=0.05, render_s=0.3)
+        rig.backend(site).set(max_num_queued_reqs=1, max_num_seqs=1, token_s=0.05, render_s=0.5)
     rig.backend(Site.AZURE_ML).set(max_num_seqs=16)
     before = {site: rig.backend(site).chat.queue.counts.late for site in Site}
     client = rig.client("P2")
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: chat(client, stream=True), range(8)))
-    assert {site for site, _, _ in answers} == set(Site)
-    assert {(text, usage.completion_tokens) for _, text, usage in answers} == {(answers[0][1], TOKENS)}
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: ASKED[path].ask(client, stream=True), range(3)))
+    assert {site for site, _ in answers} == {*Site} - ({Site.SAGEMAKER} if path == "/v1/responses" else set[Site]())
+    assert {text for _, text in answers} == {ASKED[path].ask(client, stream=False)[1]}
     assert rig.backend(Site.PRIVATE).chat.queue.counts.late > before[Site.PRIVATE]
 
 
@@ -283,10 +285,22 @@ def test_a_refusal_at_the_beginning_of_the_last_stream_is_a_refusal(rig: ChatRig
     assert {answer for answer in answers if answer not in list(Site)} == {"503 503"}
 
 
-def test_a_stream_without_a_first_token_is_asked_for_elsewhere(rig: ChatRig) -> None:
+@pytest.mark.parametrize("size", [100_000, 200_000], ids=["held", "not held"])
+def test_a_long_beginning_of_a_response_comes_whole(rig: ChatRig, size: int) -> None:
+    """Its first two events say what was asked, instructions and all. Above 256 KiB they do not wait for a token."""
+    words = "a" * size
+    client = rig.client("P0", site=Site.PRIVATE)
+    asked: Any = {"model": MODEL, "input": "Where?", "instructions": words, "max_output_tokens": TOKENS}
+    events: list[Any] = list(client.responses.create(**asked, stream=True))
+    assert [events[0].response.instructions, events[-1].response.instructions] == [words, words]
+    assert events[-1].response.usage.output_tokens == TOKENS
+
+
+@pytest.mark.parametrize("path", STREAMED)
+def test_a_stream_without_a_first_token_is_asked_for_elsewhere(rig: ChatRig, path: str) -> None:
     rig.backend(Site.PRIVATE).set(first_token_s=5.0)
     started = time.monotonic()
-    site, text, _ = chat(rig.client("P0"), stream=True)
+    site, text = ASKED[path].ask(rig.client("P0"), stream=True)
     assert (site, bool(text)) == ("sagemaker", True)
     assert 0.35 < time.monotonic() - started < 2
     assert rig.passes_checks(Site.PRIVATE)
@@ -334,6 +348,16 @@ def test_a_request_that_kills_its_server_is_tried_once_more(rig: ChatRig, class_
     assert sites_asked(rig)[0] == "private"
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["code"] == caught.value.status_code
+
+
+@pytest.mark.parametrize("path", STREAMED)
+def test_a_stream_that_kills_its_server_before_a_token_is_tried_once_more(rig: ChatRig, path: str) -> None:
+    """Its headers were out."""
+    for site in Site:
+        rig.backend(site).set(dies_after=0)
+    with pytest.raises(openai.APIError):
+        ASKED[path].ask(rig.client("P1"), stream=True)
+    assert len(sites_asked(rig)) == 2
 
 
 def test_an_engine_that_fails_over_a_request_is_asked_once_and_not_put_out(rig: ChatRig) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,13 +14,11 @@ from hypothesis import strategies as st
 
 from spillway.contracts.classes import Site
 from spillway.contracts.server_routes import decision
-from tests.support.gateway_rig import ALPHA, Rig
+from tests.support.gateway_rig import ALPHA, INFER, Rig
 
 pytestmark = pytest.mark.heavy
 
-odd = settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+odd = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = [
     *("/", "//", "/./", "/../", "%2e%2e", "%2f", "%5c", "\\", ";", "?", "#"),
     *("v2", "V2", "models", "m", "versions", "1", "infer", "%69nfer", "generate", "config", "ready", "stats"),
@@ -27,9 +27,28 @@ PIECES = [
 ]
 
 
+COMPLETIONS = "/v1/completions"
+KEYS = ("parameters", "priority", "inputs", "stream", "n", "é", "", 'a"b', "a\\\\b", "p\\nq")
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    SCALARS | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner),
+    max_leaves=8,
+)
+BODIES = st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), VALUES, max_size=5)
+SPACES = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n\t", "\r\n : ")])
+NOISE = st.sampled_from(["", '"', "\\", "{", "}", "[", "]", ",", ":", "\x00", "null", '"priority":-9,', "//", "é", "'"])
+
+
 @pytest.fixture
 def rig(running: Rig) -> Rig:
     return running
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("vllm"), lambda table: table.model_copy(update={"server": "vllm"})) as rig:
+        yield rig
 
 
 def clear(rig: Rig) -> None:
@@ -82,6 +101,77 @@ def test_a_packed_body_is_whole_or_refused(rig: Rig, tail: bytes, level: int, ch
         assert dense or change
         assert seen == []
         assert len(json.loads(answer.body)["error"]) > 20
+
+
+def escaped(text: str, level: int) -> str:
+    """The same JSON with more of its letters written as escapes, which no comparison of bytes sees through."""
+    return text if level == 0 else text.replace("priority", "prior\\u0069ty").replace("parameters", "\\u0070arameters")
+
+
+def every(pairs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """Members as often as they stand there: of two of one name some parsers take the first, others the last."""
+    found: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@odd
+@given(members=BODIES, inputs=st.lists(BODIES, max_size=2), spaces=SPACES, level=st.integers(0, 1))
+def test_a_body_arrives_as_it_was_with_the_gateways_priority(
+    rig: Rig, members: dict[str, Any], inputs: list[Any], spaces: tuple[str, str], level: int
+) -> None:
+    clear(rig)
+    sent = {**members, "inputs": inputs}
+    answer = rig.post(escaped(json.dumps(sent, separators=spaces), level).encode(), "P0", {"x-spillway-key": ALPHA})
+    assert answer.status == 200, answer.body
+    given_ = sent.get("parameters")
+    parameters = given_ if isinstance(given_, dict) else {}
+    assert json.loads(rig.servers[Site.PRIVATE].seen[-1].body) == {**sent, "parameters": {**parameters, "priority": 1}}
+
+
+@odd
+@given(
+    members=BODIES,
+    twice=st.booleans(),
+    spaces=SPACES,
+    level=st.integers(0, 1),
+    noise=NOISE,
+    at=st.floats(0, 1),
+    cut=st.integers(0, 9),
+)
+def test_a_damaged_body_brings_no_priority_of_its_own(
+    rig: Rig,
+    language: Rig,
+    members: dict[str, Any],
+    twice: bool,
+    spaces: tuple[str, str],
+    level: int,
+    noise: str,
+    at: float,
+    cut: int,
+) -> None:
+    text = escaped(json.dumps({**members, "inputs": [], "prompt": "a"}, separators=spaces), level)
+    if twice:
+        text = '{"parameters":{"priority":9},"priority":9,' + text[1:]
+    place = int(at * len(text))
+    body = (text[:place] + noise + text[place + cut :]).encode()
+    for asked, path, wanted in ((rig, INFER, 1), (language, COMPLETIONS, 0)):
+        clear(asked)
+        answer = asked.post(body, "P0", {"x-spillway-key": ALPHA}, path)
+        seen = asked.servers[Site.PRIVATE].seen
+        if answer.status != 200:
+            assert (answer.status, seen) == (400, [])
+            told = json.loads(answer.body)["error"]
+            assert len(told if path == INFER else told["message"]) > 20
+            continue
+        try:
+            found = json.loads(seen[-1].body, object_pairs_hook=every)
+        except ValueError:
+            continue  # The server's own parser refuses it.
+        if path == INFER:
+            (found,) = found["parameters"]
+        assert found["priority"] == [wanted]
 
 
 def changed(packed: bytes, how: str, place: float) -> bytes:

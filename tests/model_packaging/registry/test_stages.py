@@ -15,7 +15,7 @@ from model_packaging.registry.stages import Stages
 VERSIONS = [f"{digit}" * 16 for digit in "abc"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=st.lists(st.sampled_from([*VERSIONS, "rollback"]), max_size=12))
 def test_a_roll_back_undoes_the_promotion_that_counts(steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -61,7 +61,7 @@ def make_odd(file: Path, how: str, path: list[int], odd: Any, at: float) -> None
         file.write_text(json.dumps(changed(json.loads(data), path, odd)))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(FILES),
     how=st.sampled_from(["gone", "cut", "noise", "value", "value", "value"]),

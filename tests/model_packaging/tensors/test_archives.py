@@ -47,7 +47,7 @@ def archive_of(tree: dict[str, bytes], order: list[str], when: int, mode: int) -
         return Path(place, "archive.tar.gz").read_bytes(), [file.sha256 for file in describe_files(folder)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees(), data=st.data())
 def test_equal_content_gives_equal_bytes_and_reads_back(tree: dict[str, bytes], data: st.DataObject) -> None:
     archives = [
@@ -65,7 +65,7 @@ def test_equal_content_gives_equal_bytes_and_reads_back(tree: dict[str, bytes], 
     assert files == tree
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees().filter(bool), data=st.data())
 def test_any_change_of_content_changes_the_archive(tree: dict[str, bytes], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(tree)))
@@ -73,7 +73,7 @@ def test_any_change_of_content_changes_the_archive(tree: dict[str, bytes], data:
     assert archive_of(tree, sorted(tree), 0, 0o644)[0] != archive_of(changed, sorted(changed), 0, 0o644)[0]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(texts=st.lists(st.text(max_size=20), min_size=2, max_size=2, unique=True))
 def test_an_image_is_named_by_its_content(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -232,12 +232,12 @@ def test_what_is_deployed_serves_and_survives_the_private_site(twin: TwinHandle,
 
 @pytest.mark.heavy
 def test_slots_and_one_more_spill_and_faults_are_seen(twin: TwinHandle) -> None:
-    status = twin.reconcile(drill_models=True)
+    status = twin.reconcile(service_time_s=0.8)
     assert status.problems == ()
     target = DrillTarget(status.gateways["private"], "echo", EchoWorkload())
     found = check_capacity(target, SLOTS + 1)
     assert found.by_site == {"private": SLOTS, "sagemaker": 1}, found.problems
-    again = twin.reconcile(drill_models=False)
+    again = twin.reconcile(service_time_s=0)
     before = {process.name: process.pid for process in again.processes}
     after = {process.name: process.pid for process in twin.reconcile().processes}
     assert after == before, "nothing changed, so nothing is restarted"

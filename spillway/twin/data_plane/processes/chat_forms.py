@@ -18,13 +18,17 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer's form. ``prompt``: tokens in it; ``ids``: theirs, where ids are wanted (``return_token_ids``)."""
+    """One answer's form. ``asked``: the request; ``prompt``: tokens in it; ``ids``: theirs, where ids are wanted
+    (``return_token_ids``)."""
 
     id: str
     created: int
     model: str
+    asked: Json
     prompt: int
     ids: Sequence[int] | None = None
+    tells_refusals: ClassVar[bool] = True
+    """Whether a stream that has begun says that there is no room, or ends without a word."""
 
     def usage(self, done: int) -> Json:
         """``done``: tokens generated."""
@@ -34,8 +38,8 @@ class Answer:
         """All of it, in one piece."""
         raise NotImplementedError
 
-    def events(self, tokens: AsyncIterator[str], options: Mapping[str, Any]) -> AsyncIterator[str]:
-        """As a stream's events. ``options``: the request's ``stream_options``."""
+    def events(self, tokens: AsyncIterator[str]) -> AsyncIterator[str]:
+        """As a stream's events."""
         raise NotImplementedError
 
 
@@ -61,7 +65,8 @@ class _Chunked(Answer):
         choice = {"index": 0, **self._all("".join(tokens)), "finish_reason": "length"}
         return {**self._about(), "object": self.whole_object, "choices": [choice], "usage": self.usage(len(tokens))}
 
-    async def events(self, tokens: AsyncIterator[str], options: Mapping[str, Any]) -> AsyncIterator[str]:
+    async def events(self, tokens: AsyncIterator[str]) -> AsyncIterator[str]:
+        options = self.asked.get("stream_options") or {}
         wanted = bool(options.get("include_usage"))
         each = wanted and bool(options.get("continuous_usage_stats"))
         done = 0
@@ -113,7 +118,10 @@ class _Text(_Chunked):
 
 
 class _Response(Answer):
-    """OpenAI's responses: named events, and the usage in the response that the last one carries."""
+    """OpenAI's responses: named events, and the usage in the response that the last one carries. Of what goes wrong
+    vLLM's stream tells ``GenerationError`` alone; anything else ends the connection."""
+
+    tells_refusals = False
 
     def usage(self, done: int) -> Json:
         return {
@@ -132,13 +140,13 @@ class _Response(Answer):
     def _response(self, status: str, output: list[Json], usage: Json | None) -> Json:
         settings = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "background": False}
         about = {"id": self.id, "created_at": self.created, "model": self.model, "object": "response"}
+        about["instructions"] = self.asked.get("instructions")
         return {**about, **settings, "status": status, "output": output, "usage": usage}
 
     def whole(self, tokens: Sequence[str]) -> Json:
         return self._response("completed", [self._item("".join(tokens), "completed")], self.usage(len(tokens)))
 
-    async def events(self, tokens: AsyncIterator[str], options: Mapping[str, Any]) -> AsyncIterator[str]:
-        del options
+    async def events(self, tokens: AsyncIterator[str]) -> AsyncIterator[str]:
         number = 0
 
         def event(kind: str, **fields: Any) -> str:
@@ -165,7 +173,9 @@ def _data(value: Json) -> str:
 
 
 class _Made(Protocol):
-    def __call__(self, id: str, created: int, model: str, prompt: int, ids: Sequence[int] | None, /) -> Answer: ...
+    def __call__(
+        self, id: str, created: int, model: str, asked: Json, prompt: int, ids: Sequence[int] | None, /
+    ) -> Answer: ...
 
 
 @dataclass(frozen=True)

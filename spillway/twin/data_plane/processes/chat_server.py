@@ -205,25 +205,25 @@ class ChatServer:
         tokens = self.queue.generate(prompt, count, self._priority(request, body), begin)
         ids = ids_of(prompt) if body.get("return_token_ids") else None
         read = tokens_in(prompt) + begin
-        answer = form.answer(f"{form.prefix}{uuid4().hex}", int(time.time()), self.model, read, ids)
+        answer = form.answer(f"{form.prefix}{uuid4().hex}", int(time.time()), self.model, body, read, ids)
         if body.get("stream"):
-            return await _stream(request, tokens, answer, body.get("stream_options") or {})
+            return await _stream(request, tokens, answer)
         text = [token async for token in tokens]
         return web.json_response(answer.whole(text))
 
 
-async def _stream(
-    request: web.Request, tokens: AsyncIterator[str], answer: Answer, options: dict[str, Any]
-) -> web.StreamResponse:
+async def _stream(request: web.Request, tokens: AsyncIterator[str], answer: Answer) -> web.StreamResponse:
     """The headers go at once, the first part with the first token, as vLLM's do."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
 
     try:
         async with contextlib.aclosing(tokens):  # pyright: ignore[reportArgumentType]
-            async for event in answer.events(tokens, options):
+            async for event in answer.events(tokens):
                 await response.write(event.encode())
     except QueueFullError:
+        if not answer.tells_refusals:
+            raise ServerGoneError from None
         error = json.dumps({"error": _error_of(503, "Service Unavailable", BUSY)})
         await response.write(f"data: {error}\n\ndata: [DONE]\n\n".encode())
     await response.write_eof()

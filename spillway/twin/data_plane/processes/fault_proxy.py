@@ -2,7 +2,8 @@
 
 Killing and hanging need no proxy (the processes get the signal). Slowness and errors are things that a healthy Triton
 will not do on request, so they are done here. Orders come on a second port: ``PUT /fault`` with ``{"delay_s": 3}``,
-``{"status": 500}`` or ``{}`` (heal). Health routes stay good while inference fails: the harder case for a gateway.
+``{"status": 500, "share": 0.5}`` or ``{}`` (heal). Health routes stay good while inference fails: the harder case for a
+gateway.
 """
 
 from __future__ import annotations
@@ -21,10 +22,22 @@ _INFERENCE = (b"/infer", b"/generate", b"/invocations", b"/v1/")
 
 @dataclass
 class Fault:
-    """The order in force: seconds added to each answer, and the status that inference gets (0: none)."""
+    """The order in force: seconds added to each answer, and the status that a share of inference gets (0: none)."""
 
     delay_s: float = 0.0
     status: int = 0
+    share: float = 1.0
+    _due: float = 0.0
+
+    def refuses(self) -> bool:
+        """Whether the next request is one of the share, which is met without chance."""
+        if not self.status:
+            return False
+        self._due += self.share
+        # Ten times a tenth are a hair less than one.
+        refused = self._due > 1 - 1e-9
+        self._due -= refused
+        return refused
 
 
 class _Upstream(asyncio.Protocol):
@@ -68,7 +81,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._fault.status and _is_inference(data):
+        if _is_inference(data) and self._fault.refuses():
             self._refuse()
         elif self._upstream is None:
             self._early.append(data)
@@ -111,6 +124,7 @@ def _orders(fault: Fault) -> web.Application:
         wanted = await request.json()
         fault.delay_s = float(wanted.get("delay_s", 0.0))
         fault.status = int(wanted.get("status", 0))
+        fault.share = float(wanted.get("share", 1.0))
         return web.json_response({"delay_s": fault.delay_s, "status": fault.status})
 
     app = web.Application()

@@ -1,0 +1,3 @@
+"""Spillway's program; what it deploys is in the stack files."""
+
+import stacks.__main__  # noqa: F401

@@ -1,0 +1,41 @@
+"""Each drill that Spillway ships, on a whole twin, with the words a user types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.drill.plan_file import find_plan, shipped
+from tests.end_to_end.site import LocalSite, make_project, standing
+from tests.support.packages import small_package
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
+    """With as many slots as the example's package has."""
+    project = make_project(tmp_path_factory.mktemp("site"))
+    path = project / "config" / "Pulumi.local.yaml"
+    stack = yaml.safe_load(path.read_text())
+    package = small_package(tmp_path_factory.mktemp("package"), slots=32)
+    stack["config"]["spillway:package"] = {"path": str(package)}
+    path.write_text(yaml.safe_dump(stack))
+    with standing(project) as local:
+        yield local
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_drill_passes(site: LocalSite, name: str) -> None:
+    eventually(lambda: all(found["ready"] for found in site.spillway("status")["sites"]), 60, "every site is ready")
+    result = site.spillway("drill", "--plan", name)
+    assert result["passed"], result["checks"]
+    plan = find_plan(name)
+    offered = sum(found["requests"] for found in result["totals"].values())
+    assert offered == len(plan.arrivals())
+    urgent = result["totals"][RequestClass.P0]["answered"]
+    assert set(urgent) <= set(Site)

@@ -1,0 +1,149 @@
+"""What is worked out beside a plan: other ways to buy, growth, P2 on spot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.prices import PriceError, find_price
+from spillway.planner.costs import cheapest_mix
+from spillway.planner.errors import PlannerError
+from spillway.planner.growth import Growth, grown, growth_of
+from spillway.planner.kernel import state
+from spillway.planner.offers import Offer, bought, saving_at_best
+from spillway.planner.search import Search, judged
+from spillway.planner.simulate import run_trace
+from spillway.planner.spot import p2_on_spot
+from spillway.planner.system import Failures, System
+from spillway.planner.trace import synthetic
+from stacks.planning import offers_of, spot_of
+from stacks.sites import burst_sites
+from stacks.stack_file import read_settings
+from tests.planner.test_plan import SERVICE, space, spec
+from tests.stacks.files import example, flat
+
+P0, P1, P2 = RequestClass
+TRACE = synthetic(300, 2.5, seed=3)
+SMALL = space(most_private=4, most_burst=2)
+
+
+def test_so_many_are_committed_to_as_are_there_for_more_of_the_time_than_they_cost() -> None:
+    """One instance is always there, the second for half of the time, the third and fourth for a fifth of it."""
+    burst = spec(Site.SAGEMAKER, 1.0, max_instances=4)
+    system = System(sites=(burst,))
+    ran = run_trace(TRACE, SERVICE, system, bins=100)
+    timeline = np.zeros_like(ran.timeline)
+    timeline[:, state.PER_SITE + 1] = np.repeat([1, 2, 4], [50, 30, 20]) * burst.slots
+    mean = 1.9
+    outcome = replace(ran, timeline=timeline, instance_hours={Site.SAGEMAKER: mean * ran.hours})
+    assert cheapest_mix(burst, outcome, 1.0, 0.6) == (pytest.approx(0.6 + mean - 1), 1)
+    assert cheapest_mix(burst, outcome, 1.0, 0.4) == (pytest.approx(2 * 0.4 + 0.2 * 2), 2)
+    assert cheapest_mix(burst, outcome, 1.0, 0.1) == (pytest.approx(4 * 0.1), 4)
+    mixed = System(sites=(burst.model_copy(update={"committed_usd_per_hour": 0.4}),))
+    bill = judged("all public", mixed, outcome, 1.0).bill
+    assert bill.committed == {Site.SAGEMAKER: 2}
+    assert bill.total_per_hour == pytest.approx(1.2)
+
+
+def test_the_public_side_is_judged_at_its_best() -> None:
+    """Bare machines are for it alone: the hybrid's burst runs on the service."""
+    burst, private = spec(Site.SAGEMAKER, 2.0, min_instances=2, max_instances=2), spec(Site.PRIVATE, 0.5)
+    public, hybrid = (
+        judged("all public", system, run_trace(TRACE, SERVICE, system), TRACE.tokens)
+        for system in (System(sites=(burst,)), System(sites=(private, burst.sized(1))))
+    )
+    offers = {
+        burst.instance_type: (
+            Offer("savings_3y", 2.0, 1.2, bare=False, said="a list"),
+            Offer("bare EC2", 1.6, None, bare=True, said="another"),
+        )
+    }
+    ways = {way.name: way for way in bought(public, hybrid, offers)}
+    assert list(ways) == ["savings_3y", "bare EC2"], "the cheapest first"
+    assert ways["savings_3y"].public == pytest.approx(730 * 2 * 1.2)
+    assert ways["savings_3y"].hybrid == pytest.approx(730 * (0.5 + 1.2))
+    assert (ways["bare EC2"].public, ways["bare EC2"].hybrid) == (pytest.approx(730 * 2 * 1.6), None)
+    assert saving_at_best(public, hybrid, list(ways.values())) == pytest.approx(1 - 1.7 / 2.4)
+
+
+def test_offers_are_what_the_catalogue_knows_with_its_date() -> None:
+    settings = read_settings(flat(example("prod")))
+    offers = offers_of(settings, burst_sites(settings))
+    (bare,) = [one for one in offers["ml.g5.xlarge"] if one.bare and one.committed is None]
+    listed = find_price("ec2", "g5.xlarge", "us-east-1")
+    assert bare.usd_per_hour == listed.usd_per_hour
+    assert bare.said == f"g5.xlarge in us-east-1 {listed.usd_per_hour:g} $/h as of {listed.as_of or listed.read_on}"
+    assert all(not one.bare for one in offers["Standard_NC4as_T4_v3"])
+
+
+# Growth
+
+
+def test_growth_says_how_long_sizes_hold_and_what_is_to_be_there_by_when() -> None:
+    room = space()
+    sized = Search(TRACE, SERVICE, room).find("hybrid").need()
+    steps = list(grown(TRACE, SERVICE, room, sized, Growth(0.6, "year")))
+    assert [step.when for step in steps] == ["1 year", "2 years", "3 years"]
+    assert [step.traffic for step in steps] == pytest.approx([1.6, 2.56, 4.096])
+    bills = [sized.bill.month, *(step.plan.bill.month for step in steps if step.plan)]
+    assert len(bills) == 4
+    assert bills[-1] > bills[0]
+    for step in steps:
+        assert step.plan is not None
+        assert step.plan.holds
+    assert steps[-1].missed or steps[-2].missed or steps[0].missed, "four times the traffic takes more"
+
+
+def test_growth_beyond_the_space_ends_with_what_misses() -> None:
+    room = space(most_private=1, most_burst=1)
+    sized = Search(TRACE, SERVICE, room).find("hybrid").need()
+    steps = list(grown(TRACE, SERVICE, room, sized, Growth(9.0, "year")))
+    assert steps[-1].plan is None
+    assert any(miss.startswith("P") for miss in steps[-1].missed)
+
+
+@pytest.mark.parametrize("text", ["30%", "30/quarter", "30%/week", "0%/year", "-3%/year", "2000%/month"])
+def test_growth_that_is_none_is_refused(text: str) -> None:
+    assert growth_of("7.5 % / quarter") == Growth(0.075, "quarter")
+    with pytest.raises(PlannerError, match=r"e\.g\. 30%/quarter"):
+        growth_of(text)
+
+
+# Spot
+
+
+def test_p2_needs_more_spot_nodes_the_oftener_they_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spillway.planner.spot._MOST_REQUESTS", 40_000)
+    node = spec(Site.PRIVATE, 0.3)
+    calm, wild = (
+        p2_on_spot(TRACE, SERVICE, SMALL, node, Failures(instance_mtbf_h=hours, instance_mttr_h=away))
+        for hours, away in ((10.0, 0.1), (6.0, 1.0))
+    )
+    assert calm is not None
+    assert wild is not None
+    assert calm.batch.outcome.classes[P2].available >= 0.99
+    assert calm.batch.outcome.classes[P0].offered == 0
+    assert calm.rest.outcome.classes[P2].offered == 0
+    assert calm.month == pytest.approx(calm.batch.bill.month + calm.rest.bill.month)
+    assert wild.batch.bill.month > calm.batch.bill.month
+    assert "taken away once in 6 h" in wild.text
+
+
+def test_without_p2_nothing_is_put_on_spot() -> None:
+    assert p2_on_spot(TRACE.of(P0), SERVICE, space(), spec(Site.PRIVATE, 0.3), Failures(instance_mtbf_h=9)) is None
+
+
+def test_a_spot_price_is_the_catalogues_or_the_callers_and_never_made_up() -> None:
+    settings = read_settings(flat(example("prod")))
+    sites = burst_sites(settings)
+    known = spot_of(settings, sites, SERVICE, 20.0, None)
+    assert known.node.usd_per_hour == find_price("ec2", "g6.12xlarge", "us-east-1", "spot").usd_per_hour
+    assert known.failures.instance_mtbf_h == 20.0
+    local = read_settings(flat(example("local")))
+    missing = r"no spot price of g5\.xlarge in us-east-1 is known; `spillway prices refresh --spot-region us-east-1"
+    with pytest.raises(PriceError, match=missing):
+        spot_of(local, burst_sites(local), SERVICE, 20.0, None)
+    assert spot_of(local, burst_sites(local), SERVICE, 20.0, 0.4).node.usd_per_hour == 0.4
