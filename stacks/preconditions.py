@@ -36,32 +36,21 @@ class Controller:
         return getattr(self, kind)
 
 
+_ADAPTER, _OPERATOR = "prometheus-adapter", "kube-prometheus-stack"
 CONTROLLERS: Final = (
     Controller("load balancers", "Service LoadBalancer", "aws-load-balancer-controller", "provider", "checked"),
     Controller(
         "resource metrics", "HorizontalPodAutoscaler Resource", "add-on", "provider", "metrics-server or checked"
     ),
-    Controller(
-        "metrics of pods", "HorizontalPodAutoscaler Pods", *["prometheus-adapter"] * 2, "prometheus-adapter or checked"
-    ),
-    Controller(
-        "metrics of gateways",
-        "HorizontalPodAutoscaler External",
-        *["prometheus-adapter"] * 2,
-        "prometheus-adapter or checked",
-    ),
-    Controller(
-        "monitors and rules",
-        "monitoring.coreos.com",
-        *["kube-prometheus-stack"] * 2,
-        "kube-prometheus-stack or checked",
-    ),
+    Controller("metrics of pods", "HorizontalPodAutoscaler Pods", _ADAPTER, _ADAPTER, f"{_ADAPTER} or checked"),
+    Controller("metrics of gateways", "HorizontalPodAutoscaler External", _ADAPTER, _ADAPTER, f"{_ADAPTER} or checked"),
+    Controller("monitors and rules", "monitoring.coreos.com", _OPERATOR, _OPERATOR, f"{_OPERATOR} or checked"),
     Controller("network policies", "NetworkPolicy", "add-on", "provider", "checked"),
     Controller("NVIDIA's GPUs", "nvidia.com/gpu", "gpu-operator", "gpu-operator", "gpu-operator or checked"),
     Controller("AMD's GPUs", "amd.com/gpu", "refused", "gpu-operator-charts", "gpu-operator-charts or checked"),
     Controller("fabric", "vpc.amazonaws.com/efa", "aws-efa-k8s-device-plugin", "refused", "refused"),
-    Controller("groups of pods", "leaderworkerset.x-k8s.io", *["lws"] * 2, "lws or checked"),
-    Controller("certificates", "cert-manager.io", *["cert-manager"] * 2, "cert-manager or checked"),
+    Controller("groups of pods", "leaderworkerset.x-k8s.io", "lws", "lws", "lws or checked"),
+    Controller("certificates", "cert-manager.io", "cert-manager", "cert-manager", "cert-manager or checked"),
     Controller("volumes", "storage class", "add-on", "provider", "checked"),
 )
 

@@ -52,7 +52,7 @@ def efa_fabric(
             )
             for card, device, kind in _cards(instance_type)
         ],
-        placement=aws.ec2.LaunchTemplatePlacementArgs(group_name=placement.name),
+        placement=aws.ec2.LaunchTemplatePlacementArgs(group_name=placement.name.apply(str)),
     )
 
 

@@ -335,7 +335,7 @@ class Eks(Component):
         resource = GPU_TAINT_KEYS[self.settings.accelerator]
         fabric = None
         if self.args.efa:
-            fabric = efa_fabric(self, gpu.instance_type, self.args.vpc_id, self.node_security_group_id)
+            fabric = efa_fabric(self, gpu.instance_type, self.args.vpc_id, self.node_security_group_id.apply(str))
         return [
             self._node_group("system", self.settings.system_pool, {}, (), depends_on),
             self._node_group(
