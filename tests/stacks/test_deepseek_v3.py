@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from policies.judge import judge
+from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import Manifest, read_manifest
-from spillway.planner.errors import PlannerError
+from spillway.contracts.prices import find_price
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from stacks.planning import service_of
+from stacks.planning import PrivatePrice, private_grows_to, private_spec, service_of
 from stacks.rules import problems_between, problems_with_package
 from stacks.sites import burst_sites
 from stacks.stack_file import parse_settings, policy_context
@@ -98,10 +99,21 @@ def test_what_serves_on_one_node_alone_spans_none(manifest: Manifest) -> None:
     assert "model_server.gpus" in told(manifest, model_server__gpus=0)
 
 
-def test_a_plan_counts_servers_inside_a_node(packaged: Path) -> None:
+def test_a_plan_counts_the_nodes_of_a_server_as_one(packaged: Path) -> None:
+    """Each of sixteen H100 holds a sixteenth of the weights and, of 61 layers' latent attention, half of a token's KV
+    on one node: 70272 bytes, which tensor parallelism does not divide."""
     settings = parse_settings(flat(changed(example("deepseek-v3"), {"spillway:package.path": str(packaged)})))
-    with pytest.raises(PlannerError, match="servers of several nodes"):
-        service_of(settings, burst_sites(settings), ROOT, None, None, 1)
+    sites = burst_sites(settings)
+    service = service_of(settings, sites, ROOT, None, (20_000.0, 40.0), 32)
+    assert service.gpus_per_server == 8, "on a machine that holds it alone"
+    spec = private_spec(settings, sites, service, PrivatePrice())
+    assert (spec.gpus, spec.servers, spec.min_instances, spec.instance_type) == (16, 1, 1, "2 x p5.48xlarge")
+    alone = find_price("ec2", "p5.48xlarge", "us-east-1")
+    assert spec.usd_per_hour == pytest.approx(2 * alone.usd_per_hour)
+    free = MEMORY_MIB["H100"] * 2**20 * VLLM["gpu_memory_utilization"] - 688_600_000_000 / 16
+    assert spec.kv_tokens == pytest.approx(free / (70_272 / 2), rel=1e-6)
+    # Two servers at most, on four nodes.
+    assert private_grows_to(settings, spec) == 2
 
 
 @pytest.mark.parametrize(
