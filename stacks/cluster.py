@@ -202,6 +202,7 @@ def private_site(
             region=settings.aws.region,
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
+            cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
     ready = (platform,)

@@ -20,7 +20,7 @@ from spillway.contracts.classes import SiteName
 from spillway.contracts.function_config import PrivateMachines
 from spillway.contracts.routing import RoutingTable, hash_key
 from stacks.cluster import private_site
-from stacks.entrance import certificate, entrance
+from stacks.entrance import certificate, entrance, gateway_rights
 from stacks.foundation import Foundation, foundation
 from stacks.package import Package
 from stacks.placement import gpus_of_a_server
@@ -70,7 +70,7 @@ def compose(
             endpoint_arns=[arn for site in built for arn in site.endpoint_arns],
             tokens=any(site.tokens for site in built),
             parameter_arns=cost.gateway_parameter_arns,
-            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
+            gateway_rights=gateway_rights(settings, built),
             bucket_arn=store.bucket_arn,
             bucket_key_arn=store.kms_key_arn,
             topic_arn=cost.topic_arn,

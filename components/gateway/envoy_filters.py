@@ -25,10 +25,9 @@ from spillway.contracts.classes import (
     SITE_HEADER,
     RequestClass,
 )
-from spillway.contracts.routing import ANONYMOUS, Limits, RoutingTable
+from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
-GROUP_HEADER = "x-spillway-group"
 CLIENT_HEADER = "x-spillway-client"
 OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"
@@ -55,6 +54,8 @@ CORS_ANSWERED = (
 """Request and answer headers of clients that a browser would keep from a page otherwise."""
 GZIP_METADATA = "spillway.gzip"
 """Where admission leaves for the front what a gzip body was before it was unpacked."""
+CHECKED_METADATA = "spillway.checked"
+"""Where the first half of the front leaves for the second what it found of a request with tensors."""
 GZIP_RATIO = 100
 """How many times its size a gzip body may unpack to; what is above gets 413."""
 DEFLATE_RATIO = 1032
@@ -85,14 +86,30 @@ def filters(table: RoutingTable) -> list[Json]:
             request_direction_config={"advertise_accept_encoding": False},
             response_direction_config={"common_config": {"enabled": _never()}},
         ),
-        extension(
-            "envoy.filters.http.buffer",
-            "extensions.filters.http.buffer.v3.Buffer",
-            max_request_bytes=table.body_limit_bytes,
-        ),
-        lua(_front_config(table), "sha256", "crc32", "json", "usage", "front", clear_route_cache=True),
+        *(_chats(table) if table.server == "vllm" else _tensors(table)),
         _rate_limit(table),
     ]
+
+
+def _chats(table: RoutingTable) -> list[Json]:
+    """The body is held, and then read."""
+    files = ("sha256", "crc32", "json", "usage", "caller", "chat", "answer")
+    return [_held(table), lua(_front_config(table), *files, clear_route_cache=True)]
+
+
+def _tensors(table: RoutingTable) -> list[Json]:
+    """The body is read on its way to where it is held (docs/decisions/0123-bodies-are-edited-as-they-pass.md)."""
+    read = lua(_front_config(table), "sha256", "crc32", "json", "priority", "caller", "tensor", clear_route_cache=False)
+    gate = {name: _front_config(table)[name] for name in ("checked", "group_header", "own_header", "retry_after")}
+    return [read, _held(table), lua(gate, "gate", "answer", clear_route_cache=True)]
+
+
+def _held(table: RoutingTable) -> Json:
+    return extension(
+        "envoy.filters.http.buffer",
+        "extensions.filters.http.buffer.v3.Buffer",
+        max_request_bytes=table.body_limit_bytes,
+    )
 
 
 def cors_policy(table: RoutingTable) -> Json:
@@ -141,6 +158,8 @@ def _front_config(table: RoutingTable) -> Json:
         "vllm_header": VLLM_PRIORITY_HEADER,
         "gzip": GZIP_METADATA,
         "gzip_ratio": GZIP_RATIO,
+        "checked": CHECKED_METADATA,
+        "most_bytes": table.body_limit_bytes,
         "default_class": DEFAULT_CLASS.value,
         "priorities": priorities(),
         "sites": {str(route.site): True for route in table.sites},

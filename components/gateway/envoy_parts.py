@@ -88,13 +88,15 @@ def buffer_bytes(table: RoutingTable) -> int:
     return max(table.body_limit_bytes + 65536, 1 << 20)
 
 
-def http2(table: RoutingTable) -> Json:
-    """HTTP/2 between the levels: one connection carries all, and an early refusal does not close it."""
-    window = buffer_bytes(table)
-    options = {"initial_stream_window_size": window, "initial_connection_window_size": min(window * 16, 1 << 30)}
+def between_levels() -> Json:
+    """HTTP/1.1 between the levels: a megabyte passes one in a third of the time that HTTP/2's frames take
+    (docs/decisions/0122-http-1-between-the-levels.md)."""
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-            "extensions.upstreams.http.v3.HttpProtocolOptions", explicit_http_config={"http2_protocol_options": options}
+            "extensions.upstreams.http.v3.HttpProtocolOptions",
+            explicit_http_config={"http_protocol_options": {}},
+            # What a burst opened goes; long before the other end's hour, so that no request meets a closing one.
+            common_http_protocol_options={"idle_timeout": "60s"},
         )
     }
 
@@ -121,7 +123,7 @@ def internal_cluster(name: str, listener: str, table: RoutingTable, limit: int =
         "circuit_breakers": breaker(limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": http2(table),
+        "typed_extension_protocol_options": between_levels(),
         "transport_socket": INTERNAL_TRANSPORT,
         "load_assignment": {
             "cluster_name": name,

@@ -30,6 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
+from spillway.contracts.answer_cache import ANSWERS_FOLDER
 from spillway.contracts.names import CONFIG_SHA256, GATEWAY, GATEWAY_PEERS, KEYS_FOLDER
 from spillway.contracts.routing import Listen
 
@@ -213,6 +214,10 @@ class KubernetesGateway(Component):
                 secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440),
             ),
         ]
+        if disk := self._answers_disk:
+            volumes.append(
+                k8s.core.v1.VolumeArgs(name="answers", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs(size_limit=disk))
+            )
         if certificate is not None:
             tls = k8s.core.v1.SecretVolumeSourceArgs(secret_name=certificate, default_mode=0o440)
             volumes.append(k8s.core.v1.VolumeArgs(name="tls", secret=tls))
@@ -334,8 +339,13 @@ class KubernetesGateway(Component):
             readiness_probe=k8s.core.v1.ProbeArgs(
                 exec_=k8s.core.v1.ExecActionArgs(command=["python", "-c", check]), period_seconds=10, timeout_seconds=5
             ),
-            volume_mounts=self._mounts(),
+            volume_mounts=[*self._mounts(), *([mount("answers", ANSWERS_FOLDER)] if self._answers_disk else [])],
         )
+
+    @property
+    def _answers_disk(self) -> str | None:
+        cache = self.args.settings.cache
+        return cache.disk if cache else None
 
     def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
         return [

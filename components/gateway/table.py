@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.gateway.settings import CallerSettings, GatewaySettings
+from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
@@ -42,6 +43,7 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    cache: AnswerCache | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
 
@@ -49,14 +51,13 @@ def build_table(
     is a ``KeyError``.
     ``sites``: in spill order, as :func:`with_slots` completes them.
     """
-    clients = [Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients]
     return RoutingTable(
         model=model,
         server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
-        clients=tuple(clients),
+        clients=tuple(Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
@@ -72,6 +73,7 @@ def build_table(
         live=live,
         heartbeat=heartbeat,
         jobs=jobs,
+        cache=cache,
         usage=usage,
     )
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -151,6 +152,25 @@ class Answer:
     seconds: float
 
 
+def _hpack_status(block: bytes) -> int:
+    """The status, which an answer's header block begins with: indexed, or a literal that follows its name's index
+    (RFC 7541, appendix A, entries 8 to 14)."""
+    known = dict(zip(range(8, 15), (200, 204, 206, 304, 400, 404, 500), strict=True))
+    if block[0] & 0x80:
+        return known[block[0] & 0x7F]
+    length = block[1] & 0x7F
+    if not block[1] & 0x80:
+        return int(block[2 : 2 + length])
+    # Huffman's digits (appendix B): 0, 1 and 2 in five bits, all others in six.
+    bits = "".join(f"{byte:08b}" for byte in block[2 : 2 + length])
+    codes = {f"{code:05b}": str(code) for code in range(3)} | {f"{0x16 + n:06b}": str(n) for n in range(3, 10)}
+    digits = ""
+    while len(digits) < 3:
+        code = bits[:5] if bits[:5] in codes else bits[:6]
+        digits, bits = digits + codes[code], bits[len(code) :]
+    return int(digits)
+
+
 class Rig:
     """Everything running; use as a context manager."""
 
@@ -195,6 +215,7 @@ class Rig:
                 usage_port=free_port(),
                 relay_port=free_port(),
                 inner_port=free_port(),
+                cache_port=free_port(),
             ),
             probe=Probe(path=INFER, body='{"inputs":[]}'),
             body_limit_bytes=1 << 20,
@@ -343,6 +364,23 @@ class Rig:
         with socket.create_connection(("127.0.0.1", self.table.listen.port), timeout=20) as connection:
             connection.sendall(request.encode() if isinstance(request, str) else request)
             return int(connection.makefile("rb").readline().split()[1])
+
+    def in_frames(self, parts: list[bytes], headers: dict[str, str], path: str = INFER) -> int:
+        """The status of a request in HTTP/2, whose frames Envoy's filters get one by one."""
+        fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "g", **headers}
+        # HPACK, literals that no table keeps (RFC 7541, section 6.2.2).
+        block = b"".join(b"\0%c%s%c%s" % (len(n), n.encode(), len(v), v.encode()) for n, v in fields.items())
+        frames = [(4, 0, 0, b""), (1, 4, 1, block), *((0, 0, 1, part) for part in parts[:-1]), (0, 1, 1, parts[-1])]
+        sent = b"".join(struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
+                        for kind, flags, stream, body in frames)  # fmt: skip
+        with socket.create_connection(("127.0.0.1", self.table.listen.port), timeout=20) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + sent)
+            answer = connection.makefile("rb")
+            while head := answer.read(9):
+                body = answer.read(int.from_bytes(head[:3], "big"))
+                if head[3] == 1:
+                    return _hpack_status(body)
+        raise AssertionError("the connection ended without an answer")
 
     def at_once(self, count: int, **request: Any) -> list[Answer]:
         """``count`` equal requests at the same time."""

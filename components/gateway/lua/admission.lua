@@ -39,6 +39,8 @@ end
 -- off. So what the last member says of itself is kept, and the front compares.
 local function watch_gzip(handle)
   local parts, size = {}, 0
+  -- The front reads what is unpacked while this reads on, and has to know from the beginning.
+  handle:streamInfo():dynamicMetadata():set(CONFIG.gzip, "bytes", 0)
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
     size = size + length

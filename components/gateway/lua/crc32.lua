@@ -1,4 +1,5 @@
--- CRC-32 of a string (RFC 1952, section 8), as gzip has it; four bytes at a time, for megabytes of tensors.
+-- CRC-32 of a string (RFC 1952, section 8), as gzip has it; four bytes at a time, for megabytes of tensors. `before`: that
+-- of what stands in front of it.
 local band, bxor, rshift = bit.band, bit.bxor, bit.rshift
 
 local T0, T1, T2, T3 = {}, {}, {}, {}
@@ -16,8 +17,8 @@ for i = 0, 255 do
   T3[i] = bxor(rshift(T2[i], 8), T0[band(T2[i], 255)])
 end
 
-local function crc32(text)
-  local crc, length = -1, #text
+local function crc32(text, before)
+  local crc, length = bit.bnot(before or 0), #text
   local whole = length - length % 4
   for at = 1, whole, 4 do
     local a, b, c, d = text:byte(at, at + 3)

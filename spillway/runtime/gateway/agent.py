@@ -28,6 +28,7 @@ from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.credentials import AwsToken, SigV4
 from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute
 from spillway.contracts.usage import Usage
+from spillway.runtime.cache.cache_service import CacheService
 from spillway.runtime.gateway import canary, kv_room, monthly_quotas, private_capacity, usage_log
 from spillway.runtime.gateway.answer_times import AnswerTimes
 from spillway.runtime.gateway.aws import client, read_parameter, said
@@ -78,6 +79,7 @@ class Agent:
             if limits:
                 self.budgets.quotas = Quotas(table.usage.stack, limits, partial(tokens_of, self.budgets.used))
         self.relay = Relay(table)
+        self.cache = CacheService(table, table.cache) if table.cache else None
         if table.cutoff:
             self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
         self.live: LiveWatch | None = None
@@ -285,6 +287,8 @@ class Agent:
         if self.jobs:
             JobDesk(self.table, self.jobs.store).add_to(app)
         app.cleanup_ctx.append(self._relay_streams)
+        if self.cache:
+            app.cleanup_ctx.append(partial(self._answer_from_cache, self.cache))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.table.listen.agent_port).start()
@@ -295,6 +299,13 @@ class Agent:
         runner = web.AppRunner(self.relay.app(), access_log=None, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.table.listen.relay_port).start()
+        yield
+        await runner.cleanup()
+
+    async def _answer_from_cache(self, cache: CacheService, _: web.Application) -> AsyncIterator[None]:
+        runner = web.AppRunner(cache.app(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.table.listen.cache_port).start()
         yield
         await runner.cleanup()
 
@@ -337,6 +348,7 @@ class Agent:
                 lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
         lines += [*self.budgets.metrics(), *self.times.metrics(), *self.relay.metrics()]
         lines += self.jobs.metrics() if self.jobs else ()
+        lines += self.cache.metrics() if self.cache else ()
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
 

@@ -284,6 +284,8 @@ class DataPlane:
             usage_port=self._port(f"{group}/usage"),
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
+            cache_port=self._port(f"{group}/cache"),
+            redis_port=self._port("redis/server"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),

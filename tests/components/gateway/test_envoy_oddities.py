@@ -94,7 +94,7 @@ def test_a_packed_body_is_whole_or_refused(rig: Rig, tail: bytes, level: int, ch
     answer = rig.post(sent, headers=headers)
     seen = rig.servers[Site.PRIVATE].seen
     if answer.status == 200:
-        assert seen[-1].body.endswith(b'"inputs":[]}' + tail)
+        assert seen[-1].body == b'{"inputs":[],"parameters":{"priority":2}}' + tail
     else:
         dense = len(head + tail) > 100 * len(sent)
         assert answer.status in ((400, 413) if change else (413,))
@@ -203,3 +203,61 @@ def test_credentials_are_a_clients_or_refused(rig: Rig, scheme: str, space: str,
     else:
         assert (answer.status, rig.servers[Site.PRIVATE].seen) == (401, [])
         assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+names = st.sampled_from(["parameters", "inputs", "id", 'a"b', "\\", "é", ""]) | st.text(max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('\\"{}[],: aé'), max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def without_doubles(found: dict[str, object]) -> dict[str, object]:
+    return json.loads(json.dumps(found))
+
+
+@odd
+@given(
+    members=st.lists(st.tuples(names, values), max_size=6),
+    parameters=st.none() | st.dictionaries(names, values, max_size=3) | st.integers(),
+    space=st.sampled_from(["", " ", "\n\t "]),
+    size=st.integers(1, 60),
+    tail=st.none() | st.binary(max_size=40),
+)
+def test_a_body_in_parts_is_the_same_request(
+    rig: Rig, members: list[tuple[str, object]], parameters: object, space: str, size: int, tail: bytes | None
+) -> None:
+    """Wherever it is cut, and whatever stands in it. Of doubled names Triton's parser takes the first (RapidJSON's
+    ``FindMember``), Python's the last: here both have to find ours."""
+    clear(rig)
+    pairs = [("inputs", []), *((name, value) for name, value in members if name != "inputs")]
+    if parameters is not None:
+        pairs.insert(len(pairs) // 2, ("parameters", parameters))
+    text = ("," + space).join(f"{json.dumps(name)}{space}:{space}{json.dumps(value)}" for name, value in pairs)
+    head = f"{space}{{{space}{text}{space}}}".encode()
+    headers = {} if tail is None else {"inference-header-content-length": str(len(head))}
+    whole = head + (tail or b"")
+    assert rig.in_frames([whole[at : at + size] for at in range(0, len(whole), size)], headers) == 200
+    seen = rig.servers[Site.PRIVATE].seen[-1]
+    length = int(seen.headers.get("inference-header-content-length", len(seen.body)))
+    assert seen.body[length:] == (tail or b"")
+    first = next((value for name, value in pairs if name == "parameters"), None)
+    expected = {**(first if isinstance(first, dict) else {}), "priority": 3}
+    for which in (lambda found: dict(reversed(found)), dict):
+        got = json.loads(seen.body[:length], object_pairs_hook=which)
+        assert got.pop("parameters") == without_doubles(expected)
+        assert got == {name: value for name, value in which(pairs).items() if name != "parameters"}
+
+
+@odd
+@given(cut=st.integers(0, 60), added=st.sampled_from(["", "}", "]", '"', "{", ",", "x", "\0"]), size=st.integers(1, 9))
+def test_a_broken_body_in_parts_is_refused(rig: Rig, cut: int, added: str, size: int) -> None:
+    clear(rig)
+    whole = '{"inputs":[{"name":"x","data":[1,2,"a\\"b"]}],"id":"7","x":1.5e3}'
+    broken = (whole[:cut] + added).encode()
+    try:
+        json.loads(broken)
+    except ValueError:
+        assert rig.in_frames([broken[at : at + size] for at in range(0, len(broken), size)] or [b""], {}) == 400
+        assert rig.servers[Site.PRIVATE].seen == []
