@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
@@ -22,6 +25,9 @@ NOWHERE: Final = "http://127.0.0.1:1"
 ZONES: Final = ("us-east-1a", "us-east-1b", "us-east-1c")
 PLACEHOLDER: Final = "known-after-the-up"
 RELEASE: Final = "kubernetes:helm.sh/v3:Release"
+_Made = TypeVar("_Made")
+PLANS: Final = "SPILLWAY_TESTS_PLANS"
+"""Variable that names the folder of what was planned before."""
 
 STACKS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
     "local": ("local", "triton", {}),
@@ -105,11 +111,20 @@ class Planned:
         return found
 
 
-@cache
 def planned(name: str) -> Planned:
     """A stack of :data:`STACKS`, as the program plans it."""
     begun, kind, changes = STACKS[name]
-    return plan(begun, kind, changes, name)
+    return made_once(name, lambda: plan(begun, kind, changes, name))
+
+
+def made_once(name: str, make: Callable[[], _Made]) -> _Made:
+    """For all workers, whose time goes into plans for the most part."""
+    path = Path(os.environ[PLANS]) / f"{name}.plan"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            path.write_bytes(pickle.dumps(make()))
+    return pickle.loads(path.read_bytes())
 
 
 def plan(begun: str, kind: Any, changes: dict[str, Any], name: str, package: Path | None = None) -> Planned:
@@ -152,4 +167,4 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-__all__ = ["STACKS", "Planned", "plan", "planned"]
+__all__ = ["STACKS", "Planned", "made_once", "plan", "planned"]
