@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from spillway.cli.main import cli
 from spillway.twin.kubernetes.kubeconfig import kubeconfig
 from stacks.cluster_access import ClusterAccess, ClusterAccessError, opened
 from stacks.preconditions import CONTROLLERS, findings
 from stacks.stack_file import parse_settings
 from stacks.support import ClusterKind
 from tests.kubernetes.api import Api
-from tests.stacks.files import changed, example, flat
+from tests.stacks.files import changed, example, flat, project
+from tests.support.packages import small_package
 from tests.support.twin_server import serve
 
 S = "spillway:"
@@ -183,3 +187,28 @@ def test_every_controller_is_brought_or_asked_for() -> None:
     for controller in CONTROLLERS:
         for kind in get_args(ClusterKind):
             assert controller.of(kind)
+
+
+@pytest.fixture
+def folder(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose stack stands on the cluster of the stand-in."""
+    package = small_package(tmp_path / "package")
+    config = changed(example("local"), {f"{S}private_cluster": {**EXISTING}, f"{S}package.path": str(package)})
+    root = project(tmp_path / "project", config)
+    (root / "kubeconfig").write_text(kubeconfig(endpoint))
+    monkeypatch.chdir(root)
+    return root
+
+
+def test_deploy_makes_nothing_where_something_is_missing(api: Api, folder: Path) -> None:
+    refused = CliRunner().invoke(cli, ["deploy", "-s", "test", "--yes"])
+    assert refused.exit_code == 1
+    assert "cannot take the stack, and nothing was made" in refused.output
+    assert "private_cluster.metrics_server.enabled: true" in refused.output
+
+
+def test_the_doctor_looks_at_the_cluster_too(api: Api, folder: Path) -> None:
+    told = CliRunner().invoke(cli, ["doctor", "-s", "test", "--json"])
+    found = {one["what"]: one["state"] for one in json.loads(told.stdout)["findings"]}
+    assert (found["cluster: metrics.k8s.io"], found["cluster: load balancer"]) == ("missing", "optional")
+    assert told.exit_code == 1
