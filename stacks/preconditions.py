@@ -221,5 +221,16 @@ def _agents(settings: StackSettings, chosen: ExistingSettings, prefix: str, clus
         yield Unmet("load balancer", "no Service has an address yet", mend, certain=False)
 
 
+def _domain(settings: StackSettings, chosen: ExistingSettings, prefix: str, cluster: ClusterAccess) -> Iterator[Unmet]:
+    """The names by which pods find each other end in it."""
+    found = cluster.get("/api/v1/namespaces/kube-system/configmaps/coredns")
+    corefile = (found or {}).get("data", {}).get("Corefile", "cluster.local")
+    if "cluster.local" not in corefile:
+        mend = (
+            "Spillway's names end in cluster.local: let CoreDNS answer for that, too (its plugin kubernetes takes both)"
+        )
+        yield Unmet("cluster domain", "CoreDNS does not answer for cluster.local", mend)
+
+
 _Check = Callable[[StackSettings, ExistingSettings, str, ClusterAccess], Iterator[Unmet]]
-_CHECKS: Final[tuple[_Check, ...]] = (_version, _rights, _metrics, _gpus, _kinds, _volumes, _agents)
+_CHECKS: Final[tuple[_Check, ...]] = (_version, _rights, _domain, _metrics, _gpus, _kinds, _volumes, _agents)

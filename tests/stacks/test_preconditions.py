@@ -158,6 +158,15 @@ def test_an_agent_of_policies_is_known_by_its_name(api: Api, endpoint: str) -> N
     assert "(network policy agent)" not in unmet(endpoint)
 
 
+@pytest.mark.parametrize(("domains", "right"), [("cluster.local in-addr.arpa", True), ("k8s.example.com", False)])
+def test_names_end_in_the_clusters_domain(api: Api, endpoint: str, domains: str, right: bool) -> None:
+    data = {"Corefile": f".:53 {{\n    kubernetes {domains} {{\n    }}\n}}\n"}
+    metadata = {"name": "coredns", "namespace": "kube-system"}
+    api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    assert ("cluster domain" not in unmet(endpoint)) is right
+    api.delete("/api/v1/namespaces/kube-system/configmaps/coredns")
+
+
 def test_a_kubeconfig_logs_in_as_it_says(endpoint: str, tmp_path: Path) -> None:
     with opened(kubeconfig(endpoint)) as cluster:
         assert cluster.get("/version") is not None
