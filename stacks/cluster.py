@@ -183,6 +183,7 @@ def private_site(
 
     trial = settings.model_server.canary
     servers = (MODEL_SERVER, CANARY) if trial else (MODEL_SERVER,)
+    traces = settings.monitoring.traces and settings.monitoring.traces.asked()
     platform = KubernetesPlatform(
         context,
         KubernetesPlatformArgs(
@@ -202,6 +203,7 @@ def private_site(
             region=settings.aws.region,
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
+            traces=traces,
             cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
@@ -239,6 +241,7 @@ def private_site(
         mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
         engine_host_code=engine is not None and engine.version_compatible,
         depends_on=(*ready, *store.objects),
+        traces=traces,
     )
     server = ModelServer(context, args)
     if trial and package.canary and store.stored_trial:
@@ -278,6 +281,8 @@ def private_site(
             priority_class=platform.priority_classes[RequestClass.P0],
             drain_s=max(DEREGISTERED_AFTER_S, ceil(package.manifest.serving.request_timeout_s)),
             keys={name: key for one in built for name, key in one.keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
+            azure_token=settings.private_cluster.kind == "aks" and any(one.admit for one in built),
             depends_on=ready,
         ),
     )
