@@ -6,7 +6,7 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_cache, envoy_generation, envoy_jobs
+from components.gateway import envoy_cache, envoy_generation, envoy_jobs, envoy_tracing
 from components.gateway.envoy_filters import cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
@@ -138,7 +138,8 @@ def own_clusters(table: RoutingTable) -> list[Json]:
         }
         for name, port in ports.items()
     ]
-    return [*found, *envoy_cache.clusters(table), *([_peers(table.peers)] if table.peers else [])]
+    peers = [_peers(table.peers)] if table.peers else []
+    return [*found, *envoy_cache.clusters(table), *peers, *envoy_tracing.clusters(table)]
 
 
 def _peers(peers: Peers) -> Json:
@@ -178,6 +179,7 @@ def _manager(table: RoutingTable) -> Json:
         request_timeout="60s",
         common_http_protocol_options={"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
         access_log=access_logs(table),
+        **envoy_tracing.tracing(table),
     )
 
 

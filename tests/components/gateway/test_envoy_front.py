@@ -207,8 +207,8 @@ def streams(rig: Rig, path: str, body: bytes = b"{}") -> None:
     started = time.monotonic()
     answer = rig.http.request("POST", url, body=body, preload_content=False)
     arrived = [time.monotonic() - started for _ in iter(lambda: answer.read1(64) or None, None)]
-    assert arrived[0] < 0.2
-    assert 0.7 < arrived[-1] < 2
+    # Four parts, a quarter of a second apart: held back, they would come together.
+    assert arrived[-1] - arrived[0] > 0.4
 
 
 def test_answers_stream(rig: Rig) -> None:
