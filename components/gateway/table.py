@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.gateway.settings import CallerSettings, GatewaySettings
+from components.gateway.settings import CallerSettings, ClientSettings, GatewaySettings
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
@@ -23,6 +23,7 @@ from spillway.contracts.routing import (
 )
 from spillway.contracts.server_routes import ServerKind
 from spillway.contracts.usage import UsageMetrics
+from spillway.contracts.web_tokens import TokenIssuer
 
 
 def build_table(
@@ -49,15 +50,15 @@ def build_table(
     is a ``KeyError``.
     ``sites``: in spill order, as :func:`with_slots` completes them.
     """
-    clients = [Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients]
     return RoutingTable(
         model=model,
         server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
-        clients=tuple(clients),
+        clients=tuple(_client(one, client_hashes) for one in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
+        token_issuer=TokenIssuer(**settings.tokens.model_dump()) if settings.tokens else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
@@ -88,6 +89,10 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
         if site.headroom is not None:
             chosen.setdefault("headroom", max(0, site.slots + site.headroom - chosen["slots"]))
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
+
+
+def _client(client: ClientSettings, hashes: Mapping[str, str]) -> Client:
+    return Client(name=client.name, key_sha256=hashes[client.name] if client.key_secret else None, **_limits(client))
 
 
 def _limits(caller: CallerSettings) -> dict[str, Any]:
