@@ -198,6 +198,7 @@ def private_site(
             region=settings.aws.region,
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
+            cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
     ready = (platform,)
@@ -272,6 +273,8 @@ def private_site(
             priority_class=platform.priority_classes[RequestClass.P0],
             drain_s=max(DEREGISTERED_AFTER_S, ceil(package.manifest.serving.request_timeout_s)),
             keys={name: key for one in built for name, key in one.keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
+            azure_token=settings.private_cluster.kind == "aks" and any(one.admit for one in built),
             depends_on=ready,
         ),
     )

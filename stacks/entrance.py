@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import pulumi
 
+from components.aws_documents import Statement
 from components.base import StackContext
 from components.burst.site import AzureSurroundings, BuiltSite
 from components.cost_guard.aws import AwsCostGuard
 from components.failover_dns.settings import Route53Settings, TrafficManagerSettings
+from components.gateway.rights import cache_rights
 from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
 from spillway.contracts.names import KEYS_FOLDER
 from spillway.contracts.routing import Listen, RoutingTable
@@ -90,15 +92,23 @@ def _standby(
             endpoint_arns=[arn for one in built for arn in one.endpoint_arns],
             tokens=any(one.tokens for one in built),
             parameter_arns=cost.gateway_parameter_arns,
-            gateway_rights=[one.gateway_rights for one in built if one.gateway_rights],
+            gateway_rights=gateway_rights(settings, built),
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
             certificate_arn=certificate_arn,
             answer_timeout_s=own.apply(lambda found: found.answer_timeout_s),
             runtime_dir=RUNTIME_DIR,
         ),
         opts=pulumi.ResourceOptions(depends_on=network.roads),
     )
+
+
+def gateway_rights(settings: StackSettings, built: Sequence[BuiltSite]) -> list[pulumi.Input[Sequence[Statement]]]:
+    """What a gateway may do in AWS beside asking the burst sites."""
+    bucket = settings.gateway.cache.s3_bucket if settings.gateway.cache else None
+    sites = [one.gateway_rights for one in built if one.gateway_rights]
+    return [*sites, *cache_rights(settings.aws.region, bucket)]
 
 
 def certificate(settings: StackSettings, base: Foundation) -> pulumi.Input[str] | None:

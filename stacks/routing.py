@@ -14,11 +14,13 @@ from components.gateway.envoy_config import render
 from components.gateway.settings import GatewaySettings
 from components.gateway.table import build_table
 from components.model_server.settings import CanarySettings
+from spillway.contracts.answer_cache import ANSWERS_FOLDER, ANSWERS_PREFIX, AnswerCache, FolderTier, RedisTier, S3Tier
 from spillway.contracts.classes import Site
 from spillway.contracts.credentials import NoAuth, ServerTls
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, Namespaces
+from spillway.contracts.names import CANARY, GATEWAY_PEERS, MODEL_SERVER, REDIS, Namespaces
+from spillway.contracts.quantities import parse_quantity
 from spillway.contracts.routing import (
     ActiveCheck,
     Canary,
@@ -89,6 +91,25 @@ def routing_table(
             most=settings.gateway.autoscaler.max_replicas + 1,
         ),
         jobs=names.jobs,
+        cache=_cache(settings, manifest, Namespaces(names.prefix)),
+    )
+
+
+def _cache(settings: StackSettings, manifest: Manifest, namespaces: Namespaces) -> AnswerCache | None:
+    cache = settings.gateway.cache
+    if cache is None:
+        return None
+    # Kubernetes ends a pod that fills its disk, and answers on their way are not counted yet.
+    room = int(parse_quantity(cache.disk) * 4 / 5) if cache.disk else 0
+    return AnswerCache(
+        package_digest=manifest.digest,
+        ttl_s=cache.ttl_s,
+        most_answer_bytes=cache.max_answer_bytes,
+        redis=RedisTier(host=f"{REDIS}.{namespaces.system}.svc.cluster.local") if cache.redis else None,
+        folder=FolderTier(path=ANSWERS_FOLDER, most_bytes=room) if room else None,
+        s3=S3Tier(bucket=cache.s3_bucket, region=settings.aws.region, prefix=ANSWERS_PREFIX)
+        if cache.s3_bucket
+        else None,
     )
 
 

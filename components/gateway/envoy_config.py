@@ -6,6 +6,7 @@ Why it is built like this: docs/explanation/overflow.md.
 from __future__ import annotations
 
 from components.gateway.envoy_front import (
+    cache_listeners,
     front_clusters,
     front_listener,
     generation_listeners,
@@ -34,6 +35,7 @@ def render(table: RoutingTable) -> Json:
                 front_listener(table),
                 metrics_listener(table),
                 *generation_listeners(table),
+                *cache_listeners(table),
                 *(listener for route in table.sites for listener in site_listeners(route, table)),
             ],
             "clusters": [

@@ -26,10 +26,9 @@ from spillway.contracts.classes import (
     SITE_HEADER,
     RequestClass,
 )
-from spillway.contracts.routing import ANONYMOUS, Limits, RoutingTable
+from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
-GROUP_HEADER = "x-spillway-group"
 CLIENT_HEADER = "x-spillway-client"
 OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"

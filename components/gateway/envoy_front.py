@@ -6,8 +6,8 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_generation, envoy_jobs
-from components.gateway.envoy_filters import GROUP_HEADER, cors_policy, filters
+from components.gateway import envoy_cache, envoy_generation, envoy_jobs
+from components.gateway.envoy_filters import cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
     AGENT_CLUSTER,
@@ -33,6 +33,7 @@ from components.gateway.envoy_parts import (
 from components.gateway.envoy_tokens import token_cluster
 from spillway.contracts.routing import (
     CERTIFICATE,
+    GROUP_HEADER,
     PEERS_CLUSTER,
     Gate,
     Group,
@@ -102,6 +103,11 @@ def generation_listeners(table: RoutingTable) -> list[Json]:
     return [*levels, *envoy_generation.inner_listeners(table)]
 
 
+def cache_listeners(table: RoutingTable) -> list[Json]:
+    """By which what the cache has no answer for reaches the sites."""
+    return envoy_cache.listeners(table, [route for group in table.groups() for route in _quick_routes(group, table)])
+
+
 def metrics_listener(table: RoutingTable) -> Json:
     """Envoy's and the agent's metrics for Prometheus, and nothing else of the admin page."""
     routes = [
@@ -134,7 +140,8 @@ def own_clusters(table: RoutingTable) -> list[Json]:
         for name, port in ports.items()
     ]
     found += [_peers(table.peers)] if table.peers else []
-    return [*found, token_cluster(table.token_issuer)] if table.token_issuer else found
+    found += [token_cluster(table.token_issuer)] if table.token_issuer else []
+    return [*found, *envoy_cache.clusters(table)]
 
 
 def _peers(peers: Peers) -> Json:
@@ -178,11 +185,16 @@ def _manager(table: RoutingTable) -> Json:
 
 
 def _group_routes(group: Group, table: RoutingTable) -> list[Json]:
+    header = header_match(GROUP_HEADER, group.name)
+    kept = envoy_cache.front_routes(group, table, header)
+    return [*kept, *_quick_routes(group, table), *envoy_generation.front_routes(group, table, header)]
+
+
+def _quick_routes(group: Group, table: RoutingTable) -> list[Json]:
     route = next(c for c in table.classes if c.request_class is group.request_class)
     retry = {"retry_on": RETRY_ON, "num_retries": len(table.endpoints(group)) - 1, **next_priority()}
     header = header_match(GROUP_HEADER, group.name)
-    quick = quick_routes(table.server, route, header, group.name, OUTER_MARGIN_S, retry)
-    return [*quick, *envoy_generation.front_routes(group, table, header)]
+    return quick_routes(table.server, route, header, group.name, OUTER_MARGIN_S, retry)
 
 
 def _group_cluster(group: Group, table: RoutingTable) -> Json:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.gateway.envoy_filters import GROUP_HEADER
 from components.gateway.envoy_parts import (
     STREAM_HEADER,
     Json,
@@ -25,7 +24,7 @@ from components.gateway.envoy_parts import (
     seconds,
     socket_address,
 )
-from spillway.contracts.routing import Group, RoutingTable
+from spillway.contracts.routing import GROUP_HEADER, Group, RoutingTable
 
 NOT_BEGUN: Final = {
     "retry_on": "retriable-status-codes,reset,connect-failure,refused-stream",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.gateway.envoy_filters import GROUP_HEADER
 from components.gateway.envoy_parts import AGENT_CLUSTER, Json, header_match, seconds
 from spillway.contracts import jobs
-from spillway.contracts.routing import RoutingTable
+from spillway.contracts.routing import GROUP_HEADER, RoutingTable
 
 KEPT_WITHIN_S: Final = 30.0
 """Until a job is in the bucket and in the queue. How long its answer takes to be fetched is the client's matter."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.gateway.envoy_filters import CLIENT_HEADER, GROUP_HEADER, USAGE_METADATA
+from components.gateway.envoy_filters import CLIENT_HEADER, USAGE_METADATA
 from components.gateway.envoy_parts import STREAM_HEADER, Json, typed
 from spillway.contracts.classes import CLASS_HEADER, SITE_HEADER
-from spillway.contracts.routing import RoutingTable
+from spillway.contracts.routing import GROUP_HEADER, RoutingTable
 from spillway.contracts.usage import Usage
 
 USAGE_CLUSTER: Final = "usage"

@@ -34,7 +34,7 @@ from components.gateway.envoy_parts import (
 from components.gateway.envoy_replies import OWN_HEADER
 from components.gateway.first_byte import FAILED_HEADER, first_byte
 from spillway.contracts.classes import SITE_HEADER, Site, SiteName
-from spillway.contracts.credentials import AwsToken, BearerKey, SigV4
+from spillway.contracts.credentials import AwsToken, BearerKey, EntraToken, SigV4
 from spillway.contracts.routing import (
     ROUTE_HEADER,
     Canary,
@@ -208,12 +208,14 @@ def _credentials(route: SiteRoute, table: RoutingTable) -> list[Json]:
         return [_signature(route.auth)]
     if isinstance(route.auth, BearerKey):
         return [_bearer({"name": f"{route.site}-key"})]
-    if isinstance(route.auth, AwsToken):
+    if isinstance(route.auth, AwsToken | EntraToken):
         path = table.token_path(route.site)
         source = {"path": path, "watched_directory": {"path": str(PurePosixPath(path).parent)}}
         sds = {"resource_api_version": "V3", "path_config_source": source, "initial_fetch_timeout": "5s"}
-        signature = [_signature(route.auth)] if any(rule.signed for rule in route.paths) else []
-        return [_bearer({"name": token_name(route.site), "sds_config": sds}), *signature]
+        bearer = _bearer({"name": token_name(route.site), "sds_config": sds})
+        if isinstance(route.auth, AwsToken) and any(rule.signed for rule in route.paths):
+            return [bearer, _signature(route.auth)]
+        return [bearer]
     return []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.aws_documents import Statement, allow, partition
 from spillway.contracts import aws_token as token
+from spillway.contracts.answer_cache import ANSWERS_PREFIX
 
 
 def burst_rights(
@@ -48,6 +49,14 @@ def burst_rights(
             }
         )
     return list(statements)
+
+
+def cache_rights(region: str, bucket: str | None) -> list[list[Statement]]:
+    """Read and write answers in a bucket, where there is one."""
+    if bucket is None:
+        return []
+    answers = f"arn:{partition(region)}:s3:::{bucket}/{ANSWERS_PREFIX}*"
+    return [[allow("Answers", ["s3:GetObject", "s3:PutObject"], answers)]]
 
 
 def metrics_rights(namespace: str) -> list[Statement]:

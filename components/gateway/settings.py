@@ -272,6 +272,32 @@ class StandbySettings(Settings):
         return self
 
 
+class CacheSettings(Settings):
+    """Answers of a deterministic model are kept, and given again to the same input. The nearest tier is asked first."""
+
+    redis: bool = True
+    """Whether the cluster's Redis (``model_store.redis``) keeps them."""
+
+    disk: MemoryQuantity | None = None
+    """Room on the disk of each gateway's node, as Kubernetes writes it; none when left out."""
+
+    s3_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    """A bucket of yours in the stack's region, encrypted by SSE-S3, for requests that may leave for that region; the
+    standby's only tier. Give it a lifecycle rule for ``answers/``: nothing is deleted. None when left out."""
+
+    ttl_s: int = Field(default=86400, ge=1)
+    """Seconds for which Redis and disks keep an answer."""
+
+    max_answer_bytes: int = Field(default=MEGABYTE, ge=1)
+    """Larger answers are not kept."""
+
+    @model_validator(mode="after")
+    def _some_tier(self) -> Self:
+        if not (self.redis or self.disk or self.s3_bucket):
+            raise ValueError("a cache without a tier keeps nothing: give redis: true, disk or s3_bucket")
+        return self
+
+
 class GatewaySettings(Settings):
     """The gateway beside the private cluster, and its standby."""
 
@@ -340,6 +366,10 @@ class GatewaySettings(Settings):
     cors_origins: tuple[Origin, ...] = ()
     """Origins of web pages that may ask from a browser (``https://app.example.com``, no path); none by default. A key
     in a page is everybody's: give such pages a client of their own, or none."""
+
+    cache: CacheSettings | None = None
+    """Cache of answers; off when left out. Only for a model that answers the same to the same: whoever turns it on says
+    so. It is keyed by the package, path and input, and shared by all clients."""
 
     heartbeat_period_s: float = Field(default=20.0, gt=0, le=30)
     """Seconds between heartbeats; at least two have to fall into the alarm's 60 s."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.gateway.settings import CallerSettings, ClientSettings, GatewaySettings
+from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.routing import (
@@ -43,11 +44,11 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    cache: AnswerCache | None = None,
 ) -> RoutingTable:
     """The private gateway's table; ``.standby()`` of it is the standby's.
 
-    ``client_hashes``: ``contracts.routing.hash_key`` of each client's key, by client name; a missing one
-    is a ``KeyError``.
+    ``client_hashes``: ``contracts.routing.hash_key`` of each client's key, by name; a missing one is a ``KeyError``.
     ``sites``: in spill order, as :func:`with_slots` completes them.
     """
     return RoutingTable(
@@ -73,6 +74,7 @@ def build_table(
         live=live,
         heartbeat=heartbeat,
         jobs=jobs,
+        cache=cache,
         usage=usage,
     )
 

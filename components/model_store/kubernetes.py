@@ -21,9 +21,8 @@ from components.kubernetes_documents import (
 )
 from components.model_server.triton import CACHES
 from components.model_store.settings import ModelStoreSettings, RedisSettings
-
-REDIS = "redis"
-REDIS_PORT = 6379
+from spillway.contracts.answer_cache import REDIS_PORT
+from spillway.contracts.names import REDIS
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from components.kubernetes_documents import metadata
 from components.private_cluster import operators
 from components.private_cluster.chart_settings import ChartSettings
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, EksSettings, ExistingSettings, Quota
+from spillway.contracts.answer_cache import REDIS_PORT
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
 
@@ -42,6 +43,7 @@ class KubernetesPlatformArgs:
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
     ``grouped``: one of them stands on several nodes.
     ``parts``: of each GPU, each of which counts as one.
+    ``cached``: whether gateways keep answers in Redis.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
     gateway's.
@@ -61,6 +63,7 @@ class KubernetesPlatformArgs:
     region: str | None = None
     vpc_id: pulumi.Input[str] | None = None
     certificates: bool = False
+    cached: bool = False
 
 
 class KubernetesPlatform(Component):
@@ -157,13 +160,20 @@ class KubernetesPlatform(Component):
             GATEWAY,
             pods={"app.kubernetes.io/name": GATEWAY},
             ingress=[_from_networks(self.args.gateway_clients, 8080), _from_namespace(names.monitoring, 9903)],
-            egress=[_to_https(), _to_namespace(names.serving, self.args.model_port)],
+            egress=[
+                _to_https(),
+                _to_namespace(names.serving, self.args.model_port),
+                *([_to_namespace(names.system, REDIS_PORT)] if self.args.cached else []),
+            ],
         )
         self._policy(
             names.system,
             "redis",
             pods={"app.kubernetes.io/name": "redis"},
-            ingress=[_from_namespace(names.serving, 6379)],
+            ingress=[
+                _from_namespace(names.serving, REDIS_PORT),
+                *([_from_namespace(names.gateway, REDIS_PORT)] if self.args.cached else []),
+            ],
         )
 
     def _servers(self, name: str) -> None:
@@ -182,7 +192,7 @@ class KubernetesPlatform(Component):
                 _from_namespace(names.monitoring, self.args.metrics_port),
                 *inward,
             ],
-            egress=[_to_https(), _to_namespace(names.system, 6379), *outward],
+            egress=[_to_https(), _to_namespace(names.system, REDIS_PORT), *outward],
         )
 
     def _policy(

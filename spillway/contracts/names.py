@@ -52,6 +52,8 @@ GATEWAY: Final = "gateway"
 """Workload and service account in :attr:`Namespaces.gateway`."""
 GATEWAY_PEERS: Final = f"{GATEWAY}-peers"
 """Service behind whose name each gateway has an address, by which they count themselves."""
+REDIS: Final = "redis"
+"""Workload and service in :attr:`Namespaces.system`."""
 CERTIFICATE_ISSUER: Final = "certificate-issuer"
 """Service account and issuer in :attr:`Namespaces.gateway`, for whom names are proved in Route 53."""
 MODEL_SERVER: Final = "model-server"
@@ -81,6 +83,9 @@ MODEL_VERSION: Final = "1"
 
 KEYS_FOLDER: Final = "/etc/spillway-keys"
 """Where a gateway's containers find the key files of burst sites."""
+
+AZURE_TOKEN_FILE: Final = "/var/run/secrets/spillway-azure/token"
+"""Where a gateway in AKS finds the cluster's token about its service account, which Entra takes."""
 
 AZURE_MANAGER_URL: Final = "https://management.azure.com"
 """Azure Resource Manager."""

@@ -44,6 +44,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from spillway.contracts import metrics
+from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
 from spillway.contracts.credentials import Auth, NoAuth, ServerTls, UpstreamTls
 from spillway.contracts.frozen import Frozen
@@ -312,10 +313,14 @@ class Listen(Frozen):
     relay_port: Port = 9905
     """Where the agent takes streams that are to outlast their site, on 127.0.0.1."""
     inner_port: Port = 9906
-    """Where Envoy takes them back, past the front, on 127.0.0.1."""
+    """Where Envoy takes requests from the agent, past the front, on 127.0.0.1."""
+    cache_port: Port = 9907
+    """Where the agent answers from the cache, on 127.0.0.1."""
     tls: ServerTls | None = None
 
 
+GROUP_HEADER: Final = "x-spillway-group"
+"""By which the front says what class and sites a request has; a client's own is dropped."""
 PEERS_CLUSTER: Final = "gateways"
 """Envoy's cluster of the gateway's own processes."""
 
@@ -457,6 +462,8 @@ class RoutingTable(Frozen):
     heartbeat: Heartbeat | None = None
     jobs: JobQueue | None = None
     """Where P2 requests wait that clients want answered later."""
+    cache: AnswerCache | None = None
+    """Where answers of a deterministic model are kept."""
     usage: UsageMetrics | None = None
 
     @model_validator(mode="after")
@@ -475,6 +482,8 @@ class RoutingTable(Frozen):
             raise ValueError("probe is missing: a site whose health the agent judges needs one")
         if self.live is None and any(s.capacity == "published" for s in self.sites):
             raise ValueError("live is missing: a site whose capacity is published needs to know where")
+        if self.cache and self.server == "vllm":
+            raise ValueError("answers of a language model are sampled, and none is kept: leave cache out")
         return self
 
     def callers(self) -> tuple[tuple[str, Limits], ...]:
@@ -563,6 +572,7 @@ class RoutingTable(Frozen):
         ``replicas``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
         changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas, "peers": None}
+        changes["cache"] = self.cache.away() if self.cache else None
         return self.model_copy(update=changes)
 
 

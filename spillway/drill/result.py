@@ -22,6 +22,8 @@ from spillway.drill.target import DrillError
 BACK_SHARE: Final = 0.5
 """Share of the last answers of a phase that the returned site has to give."""
 BACK_WINDOW_S: Final = 5.0
+P99_OF: Final = 100
+"""Requests of which at least P99 is told."""
 
 
 @dataclass(frozen=True)
@@ -227,17 +229,27 @@ def _by_site(good: Iterable[Outcome]) -> dict[str, int]:
 
 
 def recovery_s(outcomes: Sequence[Outcome], start: float) -> float | None:
-    """Seconds after ``start`` from which on P99 of each further second is within the class's promise.
+    """Seconds after ``start`` from which on P99 of each further second is within the class's promise; of each further
+    hundred requests where these take longer: of fewer it says nothing.
 
     ``outcomes``: of one class, in the order in which they were due. It begins where a late one was due, or at once.
     """
     dues = [outcome.due_s for outcome in outcomes]
     late_before = [0, *accumulate(not outcome.on_time for outcome in outcomes)]
+
+    def well_from(at: int) -> bool:
+        while at < len(dues):
+            to = max(bisect_left(dues, dues[at] + 1.0), at + P99_OF)
+            to = to if len(dues) - to >= P99_OF else len(dues)
+            if late_before[to] - late_before[at] > (to - at) // 100:
+                return False
+            at = to
+        return True
+
     begins = [start, *(math.nextafter(outcome.due_s, math.inf) for outcome in outcomes if not outcome.on_time)]
     for begin in begins:
-        edges = [bisect_left(dues, begin + second) for second in range(math.ceil(max(dues[-1] - begin, 0.0)) + 2)]
-        windows = pairwise(edges)
-        if edges[0] < len(dues) and all(late_before[to] - late_before[at] <= (to - at) // 100 for at, to in windows):
+        at = bisect_left(dues, begin)
+        if at < len(dues) and well_from(at):
             return round(begin - start, 3)
     return None
 

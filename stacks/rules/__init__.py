@@ -12,6 +12,7 @@ from components.burst.site import BurstSite
 from spillway.contracts.manifest import Manifest
 from spillway.contracts.problems import Problem
 from stacks.rules import (
+    answers,
     burst,
     canary,
     clients,
@@ -36,6 +37,7 @@ _RULES = (
     *canary.RULES,
     *clients.RULES,
     *mirrors.RULES,
+    *answers.RULES,
     *burst.RULES,
     *costs.RULES,
     *tags.RULES,
@@ -50,7 +52,7 @@ def problems_between(settings: StackSettings, sites: Sequence[BurstSite]) -> lis
 
 def problems_with_package(settings: StackSettings, sites: Sequence[BurstSite], manifest: Manifest) -> list[Problem]:
     """What the sites cannot serve of this package."""
-    own_rules = (*room.PACKAGE_RULES, *sharing.PACKAGE_RULES, *clients.PACKAGE_RULES)
+    own_rules = (*room.PACKAGE_RULES, *sharing.PACKAGE_RULES, *clients.PACKAGE_RULES, *answers.PACKAGE_RULES)
     private = [problem for rule in own_rules for problem in rule(settings, manifest)]
     found = [problem for rule in burst.PACKAGE_RULES for problem in rule(sites, manifest)]
     return [*private, *found, *language.problems(settings, sites, manifest)]

@@ -280,7 +280,7 @@ def signed(front: Front, credentials: Credentials, path: str = "", host: str = "
 
 def test_the_sagemaker_front_refuses_what_aws_would(site: LocalSite) -> None:
     front = Front(site, Site.SAGEMAKER)
-    known = Credentials(**json.loads((site.state_dir / "credentials.json").read_text()))
+    known = Credentials(**json.loads((site.state_dir / "credentials-private.json").read_text()))
     elsewhere = "/endpoints/other/invocations"
     other_host = "runtime.sagemaker.eu-west-1.amazonaws.com"
     assert front.post(signed(front, known)) == 200

@@ -221,6 +221,9 @@ BAD = [
     Bad("a canary that is nowhere", CANARY, "model_server.canary.package", "nowhere", "Run `spillway package`"),
     Bad("a canary with more than its servers carry", {**CANARY, f"{S}model_server.canary.percent": 40}, "model_server.canary.percent", "40", "carry 33 % of the load"),
     Bad("a canary without a GPU", {**CANARY, f"{S}model_server.autoscaling.max_replicas": 8, f"{S}model_server.canary.percent": 10}, "model_server.autoscaling.max_replicas", "8", "(1 of them to try a release)"),
+    Bad("a cache without a tier", {f"{S}gateway.cache": {"redis": False}}, "gateway.cache", "a mapping", "give redis: true, disk or s3_bucket"),
+    Bad("a cache in a Redis that is not there", {f"{S}gateway.cache": {"ttl_s": 60}, f"{S}model_store.redis": None}, "gateway.cache.redis", "true", "model_store.redis is null"),
+    Bad("a cache beside a canary", {**CANARY, f"{S}gateway.cache": {"ttl_s": 60}}, "gateway.cache", "model_server.canary", "leave one out"),
     Bad("a canary beside an engine", {**CANARY, f"{S}model_server.engine": ENGINE}, "model_server.engine", ENGINE, "compiled for one package"),
     Bad("vLLM on Azure ML without an image", {f"{S}package.path": "vllm"}, "burst.azure_ml.container_image", "kind vllm", "build components/burst/azure_ml/vllm_image"),
 ]  # fmt: skip

@@ -156,6 +156,7 @@ def test_kv_tiers_are_one_connectors() -> None:
     assert "--kv-offloading-size already" in told(package(arguments={"kv-offloading-size": 4}), **tiers)[KV]
     assert "no KV beside" in told(package(), **tiers, model_server__gpus=0)[KV]
     triton = package().model_copy(update={"kind": "triton", "language": None})
+    assert "sampled" in told(package(), gateway__cache={"ttl_s": 60})["gateway.cache"]
     found = told(triton, **tiers, gateway={"prefix_affinity_percent": 150})
     assert {KV, "gateway.prefix_affinity_percent"} < found.keys()
     assert "only packages for vLLM" in found[KV]

@@ -215,6 +215,7 @@ class Rig:
                 usage_port=free_port(),
                 relay_port=free_port(),
                 inner_port=free_port(),
+                cache_port=free_port(),
             ),
             probe=Probe(path=INFER, body='{"inputs":[]}'),
             body_limit_bytes=1 << 20,

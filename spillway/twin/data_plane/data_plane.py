@@ -10,7 +10,8 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +63,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Credentials:
-    """The AWS key pair that this twin's burst front accepts."""
+    """An AWS key pair that this twin's burst front accepts."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -74,7 +75,8 @@ class DataPlane:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._packages = PackageFolder(layout.state_dir / "packages", layout.endpoints)
-        self._credentials = _credentials(layout.state_dir / "credentials.json")
+        # One for each gateway: by it the emulated AWS knows who asks.
+        self._credentials = {role: _credentials(layout.state_dir / f"credentials-{role}.json") for role in ADDRESSES}
         self._model = ""
         self._cutoff: Cutoff | None = None
         self.service_time_s = 0.0
@@ -92,6 +94,7 @@ class DataPlane:
         specs: list[ProcessSpec] = []
         for served in deployed.served:
             _gather(specs, problems, served.group, lambda served=served: self._site(served, routes.get(served.site)))
+        self._tell_roles(deployed.gateways)
         for gateway in deployed.gateways:
             name = f"gateway-{gateway.role}"
             _gather(specs, problems, name, lambda gateway=gateway: self._gateway(gateway, deployed.region))
@@ -241,6 +244,12 @@ class DataPlane:
             inputs=_digest(config),
         )
 
+    def _tell_roles(self, gateways: Iterable[Gateway]) -> None:
+        """So that the emulated AWS signs tokens about the roles that the gateways have."""
+        roles = {self._credentials[one.role].access_key: one.arn for one in gateways}
+        url = f"{self._layout.endpoints['aws']}/_spillway/roles"
+        urllib.request.urlopen(urllib.request.Request(url, json.dumps(roles).encode()), timeout=10).close()
+
     def _tell_runtime(self, served: Served, host: str, port: int, *, tls: bool) -> None:
         """So that the emulated AWS hands on what is asked of the endpoint there."""
         front = Front(
@@ -248,8 +257,8 @@ class DataPlane:
             region=served.region,
             host=host,
             port=port,
-            access_key=self._credentials.access_key,
-            secret_key=self._credentials.secret_key,
+            access_key=self._credentials["private"].access_key,
+            secret_key=self._credentials["private"].secret_key,
             authority=str(ensure_authority(self._tls_folder).certificate) if tls else None,
         )
         folder = self._layout.state_dir / "aws"
@@ -259,7 +268,7 @@ class DataPlane:
     def _front_config(self, served: Served, route: SiteRoute | None, host: str) -> dict[str, object]:
         slots = route.slots if route else 1
         if served.site == Site.SAGEMAKER:
-            keys = {self._credentials.access_key: self._credentials.secret_key}
+            keys = {one.access_key: one.secret_key for one in self._credentials.values()}
             config: dict[str, object] = {"endpoint": served.endpoint, "region": served.region, "host": host}
             return {**config, "access_keys": keys, "max_concurrent": max(8, 2 * slots)}
         return {
@@ -267,6 +276,7 @@ class DataPlane:
             # A container of one's own gets every path; what it may be asked is the gateway's to say.
             "path_prefix": "/v2" if served.options is None else "/",
             "keys": list(served.keys),
+            "callers": served.callers,
             "max_concurrent_per_instance": served.concurrency,
             "instances": served.instances,
             "timeout_s": served.timeout_s,
@@ -284,6 +294,8 @@ class DataPlane:
             usage_port=self._port(f"{group}/usage"),
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
+            cache_port=self._port(f"{group}/cache"),
+            redis_port=self._port("redis/server"),
             sites={
                 Site.PRIVATE: self._port("private/proxy"),
                 canary_name(Site.PRIVATE): self._port(f"{canary_name(Site.PRIVATE)}/proxy"),
@@ -293,7 +305,8 @@ class DataPlane:
             authority=ensure_authority(self._tls_folder).certificate,
         )
         placed = place(gateway, here)
-        environment = self._aws_environment(region)
+        environment = self._aws_environment(region, gateway.role)
+        login = {"SPILLWAY_AZURE_LOGIN_URL": self._layout.endpoints["azure"]}
         envoy = (str(tools.envoy_binary()), "-c", str(placed.envoy), "--disable-hot-restart", "--concurrency", "1")
         yield ProcessSpec(
             name=f"{group}/envoy",
@@ -307,7 +320,7 @@ class DataPlane:
         yield ProcessSpec(
             name=f"{group}/agent",
             command=_module("spillway.runtime.gateway.agent", routing=placed.routing),
-            env=environment,
+            env={**environment, **placed.azure, **login},
             port=here.agent_port,
             health=f"http://127.0.0.1:{here.agent_port}/healthz",
             restart=True,
@@ -347,10 +360,10 @@ class DataPlane:
         }
         yield ProcessSpec("functions/runner", command, env=environment, restart=True)
 
-    def _aws_environment(self, region: str) -> dict[str, str]:
+    def _aws_environment(self, region: str, role: str = "private") -> dict[str, str]:
         return {
-            "AWS_ACCESS_KEY_ID": self._credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": self._credentials.secret_key,
+            "AWS_ACCESS_KEY_ID": self._credentials[role].access_key,
+            "AWS_SECRET_ACCESS_KEY": self._credentials[role].secret_key,
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_ENDPOINT_URL": self._layout.endpoints["aws"],

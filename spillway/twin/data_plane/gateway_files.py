@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import yaml
 
+from spillway.contracts.answer_cache import AnswerCache, RedisTier
 from spillway.contracts.credentials import AwsToken, BearerKey, ServerTls, SigV4
 from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute, canary_name
-from spillway.runtime.gateway.aws_token import write_missing_tokens
 from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints
+from spillway.runtime.gateway.tokens import write_missing_tokens
 from spillway.twin.data_plane.deployed import Gateway
 from spillway.twin.data_plane.processes.relocate import Address, relocate
 
@@ -38,16 +39,19 @@ class GatewayPlace:
     usage_port: int
     relay_port: int
     inner_port: int
+    cache_port: int
+    redis_port: int
     sites: dict[str, int]
     authority: Path
 
 
 @dataclass(frozen=True)
 class PlacedGateway:
-    """``envoy`` and ``routing``: the files to start Envoy and the agent with."""
+    """``envoy`` and ``routing``: the files to start Envoy and the agent with; ``azure``: the agent's variables."""
 
     envoy: Path
     routing: Path
+    azure: dict[str, str]
 
 
 def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
@@ -62,7 +66,8 @@ def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
     files[table.runtime_dir] = str(here.folder / "run")
     addresses = _addresses(table, here)
     envoy = relocate(yaml.safe_load(gateway.envoy), addresses, files)
-    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json")
+    azure = {name: files.get(value, value) for name, value in gateway.azure.items()}
+    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json", azure)
     placed.envoy.write_text(json.dumps(envoy, indent=1))
     moved = _relocated_table(table, here, files)
     placed.routing.write_text(moved.model_dump_json(indent=1))
@@ -83,6 +88,7 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
         ("127.0.0.1", listen.usage_port): ("127.0.0.1", here.usage_port),
         ("127.0.0.1", listen.relay_port): ("127.0.0.1", here.relay_port),
         ("127.0.0.1", listen.inner_port): ("127.0.0.1", here.inner_port),
+        ("127.0.0.1", listen.cache_port): ("127.0.0.1", here.cache_port),
     }
     if table.peers:
         # One process stands for all of them.
@@ -121,6 +127,7 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
             "usage_port": here.usage_port,
             "relay_port": here.relay_port,
             "inner_port": here.inner_port,
+            "cache_port": here.cache_port,
             "tls": _relocated_tls(table.listen.tls, files),
         }
     )
@@ -129,9 +136,19 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
         "runtime_dir": files[table.runtime_dir],
         "sites": tuple(_relocated_site(route, here, files) for route in table.sites),
     }
+    if table.cache:
+        changes["cache"] = _relocated_cache(table.cache, here)
     if table.cutoff:
         changes["cutoff"] = table.cutoff.model_copy(update={"poll_s": min(table.cutoff.poll_s, CUTOFF_POLL_S)})
     return table.model_copy(update=changes)
+
+
+def _relocated_cache(cache: AnswerCache, here: GatewayPlace) -> AnswerCache:
+    """S3 is found as every service of AWS is."""
+    folder = cache.folder and cache.folder.model_copy(update={"path": str(here.folder / "answers")})
+    return cache.model_copy(
+        update={"redis": cache.redis and RedisTier(host="127.0.0.1", port=here.redis_port), "folder": folder}
+    )
 
 
 def _relocated_tls(tls: ServerTls | None, files: dict[str, str]) -> ServerTls | None:

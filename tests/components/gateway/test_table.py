@@ -78,7 +78,7 @@ def test_relocate_moves_addresses_and_files_and_nothing_else(table: RoutingTable
     config = render(table)
     listen = table.listen
     ports = (listen.port, listen.admin_port, listen.agent_port, listen.metrics_port, listen.usage_port)
-    ports += (listen.relay_port, listen.inner_port)
+    ports += (listen.relay_port, listen.inner_port, listen.cache_port)
     known = [("127.0.0.1", port) for port in ports]
     known += [(s.host, s.port) for s in table.sites]
     moved = {address: ("127.0.0.1", 20000 + index) for index, address in enumerate(known)}

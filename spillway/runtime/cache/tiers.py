@@ -1,0 +1,199 @@
+"""Where answers are kept: Redis, a folder on disk, S3. Each may fail as it likes: who asks takes that for a miss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from spillway.contracts.answer_cache import AnswerCache, FolderTier, RedisTier, S3Tier
+from spillway.runtime.gateway.aws import client
+
+CONNECTIONS: Final = 8
+"""To Redis, and to S3; a request waits for one."""
+
+
+class Tier(Protocol):
+    """``name``: in metrics. ``timeout_s``: after which it is taken for broken."""
+
+    name: str
+    timeout_s: float
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes) -> None: ...
+
+
+def tiers_of(cache: AnswerCache) -> list[Tier]:
+    """The nearest first."""
+    found: list[Tier] = []
+    if cache.redis:
+        found.append(Redis(cache.redis, cache.ttl_s))
+    if cache.folder:
+        found.append(Folder(cache.folder, cache.ttl_s))
+    if cache.s3:
+        found.append(S3(cache.s3))
+    return found
+
+
+class RedisError(Exception):
+    """Redis said no, or something that is no answer."""
+
+
+class Redis:
+    """GET and SET, in its own protocol (RESP2, https://redis.io/docs/latest/develop/reference/protocol-spec): the
+    runtime image has no library for two commands."""
+
+    name = "redis"
+    timeout_s = 0.05
+
+    def __init__(self, place: RedisTier, ttl_s: int) -> None:
+        self._place, self._ttl_s = place, ttl_s
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free = asyncio.Semaphore(CONNECTIONS)
+
+    async def get(self, key: str) -> bytes | None:
+        return await self._ask(b"GET", key.encode())
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self._ask(b"SET", key.encode(), value, b"EX", str(self._ttl_s).encode())
+
+    async def _ask(self, *words: bytes) -> bytes | None:
+        async with self._free:
+            stream = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
+            reader, writer = stream
+            try:
+                said = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+                writer.write(b"*%d\r\n" % len(words) + said)
+                answer = await _reply(reader)
+            except BaseException:
+                # What was asked for may still come.
+                writer.close()
+                raise
+            self._idle.append(stream)
+            return answer
+
+    @property
+    def _address(self) -> tuple[str, int]:
+        return self._place.host, self._place.port
+
+
+async def _reply(reader: asyncio.StreamReader) -> bytes | None:
+    line = await reader.readuntil(b"\r\n")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"+":
+        return rest
+    if kind == b"$":
+        if int(rest) < 0:
+            return None
+        return (await reader.readexactly(int(rest) + 2))[:-2]
+    raise RedisError(line.decode(errors="replace").strip())
+
+
+class Folder:
+    """Files by key, renamed into place. When there are too many bytes, those that were used least recently go."""
+
+    name = "disk"
+    timeout_s = 0.1
+
+    def __init__(self, place: FolderTier, ttl_s: int) -> None:
+        self._path, self._most, self._ttl_s = Path(place.path), place.most_bytes, ttl_s
+        self._bytes: int | None = None
+        # One thread: what it counts is its own, and a disk that hangs keeps no other work waiting.
+        self._thread = ThreadPoolExecutor(1, "cache-disk")
+
+    async def get(self, key: str) -> bytes | None:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        if len(value) <= self._most:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, key, value)
+
+    def _file(self, key: str) -> Path:
+        return self._path / key[:2] / key
+
+    def _read(self, key: str) -> bytes | None:
+        file = self._file(key)
+        try:
+            # Its time of change is that of the answer, that of access of its last use.
+            written = file.stat().st_mtime
+            if time.time() - written > self._ttl_s:
+                return None
+            found = file.read_bytes()
+            os.utime(file, (time.time(), written))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def _write(self, key: str, value: bytes) -> None:
+        file = self._file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if self._bytes is None:
+            self._bytes = sum(size for _, size, _ in self._files())
+        if self._bytes + len(value) > self._most:
+            self._bytes = self._make_room(len(value))
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as fresh:
+            fresh.write(value)
+        os.replace(fresh.name, file)
+        self._bytes += len(value)
+
+    def _make_room(self, wanted: int) -> int:
+        """A tenth more than is wanted, so that not every answer looks through all of them. How much is left."""
+        files = sorted(self._files())
+        left = sum(size for _, size, _ in files)
+        for _, size, file in files:
+            if left + wanted <= self._most * 0.9:
+                break
+            file.unlink(missing_ok=True)
+            left -= size
+        return left
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Last use, size and place of each."""
+        found = []
+        for file in self._path.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                found.append((stat.st_atime, stat.st_size, file))
+        return found
+
+
+class S3:
+    """Objects below a prefix. Without the right to list, S3 says 403 for one that is not there
+    (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html)."""
+
+    name = "s3"
+    timeout_s = 0.4
+
+    def __init__(self, place: S3Tier) -> None:
+        self._place = place
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "cache-s3")
+
+    async def get(self, key: str) -> bytes | None:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._write, key, value)
+
+    def _write(self, key: str, value: bytes) -> None:
+        bucket = client("s3", self._place.region)
+        bucket.put_object(Bucket=self._place.bucket, Key=self._key(key), Body=value)
+
+    def _read(self, key: str) -> bytes | None:
+        bucket = client("s3", self._place.region)
+        try:
+            return bucket.get_object(Bucket=self._place.bucket, Key=self._key(key))["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
+                return None
+            raise
+
+    def _key(self, key: str) -> str:
+        return f"{self._place.prefix}{key}"
