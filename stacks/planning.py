@@ -188,20 +188,21 @@ def _committed(spec: SiteSpec, commit: Commitment) -> SiteSpec:
     return spec.model_copy(update={"committed_usd_per_hour": commit.of(spec)})
 
 
-def offers_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Offers:
+def offers_of(settings: StackSettings, sites: Sequence[BurstSite], commit: Commitment | None = None) -> Offers:
     """How the burst sites' instance types may be bought otherwise, as far as the catalogue knows: committed to, and as
-    bare machines."""
+    bare machines, of which a share that ``commit`` takes off the list is taken off, too."""
+    share = commit.how if commit is not None and isinstance(commit.how, float) else None
     found: dict[str, list[Offer]] = {}
     for site in sites:
         own = site.machines()[0]
         for name in _types_at(own):
             usd, _ = instance_price(settings.cost_guard, own.cloud, name, own.region)
             offers = [_offer(price, usd, "") for price in _commitments(own.cloud, name, own.region)]
-            found[name] = [*offers, *_bare(name, own.region)]
+            found[name] = [*offers, *_bare(name, own.region, share)]
     return found
 
 
-def _bare(name: str, region: str) -> Iterator[Offer]:
+def _bare(name: str, region: str, share: float | None) -> Iterator[Offer]:
     """Of a type of a managed service that is named for the machine below it."""
     from spillway.planner.offers import Offer
 
@@ -213,6 +214,9 @@ def _bare(name: str, region: str) -> Iterator[Offer]:
     except PriceError:
         return
     yield Offer("bare EC2", listed.usd_per_hour, None, bare=True, said=_said(listed))
+    if share is not None:
+        less = listed.usd_per_hour * (1.0 - share)
+        yield Offer(f"bare EC2, {share:.0%} off", listed.usd_per_hour, less, bare=True, said=_said(listed))
     for price in _commitments("ec2", machine, region):
         yield _offer(price, listed.usd_per_hour, "bare EC2, ")
 

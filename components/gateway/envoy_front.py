@@ -6,7 +6,7 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_cache, envoy_generation, envoy_jobs
+from components.gateway import envoy_cache, envoy_generation, envoy_jobs, envoy_tracing
 from components.gateway.envoy_filters import cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
@@ -141,7 +141,7 @@ def own_clusters(table: RoutingTable) -> list[Json]:
     ]
     found += [_peers(table.peers)] if table.peers else []
     found += [token_cluster(table.token_issuer)] if table.token_issuer else []
-    return [*found, *envoy_cache.clusters(table)]
+    return [*found, *envoy_cache.clusters(table), *envoy_tracing.clusters(table)]
 
 
 def _peers(peers: Peers) -> Json:
@@ -181,6 +181,7 @@ def _manager(table: RoutingTable) -> Json:
         request_timeout="60s",
         common_http_protocol_options={"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
         access_log=access_logs(table),
+        **envoy_tracing.tracing(table),
     )
 
 

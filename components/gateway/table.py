@@ -23,6 +23,7 @@ from spillway.contracts.routing import (
     SiteRoute,
 )
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
 from spillway.contracts.web_tokens import TokenIssuer
 
@@ -44,13 +45,10 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    traces: Traces | None = None,
     cache: AnswerCache | None = None,
 ) -> RoutingTable:
-    """The private gateway's table; ``.standby()`` of it is the standby's.
-
-    ``client_hashes``: ``contracts.routing.hash_key`` of each client's key, by name; a missing one is a ``KeyError``.
-    ``sites``: in spill order, as :func:`with_slots` completes them.
-    """
+    """The private gateway's table; ``.standby()`` of it is the standby's. ``sites``: in spill order."""
     return RoutingTable(
         model=model,
         server=server,
@@ -76,6 +74,7 @@ def build_table(
         jobs=jobs,
         cache=cache,
         usage=usage,
+        traces=traces,
     )
 
 
@@ -94,6 +93,7 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
 
 
 def _client(client: ClientSettings, hashes: Mapping[str, str]) -> Client:
+    """``hashes``: ``contracts.routing.hash_key`` of the keys by client name; a missing one is a ``KeyError``."""
     return Client(name=client.name, key_sha256=hashes[client.name] if client.key_secret else None, **_limits(client))
 
 

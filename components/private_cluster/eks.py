@@ -208,6 +208,9 @@ class Eks(Component):
                 endpoint_public_access=bool(public_cidrs),
                 public_access_cidrs=public_cidrs or None,
             ),
+            kubernetes_network_config=aws.eks.ClusterKubernetesNetworkConfigArgs(
+                service_ipv4_cidr=self.settings.service_cidr
+            ),
             encryption_config=aws.eks.ClusterEncryptionConfigArgs(
                 provider=aws.eks.ClusterEncryptionConfigProviderArgs(key_arn=secrets_key.arn), resources=["secrets"]
             ),
@@ -216,8 +219,8 @@ class Eks(Component):
             tags=self.context.tags,
             opts=self.child(
                 depends_on=[logs, key_use, *self._rights["cluster"]],
-                # Counts at creation alone: of clusters that were made without it, it must not make new ones.
-                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions"],
+                # These count at creation alone: of clusters that were made without them, they must not make new ones.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions", "kubernetesNetworkConfig"],
             ),
         )
 

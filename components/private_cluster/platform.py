@@ -19,6 +19,7 @@ from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, Eks
 from spillway.contracts.answer_cache import REDIS_PORT
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
+from spillway.contracts.traces import Traces
 
 PRIORITIES = {RequestClass.P0: 1_000_000, RequestClass.P1: 500_000, RequestClass.P2: 100_000}
 """Pod priority by request class; far below the system classes, which start at 2,000,000,000."""
@@ -46,7 +47,7 @@ class KubernetesPlatformArgs:
     ``cached``: whether gateways keep answers in Redis.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
-    gateway's.
+    gateway's. ``traces``: where gateways and model servers send theirs.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -58,6 +59,7 @@ class KubernetesPlatformArgs:
     grouped: bool = False
     surge_gpus: int = 0
     parts: int = 1
+    traces: Traces | None = None
     pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -164,6 +166,7 @@ class KubernetesPlatform(Component):
                 _to_https(),
                 _to_namespace(names.serving, self.args.model_port),
                 *([_to_namespace(names.system, REDIS_PORT)] if self.args.cached else []),
+                *self._to_collector(),
             ],
         )
         self._policy(
@@ -192,8 +195,12 @@ class KubernetesPlatform(Component):
                 _from_namespace(names.monitoring, self.args.metrics_port),
                 *inward,
             ],
-            egress=[_to_https(), _to_namespace(names.system, REDIS_PORT), *outward],
+            egress=[_to_https(), _to_namespace(names.system, REDIS_PORT), *self._to_collector(), *outward],
         )
+
+    def _to_collector(self) -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgs]:
+        traces = self.args.traces
+        return [_to_namespace(traces.namespace, traces.port)] if traces else []
 
     def _policy(
         self,

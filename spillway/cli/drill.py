@@ -40,6 +40,8 @@ def run(
 ) -> DrillResult:
     """``url``: of a gateway in the place of the twin's, whose sites the program ``breaker`` breaks. ``chat``: stream
     chats, to vLLM."""
+    if not url and find_twin(stack.state_dir) is None:
+        raise stack.no_twin()
     # Two at once would break and heal each other's sites.
     alone = nullcontext() if url else exclusive(stack.state_dir / "drill.lock", "drill")
     place = _own_site(stack, url, breaker, plan, chat) if url else _twin(stack, plan, chat)
@@ -82,7 +84,7 @@ def _own_site(stack: Stack, url: str, breaker: str | None, plan: DrillPlan, chat
 def _twin(stack: Stack, plan: DrillPlan, chat: bool) -> Iterator[DrillTarget]:
     twin = find_twin(stack.state_dir)
     if twin is None:
-        raise CommandError(f"no twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one", WRONG_CONFIG)
+        raise stack.no_twin()
     gateway = twin.status().gateways.get("private")
     manifest, settings = stack.manifest(), stack.settings
     if gateway is None:

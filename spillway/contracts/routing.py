@@ -26,7 +26,7 @@ Shape::
       token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
       operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
-      usage, jobs
+      usage, jobs, traces
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -51,6 +51,7 @@ from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
 from spillway.contracts.web_tokens import TokenIssuer
 
@@ -465,6 +466,7 @@ class RoutingTable(Frozen):
     cache: AnswerCache | None = None
     """Where answers of a deterministic model are kept."""
     usage: UsageMetrics | None = None
+    traces: Traces | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -571,8 +573,8 @@ class RoutingTable(Frozen):
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
         ``replicas``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
-        changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas, "peers": None}
-        changes["cache"] = self.cache.away() if self.cache else None
+        own = {"role": "standby", "sites": burst, "replicas": replicas, "cache": self.cache and self.cache.away()}
+        changes = {**own, **dict.fromkeys(("heartbeat", "peers", "traces"))}
         return self.model_copy(update=changes)
 
 

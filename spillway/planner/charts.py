@@ -88,9 +88,10 @@ def _capacity(axes: Any, plan: Plan) -> None:
     )
     live = sum(timeline[:, kernel.PER_SITE + 2 * s + 1] for s in range(len(found.system.sites)))
     axes.step(minutes, live, where="mid", color="black", label="slots live")
-    axes.set_yscale("symlog", linthresh=10)
+    # What waits beyond is cut off: a peak of it would make all else a line.
+    axes.set_ylim(0, 1.3 * max(1.0, float(np.max(live)), float(floor.max())))
     axes.set(xlabel="minutes", ylabel="requests", title="Capacity against demand in the chosen plan")
-    axes.legend()
+    axes.legend(loc="upper center", ncols=len(found.system.sites) + 2)
 
 
 _NEVER: Final = 1e-6
@@ -198,11 +199,11 @@ def summary_lines(plan: Plan) -> list[str]:
         pays = "" if share > 0 else ": on this trace and at these prices the hybrid does not pay"
         lines.append(f"The hybrid costs {less} all public{pays}.")
     best = plan.saving_vs_best_public
-    if best is not None and plan.bought:
-        way = plan.bought[0]
+    if best is not None and public is not None and plan.bought and plan.bought[0].public < public.bill.month:
+        way, less = plan.bought[0], f"{best:.1%} less" if best >= 0 else f"{-best:.1%} more"
         lines.append(
-            f"The public cloud alone at its cheapest, {way.name}, costs {way.public:,.0f} $ a month: the hybrid, as "
-            f"cheap as it can be bought, saves {best:.1%} against that."
+            f"All public at its cheapest, {way.name}, costs {way.public:,.0f} $ a month; the hybrid, as cheap as it "
+            f"can be bought, costs {less}."
         )
     both = plan.two_private.judged if plan.two_private else None
     if both is not None:
@@ -212,6 +213,8 @@ def summary_lines(plan: Plan) -> list[str]:
             f"the hybrid {more:+.1%} against that."
         )
     lines += growth_lines(plan)
+    if plan.shared and len(plan.shared.tenants) > 1:
+        lines.append(plan.shared.text)
     if plan.on_spot:
         lines.append(plan.on_spot.text)
     even = plan.break_even_usd_per_gpu_hour

@@ -44,6 +44,7 @@ GPU_SPEED: Final[dict[str, Speed]] = {
     "A100-40GB": Speed(312, 1555),
     "A100-80GB": Speed(312, 2039),
     "H100": Speed(989, 3350),
+    "H100-NVL": Speed(835, 3900),
     "H200": Speed(989, 4800),
     "B200": Speed(2250, 7700),
     "MI300X": Speed(1307, 5300),

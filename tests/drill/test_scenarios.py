@@ -75,7 +75,13 @@ def write(folder: Path, text: str) -> Path:
         ("faults: [{group: redis, action: close}]", "", "close and open go with spill"),
         ("max_after_dns_s: {P0: 20}", "", "give follow_dns: true"),
         ("rates: {P0: 5}", "trace: {path: trace.csv}", "give one of them"),
-        ("max_p99_ms: {P0: 0}", "", r"phases\.0\.max_p99_ms\.P0: .*greater than 0"),
+        ("max_p99_ms: {P0: 0}", "", r"phases\[0\]\.max_p99_ms\.P0 \(line 6\): given 0; allowed: greater than 0"),
+        (
+            "min_availabilty: {P0: 1}",
+            "",
+            r"phases\[0\]\.min_availabilty \(line 6\): .* did you mean min_availability\?",
+        ),
+        ("duration_s: 2", "", "line 6, column 5: the key 'duration_s' stands on line 5 too"),
         ("", "trace: {path: nowhere.csv}", "nowhere.csv: cannot be read"),
     ],
 )

@@ -8,17 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.certificates import ensure_certificate
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from spillway.twin.provider import UNKNOWN, Secret
-from tests.stacks.files import REMOVE, changed, deployer, example, project, secrets_for
+from tests.stacks.files import REMOVE, changed, example
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 S: Final = "spillway:"
-NOWHERE: Final = "http://127.0.0.1:1"
-"""A preview asks no server."""
 ZONES: Final = ("us-east-1a", "us-east-1b", "us-east-1c")
 PLACEHOLDER: Final = "known-after-the-up"
 RELEASE: Final = "kubernetes:helm.sh/v3:Release"
@@ -121,9 +117,7 @@ def plan(begun: str, kind: Any, changes: dict[str, Any], name: str, package: Pat
         config = changed(example(begun), {f"{S}package.path": str(package), f"{S}name": f"s-{name}"})
         # Zones that are named are not asked for.
         config = changed(config, {**changes, f"{S}connectivity.zones": list(ZONES)})
-        config.update({**secrets_for(config), **_certificate(Path(folder))})
-        stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-        resources = deployer(project(Path(folder) / "project", config), stand_ins).preview().resources
+        resources = preview(Path(folder) / "project", {**config, **_certificate(Path(folder))}).resources
     ours = [one for one in resources if one.custom and one.type.startswith("kubernetes:")]
     releases = {plain(one.inputs)["chart"].rpartition("/")[2]: plain(one.inputs) for one in ours if one.type == RELEASE}
     objects = tuple(_settled(plain(one.inputs)) for one in ours if one.type != RELEASE)

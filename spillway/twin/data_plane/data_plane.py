@@ -19,6 +19,7 @@ from typing import Final
 
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import Cutoff, RoutingTable, SiteRoute, canary_name
+from spillway.contracts.traces import PATH
 from spillway.twin import tools
 from spillway.twin.aws.services.sagemaker_runtime import FILE as RUNTIME_FILE
 from spillway.twin.aws.services.sagemaker_runtime import Front
@@ -36,6 +37,8 @@ from spillway.twin.private_files import write_private
 
 DRILL_PROCESSES: Final = 4
 """Most requests at once of the drill's model, each of which is a process of its own."""
+TRACES: Final = "traces/collector"
+"""Its process, and so its log: a line of JSON for each span."""
 ADDRESSES: Final = {"private": "127.0.0.1", "standby": "127.0.0.2"}
 """Loopback address of each gateway: one port for both, so that a name that moves is a failover here, too."""
 
@@ -78,6 +81,7 @@ class DataPlane:
         # One for each gateway: by it the emulated AWS knows who asks.
         self._credentials = {role: _credentials(layout.state_dir / f"credentials-{role}.json") for role in ADDRESSES}
         self._model = ""
+        self._traced = False
         self._cutoff: Cutoff | None = None
         self.service_time_s = 0.0
         """Of the fixed-time model that is served in place of each package; 0 where the packages are."""
@@ -91,6 +95,7 @@ class DataPlane:
         self._model = tables[0].model if tables else ""
         self._cutoff = next((table.cutoff for table in tables if table.cutoff), None)
         routes = _routes(tables)
+        self._traced = any(table.traces for table in tables)
         specs: list[ProcessSpec] = []
         for served in deployed.served:
             _gather(specs, problems, served.group, lambda served=served: self._site(served, routes.get(served.site)))
@@ -102,6 +107,8 @@ class DataPlane:
             _gather(specs, problems, "redis", self._redis)
         if deployed.zones:
             specs += self._dns()
+        if self._traced:
+            specs += self._trace_collector()
         if deployed.functions:
             specs += self._functions(deployed.region)
         names = {spec.name for spec in specs}
@@ -173,6 +180,7 @@ class DataPlane:
             ports,
             models=(served.model or self._model or "*",),
             sagemaker_model=served.model if site == Site.SAGEMAKER else None,
+            traces_url=self._traces_url if site == Site.PRIVATE else None,
         )
         return ProcessSpec(
             name=f"{group}/triton",
@@ -183,6 +191,10 @@ class DataPlane:
             restart=True,
             shared_memory=ports.shared_memory_prefix,
         )
+
+    @property
+    def _traces_url(self) -> str | None:
+        return f"http://127.0.0.1:{self._port(TRACES)}{PATH}" if self._traced else None
 
     def _chat(self, served: Served) -> ProcessSpec:
         """A stand-in for vLLM: its options, its refusals, fixed times, and no model."""
@@ -294,6 +306,7 @@ class DataPlane:
             usage_port=self._port(f"{group}/usage"),
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
+            traces_port=self._port(TRACES),
             cache_port=self._port(f"{group}/cache"),
             redis_port=self._port("redis/server"),
             sites={
@@ -344,6 +357,12 @@ class DataPlane:
             secondary=ADDRESSES["standby"],
         )
         yield ProcessSpec("dns/server", command, port=port, restart=True)
+
+    def _trace_collector(self) -> Iterator[ProcessSpec]:
+        """In place of the cluster's."""
+        port = self._port(TRACES)
+        command = _module("spillway.twin.data_plane.processes.trace_collector", port=port)
+        yield ProcessSpec(TRACES, command, port=port, restart=True)
 
     def _functions(self, region: str) -> Iterator[ProcessSpec]:
         command = _module(

@@ -39,6 +39,7 @@ class GatewayPlace:
     usage_port: int
     relay_port: int
     inner_port: int
+    traces_port: int
     cache_port: int
     redis_port: int
     sites: dict[str, int]
@@ -93,6 +94,8 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
     if table.peers:
         # One process stands for all of them.
         addresses[table.peers.host, table.peers.port] = ("127.0.0.1", here.port)
+    if table.traces:
+        addresses[table.traces.host, table.traces.port] = ("127.0.0.1", here.traces_port)
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
         if route.canary:

@@ -109,6 +109,12 @@ def test_access_is_by_entries_only() -> None:
     assert association.inputs["policyArn"] == "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
 
+def test_services_have_the_range_that_was_chosen() -> None:
+    """EKS takes one of two by itself where nobody chose, and never changes it."""
+    (cluster,) = of_type(eks(service_cidr="192.168.128.0/20"), CLUSTER)
+    assert cluster.inputs["kubernetesNetworkConfig"] == {"serviceIpv4Cidr": "192.168.128.0/20"}
+
+
 def test_nodes_require_imdsv2_and_encrypt_their_volumes(resources: list[Recorded]) -> None:
     templates = of_type(resources, LAUNCH_TEMPLATE)
     assert len(templates) == 2
