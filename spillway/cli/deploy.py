@@ -159,7 +159,7 @@ def _client_key(stack: Stack) -> dict[str, str]:
     """The header of the first client; none where callers need no key."""
     from spillway.contracts.classes import CLIENT_KEY_HEADER
 
-    keys = (stack.secret(client.key_secret) for client in stack.settings.gateway.clients)
+    keys = (stack.secret(c.key_secret) for c in stack.settings.gateway.clients if c.key_secret)
     return next(({CLIENT_KEY_HEADER: key} for key in keys if key), {})
 
 

@@ -160,7 +160,7 @@ class Stack(TwinStack):
     def client_key(self, request_class: RequestClass) -> str:
         """The key of a client that may send ``request_class``, empty when there is none."""
         named = (client.key_secret for client in self.settings.gateway.clients if client.max_class == request_class)
-        return next((self.secret(name) for name in named), "")
+        return next((self.secret(name) for name in named if name), "")
 
     def manifest(self) -> Manifest:
         """Of the package that the file names. Raises ``PackageError`` where there is none."""
