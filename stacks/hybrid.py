@@ -205,7 +205,7 @@ def _table(
     cost: AwsCostGuard,
     secrets: Mapping[str, pulumi.Output[str]],
 ) -> pulumi.Output[RoutingTable]:
-    hashes = {client.name: secrets[client.key_secret].apply(hash_key) for client in settings.gateway.clients}
+    hashes = {c.name: secrets[c.key_secret].apply(hash_key) for c in settings.gateway.clients if c.key_secret}
     addresses: dict[SiteName, pulumi.Output[str]] = {one.site.name: one.address for one in built}
     found = pulumi.Output.all(
         addresses=addresses,

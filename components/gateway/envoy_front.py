@@ -30,6 +30,7 @@ from components.gateway.envoy_parts import (
     seconds,
     socket_address,
 )
+from components.gateway.envoy_tokens import token_cluster
 from spillway.contracts.routing import (
     CERTIFICATE,
     GROUP_HEADER,
@@ -121,7 +122,7 @@ def metrics_listener(table: RoutingTable) -> Json:
 
 
 def own_clusters(table: RoutingTable) -> list[Json]:
-    """What listens on this host beside the front: Envoy's admin page and the agent."""
+    """What listens on this host beside the front: Envoy's admin page and the agent; and who else is asked."""
     ports = {
         "admin": table.listen.admin_port,
         AGENT_CLUSTER: table.listen.agent_port,
@@ -138,8 +139,9 @@ def own_clusters(table: RoutingTable) -> list[Json]:
         }
         for name, port in ports.items()
     ]
-    peers = [_peers(table.peers)] if table.peers else []
-    return [*found, *envoy_cache.clusters(table), *peers, *envoy_tracing.clusters(table)]
+    found += [_peers(table.peers)] if table.peers else []
+    found += [token_cluster(table.token_issuer)] if table.token_issuer else []
+    return [*found, *envoy_cache.clusters(table), *envoy_tracing.clusters(table)]
 
 
 def _peers(peers: Peers) -> Json:

@@ -25,6 +25,7 @@ from spillway.contracts.routing import (
 from spillway.contracts.server_routes import ServerKind
 from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
+from spillway.contracts.web_tokens import TokenIssuer
 
 
 def build_table(
@@ -47,10 +48,7 @@ def build_table(
     traces: Traces | None = None,
     cache: AnswerCache | None = None,
 ) -> RoutingTable:
-    """The private gateway's table; ``.standby()`` of it is the standby's. ``sites``: in spill order.
-
-    ``client_hashes``: ``contracts.routing.hash_key`` of each client's key, by name; a missing one is a ``KeyError``.
-    """
+    """The private gateway's table; ``.standby()`` of it is the standby's. ``sites``: in spill order."""
     return RoutingTable(
         model=model,
         server=server,
@@ -59,6 +57,7 @@ def build_table(
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
         clients=tuple(_client(one, client_hashes) for one in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
+        token_issuer=TokenIssuer(**settings.tokens.model_dump()) if settings.tokens else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
@@ -93,8 +92,9 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
 
 
-def _client(settings: ClientSettings, hashes: Mapping[str, str]) -> Client:
-    return Client(name=settings.name, key_sha256=hashes[settings.name], **_limits(settings))
+def _client(client: ClientSettings, hashes: Mapping[str, str]) -> Client:
+    """``hashes``: ``contracts.routing.hash_key`` of the keys by client name; a missing one is a ``KeyError``."""
+    return Client(name=client.name, key_sha256=hashes[client.name] if client.key_secret else None, **_limits(client))
 
 
 def _limits(caller: CallerSettings) -> dict[str, Any]:

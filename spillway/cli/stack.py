@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spillway.contracts.classes import RequestClass
     from spillway.contracts.manifest import Manifest
     from spillway.twin.deploy import Brief
+    from stacks.preconditions import Unmet
     from stacks.settings import StackSettings
 
 
@@ -99,6 +100,25 @@ class Stack(TwinStack):
             lines = stack_file_lines(self.project.stack_file(self.name).read_text(encoding="utf-8-sig"))
             raise CommandError(error.about(str(self.file), lines), WRONG_CONFIG) from None
 
+    def unmet(self) -> list[Unmet]:
+        """What a cluster of somebody else's lacks for the stack; nothing is asked where the stack makes its own.
+
+        Raises ``ClusterAccessError``.
+        """
+        from stacks.cluster_access import opened
+        from stacks.preconditions import findings
+
+        chosen = self.settings.private_cluster
+        if chosen.kind != "existing":
+            return []
+        if chosen.kubeconfig_path:
+            path = self.project.root / Path(chosen.kubeconfig_path).expanduser()
+            text, folder = path.read_text(encoding="utf-8"), path.parent
+        else:
+            text, folder = self.secret(str(chosen.kubeconfig_secret)), None
+        with opened(text, chosen.context, folder) as cluster:
+            return findings(self.settings, f"{self.settings.name}-{self.name}", cluster)
+
     @property
     def file(self) -> Path:
         """The stack file, from the project's folder."""
@@ -140,7 +160,7 @@ class Stack(TwinStack):
     def client_key(self, request_class: RequestClass) -> str:
         """The key of a client that may send ``request_class``, empty when there is none."""
         named = (client.key_secret for client in self.settings.gateway.clients if client.max_class == request_class)
-        return next((self.secret(name) for name in named), "")
+        return next((self.secret(name) for name in named if name), "")
 
     def manifest(self) -> Manifest:
         """Of the package that the file names. Raises ``PackageError`` where there is none."""

@@ -173,8 +173,11 @@ def _client_header(stack: Stack) -> str:
     gateway = stack.settings.gateway
     if gateway.anonymous is not None or not gateway.clients:
         return ""
-    path = stack.secret_file(gateway.clients[0].key_secret)
-    key = f"$(cat {shlex.quote(str(path))})" if path else f"${gateway.clients[0].key_secret.upper()}"
+    secret = next((client.key_secret for client in gateway.clients if client.key_secret), None)
+    if secret is None:
+        return ' -H "authorization: Bearer $TOKEN"'
+    path = stack.secret_file(secret)
+    key = f"$(cat {shlex.quote(str(path))})" if path else f"${secret.upper()}"
     return f' -H "{CLIENT_KEY_HEADER}: {key}"'
 
 

@@ -23,6 +23,7 @@ Shape::
       classes         ClassRoute for P0, P1, P2 (spill_to, pool, try_timeout_s, timeout_s, first_token_s, retry budget)
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
+      token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
       operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
       usage, jobs, traces
@@ -52,6 +53,7 @@ from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
 from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
+from spillway.contracts.web_tokens import TokenIssuer
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -282,8 +284,8 @@ class Client(Limits):
     """A known caller."""
 
     name: Name
-    key_sha256: Sha256
-    """:func:`hash_key` of its key."""
+    key_sha256: Sha256 | None = None
+    """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
 ANONYMOUS = "anonymous"
@@ -435,6 +437,8 @@ class RoutingTable(Frozen):
     classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
     clients: tuple[Client, ...] = ()
     anonymous: Anonymous | None = Anonymous()
+    token_issuer: TokenIssuer | None = None
+    """Whose tokens clients may bring in place of a key."""
     operator_key_sha256: Sha256 | None = None
     body_limit_bytes: int = Field(default=6 * 1024 * 1024, ge=1024)
     cors_origins: tuple[Origin, ...] = ()
@@ -472,7 +476,7 @@ class RoutingTable(Frozen):
             raise ValueError("classes have to be P0, P1 and P2, once each in that order")
         for what, values in (
             ("name", [c.name for c in self.clients]),
-            ("key", [c.key_sha256 for c in self.clients]),
+            ("key", [c.key_sha256 for c in self.clients if c.key_sha256]),
         ):
             if len(values) != len(set(values)):
                 raise ValueError(f"two clients have the same {what}: give each its own")

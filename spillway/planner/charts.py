@@ -221,8 +221,7 @@ def summary_lines(plan: Plan) -> list[str]:
     lines += growth_lines(plan)
     if plan.shared and len(plan.shared.tenants) > 1:
         lines.append(plan.shared.text)
-    if plan.on_spot:
-        lines.append(plan.on_spot.text)
+    lines += [plan.on_spot.text] if plan.on_spot else []
     even = plan.break_even_usd_per_gpu_hour
     if even is not None:
         years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""
