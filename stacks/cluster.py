@@ -24,15 +24,17 @@ from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.routing import RoutingTable
 from stacks.package import Package
-from stacks.placement import gpu_taints, parts_of_a_gpu, server_size, spare_gpu
+from stacks.placement import efa_of_a_server, gpu_taints, gpus_of_a_node, parts_of_a_gpu, server_size, spare_gpu
 from stacks.routing import envoy_yaml, listen
 from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
     from components.gateway.kubernetes import KubernetesGateway, Tls
+    from components.model_server.group import Fabric
     from components.model_server.server import ModelServerArgs
 
 RUNTIME_DIR = "/var/run/spillway"
+_HUGE_PAGES_MIB = 5120
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
             tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
             pulls_through=bool(connectivity.mirror.pull_through),
             one_zone=settings.model_server.span is not None,
+            efa=efa_of_a_server(settings) > 0,
         ),
         opts=on_the_road,
     )
@@ -192,6 +195,7 @@ def private_site(
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
             servers=servers,
             grouped=settings.model_server.span is not None,
+            efa=efa_of_a_server(settings) > 0,
             surge_gpus=settings.model_server.gpus_in_all,
             parts=parts_of_a_gpu(settings),
             pull_config=pull_config,
@@ -231,6 +235,7 @@ def private_site(
         memory=size.memory,
         taints=gpu_taints(settings),
         spare_gpu=spare_gpu(settings),
+        fabric=_fabric(settings),
         role_arn=federation.server_role_arn,
         redis_host=shelves.redis_host,
         mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
@@ -281,6 +286,16 @@ def private_site(
             depends_on=ready,
         ),
     )
+
+
+def _fabric(settings: StackSettings) -> Fabric:
+    from components.model_server.group import Fabric, efa
+
+    span, interfaces = settings.model_server.span, efa_of_a_server(settings)
+    if interfaces:
+        # As AWS's own examples ask for, of a whole node.
+        return efa(interfaces, _HUGE_PAGES_MIB * settings.model_server.gpus // gpus_of_a_node(settings) // 2 * 2)
+    return Fabric({name: str(count) for name, count in span.devices.items()} if span else {})
 
 
 def _vllm_arguments(settings: StackSettings, manifest: Manifest) -> dict[str, Any]:

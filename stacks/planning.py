@@ -33,6 +33,7 @@ from spillway.planner.history import Sizes
 from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_memory
 from spillway.planner.system import Failures, Objective, SiteSpec
 from stacks.pricing import price_per_hour, private_machines
+from stacks.private_units import gpus_elsewhere, unit_of
 from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
@@ -96,16 +97,6 @@ def service_of(
 
     ``root``: the project's folder. Raises :class:`PlannerError` where none of them says it.
     """
-    gpus = settings.model_server.gpus or 1
-    if settings.model_server.span:
-        raise PlannerError(
-            "model_server.span makes servers of several nodes, and a plan counts servers inside a node: plan it without"
-        )
-    if settings.private_cluster.gpu_sharing:
-        raise PlannerError(
-            "private_cluster.gpu_sharing makes several servers share a GPU, and how long a request works is known of "
-            "whole ones: plan it without"
-        )
     if measured:
         return measured_model(measured)
     try:
@@ -114,6 +105,7 @@ def service_of(
         if not rates:
             raise PlannerError(f"{error}\n{_SERVICE_HINT}") from None
         manifest = None
+    gpus = gpus_elsewhere(settings, manifest)
     if rates:
         given = from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
         return with_memory(given, manifest.language) if manifest and manifest.language else given
@@ -278,7 +270,7 @@ def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
 def private_spec(
     settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, price: PrivatePrice
 ) -> SiteSpec:
-    """One private node, as many of which as the stack has."""
+    """One private node, or as many as one server takes (``private_units``); as many of which as the stack has."""
     cluster, nodes = settings.private_cluster, private_machines(settings)
     if nodes is not None:
         cloud, name, count = nodes.cloud, nodes.instance_type, nodes.least
@@ -289,7 +281,9 @@ def private_spec(
         usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
-    spec = _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
+    unit, gpu = unit_of(settings), _gpu_of_private(settings, sites)
+    count, gpus, usd = max(1, count // unit.nodes), gpus * unit.nodes, usd * unit.nodes
+    spec = unit.shared(_spec(Site.PRIVATE, cloud, name, gpu, gpus, usd, unit.held(service), count, count))
     return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec)})
 
 
@@ -313,7 +307,8 @@ def private_grows_to(settings: StackSettings, private: SiteSpec) -> int:
     nodes = private_machines(settings)
     if nodes is None:
         return 0
-    return min(nodes.most, settings.model_server.autoscaling.max_replicas // private.servers)
+    most = nodes.most // unit_of(settings).nodes
+    return min(most, settings.model_server.autoscaling.max_replicas // private.servers)
 
 
 def _gpu_of_private(settings: StackSettings, sites: Sequence[BurstSite]) -> str | None:

@@ -254,7 +254,8 @@ class StandbySettings(Settings):
     """Tasks; two, so that they stand in two zones."""
 
     max_replicas: int = Field(default=6, ge=1)
-    """Most tasks that autoscaling starts."""
+    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by ``min_replicas``: a standby that has
+    grown lets more through, by as much as it has."""
 
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""

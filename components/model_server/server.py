@@ -77,9 +77,9 @@ class ModelServerArgs:
 
     ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
     the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
-    ``depends_on``: the platform and the uploaded package. ``name``: of the workload; ``trial_servers``: how many, where
-    they try a release beside the others: no autoscaler moves them, and they use the others' ``account``.
-    ``traces``: where its spans go.
+    ``fabric``: between the nodes of one server. ``depends_on``: the platform and the uploaded package. ``name``: of the
+    workload; ``trial_servers``: how many, where they try a release beside the others: no autoscaler moves them, and
+    they use the others' ``account``. ``traces``: where its spans go.
     """
 
     settings: ModelServerSettings
@@ -101,6 +101,7 @@ class ModelServerArgs:
     mig: bool = False
     taints: tuple[Taint, ...] = ()
     spare_gpu: bool = False
+    fabric: group.Fabric = field(default_factory=group.Fabric)
     depends_on: tuple[pulumi.Resource, ...] = ()
     name: str = MODEL_SERVER
     trial_servers: int | None = None
@@ -338,7 +339,7 @@ class ModelServer(Component):
     def _resources(self, gpu: str) -> k8s.core.v1.ResourceRequirementsArgs:
         gpus = self.args.settings.gpus
         devices = {gpu: str(gpus)} if gpus else {}
-        return resources(self.args.cpu, self.args.memory, self._disk(), **devices)
+        return resources(self.args.cpu, self.args.memory, self._disk(), **devices, **self.args.fabric.devices)
 
     def _kv_arguments(self) -> dict[str, Any]:
         tiers = self.args.settings.kv_tiers
@@ -355,7 +356,8 @@ class ModelServer(Component):
     def _server_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
         plain = {"HOME": "/tmp", "SPILLWAY_PACKAGE_URI": self.args.package_uri}
         if self.args.kind == "vllm":
-            return environment({**plain, **vllm.environment(RUN_AS_USER, self.args.traces)})
+            told = vllm.environment(RUN_AS_USER, self.args.traces)
+            return environment({**plain, **told, **self.args.fabric.environment})
         uid = k8s.core.v1.EnvVarSourceArgs(field_ref=k8s.core.v1.ObjectFieldSelectorArgs(field_path="metadata.uid"))
         return [*environment(plain), k8s.core.v1.EnvVarArgs(name=triton.POD_UID, value_from=uid)]
 

@@ -42,7 +42,7 @@ class KubernetesPlatformArgs:
     ``region``, ``vpc_id``: of EKS, for its controllers.
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
-    ``grouped``: one of them stands on several nodes.
+    ``grouped``: one of them stands on several nodes; ``efa``: which reach each other by Elastic Fabric Adapters.
     ``parts``: of each GPU, each of which counts as one.
     ``cached``: whether gateways keep answers in Redis.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
@@ -57,6 +57,7 @@ class KubernetesPlatformArgs:
     metrics_port: int
     servers: tuple[str, ...] = (MODEL_SERVER,)
     grouped: bool = False
+    efa: bool = False
     surge_gpus: int = 0
     parts: int = 1
     traces: Traces | None = None
@@ -115,7 +116,9 @@ class KubernetesPlatform(Component):
             return []
         spaces: dict[str, None] = dict.fromkeys(self.namespaces)
         if isinstance(args.settings, EksSettings):
-            controllers = (args.settings.autoscaler, args.settings.load_balancer_controller)
+            chosen = args.settings
+            fabric = (chosen.efa_device_plugin,) if args.efa else ()
+            controllers = (chosen.autoscaler, chosen.load_balancer_controller, *fabric)
             spaces |= dict.fromkeys(one.namespace for one in controllers if one.enabled)
         return [self._pull_secret(space, args.pull_config) for space in spaces]
 
@@ -272,6 +275,9 @@ class KubernetesPlatform(Component):
 
     def _eks_controllers(self, settings: EksSettings) -> None:
         args, scaler, balancer = self.args, settings.autoscaler, settings.load_balancer_controller
+        plugin = settings.efa_device_plugin
+        if args.efa and plugin.enabled:
+            self._release("aws-efa-k8s-device-plugin", plugin, plugin.namespace, operators.efa_values(settings))
         if scaler.enabled:
             values = operators.autoscaler_values(settings, args.cluster_name, args.region)
             self._release("cluster-autoscaler", scaler, scaler.namespace, values)

@@ -14,6 +14,7 @@ from components.private_cluster.chart_settings import (
     BalancerControllerSettings,
     CertManagerSettings,
     DcgmSettings,
+    EfaPluginSettings,
     LeaderWorkerSetSettings,
     MetricsServerSettings,
     NvidiaOperatorSettings,
@@ -289,6 +290,9 @@ class EksSettings(_Cluster):
 
     load_balancer_controller: BalancerControllerSettings = BalancerControllerSettings()
     """What makes the gateway's load balancer; switch it off where the cluster gets it otherwise."""
+
+    efa_device_plugin: EfaPluginSettings = EfaPluginSettings()
+    """What hands the nodes' Elastic Fabric Adapters to pods."""
 
     @property
     def driver_by_default(self) -> bool:

@@ -91,7 +91,7 @@ def _twin(stack: Stack, plan: DrillPlan, chat: bool) -> Iterator[DrillTarget]:
         raise CommandError(
             f"the twin of {stack.name!r} has no gateway; run `spillway up -s {stack.name}`", WRONG_CONFIG
         )
-    resolver = _resolver(stack, twin) if plan.follow_dns else None
+    resolver = _resolver(stack, twin, urlsplit(gateway).hostname or "") if plan.follow_dns else None
     if resolver:
         gateway = urlunsplit(urlsplit(gateway)._replace(netloc=f"{resolver.name}:{urlsplit(gateway).port}"))
     target = DrillTarget(
@@ -120,8 +120,8 @@ def _fixed_time(twin: TwinHandle, service_time_s: float) -> Iterator[None]:
         twin.reconcile(service_time_s=0)
 
 
-def _resolver(stack: Stack, twin: TwinHandle) -> Resolver:
+def _resolver(stack: Stack, twin: TwinHandle, home: str) -> Resolver:
     dns, server = stack.settings.dns, twin.status().dns
     if dns is None or not server:
         raise CommandError("the plan follows DNS, and the stack has none: give it the key dns", WRONG_CONFIG)
-    return Resolver(f"{dns.record_name}.{dns.zone_name}", server)
+    return Resolver(f"{dns.record_name}.{dns.zone_name}", server, home)

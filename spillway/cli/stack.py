@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spillway.contracts.classes import RequestClass
     from spillway.contracts.manifest import Manifest
     from spillway.twin.deploy import Brief
+    from stacks.preconditions import Unmet
     from stacks.settings import StackSettings
 
 
@@ -98,6 +99,25 @@ class Stack(TwinStack):
         except StackConfigError as error:
             lines = stack_file_lines(self.project.stack_file(self.name).read_text(encoding="utf-8-sig"))
             raise CommandError(error.about(str(self.file), lines), WRONG_CONFIG) from None
+
+    def unmet(self) -> list[Unmet]:
+        """What a cluster of somebody else's lacks for the stack; nothing is asked where the stack makes its own.
+
+        Raises ``ClusterAccessError``.
+        """
+        from stacks.cluster_access import opened
+        from stacks.preconditions import findings
+
+        chosen = self.settings.private_cluster
+        if chosen.kind != "existing":
+            return []
+        if chosen.kubeconfig_path:
+            path = self.project.root / Path(chosen.kubeconfig_path).expanduser()
+            text, folder = path.read_text(encoding="utf-8"), path.parent
+        else:
+            text, folder = self.secret(str(chosen.kubeconfig_secret)), None
+        with opened(text, chosen.context, folder) as cluster:
+            return findings(self.settings, f"{self.settings.name}-{self.name}", cluster)
 
     @property
     def file(self) -> Path:

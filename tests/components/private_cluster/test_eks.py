@@ -25,7 +25,9 @@ CLUSTER_OUTPUTS = {
 }
 
 
-def eks(api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, **settings: Any) -> list[Recorded]:
+def eks(
+    api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, efa: bool = False, **settings: Any
+) -> list[Recorded]:
     args = EksArgs(
         settings=EksSettings(**settings),
         region="eu-west-1",
@@ -36,6 +38,7 @@ def eks(api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, **settings
         api_cidrs=api_cidrs,
         api_security_group_ids=["sg-deployer"],
         pulls_through=pulls_through,
+        efa=efa,
     )
     return record(lambda: Eks(context(), args), outputs={CLUSTER: CLUSTER_OUTPUTS})
 
