@@ -20,6 +20,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -323,7 +325,9 @@ class Processes:
 
     def start(self, name: str, *command: str | Path, ready: str) -> psutil.Process:
         with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, cwd=ROOT)
+            # LiteLLM's prices are in its package, too.
+            environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+            process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, cwd=ROOT, env=environment)
         self.started.append(process)
         _wait_for(ready, process, self.folder / f"{name}.log")
         return psutil.Process(process.pid)
@@ -351,14 +355,16 @@ class Processes:
         port = free_port()
         model = {"model": "openai/m", "api_base": f"http://127.0.0.1:{server_port}/v1", "api_key": "none"}
         config = self.folder / "litellm.yaml"
-        config.write_text(yaml.safe_dump({"model_list": [{"model_name": "m", "litellm_params": model}]}))
+        key = f"sk-{secrets.token_hex(16)}"
+        models = [{"model_name": "m", "litellm_params": model}]
+        config.write_text(yaml.safe_dump({"model_list": models, "general_settings": {"master_key": key}}))
         program = Path(python).with_name("litellm")
         ready = f"http://127.0.0.1:{port}/health/liveliness"
         process = self.start(
             "litellm", program, "--config", config, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1",
             ready=ready,
         )  # fmt: skip
-        return System("litellm", port, {}, [process])
+        return System("litellm", port, {"authorization": f"Bearer {key}"}, [process])
 
     def end(self) -> None:
         for process in reversed(self.started):

@@ -26,7 +26,7 @@ from spillway.planner.plan import Plan, at_burst_price, make_plan
 from spillway.planner.search import NoPlanError, Space
 from spillway.planner.service import measured_model
 from spillway.planner.simulate import run_trace
-from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
+from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives, tries_of
 from spillway.planner.trace import Trace, superpose
 from spillway.planner.trace_files import read_trace
 
@@ -36,6 +36,7 @@ OWNED = "h100-8"
 WANTED = 0.42
 GATEWAYS = 2
 SEEDS = range(1, 6)
+TRIES = tries_of(DEFAULT_CLASSES, language=True)
 FAILURES = Failures(site_mtbf_h=4380.0, site_mttr_h=4.0)
 """Two outages a year of four hours: an assumption."""
 
@@ -73,7 +74,7 @@ def claim(trace: Trace, kind: str, foresight: bool = True) -> Plan:
     private = spec(Site.PRIVATE, "owned", "8 × H100 node", owned.usd_per_gpu_hour * owned.gpus, 0.0)
     public = spec(Site.SAGEMAKER, "sagemaker", burst.instance_type, burst.usd_per_hour, 0.03)
     space = Space(
-        private=private, burst=(public,), failures=FAILURES, objectives=promises(kind), gateways=GATEWAYS
+        private=private, burst=(public,), failures=FAILURES, objectives=promises(kind), gateways=GATEWAYS, tries=TRIES
     )  # fmt: skip
     halves = trace.between(0.0, 1800.0), trace.between(1800.0, 3600.0)
     return make_plan(halves[0], service, space, judge=halves[1], owned=owned, seed=1, foresight=foresight)
@@ -143,7 +144,7 @@ def _speed() -> None:
         )
         for site, count in ((Site.PRIVATE, 60), (Site.SAGEMAKER, 10))
     )  # fmt: skip
-    system = System(sites=sites, gateways=GATEWAYS)
+    system = System(sites=sites, gateways=GATEWAYS, tries=TRIES)
     begun = time.perf_counter()
     run_trace(trace.between(0.0, 1.0), service, system)
     print(f"first call, compiled or read from the cache: {time.perf_counter() - begun:.1f} s")

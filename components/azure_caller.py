@@ -1,4 +1,4 @@
-"""Who a function in AWS is in Azure: a managed identity that trusts the function's role, so that no secret is kept.
+"""Who a function or gateway in AWS is in Azure: a managed identity that trusts its role, so that no secret is kept.
 
 AWS signs a token about the role, and Entra gives one of its own for it; read on 2026-11-30:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound.html,
@@ -31,7 +31,7 @@ MAY_ASK_FOR_TOKENS: Final[Statement] = allow(
         "NumericLessThanEquals": {"sts:DurationSeconds": str(TOKEN_LIFETIME_S)},
     },
 )
-"""What the function's role needs; the conditions are AWS's own
+"""What the caller's role needs; the conditions are AWS's own
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_policies.html)."""
 
 
@@ -52,7 +52,7 @@ class AzureCallerArgs:
 
 
 class AzureCaller(Component):
-    """Outputs: ``identity``, for the function's configuration."""
+    """Outputs: ``client_id``, ``identity`` (for a function's configuration)."""
 
     def __init__(
         self, context: StackContext, args: AzureCallerArgs, opts: pulumi.ResourceOptions | None = None
@@ -70,21 +70,35 @@ class AzureCaller(Component):
         )
         group = pulumi.Output.concat(f"/subscriptions/{args.subscription_id}/resourceGroups/", args.resource_group_name)
         grant_actions(self, short, ACTIONS[args.caller], self._managed.principal_id, group, args.scopes)
-        self.identity = self._managed.client_id.apply(lambda id_: AzureIdentity(args.tenant_id, id_))
+        self.client_id = self._managed.client_id
+        self.identity = self.client_id.apply(lambda id_: AzureIdentity(args.tenant_id, id_))
+        self._trusted: list[pulumi.Resource] = []
         self.register_outputs({"clientId": self._managed.client_id})
 
-    def trust(self, role_arn: pulumi.Input[str]) -> None:
-        """Let the function with this role be the identity: it is made after the identity, which it is told of."""
-        managedidentity.FederatedIdentityCredential(
-            f"{self.name}-trust",
+    def trust(self, role_arn: pulumi.Input[str], of: str = "") -> None:
+        """Let whoever has this role be the identity: it is made after the identity, which it is told of. ``of``: whose
+        the role is, where there are several."""
+        self._trust(_issuer(self.context.aws), role_arn, of)
+
+    def trust_account(self, issuer_url: pulumi.Input[str], account: str, of: str) -> None:
+        """The same for a service account of a cluster, ``system:serviceaccount:<namespace>:<name>``."""
+        self._trust(issuer_url, account, of)
+
+    def _trust(self, issuer: pulumi.Input[str], subject: pulumi.Input[str], of: str) -> None:
+        name = f"{self.name}-{of}" if of else self.name
+        made = managedidentity.FederatedIdentityCredential(
+            f"{name}-trust",
             resource_group_name=self.args.resource_group_name,
             resource_name_=self._managed.name,
-            federated_identity_credential_resource_name=self.name,
-            issuer=_issuer(self.context.aws),
-            subject=role_arn,
+            federated_identity_credential_resource_name=name,
+            issuer=issuer,
+            subject=subject,
             audiences=[TOKEN_AUDIENCE],
-            opts=self.child(),
+            # Entra takes one after the other (learn.microsoft.com/entra/workload-id/
+            # workload-identity-federation-considerations, "Concurrent updates aren't supported").
+            opts=self.child(depends_on=list(self._trusted)),
         )
+        self._trusted = [made]
 
 
 def _issuer(provider: pulumi.ProviderResource | None) -> str:

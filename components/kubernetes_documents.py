@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import pulumi
@@ -9,6 +10,7 @@ from pulumi_kubernetes import core, meta, policy
 
 from components.base import Component, StackContext
 from components.connectivity.settings import MirrorSettings
+from spillway.contracts import azure_calls, names
 
 RUN_AS_USER: Final = 10001
 """A user id that no image needs to know: nothing is written outside the mounted volumes."""
@@ -110,11 +112,15 @@ _TOKEN_MODE: Final = 0o440
 
 def aws_token_volume() -> core.v1.VolumeArgs:
     """A short-lived token of the pod's service account, which AWS exchanges for a role: no key is stored anywhere."""
+    return _token_volume(AWS_TOKEN_VOLUME, _TOKEN["audience"], _TOKEN["path"])
+
+
+def _token_volume(name: str, audience: str, path: str) -> core.v1.VolumeArgs:
     token = core.v1.ServiceAccountTokenProjectionArgs(
-        audience=_TOKEN["audience"], expiration_seconds=_TOKEN["expirationSeconds"], path=_TOKEN["path"]
+        audience=audience, expiration_seconds=_TOKEN["expirationSeconds"], path=path
     )
     return core.v1.VolumeArgs(
-        name=AWS_TOKEN_VOLUME,
+        name=name,
         projected=core.v1.ProjectedVolumeSourceArgs(
             sources=[core.v1.VolumeProjectionArgs(service_account_token=token)], default_mode=_TOKEN_MODE
         ),
@@ -124,6 +130,21 @@ def aws_token_volume() -> core.v1.VolumeArgs:
 def aws_token_mount() -> core.v1.VolumeMountArgs:
     """Where :func:`aws_token_environment` looks for it."""
     return core.v1.VolumeMountArgs(name=AWS_TOKEN_VOLUME, mount_path=_TOKEN_FOLDER, read_only=True)
+
+
+_AZURE_VOLUME: Final = "azure-token"
+
+
+def azure_token_volume() -> core.v1.VolumeArgs:
+    """The same for Entra, whose managed identities may trust the cluster
+    (https://azure.github.io/azure-workload-identity/docs/concepts.html)."""
+    return _token_volume(_AZURE_VOLUME, azure_calls.TOKEN_AUDIENCE, PurePosixPath(names.AZURE_TOKEN_FILE).name)
+
+
+def azure_token_mount() -> core.v1.VolumeMountArgs:
+    """So that the file is :data:`names.AZURE_TOKEN_FILE`."""
+    folder = str(PurePosixPath(names.AZURE_TOKEN_FILE).parent)
+    return core.v1.VolumeMountArgs(name=_AZURE_VOLUME, mount_path=folder, read_only=True)
 
 
 def aws_token_values(container: str, role_arn: pulumi.Input[str], region: str) -> dict[str, Any]:

@@ -107,6 +107,10 @@ CHARTS: dict[str, tuple[Values, dict[str, Values]]] = {
         Values("aws/eks-charts", "5239609", "stable/aws-load-balancer-controller/values.yaml", "3.5.0"),
         {},
     ),
+    "aws-efa-k8s-device-plugin": (
+        Values("aws/eks-charts", "bfe91c4", "stable/aws-efa-k8s-device-plugin/values.yaml", "v0.5.30"),
+        {},
+    ),
     "metrics-server": (
         Values(
             "kubernetes-sigs/metrics-server",

@@ -21,7 +21,7 @@ def go_build(target: Path, package: str, go_mod: str, ldflags: str, *, gently: b
     """
     go = shutil.which("go")
     if go is None:
-        raise BuildError(f"{target.name} is built with Go, and there is no `go` on PATH: install Go 1.24 or newer")
+        raise BuildError(f"{target.name} is built with Go, and there is no `go` on PATH: install Go 1.26 or newer")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         (Path(scratch) / "go.mod").write_text(go_mod)

@@ -1,8 +1,9 @@
 """Build a real Kubernetes control plane from the Go module proxy, once a version, and print the folder it is in.
 
 The tests marked `kubernetes` start it on loopback: etcd, the API server, the controller manager, the scheduler, and
-kwok for nodes without machines. Each program is built into the folder by itself, so a build that was ended goes on
-where it stopped. All of them take about twelve minutes of CPU, at the lowest priority.
+kwok for nodes without machines; some of them LeaderWorkerSet's controller beside it. Each program is built into its
+folder by itself, so a build that was ended goes on where it stopped. All of them take about fifteen minutes of CPU, at
+the lowest priority.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.go_build import go_build, run
-from spillway.twin.kubernetes.real.programs import ETCD, KUBERNETES, KWOK, cached
+from spillway.twin.kubernetes.real.programs import ETCD, KUBERNETES, KWOK, LEADER_WORKER_SET, cached, group_controller
 
 # Kubernetes publishes these beside itself; its own go.mod names them by a folder, which a user of the module lacks.
 STAGING = [
@@ -91,19 +92,18 @@ PROGRAMS = (
     Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok", KWOK),
 )
 
-
-def missing(folder: Path) -> list[Program]:
-    """What is not built yet."""
-    return [program for program in PROGRAMS if not (folder / program.name).is_file()]
+GROUPS = Program("lws", "sigs.k8s.io/lws/cmd", "sigs.k8s.io/lws", LEADER_WORKER_SET)
 
 
 def main() -> int:
     folder = cached()
+    wanted = {folder / program.name: program for program in PROGRAMS} | {group_controller(): GROUPS}
 
     def build() -> None:
-        for program in missing(folder):
-            ldflags = f"-s -w {program.ldflags}"
-            go_build(folder / program.name, program.package, program.go_mod(), ldflags, gently=True)
+        for target, program in wanted.items():
+            if not target.is_file():
+                ldflags = f"-s -w {program.ldflags}"
+                go_build(target, program.package, program.go_mod(), ldflags, gently=True)
 
     return run(folder, build)
 

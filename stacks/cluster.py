@@ -24,15 +24,17 @@ from spillway.contracts.manifest import Manifest
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from spillway.contracts.routing import RoutingTable
 from stacks.package import Package
-from stacks.placement import gpu_taints, parts_of_a_gpu, server_size, spare_gpu
+from stacks.placement import efa_of_a_server, gpu_taints, gpus_of_a_node, parts_of_a_gpu, server_size, spare_gpu
 from stacks.routing import envoy_yaml, listen
 from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
     from components.gateway.kubernetes import KubernetesGateway, Tls
+    from components.model_server.group import Fabric
     from components.model_server.server import ModelServerArgs
 
 RUNTIME_DIR = "/var/run/spillway"
+_HUGE_PAGES_MIB = 5120
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
             tunnel_port=connectivity.deployer_host.tunnel_port if connectivity.deployer == "tunnel" else None,
             pulls_through=bool(connectivity.mirror.pull_through),
             one_zone=settings.model_server.span is not None,
+            efa=efa_of_a_server(settings) > 0,
         ),
         opts=on_the_road,
     )
@@ -180,6 +183,7 @@ def private_site(
 
     trial = settings.model_server.canary
     servers = (MODEL_SERVER, CANARY) if trial else (MODEL_SERVER,)
+    traces = settings.monitoring.traces and settings.monitoring.traces.asked()
     platform = KubernetesPlatform(
         context,
         KubernetesPlatformArgs(
@@ -191,6 +195,7 @@ def private_site(
             metrics_port=vllm.HTTP_PORT if package.manifest.kind == "vllm" else triton.METRICS_PORT,
             servers=servers,
             grouped=settings.model_server.span is not None,
+            efa=efa_of_a_server(settings) > 0,
             surge_gpus=settings.model_server.gpus_in_all,
             parts=parts_of_a_gpu(settings),
             pull_config=pull_config,
@@ -198,6 +203,7 @@ def private_site(
             region=settings.aws.region,
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
+            traces=traces,
             cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
@@ -229,11 +235,13 @@ def private_site(
         memory=size.memory,
         taints=gpu_taints(settings),
         spare_gpu=spare_gpu(settings),
+        fabric=_fabric(settings),
         role_arn=federation.server_role_arn,
         redis_host=shelves.redis_host,
         mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
         engine_host_code=engine is not None and engine.version_compatible,
         depends_on=(*ready, *store.objects),
+        traces=traces,
     )
     server = ModelServer(context, args)
     if trial and package.canary and store.stored_trial:
@@ -273,9 +281,21 @@ def private_site(
             priority_class=platform.priority_classes[RequestClass.P0],
             drain_s=max(DEREGISTERED_AFTER_S, ceil(package.manifest.serving.request_timeout_s)),
             keys={name: key for one in built for name, key in one.keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
+            azure_token=settings.private_cluster.kind == "aks" and any(one.admit for one in built),
             depends_on=ready,
         ),
     )
+
+
+def _fabric(settings: StackSettings) -> Fabric:
+    from components.model_server.group import Fabric, efa
+
+    span, interfaces = settings.model_server.span, efa_of_a_server(settings)
+    if interfaces:
+        # As AWS's own examples ask for, of a whole node.
+        return efa(interfaces, _HUGE_PAGES_MIB * settings.model_server.gpus // gpus_of_a_node(settings) // 2 * 2)
+    return Fabric({name: str(count) for name, count in span.devices.items()} if span else {})
 
 
 def _vllm_arguments(settings: StackSettings, manifest: Manifest) -> dict[str, Any]:

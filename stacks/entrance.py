@@ -95,6 +95,7 @@ def _standby(
             gateway_rights=gateway_rights(settings, built),
             secrets_key_arn=network.credentials_key_arn,
             secret_files={f"{KEYS_FOLDER}/{name}": key for name, key in keys.items()},
+            environment={name: value for one in built for name, value in one.gateway_environment.items()},
             certificate_arn=certificate_arn,
             answer_timeout_s=own.apply(lambda found: found.answer_timeout_s),
             runtime_dir=RUNTIME_DIR,

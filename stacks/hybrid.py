@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 
 from components.base import StackContext
-from components.burst.site import AzureSurroundings, BuiltSite, BurstSite, Surroundings
+from components.burst.site import AzureSurroundings, BuiltSite, BurstSite, GatewayIdentity, Surroundings
 from components.connectivity.aws_federation import AwsFederation, AwsFederationArgs
 from components.connectivity.aws_network import AwsNetwork
 from components.cost_guard.aws import AwsCostGuard, AwsCostGuardArgs
 from components.monitoring.aws import AwsMonitoring, AwsMonitoringArgs
 from components.private_cluster.settings import AksSettings, ExistingSettings
+from spillway.contracts import names
 from spillway.contracts.classes import SiteName
 from spillway.contracts.function_config import PrivateMachines
 from spillway.contracts.routing import RoutingTable, hash_key
 from stacks.cluster import private_site
-from stacks.entrance import certificate, entrance, gateway_rights
+from stacks.entrance import Entrance, certificate, entrance, gateway_rights
 from stacks.foundation import Foundation, foundation
 from stacks.package import Package
 from stacks.placement import gpus_of_a_server
@@ -103,6 +104,7 @@ def compose(
         topic_arn=cost.topic_arn,
     )
     way_in = entrance(context, settings, base, gateway, cost, table, built, proved)
+    _admit(built, list(_gateways(context, settings, base, federation, way_in)))
     monitoring = AwsMonitoring(
         context,
         AwsMonitoringArgs(
@@ -203,7 +205,7 @@ def _table(
     cost: AwsCostGuard,
     secrets: Mapping[str, pulumi.Output[str]],
 ) -> pulumi.Output[RoutingTable]:
-    hashes = {client.name: secrets[client.key_secret].apply(hash_key) for client in settings.gateway.clients}
+    hashes = {c.name: secrets[c.key_secret].apply(hash_key) for c in settings.gateway.clients if c.key_secret}
     addresses: dict[SiteName, pulumi.Output[str]] = {one.site.name: one.address for one in built}
     found = pulumi.Output.all(
         addresses=addresses,
@@ -233,6 +235,27 @@ def _table(
         )
 
     return found.apply(build)
+
+
+def _admit(built: Sequence[BuiltSite], gateways: Sequence[GatewayIdentity]) -> None:
+    """The gateways to the sites that ask who they are."""
+    for admit in (one.admit for one in built if one.admit):
+        for gateway in gateways:
+            admit(gateway)
+
+
+def _gateways(
+    context: StackContext, settings: StackSettings, base: Foundation, federation: AwsFederation, way_in: Entrance
+) -> Iterator[GatewayIdentity]:
+    of_aks = isinstance(settings.private_cluster, AksSettings)
+    yield GatewayIdentity(
+        "private",
+        federation.gateway_role_arn,
+        base.cluster.oidc_issuer_url if of_aks else None,
+        f"system:serviceaccount:{context.namespaces.gateway}:{names.GATEWAY}",
+    )
+    if way_in.standby:
+        yield GatewayIdentity("standby", way_in.standby.task_role_arn)
 
 
 def _azure_dashboard(built: Sequence[BuiltSite]) -> pulumi.Output[str] | None:

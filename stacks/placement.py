@@ -10,12 +10,14 @@ from components.private_cluster.settings import (
     AksGpuPool,
     AksSystemPool,
     EksGpuPool,
+    EksSettings,
     EksSystemPool,
     ExistingSettings,
     Taint,
 )
 from spillway.contracts.gpus import MIG_SLICES
 from spillway.contracts.machines import Room, room
+from spillway.contracts.network_cards import network
 from spillway.contracts.prices import catalogue
 from spillway.contracts.quantities import parse_quantity
 from stacks.settings import StackSettings
@@ -121,3 +123,12 @@ def spare_gpu(settings: StackSettings) -> bool:
     most, server = servers_at_most(settings), settings.model_server
     trial = server.canary.servers if server.canary else 0
     return most is None or server.autoscaling.max_replicas + trial < most
+
+
+def efa_of_a_server(settings: StackSettings) -> int:
+    """Elastic Fabric Adapters of each node of a server: its GPUs' share of them. 0 where it has or wants none."""
+    cluster, span = settings.private_cluster, settings.model_server.span
+    if not isinstance(cluster, EksSettings) or span is None or span.fabric not in (None, "efa"):
+        return 0
+    found = network(cluster.gpu_pool.instance_type)
+    return found.efa * settings.model_server.gpus // cluster.gpu_pool.gpus_per_node if found else 0

@@ -52,13 +52,16 @@ def planned_config(
     config = file["config"]
     private = chosen.private
     assert private is not None
-    nodes, servers = private.min_instances, private.min_instances * private.servers
-    notes = [_private_nodes(config[key_of("private_cluster")], nodes)]
     server = config.setdefault(key_of("model_server"), {})
+    # A server on several nodes, or on a part of a GPU, is planned as it is.
+    span = server["span"]["nodes"] if server.get("span") else 1
+    parts = bool(config[key_of("private_cluster")].get("gpu_sharing"))
+    nodes, servers = private.min_instances * span, private.min_instances * private.servers
+    notes = [_private_nodes(config[key_of("private_cluster")], nodes)]
     scaling = server.setdefault("autoscaling", {})
     scaling["min_replicas"] = servers
     scaling["max_replicas"] = max(servers, scaling.get("max_replicas", servers))
-    server["gpus"] = private.gpus // private.servers
+    server["gpus"] = 1 if parts else private.gpus // private.servers // span
     notes.append(f"model_server: {servers} servers of {server['gpus']} GPUs")
     slots = config.setdefault(key_of("gateway"), {}).setdefault("slots", {})
     slots["private"] = _slots(servers * private.slots, private.batch_share)

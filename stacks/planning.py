@@ -28,11 +28,13 @@ from spillway.contracts.prices import (
 )
 from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
+from spillway.contracts.vllm_serving import room_above
 from spillway.planner.errors import PlannerError
 from spillway.planner.history import Sizes
-from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_memory
-from spillway.planner.system import Failures, Objective, SiteSpec
+from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_engine
+from spillway.planner.system import Failures, Objective, SiteSpec, tries_of
 from stacks.pricing import price_per_hour, private_machines
+from stacks.private_units import gpus_elsewhere, unit_of
 from stacks.settings import StackSettings
 
 if TYPE_CHECKING:
@@ -96,16 +98,6 @@ def service_of(
 
     ``root``: the project's folder. Raises :class:`PlannerError` where none of them says it.
     """
-    gpus = settings.model_server.gpus or 1
-    if settings.model_server.span:
-        raise PlannerError(
-            "model_server.span makes servers of several nodes, and a plan counts servers inside a node: plan it without"
-        )
-    if settings.private_cluster.gpu_sharing:
-        raise PlannerError(
-            "private_cluster.gpu_sharing makes several servers share a GPU, and how long a request works is known of "
-            "whole ones: plan it without"
-        )
     if measured:
         return measured_model(measured)
     try:
@@ -114,9 +106,10 @@ def service_of(
         if not rates:
             raise PlannerError(f"{error}\n{_SERVICE_HINT}") from None
         manifest = None
+    gpus = gpus_elsewhere(settings, manifest)
     if rates:
         given = from_rates(*rates, slots=slots, gpus_per_server=gpus, gpu=_gpu_of_private(settings, sites))
-        return with_memory(given, manifest.language) if manifest and manifest.language else given
+        return with_engine(given, manifest.language, manifest.serving) if manifest and manifest.language else given
     assert manifest is not None
     delay_s = batch_delay_s(root / settings.package.path / TRITON_REPOSITORY)
     return _of_package(manifest, sites, gpus).model_copy(update={"delay_s": delay_s})
@@ -180,6 +173,7 @@ def space_of(
         objectives=objectives,
         failures=failures,
         gateways=settings.gateway.replicas,
+        tries=tries_of(settings.gateway.classes.routes([site.name for site in sites]), service.language),
         private_grows_to=private_grows_to(settings, private),
     )
 
@@ -188,20 +182,21 @@ def _committed(spec: SiteSpec, commit: Commitment) -> SiteSpec:
     return spec.model_copy(update={"committed_usd_per_hour": commit.of(spec)})
 
 
-def offers_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Offers:
+def offers_of(settings: StackSettings, sites: Sequence[BurstSite], commit: Commitment | None = None) -> Offers:
     """How the burst sites' instance types may be bought otherwise, as far as the catalogue knows: committed to, and as
-    bare machines."""
+    bare machines, of which a share that ``commit`` takes off the list is taken off, too."""
+    share = commit.how if commit is not None and isinstance(commit.how, float) else None
     found: dict[str, list[Offer]] = {}
     for site in sites:
         own = site.machines()[0]
         for name in _types_at(own):
             usd, _ = instance_price(settings.cost_guard, own.cloud, name, own.region)
             offers = [_offer(price, usd, "") for price in _commitments(own.cloud, name, own.region)]
-            found[name] = [*offers, *_bare(name, own.region)]
+            found[name] = [*offers, *_bare(name, own.region, share)]
     return found
 
 
-def _bare(name: str, region: str) -> Iterator[Offer]:
+def _bare(name: str, region: str, share: float | None) -> Iterator[Offer]:
     """Of a type of a managed service that is named for the machine below it."""
     from spillway.planner.offers import Offer
 
@@ -213,6 +208,9 @@ def _bare(name: str, region: str) -> Iterator[Offer]:
     except PriceError:
         return
     yield Offer("bare EC2", listed.usd_per_hour, None, bare=True, said=_said(listed))
+    if share is not None:
+        less = listed.usd_per_hour * (1.0 - share)
+        yield Offer(f"bare EC2, {share:.0%} off", listed.usd_per_hour, less, bare=True, said=_said(listed))
     for price in _commitments("ec2", machine, region):
         yield _offer(price, listed.usd_per_hour, "bare EC2, ")
 
@@ -274,7 +272,7 @@ def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
 def private_spec(
     settings: StackSettings, sites: Sequence[BurstSite], service: ServiceModel, price: PrivatePrice
 ) -> SiteSpec:
-    """One private node, as many of which as the stack has."""
+    """One private node, or as many as one server takes (``private_units``); as many of which as the stack has."""
     cluster, nodes = settings.private_cluster, private_machines(settings)
     if nodes is not None:
         cloud, name, count = nodes.cloud, nodes.instance_type, nodes.least
@@ -285,8 +283,11 @@ def private_spec(
         usd, gpus = cluster.usd_per_gpu_hour * cluster.gpus_per_node, cluster.gpus_per_node
     if price.usd_per_gpu_hour is not None:
         usd = price.usd_per_gpu_hour * gpus
-    spec = _spec(Site.PRIVATE, cloud, name, _gpu_of_private(settings, sites), gpus, usd, service, count, count)
-    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec)})
+    unit, gpu = unit_of(settings), _gpu_of_private(settings, sites)
+    count, gpus, usd = max(1, count // unit.nodes), gpus * unit.nodes, usd * unit.nodes
+    spec = unit.shared(_spec(Site.PRIVATE, cloud, name, gpu, gpus, usd, unit.held(service), count, count))
+    kv_share = settings.gateway.kv_cache_percent / 100
+    return spec.model_copy(update={"scaling": _private_scaling(settings, service, spec), "kv_share": kv_share})
 
 
 def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteSpec) -> Scaling:
@@ -296,7 +297,7 @@ def _private_scaling(settings: StackSettings, service: ServiceModel, spec: SiteS
     how = settings.model_server.autoscaling
     held = Scaling(
         by="demand",
-        target=max(1.0, spec.servers * spec.slots * how.busy_percent / 100),
+        target=max(1.0, spec.servers * spec.let_through * how.busy_percent / 100),
         out_after_s=0.0,
         out_cooldown_s=0.0,
         in_after_s=how.scale_down_after_s,
@@ -309,7 +310,8 @@ def private_grows_to(settings: StackSettings, private: SiteSpec) -> int:
     nodes = private_machines(settings)
     if nodes is None:
         return 0
-    return min(nodes.most, settings.model_server.autoscaling.max_replicas // private.servers)
+    most = nodes.most // unit_of(settings).nodes
+    return min(most, settings.model_server.autoscaling.max_replicas // private.servers)
 
 
 def _gpu_of_private(settings: StackSettings, sites: Sequence[BurstSite]) -> str | None:
@@ -373,9 +375,12 @@ def _spec(
         usd_per_hour=usd,
         servers=servers,
         slots=service.slots,
+        gate_slots=service.gate_slots,
+        headroom=room_above(service.gate_slots or service.slots, service.accepted) if service.accepted else None,
         min_instances=least,
         max_instances=most,
         factors=service.at(site, gpu),
         kv_tokens=service.kv_tokens(gpu),
-        most_at_server=2 * service.slots if service.language else None,
+        most_at_server=service.accepted or (2 * service.slots if service.language else None),
+        most_unread_tokens=service.most_unread_tokens,
     )

@@ -16,6 +16,7 @@ from components.sdk_speed import leave_alias_urns_to_the_engine
 from spillway.contracts.manifest import Manifest, PackageError, verify_package
 from spillway.contracts.names import SECRETS_NAMESPACE
 from spillway.contracts.problems import Problem, key_of
+from spillway.contracts.pulumi_yaml import load, stack_file_lines
 from stacks.cluster import kubeconfig_file
 from stacks.engines import chosen_engines
 from stacks.errors import StackConfigError
@@ -43,7 +44,7 @@ def deploy() -> dict[str, Any]:
         _need_kubeconfig(settings, root)
         package = _package(settings, sites, root)
     except StackConfigError as error:
-        raise pulumi.RunError(error.about(f"Pulumi.{pulumi.get_stack()}.yaml")) from None
+        raise pulumi.RunError(_about_the_file(error, root)) from None
     for price in stale_prices(settings, sites, date.today()):
         name, read = " ".join(price.key), f"is of {price.as_of or price.read_on}"
         pulumi.log.warn(f"the price of {name} {read}: `spillway prices refresh --write` reads it anew")
@@ -53,6 +54,13 @@ def deploy() -> dict[str, Any]:
     leave_alias_urns_to_the_engine()
     secrets = {name: pulumi.Config(SECRETS_NAMESPACE).require_secret(name) for name in names}
     return compose(settings, pulumi.get_stack(), package, secrets, root, sites)
+
+
+def _about_the_file(error: StackConfigError, root: Path) -> str:
+    """With the lines of keys, where the project's own file is what was read."""
+    described = load((root / "Pulumi.yaml").read_text(encoding="utf-8-sig"))
+    file = root / described.get("stackConfigDir", ".") / f"Pulumi.{pulumi.get_stack()}.yaml"
+    return error.about(file.name, stack_file_lines(file.read_text(encoding="utf-8-sig")) if file.is_file() else None)
 
 
 def _need_kubeconfig(settings: StackSettings, root: Path) -> None:

@@ -19,8 +19,9 @@ from policies.settings import PoliciesSettings
 from spillway.contracts.frozen import Settings
 from spillway.contracts.names import SECRETS_NAMESPACE, STACK_NAMESPACE
 from spillway.contracts.problems import Problem, key_of, nearest
+from spillway.contracts.validation import problems_of
 from stacks.engines import named_engines
-from stacks.errors import StackConfigError, problems_of
+from stacks.errors import NAMES, StackConfigError
 from stacks.rules import problems_between
 from stacks.rules.secrets import missing_secrets
 from stacks.settings import StackSettings
@@ -58,7 +59,7 @@ def parse_settings(config: Mapping[str, str], hidden: frozenset[str] = frozenset
     except ValidationError as error:
         own = frozenset(key.removeprefix(key_of("")) for key in hidden)
         # A namespace that is misspelt is the cause of what is missing under the right one.
-        raise StackConfigError(_strange_namespaces(config) or problems_of(error, StackSettings, own)) from None
+        raise StackConfigError(_strange_namespaces(config) or problems_of(error, StackSettings, NAMES, own)) from None
 
 
 def policy_context(settings: StackSettings, root: Path) -> Context:
@@ -98,7 +99,7 @@ def _policies_alone(config: Mapping[str, str]) -> Settings:
     try:
         return _PoliciesAlone.model_validate(_own_keys(config)).policies
     except ValidationError as error:
-        raise StackConfigError(problems_of(error, _PoliciesAlone)) from None
+        raise StackConfigError(problems_of(error, _PoliciesAlone, NAMES)) from None
 
 
 def _own_keys(config: Mapping[str, str]) -> dict[str, Any]:

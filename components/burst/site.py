@@ -7,7 +7,7 @@ resources and hands on a :class:`BuiltSite`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -104,13 +104,25 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class GatewayIdentity:
+    """Who a gateway is. ``name``: tells it from the others; ``role_arn``: in AWS; ``issuer_url`` and ``account``: of
+    the tokens that its cluster gives it for Azure, where it does (AKS)."""
+
+    name: str
+    role_arn: pulumi.Input[str]
+    issuer_url: pulumi.Input[str] | None = None
+    account: str = ""
+
+
+@dataclass(frozen=True)
 class BuiltSite:
     """What a site hands on once its resources are registered.
 
     ``address``: what :meth:`BurstSite.route` needs of them. ``outputs``: of the stack, below ``endpoints``.
     ``endpoint_arns``: what the gateways may call with AWS rights, and ``tokens`` whether with a token of theirs.
     ``keys``: secret key files of the gateways, by name. ``jobs``: where they keep what is to be answered later
-    (``contracts.jobs``), and ``gateway_rights`` what they need for that in AWS.
+    (``contracts.jobs``), and ``gateway_rights`` what they need for the site in AWS. ``gateway_environment``:
+    what their agents are told, by variable. ``admit``: lets a gateway call the site, where it asks who they are.
     """
 
     site: BurstSite
@@ -123,6 +135,8 @@ class BuiltSite:
     keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
     jobs: pulumi.Output[JobQueue] | None = None
     gateway_rights: pulumi.Output[Sequence[Statement]] | None = None
+    gateway_environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    admit: Callable[[GatewayIdentity], None] | None = None
 
 
 class BurstSite(Protocol):

@@ -37,6 +37,37 @@ def _address(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 
 
+AZURES_NUMBER: Final = 65515
+RESERVED_NUMBERS: Final = frozenset({8074, 8075, 12076, 65515, *range(65517, 65521)})
+"""Autonomous systems that Azure keeps for itself; a device has none of them
+(https://learn.microsoft.com/azure/vpn-gateway/vpn-gateway-bgp-overview, read on 2026-11-30)."""
+
+
+def _peer_address(value: str) -> str:
+    if IPv4Address(_address(value)).is_link_local:
+        raise ValueError(f"{value} is a link-local address; give the device's BGP address within its own networks")
+    return value
+
+
+class AzureBgpSettings(Settings):
+    """BGP with the device of ``connectivity.vpn``, whose number is ``peer_asn``."""
+
+    peer_address: Annotated[str, AfterValidator(_peer_address)]
+    """The device's BGP address, inside the tunnels; not its public one."""
+    asn: Annotated[int, Field(ge=1, le=4294967294)] = AZURES_NUMBER
+    """BGP autonomous system number of the Azure side (Azure's default)."""
+
+
+class AzureVpnSettings(Settings):
+    """The Azure end of the VPN."""
+
+    active_active: bool = False
+    """Whether both instances of the gateway have an address and a tunnel, so that the maintenance of one interrupts
+    nothing. The device keeps a tunnel to each; one more public address is paid."""
+    bgp: AzureBgpSettings | None = None
+    """Networks behind the device are learned over the tunnels; static routes to ``peer_cidrs`` when left out."""
+
+
 class ExistingSubnets(Settings):
     """Subnets of a virtual network that the platform team owns."""
 

@@ -37,33 +37,39 @@ class AzureVpnArgs:
 
 
 class AzureVpn(Component):
-    """Outputs: ``gateway_id``, ``gateway_address`` (public), ``connection_id``."""
+    """Outputs: ``gateway_id``, ``gateway_addresses`` (public: one, or of both instances), ``connection_id``."""
 
     def __init__(self, context: StackContext, args: AzureVpnArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("connectivity-azure-vpn", context, opts)
         self.args = args
-        address = network.PublicIPAddress(
-            f"{context.prefix}-azure-vpn-address",
-            resource_group_name=args.resource_group_name,
-            location=args.location,
-            public_ip_address_name=f"{context.prefix}-vpn",
-            public_ip_allocation_method=network.IPAllocationMethod.STATIC,
-            sku=network.PublicIPAddressSkuArgs(name=network.PublicIPAddressSkuName.STANDARD),
-            zones=["1", "2", "3"],
-            tags=context.tags,
-            opts=self.child(),
-        )
-        gateway = self._gateway(address)
+        # The first one's names are those of a gateway that had no second.
+        endings = ("", "-2") if args.settings.azure.active_active else ("",)
+        addresses = [self._address(ending) for ending in endings]
+        gateway = self._gateway(addresses)
         connection = self._connection(gateway)
         logs = log_workspace(self, "azure-vpn-logs", args.resource_group_name, args.location, "vpn-logs", LOG_DAYS)
         send_logs(self, "azure-vpn-diagnostics", gateway.id, logs.id, VPN_GATEWAY)
         self.gateway_id = gateway.id
-        self.gateway_address = address.ip_address
+        self.gateway_addresses = [address.ip_address for address in addresses]
         self.connection_id = connection.id
         self.register_outputs({"gateway_id": self.gateway_id})
 
-    def _gateway(self, address: network.PublicIPAddress) -> network.VirtualNetworkGateway:
+    def _address(self, ending: str) -> network.PublicIPAddress:
         args = self.args
+        return network.PublicIPAddress(
+            f"{self.context.prefix}-azure-vpn-address{ending}",
+            resource_group_name=args.resource_group_name,
+            location=args.location,
+            public_ip_address_name=f"{self.context.prefix}-vpn{ending}",
+            public_ip_allocation_method=network.IPAllocationMethod.STATIC,
+            sku=network.PublicIPAddressSkuArgs(name=network.PublicIPAddressSkuName.STANDARD),
+            zones=["1", "2", "3"],
+            tags=self.context.tags,
+            opts=self.child(),
+        )
+
+    def _gateway(self, addresses: Sequence[network.PublicIPAddress]) -> network.VirtualNetworkGateway:
+        args, bgp = self.args, self.args.settings.azure.bgp
         subnet = network.Subnet(
             f"{self.context.prefix}-azure-vpn-subnet",
             resource_group_name=args.resource_group_name,
@@ -86,27 +92,36 @@ class AzureVpn(Component):
                 name=network.VirtualNetworkGatewaySkuName.VPN_GW2_AZ,
                 tier=network.VirtualNetworkGatewaySkuTier.VPN_GW2_AZ,
             ),
+            active_active=args.settings.azure.active_active,
+            enable_bgp=bgp is not None,
+            bgp_settings=network.BgpSettingsArgs(asn=bgp.asn) if bgp else None,
             ip_configurations=[
                 network.VirtualNetworkGatewayIPConfigurationArgs(
-                    name="default",
+                    name=name,
                     private_ip_allocation_method=network.IPAllocationMethod.DYNAMIC,
                     public_ip_address=network.SubResourceArgs(id=address.id),
                     subnet=network.SubResourceArgs(id=subnet.id),
                 )
+                for name, address in zip(("default", "second"), addresses, strict=False)
             ],
             tags=self.context.tags,
             opts=self.child(),
         )
 
     def _connection(self, gateway: network.VirtualNetworkGateway) -> network.VirtualNetworkGatewayConnection:
-        args = self.args
+        args, bgp = self.args, self.args.settings.azure.bgp
+        # With BGP the device's own address alone is behind it by configuration; it tells the rest.
+        behind = [f"{bgp.peer_address}/32"] if bgp else list(args.settings.peer_cidrs)
         peer = network.LocalNetworkGateway(
             f"{self.context.prefix}-azure-vpn-peer",
             resource_group_name=args.resource_group_name,
             location=args.location,
             local_network_gateway_name=f"{self.context.prefix}-peer",
             gateway_ip_address=args.settings.peer_address,
-            local_network_address_space=network.AddressSpaceArgs(address_prefixes=list(args.settings.peer_cidrs)),
+            bgp_settings=network.BgpSettingsArgs(asn=args.settings.peer_asn, bgp_peering_address=bgp.peer_address)
+            if bgp
+            else None,
+            local_network_address_space=network.AddressSpaceArgs(address_prefixes=behind),
             tags=self.context.tags,
             opts=self.child(),
         )
@@ -116,6 +131,7 @@ class AzureVpn(Component):
             location=args.location,
             virtual_network_gateway_connection_name=f"{self.context.prefix}-peer",
             connection_type=network.VirtualNetworkGatewayConnectionType.IPSEC,
+            enable_bgp=bgp is not None,
             connection_protocol=network.VirtualNetworkGatewayConnectionProtocol.IK_EV2,
             # As the AWS side has it: AES256-GCM, SHA-384, Diffie-Hellman group 20. Azure's own proposals are weaker.
             ipsec_policies=[

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
-from components.connectivity.azure_settings import AzureNetworkSettings
+from components.connectivity.azure_settings import RESERVED_NUMBERS, AzureNetworkSettings, AzureVpnSettings
 from components.retention import RetentionDays
 from spillway.contracts.frozen import Settings
 from spillway.contracts.image_names import split_host
@@ -104,6 +104,23 @@ class VpnSettings(Settings):
 
     psk_secret: str = "vpn_pre_shared_key"
     """Name of the stack secret with the tunnels' pre-shared key (8 to 64 letters, digits, dots, underscores)."""
+
+    azure: AzureVpnSettings = AzureVpnSettings()
+    """The Azure end, where there is one."""
+
+    @model_validator(mode="after")
+    def _azure_takes_the_peer(self) -> VpnSettings:
+        bgp = self.azure.bgp
+        if bgp and (self.peer_asn in RESERVED_NUMBERS or self.peer_asn == bgp.asn):
+            raise ValueError(
+                f"peer_asn is {self.peer_asn}, which is Azure's own; give the device another one, e.g. 65010"
+            )
+        if bgp and bgp.peer_address == self.peer_address:
+            raise ValueError(
+                f"azure.bgp.peer_address is {bgp.peer_address}, the device's public address; "
+                "give the one that it speaks BGP with inside the tunnels"
+            )
+        return self
 
 
 class OidcIssuerSettings(Settings):

@@ -352,7 +352,12 @@ class AwsCostGuard(Component):
             if price.model == "on_demand" and (price.cloud, price.region) in places:
                 wanted.add((price.cloud, price.instance_type, price.region))
         settings = self.args.settings
-        return {name: instance_price(settings, cloud, name, region) for cloud, name, region in sorted(wanted)}
+        found: dict[str, tuple[float, int]] = {}
+        for cloud, name, region in sorted(wanted):
+            price = instance_price(settings, cloud, name, region)
+            # Of two regions the dearer counts: what is read does not say where it stands.
+            found[name] = max(found.get(name, price), price)
+        return found
 
     def _signal_rights(self) -> pulumi.Output[list[Statement]]:
         def rights(live_parameter_arn: str) -> list[Statement]:

@@ -16,6 +16,7 @@ from components.gateway.envoy_parts import (
     seconds,
 )
 from components.gateway.envoy_replies import OWN_HEADER
+from components.gateway.envoy_tokens import token_filter, token_words
 from spillway.contracts import jobs
 from spillway.contracts.classes import (
     CLASS_HEADER,
@@ -79,6 +80,7 @@ def filters(table: RoutingTable) -> list[Json]:
         ),
         *([extension(CORS, "extensions.filters.http.cors.v3.Cors")] if table.cors_origins else []),
         lua(_admission_config(table), "admission", clear_route_cache=False),
+        *([token_filter(table.token_issuer)] if table.token_issuer else []),
         extension(
             "envoy.filters.http.decompressor",
             "extensions.filters.http.decompressor.v3.Decompressor",
@@ -163,7 +165,10 @@ def _front_config(table: RoutingTable) -> Json:
         "default_class": DEFAULT_CLASS.value,
         "priorities": priorities(),
         "sites": {str(route.site): True for route in table.sites},
-        "callers": {client.key_sha256: _caller(client.name, client, table) for client in table.clients},
+        "callers": {c.key_sha256: _caller(c.name, c, table) for c in table.clients if c.key_sha256},
+        "named": {c.name: _caller(c.name, c, table) for c in table.clients} if table.token_issuer else None,
+        "token": token_words(table.token_issuer),
+        "known": bool(table.clients),
         "anonymous": _caller(ANONYMOUS, table.anonymous, table) if table.anonymous else None,
         "operator": table.operator_key_sha256,
         "operator_caller": _caller(OPERATOR, Limits(max_class=RequestClass.P0), table),

@@ -6,7 +6,7 @@ files that the agent writes, so that it can close a site for a class without tou
 
 from __future__ import annotations
 
-from components.gateway import envoy_cache, envoy_generation, envoy_jobs
+from components.gateway import envoy_cache, envoy_generation, envoy_jobs, envoy_tracing
 from components.gateway.envoy_filters import cors_policy, filters
 from components.gateway.envoy_logs import USAGE_CLUSTER, access_logs
 from components.gateway.envoy_parts import (
@@ -30,6 +30,7 @@ from components.gateway.envoy_parts import (
     seconds,
     socket_address,
 )
+from components.gateway.envoy_tokens import token_cluster
 from spillway.contracts.routing import (
     CERTIFICATE,
     GROUP_HEADER,
@@ -121,7 +122,7 @@ def metrics_listener(table: RoutingTable) -> Json:
 
 
 def own_clusters(table: RoutingTable) -> list[Json]:
-    """What listens on this host beside the front: Envoy's admin page and the agent."""
+    """What listens on this host beside the front: Envoy's admin page and the agent; and who else is asked."""
     ports = {
         "admin": table.listen.admin_port,
         AGENT_CLUSTER: table.listen.agent_port,
@@ -138,7 +139,9 @@ def own_clusters(table: RoutingTable) -> list[Json]:
         }
         for name, port in ports.items()
     ]
-    return [*found, *envoy_cache.clusters(table), *([_peers(table.peers)] if table.peers else [])]
+    found += [_peers(table.peers)] if table.peers else []
+    found += [token_cluster(table.token_issuer)] if table.token_issuer else []
+    return [*found, *envoy_cache.clusters(table), *envoy_tracing.clusters(table)]
 
 
 def _peers(peers: Peers) -> Json:
@@ -178,6 +181,7 @@ def _manager(table: RoutingTable) -> Json:
         request_timeout="60s",
         common_http_protocol_options={"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
         access_log=access_logs(table),
+        **envoy_tracing.tracing(table),
     )
 
 

@@ -24,6 +24,7 @@ from components.gateway.envoy_parts import (
     seconds,
     socket_address,
 )
+from components.gateway.envoy_tracing import tracing
 from spillway.contracts.routing import GROUP_HEADER, Group, RoutingTable
 
 NOT_BEGUN: Final = {
@@ -68,7 +69,7 @@ def inner_listeners(table: RoutingTable) -> list[Json]:
     ]
     if not routes:
         return []
-    manager = connection_manager("inner", table, routes, [], generate_request_id=False)
+    manager = connection_manager("inner", table, routes, [], generate_request_id=False, **tracing(table, tries=False))
     address = socket_address("127.0.0.1", table.listen.inner_port)
     return [{"name": "inner", "address": address, "filter_chains": [{"filters": [manager]}]}]
 
@@ -87,7 +88,8 @@ def level(group: Group, table: RoutingTable) -> Json:
             timed = {**policy, "per_try_timeout": seconds(limit)} if stream else policy
             action = {"cluster": sites.name, "timeout": "0s", "retry_policy": timed}
             routes.append({"match": {"prefix": "/", "headers": headers}, "route": action})
-    return internal_listener(name, connection_manager(name, table, routes, [], generate_request_id=False), table)
+    manager = connection_manager(name, table, routes, [], generate_request_id=False, **tracing(table))
+    return internal_listener(name, manager, table)
 
 
 def cluster(group: Group, table: RoutingTable) -> Json:

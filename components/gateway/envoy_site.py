@@ -32,9 +32,10 @@ from components.gateway.envoy_parts import (
     typed,
 )
 from components.gateway.envoy_replies import OWN_HEADER
+from components.gateway.envoy_tracing import tracing
 from components.gateway.first_byte import FAILED_HEADER, first_byte
 from spillway.contracts.classes import SITE_HEADER, Site, SiteName
-from spillway.contracts.credentials import AwsToken, BearerKey, SigV4
+from spillway.contracts.credentials import AwsToken, BearerKey, EntraToken, SigV4
 from spillway.contracts.routing import (
     ROUTE_HEADER,
     Canary,
@@ -95,7 +96,8 @@ def site_secrets(route: SiteRoute) -> list[Json]:
 def _gate_listener(site: SiteName, gate: Gate, table: RoutingTable) -> Json:
     name = listener_name(site, gate)
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}]
-    manager = connection_manager(name, table, routes, [], router={"suppress_envoy_headers": True})
+    router = {"suppress_envoy_headers": True}
+    manager = connection_manager(name, table, routes, [], router=router, **tracing(table, tries=False))
     return internal_listener(name, manager, table)
 
 
@@ -123,6 +125,7 @@ def _open_listener(route: SiteRoute, table: RoutingTable) -> Json:
         [_dialect(route, table), *held, *framed, *_credentials(route, table)],
         router={"suppress_envoy_headers": True},
         generate_request_id=False,
+        **tracing(table),
     )
     return internal_listener(name, manager, table)
 
@@ -208,12 +211,14 @@ def _credentials(route: SiteRoute, table: RoutingTable) -> list[Json]:
         return [_signature(route.auth)]
     if isinstance(route.auth, BearerKey):
         return [_bearer({"name": f"{route.site}-key"})]
-    if isinstance(route.auth, AwsToken):
+    if isinstance(route.auth, AwsToken | EntraToken):
         path = table.token_path(route.site)
         source = {"path": path, "watched_directory": {"path": str(PurePosixPath(path).parent)}}
         sds = {"resource_api_version": "V3", "path_config_source": source, "initial_fetch_timeout": "5s"}
-        signature = [_signature(route.auth)] if any(rule.signed for rule in route.paths) else []
-        return [_bearer({"name": token_name(route.site), "sds_config": sds}), *signature]
+        bearer = _bearer({"name": token_name(route.site), "sds_config": sds})
+        if isinstance(route.auth, AwsToken) and any(rule.signed for rule in route.paths):
+            return [bearer, _signature(route.auth)]
+        return [bearer]
     return []
 
 
@@ -243,7 +248,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
         "circuit_breakers": breaker(limit, max_pending_requests=limit),
         "common_lb_config": NO_PANIC,
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
-        "typed_extension_protocol_options": _http1_with_errors(route, table.server),
+        "typed_extension_protocol_options": _http1_with_errors(route, table),
         "outlier_detection": _passive_checks(),
         "load_assignment": one_endpoint(name, route.host, route.port),
     }
@@ -285,29 +290,36 @@ what came in is none by the time that it is counted: see ``lua/server.lua``."""
 FAILED_INPUT_HEADER = "x-spillway-failed-input"
 
 
-def _http1_with_errors(route: SiteRoute, server: ServerKind) -> Json:
+def _http1_with_errors(route: SiteRoute, table: RoutingTable) -> Json:
     broken = [
         {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": status}}]}}
-        for status in BROKEN[server]
+        for status in BROKEN[table.server]
     ]
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
             "extensions.upstreams.http.v3.HttpProtocolOptions",
             explicit_http_config={"http_protocol_options": {}},
             outlier_detection={"error_matcher": {"or_match": {"rules": broken}}},
-            **_told_apart(route, server),
+            **_told_apart(route, table),
         )
     }
 
 
-def _told_apart(route: SiteRoute, server: ServerKind) -> Json:
+def _told_apart(route: SiteRoute, table: RoutingTable) -> Json:
     """Failures of the site's own Triton servers by whose fault they are; of its containers' a cloud says 424."""
-    if route.site != Site.PRIVATE or server != "triton":
+    if route.site != Site.PRIVATE or table.server != "triton":
         return {}
     judge = lua(
         {"failed_input_header": FAILED_INPUT_HEADER}, "json", "triton_errors", "server", clear_route_cache=False
     )
-    return {"http_filters": [judge, extension(CODEC_FILTER, "extensions.filters.http.upstream_codec.v3.UpstreamCodec")]}
+    untold = [lua({}, "unsampled", clear_route_cache=False)] if table.traces else []
+    return {
+        "http_filters": [
+            judge,
+            *untold,
+            extension(CODEC_FILTER, "extensions.filters.http.upstream_codec.v3.UpstreamCodec"),
+        ]
+    }
 
 
 def _passive_checks() -> Json:

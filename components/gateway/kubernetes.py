@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -16,6 +17,8 @@ from components.kubernetes_documents import (
     aws_token_environment,
     aws_token_mount,
     aws_token_volume,
+    azure_token_mount,
+    azure_token_volume,
     container_security,
     disruption_budget,
     environment,
@@ -31,7 +34,8 @@ from components.kubernetes_documents import (
     spread,
 )
 from spillway.contracts.answer_cache import ANSWERS_FOLDER
-from spillway.contracts.names import CONFIG_SHA256, GATEWAY, GATEWAY_PEERS, KEYS_FOLDER
+from spillway.contracts.azure_calls import TOKEN_FILE_VARIABLE
+from spillway.contracts.names import AZURE_TOKEN_FILE, CONFIG_SHA256, GATEWAY, GATEWAY_PEERS, KEYS_FOLDER
 from spillway.contracts.routing import Listen
 
 CONFIG_FOLDER = "/etc/spillway"
@@ -104,7 +108,8 @@ class KubernetesGatewayArgs:
 
     ``drain_s``: how long a gateway that is to end goes on, at least until its load balancer knows and as long as an
     answer may take. ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are
-    exchanged for.
+    exchanged for. ``environment``: of the agent. ``azure_token``:
+    whether pods get a token for Entra, too.
     """
 
     settings: GatewaySettings
@@ -122,6 +127,8 @@ class KubernetesGatewayArgs:
     priority_class: pulumi.Input[str]
     drain_s: int = DEREGISTERED_AFTER_S
     keys: dict[str, pulumi.Input[str]] = field(default_factory=dict)
+    environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    azure_token: bool = False
     depends_on: tuple[pulumi.Resource, ...] = ()
 
 
@@ -168,7 +175,9 @@ class KubernetesGateway(Component):
             opts=self.child(depends_on=after),
         )
 
-    def _keys(self, after: list[pulumi.Resource]) -> k8s.core.v1.Secret:
+    def _keys(self, after: list[pulumi.Resource]) -> k8s.core.v1.Secret | None:
+        if not self.args.keys:
+            return None
         return k8s.core.v1.Secret(
             f"{self.context.prefix}-gateway-keys",
             metadata=metadata(self.context, "gateway-keys", self.context.namespaces.gateway),
@@ -194,7 +203,7 @@ class KubernetesGateway(Component):
         self,
         account: k8s.core.v1.ServiceAccount,
         config: k8s.core.v1.ConfigMap,
-        keys: k8s.core.v1.Secret,
+        keys: k8s.core.v1.Secret | None,
         certificate: pulumi.Input[str] | None,
     ) -> k8s.apps.v1.Deployment:
         args = self.args
@@ -209,11 +218,12 @@ class KubernetesGateway(Component):
             k8s.core.v1.VolumeArgs(
                 name="config", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config.metadata.name)
             ),
-            k8s.core.v1.VolumeArgs(
-                name="keys",
-                secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440),
-            ),
         ]
+        if keys is not None:
+            secret = k8s.core.v1.SecretVolumeSourceArgs(secret_name=keys.metadata.name, default_mode=0o440)
+            volumes.append(k8s.core.v1.VolumeArgs(name="keys", secret=secret))
+        if args.azure_token:
+            volumes.append(azure_token_volume())
         if disk := self._answers_disk:
             volumes.append(
                 k8s.core.v1.VolumeArgs(name="answers", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs(size_limit=disk))
@@ -256,7 +266,7 @@ class KubernetesGateway(Component):
             # The autoscaler owns the number of replicas once the Deployment is there.
             # On full nodes each new gateway waits for an old one's end.
             opts=self.child(
-                depends_on=[config, keys],
+                depends_on=[config, *([keys] if keys else [])],
                 ignore_changes=["spec.replicas"],
                 ready_within_s=600 + args.settings.autoscaler.max_replicas * (args.drain_s + _ENDS_WITHIN_S),
             ),
@@ -273,11 +283,14 @@ class KubernetesGateway(Component):
             env=self._agent_environment(),
             resources=resources(settings.agent_resources.cpu, settings.agent_resources.memory),
             security_context=container_security(),
-            volume_mounts=self._mounts(),
+            volume_mounts=self._agent_mounts(),
         )
 
     def _agent_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
-        return environment({**aws_token_environment(self.args.role_arn, self.args.aws_region), "HOME": "/tmp"})
+        args = self.args
+        azure = {TOKEN_FILE_VARIABLE: AZURE_TOKEN_FILE} if args.azure_token else {}
+        aws = aws_token_environment(args.role_arn, args.aws_region)
+        return environment({**aws, **azure, **args.environment, "HOME": "/tmp"})
 
     def _envoy(self) -> k8s.core.v1.ContainerArgs:
         args = self.args
@@ -339,7 +352,7 @@ class KubernetesGateway(Component):
             readiness_probe=k8s.core.v1.ProbeArgs(
                 exec_=k8s.core.v1.ExecActionArgs(command=["python", "-c", check]), period_seconds=10, timeout_seconds=5
             ),
-            volume_mounts=[*self._mounts(), *([mount("answers", ANSWERS_FOLDER)] if self._answers_disk else [])],
+            volume_mounts=[*self._agent_mounts(), *([mount("answers", ANSWERS_FOLDER)] if self._answers_disk else [])],
         )
 
     @property
@@ -347,11 +360,14 @@ class KubernetesGateway(Component):
         cache = self.args.settings.cache
         return cache.disk if cache else None
 
+    def _agent_mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
+        return [*self._mounts(), *([azure_token_mount()] if self.args.azure_token else [])]
+
     def _mounts(self) -> list[k8s.core.v1.VolumeMountArgs]:
         return [
             aws_token_mount(),
             mount("config", CONFIG_FOLDER, read_only=True),
-            mount("keys", KEYS_FOLDER, read_only=True),
+            *([mount("keys", KEYS_FOLDER, read_only=True)] if self.args.keys else []),
             mount("runtime", self.args.runtime_dir),
             mount("tmp", "/tmp"),
         ]

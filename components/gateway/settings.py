@@ -12,6 +12,7 @@ from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.frozen import Settings
 from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
 from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill, Origin
+from spillway.contracts.web_tokens import Claim
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
 Image = Annotated[str, Field(pattern=r"^[^\s:@]+(:\d+)?(/[^\s:@]+)*(:[\w.-]+)(@sha256:[0-9a-f]{64})?$")]
@@ -54,13 +55,33 @@ class CallerSettings(Settings):
 
 
 class ClientSettings(CallerSettings):
-    """A client with a key of its own."""
+    """A client with a key of its own, or with tokens of `tokens.issuer` that name it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
     """Name in logs and metrics."""
 
-    key_secret: SecretName
-    """Name of the stack secret with the client's key (``spillway-secrets:<name>``); only its hash is deployed."""
+    key_secret: SecretName | None = None
+    """Name of the stack secret with the client's key (``spillway-secrets:<name>``); only its hash is deployed. None
+    where it brings tokens."""
+
+
+class TokensSettings(Settings):
+    """JSON Web Tokens in place of keys (``Authorization: Bearer``), verified by the gateways."""
+
+    issuer: Annotated[str, Field(pattern=r"^\S{1,512}$")]
+    """``iss`` of the tokens, letter by letter."""
+
+    audiences: tuple[Annotated[str, Field(pattern=r"^\S{1,512}$")], ...] = Field(min_length=1)
+    """One of these has to be in a token's ``aud``, so that tokens for other services mean nothing here."""
+
+    jwks_url: Annotated[str, Field(pattern=r"^https://[^\s/:]+/\S*$")]
+    """Where the issuer's public keys are (``jwks_uri`` of its OpenID configuration); kept for five minutes."""
+
+    client_claim: Claim = "sub"
+    """The claim whose value is the name of one of `clients`; a token that names none is refused with 403."""
+
+    class_claim: Claim | None = None
+    """A claim that lowers the client's ``max_class`` (``P0``, ``P1`` or ``P2``); None: tokens say nothing of it."""
 
 
 class AnonymousSettings(CallerSettings):
@@ -233,7 +254,8 @@ class StandbySettings(Settings):
     """Tasks; two, so that they stand in two zones."""
 
     max_replicas: int = Field(default=6, ge=1)
-    """Most tasks that autoscaling starts."""
+    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by ``min_replicas``: a standby that has
+    grown lets more through, by as much as it has."""
 
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""
@@ -315,6 +337,9 @@ class GatewaySettings(Settings):
     clients: tuple[ClientSettings, ...] = ()
     """Known clients."""
 
+    tokens: TokensSettings | None = None
+    """Tokens that clients may bring in place of a key; none by default."""
+
     anonymous: AnonymousSettings | None = AnonymousSettings()
     """Callers without a key; null refuses them with 401. An unknown key is refused where there are `clients`."""
 
@@ -362,9 +387,14 @@ class GatewaySettings(Settings):
             raise ValueError(f"autoscaler.max_replicas is below replicas: give at least {self.replicas}")
         for what, given in (
             ("name", [client.name for client in self.clients]),
-            ("key_secret", [client.key_secret for client in self.clients]),
+            ("key_secret", [client.key_secret for client in self.clients if client.key_secret]),
         ):
             twice = sorted({value for value in given if given.count(value) > 1})
             if twice:
                 raise ValueError(f"two clients have {what} {twice[0]}: give each its own")
+        keyless = [client.name for client in self.clients if client.key_secret is None]
+        if keyless and self.tokens is None:
+            raise ValueError(
+                f"client {keyless[0]} has no key_secret: give it one, or give tokens, whose issuer names it"
+            )
         return self

@@ -64,6 +64,7 @@ class StandbyGatewayArgs:
     gateway_rights: Sequence[pulumi.Input[Sequence[Statement]]] = ()
     secrets_key_arn: pulumi.Input[str] | None = None
     secret_files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     answer_timeout_s: pulumi.Input[float] = ANSWER_TIMEOUT_S
     port: int = 8080
     agent_port: int = 9902
@@ -88,7 +89,7 @@ class _TaskSecret(NamedTuple):
 class StandbyGateway(Component):
     """Outputs: ``dns_name`` and ``zone_id`` of the load balancer, ``url``, ``load_balancer_arn``, ``arn_suffix``,
     ``target_group_arn_suffix`` (for metrics), ``cluster_name``, ``service_name``,
-    ``security_group_id`` of the tasks."""
+    ``security_group_id`` and ``task_role_arn`` of the tasks."""
 
     def __init__(
         self, context: StackContext, args: StandbyGatewayArgs, opts: pulumi.ResourceOptions | None = None
@@ -110,6 +111,7 @@ class StandbyGateway(Component):
             firewall(self, f"{context.prefix}-standby", balancer.arn, args.logs_key_arn)
 
         self.security_group_id = self._task_security_group()
+        self.task_role_arn = self._task_role()
         cluster = aws.ecs.Cluster(
             f"{context.prefix}-standby",
             name=f"{context.prefix}-standby",
@@ -289,9 +291,9 @@ class StandbyGateway(Component):
             lambda texts: pack({ENVOY_FILE: texts[0], ROUTING_FILE: texts[1]})
         )
         values = {path: secret.value for path, secret in secrets.items()}
-        containers = pulumi.Output.all(files=files, logs=group.name, secrets=values).apply(
-            lambda found: json.dumps(self._containers(found["files"], found["logs"], found["secrets"]))
-        )
+        containers = pulumi.Output.all(
+            files=files, logs=group.name, secrets=values, environment=dict(args.environment)
+        ).apply(lambda found: json.dumps(self._containers(**found)))
         return aws.ecs.TaskDefinition(
             f"{prefix}-standby",
             family=f"{prefix}-standby",
@@ -302,7 +304,7 @@ class StandbyGateway(Component):
             runtime_platform=aws.ecs.TaskDefinitionRuntimePlatformArgs(
                 cpu_architecture="X86_64", operating_system_family="LINUX"
             ),
-            task_role_arn=self._task_role(),
+            task_role_arn=self.task_role_arn,
             execution_role_arn=self._execution_role(group, secrets),
             volumes=[aws.ecs.TaskDefinitionVolumeArgs(name=_volume(folder)) for folder in self._folders()],
             container_definitions=containers,
@@ -315,7 +317,9 @@ class StandbyGateway(Component):
         secret = {str(PurePosixPath(path).parent) for path in self.args.secret_files}
         return sorted({CONFIG_FOLDER, self.args.runtime_dir, *secret})
 
-    def _containers(self, files: str, logs: str, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    def _containers(
+        self, files: str, logs: str, secrets: Mapping[str, str], environment: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
         """The first puts the files in place and ends; then Envoy and the agent run, without root."""
         settings, args = self.args.settings, self.args
         variables = {path: f"SECRET_{index}" for index, path in enumerate(sorted(secrets))}
@@ -338,6 +342,7 @@ class StandbyGateway(Component):
                         FOLDERS_VARIABLE: json.dumps([args.runtime_dir]),
                         OWNER_VARIABLE: USER,
                         **self._region(),
+                        **environment,
                     }
                 ),
                 "secrets": [{"name": variables[path], "valueFrom": secrets[path]} for path in sorted(secrets)],
@@ -363,7 +368,7 @@ class StandbyGateway(Component):
                 "essential": True,
                 "user": f"{USER}:{USER}",
                 "entryPoint": agent,
-                "environment": _environment(self._region()),
+                "environment": _environment({**self._region(), **environment}),
                 "dependsOn": after_files,
                 "healthCheck": {
                     "command": ["CMD", "python", "-c", alive],

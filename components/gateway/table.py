@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.gateway.settings import CallerSettings, GatewaySettings
+from components.gateway.settings import CallerSettings, ClientSettings, GatewaySettings
 from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
@@ -23,7 +23,9 @@ from spillway.contracts.routing import (
     SiteRoute,
 )
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
+from spillway.contracts.web_tokens import TokenIssuer
 
 
 def build_table(
@@ -43,22 +45,19 @@ def build_table(
     listen: Listen | None = None,
     jobs: JobQueue | None = None,
     peers: Peers | None = None,
+    traces: Traces | None = None,
     cache: AnswerCache | None = None,
 ) -> RoutingTable:
-    """The private gateway's table; ``.standby()`` of it is the standby's.
-
-    ``client_hashes``: ``contracts.routing.hash_key`` of each client's key, by client name; a missing one
-    is a ``KeyError``.
-    ``sites``: in spill order, as :func:`with_slots` completes them.
-    """
+    """The private gateway's table; ``.standby()`` of it is the standby's. ``sites``: in spill order."""
     return RoutingTable(
         model=model,
         server=server,
         model_may_spill=settings.model_may_spill,
         sites=tuple(with_slots(settings, site) for site in sites),
         classes=settings.classes.routes([site.site for site in sites if site.site != Site.PRIVATE]),
-        clients=tuple(Client(name=c.name, key_sha256=client_hashes[c.name], **_limits(c)) for c in settings.clients),
+        clients=tuple(_client(one, client_hashes) for one in settings.clients),
         anonymous=Anonymous(**_limits(settings.anonymous)) if settings.anonymous else None,
+        token_issuer=TokenIssuer(**settings.tokens.model_dump()) if settings.tokens else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
@@ -75,6 +74,7 @@ def build_table(
         jobs=jobs,
         cache=cache,
         usage=usage,
+        traces=traces,
     )
 
 
@@ -90,6 +90,11 @@ def with_slots(settings: GatewaySettings, site: SiteRoute) -> SiteRoute:
         if site.headroom is not None:
             chosen.setdefault("headroom", max(0, site.slots + site.headroom - chosen["slots"]))
     return SiteRoute.model_validate({**site.model_dump(), **chosen})
+
+
+def _client(client: ClientSettings, hashes: Mapping[str, str]) -> Client:
+    """``hashes``: ``contracts.routing.hash_key`` of the keys by client name; a missing one is a ``KeyError``."""
+    return Client(name=client.name, key_sha256=hashes[client.name] if client.key_secret else None, **_limits(client))
 
 
 def _limits(caller: CallerSettings) -> dict[str, Any]:

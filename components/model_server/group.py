@@ -8,7 +8,7 @@ is told of its nodes is in its "Running vLLM with MultiProcessing"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pulumi
@@ -36,6 +36,25 @@ class Pods:
     leader: core.v1.PodSpecArgs
     worker: core.v1.PodSpecArgs
     annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """By what the nodes of a server exchange what they compute. ``devices``: what each pod asks for, which is what it
+    may have; ``environment``: what its libraries are told."""
+
+    devices: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def efa(interfaces: int, huge_pages_mib: int) -> Fabric:
+    """Elastic Fabric Adapters, of each pod. NCCL finds their plugin on the library path of an image that has it; these
+    keep libfabric from anything else: https://github.com/aws/aws-ofi-nccl, and for GPUDirect RDMA
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-start-nccl.html"""
+    return Fabric(
+        devices={"vpc.amazonaws.com/efa": str(interfaces), "hugepages-2Mi": f"{huge_pages_mib}Mi"},
+        environment={"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "FI_EFA_FORK_SAFE": "1"},
+    )
 
 
 def set_name(server: str) -> str:

@@ -35,6 +35,7 @@ from components.model_server.settings import ModelServerSettings
 from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
 from spillway.contracts.names import ENTRY_MODEL, MODEL_SERVER, PACKAGE_KIND, PACKAGE_SHA256
+from spillway.contracts.traces import Traces, vllm_option
 
 NOTICED_AFTER_S = 10
 """Seconds until no gateway sends to a server any more that is told to end."""
@@ -76,8 +77,9 @@ class ModelServerArgs:
 
     ``slots``: requests at once of one server; ``cpu``, ``memory``: what it asks for. ``taints``: of its nodes, beside
     the GPU's own. ``spare_gpu``: the pool has room for one server more than the autoscaler may start.
-    ``depends_on``: the platform and the uploaded package. ``name``: of the workload; ``trial_servers``: how many, where
-    they try a release beside the others: no autoscaler moves them, and they use the others' ``account``.
+    ``fabric``: between the nodes of one server. ``depends_on``: the platform and the uploaded package. ``name``: of the
+    workload; ``trial_servers``: how many, where they try a release beside the others: no autoscaler moves them, and
+    they use the others' ``account``. ``traces``: where its spans go.
     """
 
     settings: ModelServerSettings
@@ -99,10 +101,12 @@ class ModelServerArgs:
     mig: bool = False
     taints: tuple[Taint, ...] = ()
     spare_gpu: bool = False
+    fabric: group.Fabric = field(default_factory=group.Fabric)
     depends_on: tuple[pulumi.Resource, ...] = ()
     name: str = MODEL_SERVER
     trial_servers: int | None = None
     account: k8s.core.v1.ServiceAccount | None = None
+    traces: Traces | None = None
 
 
 class ModelServer(Component):
@@ -297,11 +301,7 @@ class ModelServer(Component):
         settings, args = self.args.settings, self.args
         is_vllm = args.kind == "vllm"
         image = settings.vllm_image if is_vllm else settings.triton_image
-        command = (
-            self._vllm(leads=True)
-            if is_vllm
-            else triton.command(settings, args.entry_model, self._response_cache(), host_code=args.engine_host_code)
-        )
+        command = self._vllm(leads=True) if is_vllm else self._triton()
         ready = vllm.READINESS_PATH if is_vllm else triton.readiness_path(args.entry_model)
         alive = vllm.READINESS_PATH if is_vllm else "/v2/health/live"
         return k8s.core.v1.ContainerArgs(
@@ -343,15 +343,23 @@ class ModelServer(Component):
             volume_mounts=self._mounts(),
         )
 
+    def _triton(self) -> list[str]:
+        args = self.args
+        cache = self._response_cache()
+        host_code, traces = args.engine_host_code, args.traces
+        return triton.command(args.settings, args.entry_model, cache, host_code=host_code, traces=traces)
+
     def _vllm(self, *, leads: bool) -> list[str]:
         settings = self.args.settings
         of_group = group.arguments(settings.nodes, leads=leads) if settings.span else {}
-        return vllm.command({**self.args.vllm_arguments, **self._kv_arguments()}, settings.drain_s, of_group)
+        traced = vllm_option(self.args.traces.url) if self.args.traces else {}
+        given = {**self.args.vllm_arguments, **self._kv_arguments(), **traced}
+        return vllm.command(given, settings.drain_s, of_group)
 
     def _resources(self, gpu: str) -> k8s.core.v1.ResourceRequirementsArgs:
         gpus = self.args.settings.gpus
         devices = {gpu: str(gpus)} if gpus else {}
-        return resources(self.args.cpu, self.args.memory, self._disk(), **devices)
+        return resources(self.args.cpu, self.args.memory, self._disk(), **devices, **self.args.fabric.devices)
 
     def _kv_arguments(self) -> dict[str, Any]:
         tiers = self.args.settings.kv_tiers
@@ -368,7 +376,8 @@ class ModelServer(Component):
     def _server_environment(self) -> list[k8s.core.v1.EnvVarArgs]:
         plain = {"HOME": "/tmp", "SPILLWAY_PACKAGE_URI": self.args.package_uri}
         if self.args.kind == "vllm":
-            return environment({**plain, **vllm.environment(RUN_AS_USER)})
+            told = vllm.environment(RUN_AS_USER, self.args.traces)
+            return environment({**plain, **told, **self.args.fabric.environment})
         uid = k8s.core.v1.EnvVarSourceArgs(field_ref=k8s.core.v1.ObjectFieldSelectorArgs(field_path="metadata.uid"))
         return [*environment(plain), k8s.core.v1.EnvVarArgs(name=triton.POD_UID, value_from=uid)]
 

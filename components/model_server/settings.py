@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -123,6 +123,25 @@ class SpanSettings(Settings):
 
     exclusive: bool = False
     """Whether a value of that label has room for one server only."""
+
+    fabric: Literal["efa", "devices", "tcp"] | None = None
+    """By what a server's nodes exchange what they compute: Elastic Fabric Adapters, which the stack sets up on EKS and
+    which are the default there; ``devices`` of an existing cluster; or TCP, which pipeline parallelism can bear and
+    tensor or expert parallelism over nodes cannot. For ``efa`` the image needs EFA's libfabric and NCCL plugin."""
+
+    devices: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """With ``fabric: devices``, what each pod asks an existing cluster for, e.g. ``rdma/hca_shared_devices_a: 1``; the
+    cluster's device plugins name them."""
+
+    @model_validator(mode="after")
+    def _devices_where_they_are_the_fabric(self) -> SpanSettings:
+        if bool(self.devices) != (self.fabric == "devices"):
+            raise ValueError(
+                f"fabric is {self.fabric or 'not given'} and devices are {self.devices or 'not given'}; devices are "
+                "named with fabric: devices, and only with that, e.g. {fabric: devices, devices: "
+                "{rdma/hca_shared_devices_a: 1}}"
+            )
+        return self
 
 
 class ModelServerSettings(Settings):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from components.model_server.settings import ModelServerSettings
 from spillway.contracts.server_routes import restriction
+from spillway.contracts.traces import Traces, triton_flags
 
 HTTP_PORT, METRICS_PORT = 8000, 8002
 POD_UID = "POD_UID"
@@ -33,7 +34,12 @@ class ResponseCache:
 
 
 def command(
-    settings: ModelServerSettings, model: str, cache: ResponseCache | None, *, host_code: bool = False
+    settings: ModelServerSettings,
+    model: str,
+    cache: ResponseCache | None,
+    *,
+    host_code: bool = False,
+    traces: Traces | None = None,
 ) -> list[str]:
     """Triton's command line.
 
@@ -58,6 +64,7 @@ def command(
         f"--exit-timeout-secs={settings.drain_s}",
         *engines,
         *(cache.flags if cache else []),
+        *(triton_flags(traces.url) if traces else []),
     ]
 
 

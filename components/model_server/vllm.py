@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spillway.contracts.traces import VLLM_ENVIRONMENT, Traces
 from spillway.contracts.vllm_options import command_line
 from spillway.contracts.vllm_serving import DRAIN_OPTION, SWITCHED_OFF
 
@@ -14,12 +15,12 @@ READINESS_PATH = "/health"
 FOLDER = "/cache/repository"
 
 
-def environment(user: int) -> dict[str, str]:
+def environment(user: int, traces: Traces | None) -> dict[str, str]:
     """Of the container. Its user is none that the image knows, and torch asks for a name; what is compiled is kept
     where there is room."""
     variables = {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "torch", "TRITON_CACHE_DIR": "triton"}
     caches = {name: f"/cache/compiled/{folder}" for name, folder in variables.items()}
-    return {**SWITCHED_OFF, "USER": str(user), **caches}
+    return {**SWITCHED_OFF, "USER": str(user), **caches, **(VLLM_ENVIRONMENT if traces else {})}
 
 
 def command(arguments: Mapping[str, Any], drain_s: int, group: Mapping[str, Any]) -> list[str]:

@@ -164,3 +164,16 @@ class BalancerControllerSettings(ChartSettings):
 
     service_account: str = "aws-load-balancer-controller"
     """Service account of the release; the role is bound to it."""
+
+
+class EfaPluginSettings(ChartSettings):
+    """AWS's device plugin for Elastic Fabric Adapters, installed where ``model_server.span`` uses them."""
+
+    version: Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+")] = "v0.5.30"
+    """Exact chart version."""
+
+    repository: Annotated[str, Field(pattern=r"^(https|oci)://")] = "https://aws.github.io/eks-charts"
+    """Chart repository."""
+
+    namespace: str = "kube-system"
+    """Namespace of the release."""

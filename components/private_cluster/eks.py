@@ -24,7 +24,9 @@ from components.base import Component, StackContext
 from components.connectivity.image_caches import first_pull
 from components.connectivity.settings import is_private
 from components.private_cluster.balancer_controller import balancer_controller_statements
+from components.private_cluster.efa import HUGE_PAGES, Fabric, efa_fabric
 from components.private_cluster.eks_kubeconfig import kubeconfig
+from components.private_cluster.node_user_data import gpu_node_user_data
 from components.private_cluster.operators import GPU_NODES, NODES_FROM_ZERO
 from components.private_cluster.settings import GPU_TAINT_KEYS, EksGpuPool, EksSettings, EksSystemPool, Taint
 from spillway.contracts.names import LABEL_PREFIX
@@ -37,24 +39,6 @@ _TAINT_EFFECTS = {
     "NoExecute": "NO_EXECUTE",
 }
 
-_NVME_FOR_PODS = """\
-MIME-Version: 1.0
-Content-Type: multipart/mixed; boundary="BOUNDARY"
-
---BOUNDARY
-Content-Type: application/node.eks.aws
-
-apiVersion: node.eks.aws/v1alpha1
-kind: NodeConfig
-spec:
-  instance:
-    localStorage:
-      strategy: RAID0
-
---BOUNDARY--
-"""
-"""nodeadm puts kubelet's and containerd's state on the instance's NVMe disks, where it has some."""
-
 
 @dataclass(frozen=True)
 class EksArgs:
@@ -62,7 +46,7 @@ class EksArgs:
     security groups that may reach the API server, the deployer's host for one. ``tunnel_port``: local port of the
     deployer's tunnel, where the API server is reached through one. ``pulls_through``: nodes pull from ECR's caches.
     ``one_zone``: GPU nodes stand in one zone, as a server on several of them does; a node group of several zones grows
-    in any of them, and would bring nodes that no server can use."""
+    in any of them, and would bring nodes that no server can use. ``efa``: GPU nodes reach each other by EFA."""
 
     settings: EksSettings
     region: str
@@ -75,6 +59,7 @@ class EksArgs:
     tunnel_port: int | None = None
     pulls_through: bool = False
     one_zone: bool = False
+    efa: bool = False
 
 
 class Eks(Component):
@@ -208,6 +193,9 @@ class Eks(Component):
                 endpoint_public_access=bool(public_cidrs),
                 public_access_cidrs=public_cidrs or None,
             ),
+            kubernetes_network_config=aws.eks.ClusterKubernetesNetworkConfigArgs(
+                service_ipv4_cidr=self.settings.service_cidr
+            ),
             encryption_config=aws.eks.ClusterEncryptionConfigArgs(
                 provider=aws.eks.ClusterEncryptionConfigProviderArgs(key_arn=secrets_key.arn), resources=["secrets"]
             ),
@@ -216,8 +204,8 @@ class Eks(Component):
             tags=self.context.tags,
             opts=self.child(
                 depends_on=[logs, key_use, *self._rights["cluster"]],
-                # Counts at creation alone: of clusters that were made without it, it must not make new ones.
-                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions"],
+                # These count at creation alone: of clusters that were made without them, they must not make new ones.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions", "kubernetesNetworkConfig"],
             ),
         )
 
@@ -308,7 +296,7 @@ class Eks(Component):
         return role
 
     def _launch_template(
-        self, name: str, pool: EksSystemPool | EksGpuPool, user_data: str | None
+        self, name: str, pool: EksSystemPool | EksGpuPool, user_data: str | None, fabric: Fabric | None
     ) -> aws.ec2.LaunchTemplate:
         prefix = self.context.prefix
         tags = {**self.context.tags, "Name": f"{prefix}-{name}"}
@@ -335,6 +323,8 @@ class Eks(Component):
             ],
             monitoring=aws.ec2.LaunchTemplateMonitoringArgs(enabled=True),
             user_data=base64.b64encode(user_data.encode()).decode() if user_data else None,
+            network_interfaces=fabric.interfaces if fabric else None,
+            placement=fabric.placement if fabric else None,
             tag_specifications=[
                 aws.ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=tags)
                 for kind in ("instance", "volume", "network-interface")
@@ -346,6 +336,9 @@ class Eks(Component):
     def _node_groups(self, depends_on: list[pulumi.Resource]) -> list[aws.eks.NodeGroup]:
         gpu = self.settings.gpu_pool
         resource = GPU_TAINT_KEYS[self.settings.accelerator]
+        fabric = None
+        if self.args.efa:
+            fabric = efa_fabric(self, gpu.instance_type, self.args.vpc_id, self.node_security_group_id.apply(str))
         return [
             self._node_group("system", self.settings.system_pool, {}, (), depends_on),
             self._node_group(
@@ -356,7 +349,8 @@ class Eks(Component):
                 depends_on,
                 subnets=self.args.private_subnet_ids[:1] if self.args.one_zone else None,
                 capacity_type=gpu.capacity_type,
-                user_data=_NVME_FOR_PODS,
+                user_data=gpu_node_user_data(huge_pages=HUGE_PAGES if fabric else 0),
+                fabric=fabric,
             ),
         ]
 
@@ -370,8 +364,9 @@ class Eks(Component):
         subnets: Sequence[pulumi.Input[str]] | None = None,
         capacity_type: str = "ON_DEMAND",
         user_data: str | None = None,
+        fabric: Fabric | None = None,
     ) -> aws.eks.NodeGroup:
-        template = self._launch_template(name, pool, user_data)
+        template = self._launch_template(name, pool, user_data, fabric)
         return aws.eks.NodeGroup(
             f"{self.context.prefix}-{name}",
             cluster_name=self.cluster.name,

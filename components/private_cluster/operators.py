@@ -64,6 +64,9 @@ IMAGES: Final[dict[str, dict[str, str]]] = {
     "dcgm-exporter": {"image.repository": f"{_NVIDIA}/k8s/dcgm-exporter"},
     "cluster-autoscaler": {"image.repository": "registry.k8s.io/autoscaling/cluster-autoscaler"},
     "aws-load-balancer-controller": {"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
+    "aws-efa-k8s-device-plugin": {
+        "image.repository": "602401143452.dkr.ecr.us-west-2.amazonaws.com/eks/aws-efa-k8s-device-plugin"
+    },
     "lws": {"image.manager.repository": "registry.k8s.io/lws/lws"},
     "metrics-server": {"image.repository": "registry.k8s.io/metrics-server/metrics-server"},
 }
@@ -105,6 +108,7 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
     "dcgm-exporter": {"imagePullSecrets": "references"},
     "cluster-autoscaler": {"image.pullSecrets": "names"},
     "aws-load-balancer-controller": {"imagePullSecrets": "references"},
+    "aws-efa-k8s-device-plugin": {"imagePullSecrets": "references"},
     "lws": {"imagePullSecrets": "references"},
     "metrics-server": {"imagePullSecrets": "references"},
 }
@@ -223,6 +227,11 @@ def balancer_values(
         "serviceAccount": {"name": settings.load_balancer_controller.service_account},
         "enableServiceMutatorWebhook": False,
     }
+
+
+def efa_values(settings: EksSettings) -> dict[str, Any]:
+    """Of ``aws-efa-k8s-device-plugin``, which knows by their type the machines that it runs on."""
+    return {"tolerations": tolerations(settings)}
 
 
 def group_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:

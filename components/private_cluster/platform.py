@@ -19,6 +19,7 @@ from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, Eks
 from spillway.contracts.answer_cache import REDIS_PORT
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.names import COMPILE_JOB, GATEWAY, MODEL_SERVER, Namespaces
+from spillway.contracts.traces import Traces
 
 PRIORITIES = {RequestClass.P0: 1_000_000, RequestClass.P1: 500_000, RequestClass.P2: 100_000}
 """Pod priority by request class; far below the system classes, which start at 2,000,000,000."""
@@ -41,12 +42,12 @@ class KubernetesPlatformArgs:
     ``region``, ``vpc_id``: of EKS, for its controllers.
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
-    ``grouped``: one of them stands on several nodes.
+    ``grouped``: one of them stands on several nodes; ``efa``: which reach each other by Elastic Fabric Adapters.
     ``parts``: of each GPU, each of which counts as one.
     ``cached``: whether gateways keep answers in Redis.
     ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
     ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
-    gateway's.
+    gateway's. ``traces``: where gateways and model servers send theirs.
     """
 
     settings: EksSettings | AksSettings | ExistingSettings
@@ -56,8 +57,10 @@ class KubernetesPlatformArgs:
     metrics_port: int
     servers: tuple[str, ...] = (MODEL_SERVER,)
     grouped: bool = False
+    efa: bool = False
     surge_gpus: int = 0
     parts: int = 1
+    traces: Traces | None = None
     pull_config: pulumi.Input[str] | None = None
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
@@ -113,7 +116,9 @@ class KubernetesPlatform(Component):
             return []
         spaces: dict[str, None] = dict.fromkeys(self.namespaces)
         if isinstance(args.settings, EksSettings):
-            controllers = (args.settings.autoscaler, args.settings.load_balancer_controller)
+            chosen = args.settings
+            fabric = (chosen.efa_device_plugin,) if args.efa else ()
+            controllers = (chosen.autoscaler, chosen.load_balancer_controller, *fabric)
             spaces |= dict.fromkeys(one.namespace for one in controllers if one.enabled)
         return [self._pull_secret(space, args.pull_config) for space in spaces]
 
@@ -164,6 +169,7 @@ class KubernetesPlatform(Component):
                 _to_https(),
                 _to_namespace(names.serving, self.args.model_port),
                 *([_to_namespace(names.system, REDIS_PORT)] if self.args.cached else []),
+                *self._to_collector(),
             ],
         )
         self._policy(
@@ -192,8 +198,12 @@ class KubernetesPlatform(Component):
                 _from_namespace(names.monitoring, self.args.metrics_port),
                 *inward,
             ],
-            egress=[_to_https(), _to_namespace(names.system, REDIS_PORT), *outward],
+            egress=[_to_https(), _to_namespace(names.system, REDIS_PORT), *self._to_collector(), *outward],
         )
+
+    def _to_collector(self) -> list[k8s.networking.v1.NetworkPolicyEgressRuleArgs]:
+        traces = self.args.traces
+        return [_to_namespace(traces.namespace, traces.port)] if traces else []
 
     def _policy(
         self,
@@ -265,6 +275,9 @@ class KubernetesPlatform(Component):
 
     def _eks_controllers(self, settings: EksSettings) -> None:
         args, scaler, balancer = self.args, settings.autoscaler, settings.load_balancer_controller
+        plugin = settings.efa_device_plugin
+        if args.efa and plugin.enabled:
+            self._release("aws-efa-k8s-device-plugin", plugin, plugin.namespace, operators.efa_values(settings))
         if scaler.enabled:
             values = operators.autoscaler_values(settings, args.cluster_name, args.region)
             self._release("cluster-autoscaler", scaler, scaler.namespace, values)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from components.connectivity.settings import Cidr
 from components.private_cluster.chart_settings import (
@@ -13,6 +14,7 @@ from components.private_cluster.chart_settings import (
     BalancerControllerSettings,
     CertManagerSettings,
     DcgmSettings,
+    EfaPluginSettings,
     LeaderWorkerSetSettings,
     MetricsServerSettings,
     NvidiaOperatorSettings,
@@ -26,6 +28,16 @@ Accelerator = Literal["nvidia", "amd"]
 
 GPU_TAINT_KEYS: dict[Accelerator, str] = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}
 """The taint on GPU nodes, which is also the name of the resource that pods ask for."""
+
+
+def _service_network(cidr: str) -> str:
+    """EKS: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, between /24 and /12
+    (docs.aws.amazon.com/eks/latest/APIReference/API_KubernetesNetworkConfigRequest.html)."""
+    network = IPv4Network(cidr)
+    private = any(network.subnet_of(IPv4Network(one)) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+    if not private or not 12 <= network.prefixlen <= 24:
+        raise ValueError(f"{cidr} is none that EKS takes; give a private network of /12 to /24, e.g. 172.20.0.0/16")
+    return cidr
 
 
 class Taint(Settings):
@@ -248,6 +260,10 @@ class EksSettings(_Cluster):
     gpu_pool: EksGpuPool = EksGpuPool()
     """Nodes with GPUs."""
 
+    service_cidr: Annotated[Cidr, AfterValidator(_service_network)] = "172.20.0.0/16"
+    """Network of the services, seen inside the cluster only: a private one of /12 to /24. It counts when the cluster is
+    made, and never changes."""
+
     log_retention_days: RetentionDays = 90
     """Days that control-plane logs are kept."""
 
@@ -274,6 +290,9 @@ class EksSettings(_Cluster):
 
     load_balancer_controller: BalancerControllerSettings = BalancerControllerSettings()
     """What makes the gateway's load balancer; switch it off where the cluster gets it otherwise."""
+
+    efa_device_plugin: EfaPluginSettings = EfaPluginSettings()
+    """What hands the nodes' Elastic Fabric Adapters to pods."""
 
     @property
     def driver_by_default(self) -> bool:

@@ -72,7 +72,9 @@ def _verify_folder(folder: Path, public_key: Path) -> None:
     from model_signing import verifying
 
     if read_signature(folder) is None:
-        raise PackageError(f"{folder} is not signed. `spillway package sign` signs it, with a key that you trust.")
+        raise PackageError(
+            f"{folder} is not signed. `spillway package sign PACKAGE --key KEY` signs it, with a key that you trust."
+        )
     try:
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
         verifier.set_hashing_config(_hashing()).verify(folder, folder / SIGNATURE_NAME)

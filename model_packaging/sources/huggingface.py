@@ -85,6 +85,8 @@ class HuggingFaceSource(Frozen):
 
 def model_files(folder: Path, *, allow_pickle: bool = False) -> dict[str, Path]:
     """The files of a model folder by relative name. Raises :class:`PackageError` when one is missing or unsafe."""
+    # Its modules are found where links lead.
+    folder = folder.resolve()
     transformer = transformer_folder(folder)
     for name in _MODEL_FILES:
         if not (transformer / name).is_file():

@@ -127,7 +127,7 @@ POLICIES = (
     Policy(
         "package-signed",
         "The package that is deployed, and each engine of it, carries a signature of a known key, made for it.",
-        "Sign it: `spillway package sign`.",
+        "Sign it: `spillway package sign PACKAGE --key KEY`.",
         _signed,
         SignatureSettings,
         level="advisory",

@@ -140,7 +140,7 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{found.begin:%Y-%m}.csv", folder / f"{found.begin:%Y-%m}.html"]
     files[0].write_text(as_csv(found), encoding="utf-8")
-    write_page(page_of(found), files[1])
+    write_page(page_of(found, stack.about()), files[1])
     shown = {
         "stack": found.stack,
         "begin": found.begin.isoformat(),

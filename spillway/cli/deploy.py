@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from spillway.cli.command import command_of, tell
-from spillway.cli.errors import FAILED
+from spillway.cli.errors import FAILED, CommandError
 from spillway.cli.options import stack_option
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def deploy(
     if dry_run:
         tell(as_json, {"stack": stack_name, "steps": [_step_json(step) for step in steps]}, lambda: _steps_text(steps))
         return
+    _need_the_cluster(stack, reporter)
     from stacks.first_answer import Asker
     from stacks.routing import probe_of
     from stacks.staged_deployment import AutomatedStack, Deployment, Dns
@@ -92,6 +93,17 @@ def deploy(
     tell(as_json, told, lambda: _done_text(deployed))
     if any(one.faults for one in deployed.done):
         raise click.exceptions.Exit(FAILED)
+
+
+def _need_the_cluster(stack: Stack, reporter: Reporter) -> None:
+    """Before anything is made. Raises :class:`CommandError` with each thing that a cluster of somebody else's lacks."""
+    unmet = stack.unmet()
+    for one in unmet:
+        if not one.certain:
+            reporter.say(f"cluster: {one.what}: {one.found}; {one.mend}")
+    if lacking := [f"{one.what}: {one.found}; {one.mend}" for one in unmet if one.certain]:
+        told = "\n".join(f"- {line}" for line in lacking)
+        raise CommandError(f"The cluster of {stack.name} cannot take the stack, and nothing was made:\n{told}")
 
 
 _SETTLED: Final = frozenset({"acm-delegated-zone"})
@@ -147,7 +159,7 @@ def _client_key(stack: Stack) -> dict[str, str]:
     """The header of the first client; none where callers need no key."""
     from spillway.contracts.classes import CLIENT_KEY_HEADER
 
-    keys = (stack.secret(client.key_secret) for client in stack.settings.gateway.clients)
+    keys = (stack.secret(c.key_secret) for c in stack.settings.gateway.clients if c.key_secret)
     return next(({CLIENT_KEY_HEADER: key} for key in keys if key), {})
 
 

@@ -16,6 +16,7 @@ import click
 
 from spillway.cli.command import command_of, tell
 from spillway.cli.errors import FAILED
+from spillway.cli.options import stack_option
 
 _MEMORY_GIB: Final = 6
 _DISK_GIB: Final = 8
@@ -45,12 +46,18 @@ class Finding:
 
 
 @command_of(_group)
-def doctor(as_json: bool) -> None:
+@stack_option(needed=False)
+def doctor(stack_name: str | None, as_json: bool) -> None:
     """Look at this machine: what the twin and a deployment need, and how to get what is missing.
 
-    Ends with 1 where the twin cannot run.
+    With --stack, at the cluster of somebody else's that the stack names, too: what it has to have, and what nobody may
+    have brought there. Nothing is changed on it.
+
+    Ends with 1 where the twin cannot run, or the stack cannot be deployed to that cluster.
     """
     found = [*_machine(), *_environment(), *_programs(), _project()]
+    if stack_name is not None:
+        found += _cluster(stack_name)
     shown = [{**asdict(one), "state": one.state} for one in found]
     tell(as_json, {"findings": shown}, lambda: _text(found))
     if any(one.state == "missing" for one in found):
@@ -105,6 +112,16 @@ def _project() -> Finding:
     return Finding("project", f"{own or 'none around this folder; the examples'}: {stacks}", mend)
 
 
+def _cluster(stack_name: str) -> Iterator[Finding]:
+    from spillway.cli.stack import find_stack
+
+    unmet = find_stack(stack_name).unmet()
+    for one in unmet:
+        yield Finding(f"cluster: {one.what}", one.found, one.mend, needed=one.certain)
+    if not unmet:
+        yield Finding("cluster", "nothing is missing that the stack does not bring itself")
+
+
 def _text(found: list[Finding]) -> Iterator[object]:
     from rich.table import Table
     from rich.text import Text
@@ -115,4 +132,4 @@ def _text(found: list[Finding]) -> Iterator[object]:
         table.add_row(Text(one.what), Text(one.state, colours[one.state]), Text(one.detail), Text(one.mend))
     yield table
     missing = sum(one.state == "missing" for one in found)
-    yield f"{missing} missing." if missing else "The twin can run here."
+    yield f"{missing} missing." if missing else "Nothing is missing that is needed."

@@ -40,6 +40,8 @@ def run(
 ) -> DrillResult:
     """``url``: of a gateway in the place of the twin's, whose sites the program ``breaker`` breaks. ``chat``: stream
     chats, to vLLM."""
+    if not url and find_twin(stack.state_dir) is None:
+        raise stack.no_twin()
     # Two at once would break and heal each other's sites.
     alone = nullcontext() if url else exclusive(stack.state_dir / "drill.lock", "drill")
     place = _own_site(stack, url, breaker, plan, chat) if url else _twin(stack, plan, chat)
@@ -82,14 +84,14 @@ def _own_site(stack: Stack, url: str, breaker: str | None, plan: DrillPlan, chat
 def _twin(stack: Stack, plan: DrillPlan, chat: bool) -> Iterator[DrillTarget]:
     twin = find_twin(stack.state_dir)
     if twin is None:
-        raise CommandError(f"no twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one", WRONG_CONFIG)
+        raise stack.no_twin()
     gateway = twin.status().gateways.get("private")
     manifest, settings = stack.manifest(), stack.settings
     if gateway is None:
         raise CommandError(
             f"the twin of {stack.name!r} has no gateway; run `spillway up -s {stack.name}`", WRONG_CONFIG
         )
-    resolver = _resolver(stack, twin) if plan.follow_dns else None
+    resolver = _resolver(stack, twin, urlsplit(gateway).hostname or "") if plan.follow_dns else None
     if resolver:
         gateway = urlunsplit(urlsplit(gateway)._replace(netloc=f"{resolver.name}:{urlsplit(gateway).port}"))
     target = DrillTarget(
@@ -118,8 +120,8 @@ def _fixed_time(twin: TwinHandle, service_time_s: float) -> Iterator[None]:
         twin.reconcile(service_time_s=0)
 
 
-def _resolver(stack: Stack, twin: TwinHandle) -> Resolver:
+def _resolver(stack: Stack, twin: TwinHandle, home: str) -> Resolver:
     dns, server = stack.settings.dns, twin.status().dns
     if dns is None or not server:
         raise CommandError("the plan follows DNS, and the stack has none: give it the key dns", WRONG_CONFIG)
-    return Resolver(f"{dns.record_name}.{dns.zone_name}", server)
+    return Resolver(f"{dns.record_name}.{dns.zone_name}", server, home)

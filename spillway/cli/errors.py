@@ -20,6 +20,7 @@ FAILED: Final = 1
 WRONG_CONFIG: Final = 2
 INTERRUPTED: Final = 130
 _EXIT_CODES: Final = {
+    "ClusterAccessError": FAILED,
     "ConfigError": WRONG_CONFIG,
     "DeployError": FAILED,
     "DeployerError": FAILED,

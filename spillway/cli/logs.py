@@ -30,7 +30,11 @@ def logs(stack_name: str, name: str | None, follow: bool, lines: int, as_json: b
 
     if follow and as_json:
         raise click.UsageError("--follow goes with no --json.")
-    files = _files(find_stack(stack_name).state_dir / "logs", name, stack_name)
+    stack = find_stack(stack_name)
+    there = sorted((stack.state_dir / "logs").glob("*.log"))
+    if not there:
+        raise stack.no_twin()
+    files = _chosen(there, name)
     opened = {file.stem: file.open("rb") for file in files}
     told = [(process, line) for process, stream in opened.items() for line in _last(stream, lines)]
     if as_json:
@@ -46,10 +50,7 @@ def logs(stack_name: str, name: str | None, follow: bool, lines: int, as_json: b
         time.sleep(_PAUSE_S)
 
 
-def _files(folder: Path, name: str | None, stack: str) -> list[Path]:
-    there = sorted(folder.glob("*.log"))
-    if not there:
-        raise CommandError(f"no twin of {stack!r} has run here: `spillway up -s {stack}` starts one", WRONG_CONFIG)
+def _chosen(there: list[Path], name: str | None) -> list[Path]:
     chosen = [file for file in there if name is None or file.stem == name or file.stem.startswith(f"{name}-")]
     if not chosen:
         raise CommandError(f"NAME {name!r}: there are {', '.join(file.stem for file in there)}", WRONG_CONFIG)

@@ -270,7 +270,10 @@ def down(stack_name: str, destroy: bool, purge: bool, as_json: bool) -> None:
     from spillway.cli.stack import find_stack
     from spillway.twin import deploy
 
-    done = deploy.down(find_stack(stack_name), DeploymentProgress(Reporter()), destroy=destroy, purge=purge)
+    stack = find_stack(stack_name)
+    if not stack.state_dir.is_dir():
+        stack.need_file()
+    done = deploy.down(stack, DeploymentProgress(Reporter()), destroy=destroy, purge=purge)
     tell(as_json, views.down_json(done, stack_name), lambda: views.down_text(done, stack_name))
 
 

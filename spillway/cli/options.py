@@ -31,9 +31,11 @@ def unwritable(path: Path) -> str:
     return "" if os.access(there, os.W_OK) else f"{path} cannot be written: {there} may not be changed."
 
 
-def stack_option(*, required: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``-s`` is the stack: ``local`` where none is given, unless it is ``required``."""
+def stack_option(*, required: bool = False, needed: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``-s`` is the stack: ``local`` where none is given, unless it is ``required``, or not ``needed`` at all."""
     default: dict[str, Any] = {"required": True} if required else {"default": "local", "show_default": True}
+    if not needed:
+        default = {"default": None}
     return click.option(
         "-s",
         "--stack",

@@ -57,7 +57,12 @@ _commands = click.Group()
 @click.option("--time-zone", help="Of dates without one, e.g. Europe/Berlin. Default: UTC.")
 @click.option("--measured", help="A committed measurement as service times, e.g. llama2-70b-h100-x4.")
 @click.option("--tokens-per-s", "rates", help="Service times as PROMPT,ANSWER tokens/s of one request on a server.")
-@click.option("--slots", default=32, show_default=True, help="With --tokens-per-s: requests at once on a server.")
+@click.option(
+    "--slots",
+    default=32,
+    show_default=True,
+    help="With --tokens-per-s: requests at once on a server, unless the package says.",
+)
 @click.option("--scale", default=1.0, show_default=True, help="Times the trace's traffic: copies laid over each other.")
 @click.option("--judge-from", "split", type=click.FloatRange(0.05, 0.95), help="Size on this share, judge on the rest.")
 @click.option(
@@ -75,6 +80,10 @@ _commands = click.Group()
     "--commit", help="How a baseline that pays is bought: reserved_1y, savings_3y …, or a share off the list, e.g. 0.4."
 )
 @click.option("--growth", "growth_text", help="What comes to the traffic, e.g. 30%/quarter: how long the sizes hold.")
+@click.option("--shared", "shares", is_flag=True, help="Say in --json the fewest private servers, for --beside.")
+@click.option(
+    "--beside", type=_FILE, multiple=True, help="Other models' plans, by --shared --json: nodes that all share."
+)
 @click.option(
     "--spot-hours",
     type=click.FloatRange(min=0, min_open=True),
@@ -201,15 +210,18 @@ def _asked(stack: Stack, options: dict[str, Any], service: ServiceModel) -> Aske
     """What is worked out besides."""
     from spillway.planner.growth import growth_of
     from spillway.planner.plan import Asked
+    from spillway.planner.shared import read_tenant
     from stacks.planning import offers_of, spot_of
 
     settings, hours, usd = stack.checked_settings, options["spot_hours"], options["spot_usd"]
     if usd is not None and hours is None:
         raise click.UsageError("--spot-usd-per-hour goes with --spot-hours.")
     return Asked(
-        offers=offers_of(settings, stack.sites),
+        offers=offers_of(settings, stack.sites, _commitment(options["commit"])),
         growth=growth_of(options["growth_text"]) if options["growth_text"] else None,
         spot=spot_of(settings, stack.sites, service, hours, usd) if hours else None,
+        shares=options["shares"],
+        beside=tuple(map(read_tenant, options["beside"])),
     )
 
 
@@ -319,13 +331,23 @@ def _failures(options: dict[str, Any]) -> Failures | None:
 
 def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
     from spillway.cli.stack import find_stack
+    from spillway.planner.charts import summary_lines
     from stacks.planned_file import write_planned
 
     target = stack.project.stack_file(find_stack(options["new_name"]).name)
-    said = [f"{made.requests:,} requests of {options['trace_path'].name}, seed {made.seed}.", *made.reasons]
     source, chosen = stack.project.stack_file(stack.name), made.hybrid.found.need()
     outage_h = options["mttr_hours"] if options["mtbf_hours"] else 0.0
-    said.append(f"Service times: {made.service.name}; package.path has to name that model.")
+    private = chosen.private
+    assert private is not None
+    out = f"out every {options['mtbf_hours']:g} h for {outage_h:g} h" if outage_h else "never out"
+    scale = f", {options['scale']:g} times" if options["scale"] != 1.0 else ""
+    said = [
+        f"{made.requests:,} requests of {options['trace_path'].name}{scale}, seed {made.seed}.",
+        f"Private: {private.usd_per_hour:.2f} $/h an instance; {out}.",
+        *summary_lines(made),
+        *made.reasons,
+        f"package.path has to name {made.service.name}.",
+    ]
     notes = write_planned(source, target, stack.sites, chosen, said, outage_h)
     return [str(target), *notes]
 

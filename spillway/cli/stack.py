@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
-from spillway.twin.deployer.project import key_lines, need_stack_file, read_project
+from spillway.contracts.pulumi_yaml import stack_file_lines
+from spillway.twin.deployer.project import need_stack_file, read_project
 from spillway.twin.stack import SecretNames, TwinStack
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from spillway.contracts.classes import RequestClass
     from spillway.contracts.manifest import Manifest
     from spillway.twin.deploy import Brief
+    from stacks.preconditions import Unmet
     from stacks.settings import StackSettings
 
 
@@ -65,11 +67,15 @@ class Stack(TwinStack):
             return ""
 
     def about(self) -> dict[str, str]:
-        """What a report on the stack is about."""
+        """What a report on the stack is about; a plan or a showback needs no package."""
+        from spillway.contracts.manifest import PackageError
         from spillway.version import version
 
-        manifest = self.manifest()
-        package = f"{manifest.name} {manifest.version}"
+        try:
+            manifest = self.manifest()
+            package = f"{manifest.name} {manifest.version}"
+        except PackageError:
+            package = f"none at {self.settings.package.path} yet"
         return {"stack": f"{self.settings.name}-{self.name}", "package": package, "Spillway": version()}
 
     def cost(self) -> dict[str, float]:
@@ -91,8 +97,27 @@ class Stack(TwinStack):
         try:
             yield
         except StackConfigError as error:
-            lines = key_lines(self.project.stack_file(self.name))
+            lines = stack_file_lines(self.project.stack_file(self.name).read_text(encoding="utf-8-sig"))
             raise CommandError(error.about(str(self.file), lines), WRONG_CONFIG) from None
+
+    def unmet(self) -> list[Unmet]:
+        """What a cluster of somebody else's lacks for the stack; nothing is asked where the stack makes its own.
+
+        Raises ``ClusterAccessError``.
+        """
+        from stacks.cluster_access import opened
+        from stacks.preconditions import findings
+
+        chosen = self.settings.private_cluster
+        if chosen.kind != "existing":
+            return []
+        if chosen.kubeconfig_path:
+            path = self.project.root / Path(chosen.kubeconfig_path).expanduser()
+            text, folder = path.read_text(encoding="utf-8"), path.parent
+        else:
+            text, folder = self.secret(str(chosen.kubeconfig_secret)), None
+        with opened(text, chosen.context, folder) as cluster:
+            return findings(self.settings, f"{self.settings.name}-{self.name}", cluster)
 
     @property
     def file(self) -> Path:
@@ -102,6 +127,11 @@ class Stack(TwinStack):
     def need_file(self) -> None:
         """Raises ``ConfigError`` naming the stacks that there are."""
         need_stack_file(self.project, self.name)
+
+    def no_twin(self) -> CommandError:
+        """To be raised where a twin is asked for. Raises ``ConfigError`` where ``up`` could start none either."""
+        self.need_file()
+        return CommandError(f"no twin of {self.name!r} runs; `spillway up -s {self.name}` starts one", WRONG_CONFIG)
 
     def policies(self, secrets: Iterable[str]) -> StackPolicies:
         """The policy pack as the stack configures it. ``secrets``: values of the stack's secrets."""
@@ -120,21 +150,17 @@ class Stack(TwinStack):
         existing = self.settings.private_cluster.kind == "existing"
         return Brief(existing or serve, self._secrets_of_the_twin(), self.policies)
 
-    def _secrets_of_the_twin(self) -> SecretNames | None:
+    def _secrets_of_the_twin(self) -> SecretNames:
         from stacks.rules.secrets import caller_keys
 
-        settings, cluster = self.settings, self.settings.private_cluster
-        if cluster.kind != "existing" or cluster.kubeconfig_secret is None:
-            return None
-        return SecretNames(
-            kubeconfig=cluster.kubeconfig_secret,
-            keys=tuple(caller_keys(settings)),
-        )
+        cluster = self.settings.private_cluster
+        kubeconfig = cluster.kubeconfig_secret if cluster.kind == "existing" else None
+        return SecretNames(kubeconfig, tuple(caller_keys(self.settings)))
 
     def client_key(self, request_class: RequestClass) -> str:
         """The key of a client that may send ``request_class``, empty when there is none."""
         named = (client.key_secret for client in self.settings.gateway.clients if client.max_class == request_class)
-        return next((self.secret(name) for name in named), "")
+        return next((self.secret(name) for name in named if name), "")
 
     def manifest(self) -> Manifest:
         """Of the package that the file names. Raises ``PackageError`` where there is none."""

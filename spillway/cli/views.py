@@ -59,7 +59,8 @@ def preview_json(result: PreviewResult, stack: str, deployer: str, diff: bool) -
 
 
 def preview_text(result: PreviewResult, diff: bool) -> Iterator[RenderableType]:
-    yield _steps_table([step for step in result.steps if step.op != "same"], diff)
+    if steps := [step for step in result.steps if step.op != "same"]:
+        yield _steps_table(steps, diff)
     yield f"{len(result.resources)} resources; {_counts(result.changes)}; {result.seconds:.1f} s"
 
 
@@ -99,8 +100,9 @@ def up_text(done: Up, stack: Stack) -> Iterator[RenderableType]:
         )
     else:
         yield from status_text(done.status, stack)
-        for line in curl_lines(done.status, stack):
-            yield f"  {line}"
+        asked = ("A request", "The same, to one site alone")
+        for said, line in zip(asked, curl_lines(done.status, stack), strict=False):
+            yield f"{said}:\n  {line.replace('curl -s ', 'curl -si ', 1)}"
     yield f"{done.seconds:.1f} s in all"
 
 
@@ -117,13 +119,27 @@ def _steps_table(steps: list[Step], diff: bool) -> RenderableType:
     from rich.text import Text
 
     table = Table(show_lines=False)
-    for column in ("op", "type", "name", "properties"):
+    changed = any(step.changed or step.diff for step in steps)
+    for column in ("op", "type", "name", *(["properties"] if changed else [])):
         table.add_column(column)
+    parts: dict[str, list[Step]] = {}
     for step in steps:
-        lines = [f"{c.path}: {plain(c.old)!r} → {plain(c.new)!r}" for c in step.diff] if diff else []
-        text = "\n".join(lines) if lines else ", ".join(step.changed)
-        table.add_row(Text(step.op, style=_COLOURS.get(step.op, "")), Text(step.type), Text(step.name), Text(text))
+        parts.setdefault(_part(step), []).append(step)
+    for part, of_part in parts.items():
+        table.add_section()
+        table.add_row("", Text(f"{part}: {len(of_part)} resource{'s' * (len(of_part) > 1)}", style="bold"))
+        for step in of_part:
+            lines = [f"{c.path}: {plain(c.old)!r} → {plain(c.new)!r}" for c in step.diff] if diff else []
+            text = "\n".join(lines) if lines else ", ".join(step.changed)
+            row = (Text(step.op, style=_COLOURS.get(step.op, "")), Text(step.type), Text(step.name))
+            table.add_row(*row, *([Text(text)] if changed else []))
     return table
+
+
+def _part(step: Step) -> str:
+    """What of the site it belongs to, by the outermost of our components that holds it; e.g. ``gateway``."""
+    holders = step.urn.split("::")[2].split("$")
+    return next((holder.split(":")[1] for holder in holders if holder.startswith("spillway:")), "stack")
 
 
 def _counts(changes: dict[str, int]) -> str:
@@ -157,8 +173,11 @@ def _client_header(stack: Stack) -> str:
     gateway = stack.settings.gateway
     if gateway.anonymous is not None or not gateway.clients:
         return ""
-    path = stack.secret_file(gateway.clients[0].key_secret)
-    key = f"$(cat {shlex.quote(str(path))})" if path else f"${gateway.clients[0].key_secret.upper()}"
+    secret = next((client.key_secret for client in gateway.clients if client.key_secret), None)
+    if secret is None:
+        return ' -H "authorization: Bearer $TOKEN"'
+    path = stack.secret_file(secret)
+    key = f"$(cat {shlex.quote(str(path))})" if path else f"${secret.upper()}"
     return f' -H "{CLIENT_KEY_HEADER}: {key}"'
 
 

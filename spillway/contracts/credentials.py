@@ -54,7 +54,20 @@ class AwsToken(Frozen):
     """Profile in ``credentials_file``."""
 
 
-Auth = Annotated[NoAuth | SigV4 | BearerKey | AwsToken, Field(discriminator="kind")]
+class EntraToken(Frozen):
+    """The site wants a token of Microsoft Entra's. The agent gets it for the word of somebody whom a managed identity
+    trusts: AWS's about the gateway's role, or the cluster's about its service account. Which identity, and where the
+    cluster's word is, its environment says (:mod:`.azure_calls`): Azure draws the identity's id when it is made.
+
+    https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint (read on 2026-11-30)
+    """
+
+    kind: Literal["entra_token"] = "entra_token"
+    audience: str
+    """Whom the token is for."""
+
+
+Auth = Annotated[NoAuth | SigV4 | BearerKey | AwsToken | EntraToken, Field(discriminator="kind")]
 
 
 class UpstreamTls(Frozen):

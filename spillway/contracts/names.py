@@ -84,6 +84,9 @@ MODEL_VERSION: Final = "1"
 KEYS_FOLDER: Final = "/etc/spillway-keys"
 """Where a gateway's containers find the key files of burst sites."""
 
+AZURE_TOKEN_FILE: Final = "/var/run/secrets/spillway-azure/token"
+"""Where a gateway in AKS finds the cluster's token about its service account, which Entra takes."""
+
 AZURE_MANAGER_URL: Final = "https://management.azure.com"
 """Azure Resource Manager."""
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field
 
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.problems import nearest
 
 TABLE: Final = Path(__file__).with_name("prices.json")
 HOURS_PER_MONTH: Final = 730.0
@@ -150,7 +151,7 @@ def find_price(cloud: Cloud, instance_type: str, region: str, model: PriceModel 
     if regions:
         hint = f"it is known in {', '.join(regions)}"
     elif types:
-        hint = f"known there: {', '.join(types)}"
+        hint = f"{nearest(instance_type, types)}known there: {', '.join(types)}"
     elif known:
         hint = f"known regions: {', '.join(sorted({price.region for price in known}))}"
     else:

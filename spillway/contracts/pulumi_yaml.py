@@ -65,6 +65,16 @@ def lines_of(text: str) -> dict[str, int]:
     return dict(_lines(compose(text), ""))
 
 
+def stack_file_lines(text: str) -> dict[str, int]:
+    """The line of each config key of a stack file, by its full name, e.g. ``spillway:aws.region``.
+
+    Raises :class:`PulumiYamlError`.
+    """
+    start = "config."
+    found = lines_of(text)
+    return {key.removeprefix(start): line for key, line in found.items() if key.startswith(start)}
+
+
 def compose(text: str) -> yaml.Node | None:
     """The text's nodes, with their places. Raises :class:`PulumiYamlError`."""
     try:

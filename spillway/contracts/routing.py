@@ -23,9 +23,10 @@ Shape::
       classes         ClassRoute for P0, P1, P2 (spill_to, pool, try_timeout_s, timeout_s, first_token_s, retry budget)
       answer_timeout_s  how long a generated answer may take that comes in one piece
       clients         Client (key hash, max_class, contracted rate, may_spill)
+      token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
       operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
-      usage, jobs
+      usage, jobs, traces
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -50,7 +51,9 @@ from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
 from spillway.contracts.names import MODEL_VERSION
 from spillway.contracts.server_routes import ServerKind
+from spillway.contracts.traces import Traces
 from spillway.contracts.usage import UsageMetrics
+from spillway.contracts.web_tokens import TokenIssuer
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -281,8 +284,8 @@ class Client(Limits):
     """A known caller."""
 
     name: Name
-    key_sha256: Sha256
-    """:func:`hash_key` of its key."""
+    key_sha256: Sha256 | None = None
+    """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
 ANONYMOUS = "anonymous"
@@ -434,6 +437,8 @@ class RoutingTable(Frozen):
     classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
     clients: tuple[Client, ...] = ()
     anonymous: Anonymous | None = Anonymous()
+    token_issuer: TokenIssuer | None = None
+    """Whose tokens clients may bring in place of a key."""
     operator_key_sha256: Sha256 | None = None
     body_limit_bytes: int = Field(default=6 * 1024 * 1024, ge=1024)
     cors_origins: tuple[Origin, ...] = ()
@@ -461,6 +466,7 @@ class RoutingTable(Frozen):
     cache: AnswerCache | None = None
     """Where answers of a deterministic model are kept."""
     usage: UsageMetrics | None = None
+    traces: Traces | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -470,7 +476,7 @@ class RoutingTable(Frozen):
             raise ValueError("classes have to be P0, P1 and P2, once each in that order")
         for what, values in (
             ("name", [c.name for c in self.clients]),
-            ("key", [c.key_sha256 for c in self.clients]),
+            ("key", [c.key_sha256 for c in self.clients if c.key_sha256]),
         ):
             if len(values) != len(set(values)):
                 raise ValueError(f"two clients have the same {what}: give each its own")
@@ -567,8 +573,8 @@ class RoutingTable(Frozen):
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
         ``replicas``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
-        changes = {"role": "standby", "sites": burst, "heartbeat": None, "replicas": replicas, "peers": None}
-        changes["cache"] = self.cache.away() if self.cache else None
+        own = {"role": "standby", "sites": burst, "replicas": replicas, "cache": self.cache and self.cache.away()}
+        changes = {**own, **dict.fromkeys(("heartbeat", "peers", "traces"))}
         return self.model_copy(update=changes)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.pulumi_yaml import PulumiYamlError, lines_of, load
+from spillway.contracts.validation import Names, place, problems_of
 from spillway.drill.load import Arrival
 from spillway.drill.plan import DEFAULT_RATES, DrillPlan, Fault, Phase
 from spillway.drill.target import DrillError
@@ -193,19 +194,15 @@ def find_plan(given: str) -> DrillPlan:
 
 def read_plan(path: Path) -> DrillPlan:
     """Raises :class:`DrillError` that names every key at fault."""
+    lines: dict[str, int] = {}
     try:
-        given = PlanFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        return given.plan(path.parent)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        values, lines = load(text), lines_of(text)
+        return PlanFile.model_validate(values).plan(path.parent)
+    except (OSError, UnicodeDecodeError, PulumiYamlError) as error:
         raise DrillError(f"{path}: cannot be read as YAML: {error}") from None
     except ValidationError as error:
-        raise DrillError(f"{path}: {_faults(error)}") from None
+        found = problems_of(error, PlanFile, Names())
+        raise DrillError("\n".join(f"{path}: {one.key}{place(one.key, lines)}: {one.said}" for one in found)) from None
     except DrillError as error:
         raise DrillError(f"{path}: {error}") from None
-
-
-def _faults(error: ValidationError) -> str:
-    def said(item: Any) -> str:
-        return f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}"
-
-    return "; ".join(said(item) for item in error.errors(include_url=False))

@@ -12,16 +12,19 @@ from typing import Final
 
 LOOK_S: Final = 0.5
 """Seconds between two looks."""
+HOME_S: Final = 240.0
+"""Longest that the alarm, the health check and DNS take to notice that a gateway is well again."""
 _TIMEOUT_S: Final = 2.0
 
 
 @dataclass
 class Resolver:
-    """``server``: ``address:port`` to ask in the place of the system's. ``moves``: when the name's address changed, on
-    ``time.perf_counter``'s clock, as far as :meth:`watch` has seen."""
+    """``server``: ``address:port`` to ask in the place of the system's. ``home``: the usual address, where it is known.
+    ``moves``: when the address changed, on ``time.perf_counter``'s clock, as far as :meth:`watch` has seen."""
 
     name: str
     server: str = ""
+    home: str = ""
     moves: list[float] = field(default_factory=list)
     _address: str = ""
     _until: float = 0.0
@@ -36,6 +39,12 @@ class Resolver:
                 if not self._address:
                     raise
         return self._address
+
+    async def come_home(self, within_s: float = HOME_S) -> None:
+        """Until the name has its usual address: after an earlier drill DNS takes a while. Raises ``TimeoutError``."""
+        async with asyncio.timeout(within_s):
+            while self.home and (await self._ask())[0] != self.home:
+                await asyncio.sleep(LOOK_S)
 
     async def watch(self) -> None:
         """Until cancelled."""

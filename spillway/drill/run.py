@@ -41,6 +41,7 @@ class Drill:
         self._outcomes: list[Outcome] = []
 
     async def run(self) -> DrillResult:
+        await self._come_home()
         await self._learn()
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         started = time.perf_counter()
@@ -89,6 +90,17 @@ class Drill:
             for action in _HEALING:
                 with suppress(DrillError):
                     self._order(Fault(group, action))
+
+    async def _come_home(self) -> None:
+        resolver = self._target.resolver
+        if resolver is None or not resolver.home:
+            return
+        self._progress(f"waiting until {resolver.name} is {resolver.home}")
+        try:
+            await resolver.come_home()
+        except (TimeoutError, OSError) as error:
+            why = str(error) or "it never was"
+            raise DrillError(f"{resolver.name} is not {resolver.home} before the drill: {why}") from None
 
     async def _learn(self) -> None:
         """One answer for each request, from the sites as they are before anything is broken."""

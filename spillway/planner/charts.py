@@ -88,9 +88,10 @@ def _capacity(axes: Any, plan: Plan) -> None:
     )
     live = sum(timeline[:, kernel.PER_SITE + 2 * s + 1] for s in range(len(found.system.sites)))
     axes.step(minutes, live, where="mid", color="black", label="slots live")
-    axes.set_yscale("symlog", linthresh=10)
+    # What waits beyond is cut off: a peak of it would make all else a line.
+    axes.set_ylim(0, 1.3 * max(1.0, float(np.max(live)), float(floor.max())))
     axes.set(xlabel="minutes", ylabel="requests", title="Capacity against demand in the chosen plan")
-    axes.legend()
+    axes.legend(loc="upper center", ncols=len(found.system.sites) + 2)
 
 
 _NEVER: Final = 1e-6
@@ -170,10 +171,9 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def summary_lines(plan: Plan) -> list[str]:
-    """What was planned with, saving and break-even in words."""
-    goals = (f"{name} {goal.text}, {goal.share:.2%}" for name, goal in plan.chosen.system.objectives.items())
-    lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
+def _site_lines(plan: Plan) -> list[str]:
+    """What is assumed of each site of the plan, and of the public side."""
+    lines: list[str] = []
     for found in (plan.chosen, plan.public.judged):
         for spec in found.system.sites if found else ():
             if spec.committed_usd_per_hour is not None and found:
@@ -188,7 +188,14 @@ def summary_lines(plan: Plan) -> list[str]:
                     f"{answer:.2f} times as long, by the data sheets of {plan.service.gpu or 'that machine'} and "
                     f"{spec.gpu}, or by the variant that is served there."
                 )
-    lines = list(dict.fromkeys(lines))
+    return lines
+
+
+def summary_lines(plan: Plan) -> list[str]:
+    """What was planned with, saving and break-even in words."""
+    goals = (f"{name} {goal.text}, {goal.share:.2%}" for name, goal in plan.chosen.system.objectives.items())
+    lines = [f"Service times: {plan.service.name} ({plan.service.source}).", f"In time: {'; '.join(goals)}."]
+    lines += dict.fromkeys(_site_lines(plan))
     public = plan.public.judged
     if public is not None and not public.holds:
         lines.append(f"No saving is told: all public misses {'; '.join(public.misses)}.")
@@ -198,11 +205,11 @@ def summary_lines(plan: Plan) -> list[str]:
         pays = "" if share > 0 else ": on this trace and at these prices the hybrid does not pay"
         lines.append(f"The hybrid costs {less} all public{pays}.")
     best = plan.saving_vs_best_public
-    if best is not None and plan.bought:
-        way = plan.bought[0]
+    if best is not None and public is not None and plan.bought and plan.bought[0].public < public.bill.month:
+        way, less = plan.bought[0], f"{best:.1%} less" if best >= 0 else f"{-best:.1%} more"
         lines.append(
-            f"The public cloud alone at its cheapest, {way.name}, costs {way.public:,.0f} $ a month: the hybrid, as "
-            f"cheap as it can be bought, saves {best:.1%} against that."
+            f"All public at its cheapest, {way.name}, costs {way.public:,.0f} $ a month; the hybrid, as cheap as it "
+            f"can be bought, costs {less}."
         )
     both = plan.two_private.judged if plan.two_private else None
     if both is not None:
@@ -212,8 +219,9 @@ def summary_lines(plan: Plan) -> list[str]:
             f"the hybrid {more:+.1%} against that."
         )
     lines += growth_lines(plan)
-    if plan.on_spot:
-        lines.append(plan.on_spot.text)
+    if plan.shared and len(plan.shared.tenants) > 1:
+        lines.append(plan.shared.text)
+    lines += [plan.on_spot.text] if plan.on_spot else []
     even = plan.break_even_usd_per_gpu_hour
     if even is not None:
         years = f", a write-off over {plan.break_even_years:.2f} years" if plan.break_even_years is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spillway.contracts.classes import PROMISES, RequestClass
 from spillway.contracts.routing import RoutingTable
-from spillway.planner.system import Objective, SiteSpec, System
+from spillway.planner.system import Objective, SiteSpec, System, tries_of
 
 
 def deployed_system(table: RoutingTable) -> System:
@@ -37,8 +37,8 @@ def deployed_system(table: RoutingTable) -> System:
             within_s=promise.deadline_s or promise.lost_after_s,
             share=0.99,
             lost_after_s=promise.lost_after_s,
-            patience_s=promise.lost_after_s,
         )
         for name, promise in PROMISES.items()
     }
-    return System(sites=tuple(specs), gateways=table.replicas, objectives=objectives)
+    tries = tries_of(table.classes, table.server == "vllm")
+    return System(sites=tuple(specs), gateways=table.replicas, objectives=objectives, tries=tries)

@@ -14,6 +14,7 @@ from spillway.planner.growth import Growth, Step, grown
 from spillway.planner.offers import Bought, Offers, bought, saving_at_best
 from spillway.planner.search import Candidate, Found, Kind, Search, Space, pareto
 from spillway.planner.service import ServiceModel
+from spillway.planner.shared import Shared, Tenant, shared, tenant_of
 from spillway.planner.spot import OnSpot, p2_on_spot
 from spillway.planner.system import Failures, SiteSpec, System
 from spillway.planner.trace import Trace
@@ -46,6 +47,10 @@ class Asked:
     offers: Offers = field(default_factory=dict)
     growth: Growth | None = None
     spot: Spot | None = None
+    shares: bool = False
+    """Whether the fewest private servers are worked out, for nodes that models share."""
+    beside: tuple[Tenant, ...] = ()
+    """Other models' servers."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Plan:
     bought: tuple[Bought, ...]
     growth: tuple[Step, ...]
     on_spot: OnSpot | None
+    shared: Shared | None
     front: tuple[Candidate, ...]
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -116,6 +122,7 @@ class Plan:
                 for way in self.bought
             ],
             "growth": [step.to_json() for step in self.growth],
+            "shared": self.shared.to_json() if self.shared else None,
             "p2_on_spot": self.on_spot.to_json() if self.on_spot else None,
             "break_even": {
                 "usd_per_gpu_hour": _rounded(self.break_even_usd_per_gpu_hour, 3),
@@ -167,7 +174,8 @@ def make_plan(
         foresight=known,
         bought=tuple(bought(public, hybrid, asked.offers)) if public else (),
         growth=tuple(_growth(search, rows["hybrid"].found.need(), asked.growth)),
-        on_spot=_on_spot(search, asked.spot),
+        on_spot=_on_spot(search, rows["hybrid"].found.need(), asked.spot),
+        shared=_shared(search, rows["hybrid"].found.need(), asked),
         front=tuple(pareto([one for row in rows.values() for one in row.found.tried])),
         reasons=tuple(_reasons(search, rows, hybrid)),
         notes=(*trace.notes, *_too_few(judge if judge is not None else trace, space)),
@@ -210,14 +218,28 @@ def _two_private(alone: Row, space: Space) -> Row | None:
 
 def _growth(search: Search, sized: Candidate, growth: Growth | None) -> Iterator[Step]:
     if growth is not None:
-        yield from grown(search.trace, search.service, search.space, sized, growth, search.seed, search.progress)
+        space = _of_its_types(search.space, sized)
+        yield from grown(search.trace, search.service, space, sized, growth, search.seed, search.progress)
 
 
-def _on_spot(search: Search, spot: Spot | None) -> OnSpot | None:
+def _on_spot(search: Search, sized: Candidate, spot: Spot | None) -> OnSpot | None:
     if spot is None:
         return None
-    more = search.seed, search.progress
-    return p2_on_spot(search.trace, search.service, search.space, spot.node, spot.failures, *more)
+    space, more = _of_its_types(search.space, sized), (search.seed, search.progress)
+    return p2_on_spot(search.trace, search.service, space, spot.node, spot.failures, *more)
+
+
+def _shared(search: Search, sized: Candidate, asked: Asked) -> Shared | None:
+    if not (asked.shares or asked.beside):
+        return None
+    return shared([tenant_of(search, sized), *asked.beside])
+
+
+def _of_its_types(space: Space, sized: Candidate) -> Space:
+    """What may be chosen of the instance types that were: what-ifs ask how many, and each type is a search more."""
+    chosen = {(spec.site, spec.instance_type) for spec in sized.bursts}
+    same = tuple(spec for spec in space.burst if (spec.site, spec.instance_type) in chosen)
+    return space.model_copy(update={"burst": same})
 
 
 def _known(search: Search) -> Row:

@@ -24,7 +24,7 @@ from spillway.planner.errors import PlannerError
 from spillway.planner.kernel import state
 from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import Outcome, run_trace
-from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
+from spillway.planner.system import Failures, Objective, SiteSpec, System, Tries, default_objectives
 from spillway.planner.trace import Trace
 
 Kind = Literal["hybrid", "all public", "all private"]
@@ -66,6 +66,8 @@ class Space(Frozen):
     """Shares of the private slots that P2 may be given."""
     gateways: int = Field(default=1, ge=1)
     """Processes of the gateway."""
+    tries: Mapping[RequestClass, Tries] = Field(default_factory=dict)
+    """How long the gateway lets each class's requests try."""
     objectives: Mapping[RequestClass, Objective] = Field(default_factory=default_objectives)
     failures: Failures | None = None
     """Of the private site. With it, what holds in calm has to hold with outages too."""
@@ -151,13 +153,14 @@ class NoPlanError(PlannerError):
 
 def fitted(space: Space, trace: Trace) -> Space:
     """Where a server's KV cache holds fewer requests of the trace's mean length than it has slots, those are its slots:
-    what is beyond them would only wait inside it."""
+    what is beyond them would only wait inside it. The gateway lets through what it does otherwise."""
     mean = trace.tokens / len(trace)
 
     def fit(spec: SiteSpec) -> SiteSpec:
         if spec.kv_tokens is None or not mean:
             return spec
-        return spec.model_copy(update={"slots": min(spec.slots, max(1, int(spec.kv_tokens / mean)))})
+        held = min(spec.slots, max(1, int(spec.kv_tokens / mean)))
+        return spec.model_copy(update={"slots": held, "gate_slots": spec.let_through})
 
     private = fit(space.private) if space.private else None
     return space.model_copy(
@@ -383,7 +386,8 @@ class Search:
         others = (k for k in self.space.kept if burst is not None and k.site != burst.site)
         sites = (spec for spec in (private, burst, *others) if spec is not None and spec.max_instances > 0)
         in_order = tuple(sorted(sites, key=lambda spec: spill_rank(spec.site)))
-        return System(sites=in_order, gateways=self.space.gateways, objectives=self.space.objectives)
+        space = self.space
+        return System(sites=in_order, gateways=space.gateways, objectives=space.objectives, tries=space.tries)
 
     def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind) -> int | None:
         """The fewest instances with which the system holds; more of them are taken to hold as well."""

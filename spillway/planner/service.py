@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.gpus import MEMORY_MIB
-from spillway.contracts.manifest import LanguageServing, LatencyFigure, Manifest
+from spillway.contracts.manifest import LanguageServing, LatencyFigure, Manifest, Serving
 from spillway.planner.errors import PlannerError
 from spillway.planner.trace import Trace
 
@@ -44,6 +44,7 @@ GPU_SPEED: Final[dict[str, Speed]] = {
     "A100-40GB": Speed(312, 1555),
     "A100-80GB": Speed(312, 2039),
     "H100": Speed(989, 3350),
+    "H100-NVL": Speed(835, 3900),
     "H200": Speed(989, 4800),
     "B200": Speed(2250, 7700),
     "MI300X": Speed(1307, 5300),
@@ -65,6 +66,13 @@ class ServiceModel(Frozen):
     """GPUs that one server takes."""
     slots: int = Field(default=1, ge=1)
     """Requests that one server works on at once."""
+    gate_slots: int | None = Field(default=None, ge=1)
+    """Requests of one server that a gateway counts as its slots; ``None``: those."""
+    accepted: int | None = Field(default=None, ge=1)
+    """Requests, working or waiting, above which one server refuses (vLLM's ``max-num-queued-reqs``); ``None``: not
+    said."""
+    most_unread_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of waiting prompts above which it refuses (vLLM's ``max-num-queued-tokens``); ``None``: any."""
     prompt_tokens: tuple[float, ...] = (0.0, 1.0)
     """Tokens read at once, of an encoder the batch sizes, at which ``prompt_s`` was measured, rising; straight lines
     between and beyond, below the first its own time."""
@@ -228,8 +236,9 @@ def need_tokens(trace: Trace, service: ServiceModel) -> None:
         )
 
 
-def with_memory(service: ServiceModel, language: LanguageServing) -> ServiceModel:
-    """Given speeds, with what the package says of the engine: its memory, and how much it reads at once."""
+def with_engine(service: ServiceModel, language: LanguageServing, serving: Serving) -> ServiceModel:
+    """Given speeds, with what the package says of the engine: its memory, how much it reads at once, and what it and
+    the gateways let in."""
     together = language.tensor_parallel_size * language.pipeline_parallel_size
     holders = min(language.tensor_parallel_size, language.kv_shards) * language.pipeline_parallel_size
     most_read = language.arguments.get("max-num-batched-tokens", service.most_read)
@@ -241,6 +250,10 @@ def with_memory(service: ServiceModel, language: LanguageServing) -> ServiceMode
             "longest_tokens": language.max_model_len,
             "memory_share": language.gpu_memory_utilization,
             "most_read": int(most_read),
+            "slots": language.max_num_seqs,
+            "gate_slots": serving.slots,
+            "accepted": serving.max_concurrency,
+            "most_unread_tokens": language.arguments.get("max-num-queued-tokens"),
         }
     )
 

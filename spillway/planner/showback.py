@@ -223,8 +223,8 @@ def cents(showback: Showback) -> dict[str, int]:
     return split(round(showback.micro_usd / (MICRO // 100)), usd) if usd else {}
 
 
-def page_of(showback: Showback) -> Page:
-    """Each client's part, and of what it is made up."""
+def page_of(showback: Showback, about: Mapping[str, str]) -> Page:
+    """Each client's part, and of what it is made up. ``about``: the stack and the package."""
     parts: defaultdict[Whose, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for line in showback.lines:
         for column, value in enumerate((line.used.get(metrics.ANSWERS, 0.0), line.tokens, line.micro_usd / MICRO)):
@@ -246,6 +246,7 @@ def page_of(showback: Showback) -> Page:
         lead="An hour's dollars of a site go to those whom it answered in it, by tokens or seconds; "
         f"{NOBODY}: it answered nobody.",
         facts={
+            **about,
             "from": f"{showback.begin:%Y-%m-%d %H:%M} UTC",
             "to": f"{showback.end:%Y-%m-%d %H:%M} UTC",
             "in all": f"{sum(bills.values()) / 100:,.2f} $",

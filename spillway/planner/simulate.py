@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spillway.contracts.classes import RequestClass, SiteName
+from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.planner.errors import PlannerError
 from spillway.planner.kernel import loop
 from spillway.planner.kernel import state as kernel
+from spillway.planner.kernel.rooms import ROOM_PERIOD_S
 from spillway.planner.service import ServiceModel
-from spillway.planner.system import Failures, Objective, SiteSpec, System
+from spillway.planner.system import Failures, Objective, SiteSpec, System, Tries
 from spillway.planner.trace import Trace
 
 TICK_S: Final = 10.0
@@ -26,6 +27,8 @@ DRAIN_S: Final = 2 * 3600.0
 """Seconds after the trace's end in which what waits is still served: longer than any class's promise."""
 NO_OUTAGES: Final = np.zeros((0, 4))
 _FIRST_RING: Final = 4096
+_CUT: Final = 4
+"""Tries that were cut and that servers still work on, of each that the gateways let through; beyond, servers refuse."""
 _MIXED: Final = 1.1
 """How much longer an iteration is that reads prompts and goes on with answers, than one that reads alone: as in
 splitwise-sim's ``performance_model.py`` (github.com/Mutinifni/splitwise-sim)."""
@@ -162,7 +165,10 @@ def simulate(
         before = so_far
         if progress and len(chunk.arrival):
             progress(min(1.0, float(chunk.arrival[-1]) / duration_s))
-    loop.finish(state, duration_s, drain_s)
+    loop.end_of_trace(state, duration_s)
+    in_the_trace = state.site[:, kernel.FLIGHT_SECONDS].copy()
+    loop.drain(state, drain_s)
+    state.site[:, kernel.FLIGHT_SECONDS] = in_the_trace
     return _outcome(state, system, duration_s, tuple(waits))
 
 
@@ -215,25 +221,22 @@ def _state(
     lanes_of = [spec.max_instances * spec.servers for spec in sites]
     lanes, instances = max(1, sum(lanes_of)), max(1, sum(spec.max_instances for spec in sites))
     most_slots = max(spec.slots for spec in sites)
-    # All that the gates let through, each process of the gateway at least one more than its part.
-    places = sum(n * (spec.let_through + _headroom(spec)) for n, spec in zip(lanes_of, sites, strict=True))
-    places += 2 * system.gateways * len(sites)
-    place = np.full((places, 6), -1, dtype=np.int64)
-    place[:, kernel.NEXT] = [*range(1, places), -1]
-    scales = any(spec.max_instances > spec.min_instances for spec in sites)
-    bin_s = duration_s / bins
+    place = _places(system, lanes_of)
+    places = len(place)
     fleet = _fleets(sites, lanes_of)
     state = kernel.State(
-        clock=np.array([0.0, TICK_S if scales else np.inf, bin_s / 2, duration_s, TICK_S, bin_s]),
+        clock=_clock(system, service, duration_s, bins),
         count=np.zeros(4, dtype=np.int64),
         seed=np.array([seed], dtype=np.uint64),
         site=np.array([_site(spec, service) for spec in sites]),
         fleet=fleet,
+        endpoint=_endpoints(sites),
         gate=np.zeros((len(sites), 3, system.gateways), dtype=np.int64),
+        host=np.zeros((system.gateways, lanes, 3)),
         serving=np.zeros((len(sites), max(1, *lanes_of)), dtype=np.int64),
         busy_minutes=np.zeros((len(sites), int(fleet[:, kernel.WINDOW].max()))),
-        rule=np.array([_rule(system.objectives[name]) for name in RequestClass]),
-        tally=np.zeros((kernel.CLASSES, 7), dtype=np.int64),
+        rule=np.array([_rule(system.objectives[name], system.tries.get(name)) for name in RequestClass]),
+        tally=_tallies(),
         instance=_instances(sites, instances),
         lane=_lanes(sites, lanes),
         pace=_paces(lanes),
@@ -243,7 +246,7 @@ def _state(
         due=np.full(lanes + instances, np.inf),
         order=np.arange(lanes + instances),
         rank=np.arange(lanes + instances),
-        work=np.zeros((places, 9)),
+        work=np.zeros((places, kernel.WORK_COLUMNS)),
         place=place,
         ring=np.zeros((kernel.CLASSES, max(_FIRST_RING, 2 * places), 5)),
         outages=outages,
@@ -255,12 +258,54 @@ def _state(
     return state
 
 
+def _places(system: System, lanes_of: Sequence[int]) -> NDArray[np.int64]:
+    """For all that the gates let through, each process of the gateway at least one more than its part; all free."""
+    sites = system.sites
+    places = sum(n * (spec.let_through + _headroom(spec)) for n, spec in zip(lanes_of, sites, strict=True))
+    places += 2 * system.gateways * len(sites)
+    if system.tries:
+        places += _CUT * places + _FIRST_RING
+    place = np.full((places, kernel.PLACE_COLUMNS), -1, dtype=np.int64)
+    place[:, kernel.NEXT] = [*range(1, places), -1]
+    return place
+
+
+def _clock(system: System, service: ServiceModel, duration_s: float, bins: int) -> NDArray[np.float64]:
+    """What does not happen here happens never."""
+    scales = any(spec.max_instances > spec.min_instances for spec in system.sites)
+    rooms = service.language and any(spec.kv_tokens and spec.site == Site.PRIVATE for spec in system.sites)
+    bin_s = duration_s / bins
+    tick, room = TICK_S if scales else np.inf, ROOM_PERIOD_S if rooms else np.inf
+    return np.array([0.0, tick, bin_s / 2, room, duration_s, TICK_S, bin_s])
+
+
 def _fleets(sites: Sequence[SiteSpec], lanes_of: Sequence[int]) -> NDArray[np.int64]:
     """A row for each site, with where its lanes and instances begin."""
     fleet = np.array([_fleet(spec) for spec in sites], dtype=np.int64)
     fleet[:, kernel.LANE] = np.cumsum([0, *lanes_of[:-1]])
     fleet[:, kernel.INSTANCE] = np.cumsum([0, *(spec.max_instances for spec in sites[:-1])])
     return fleet
+
+
+def _endpoints(sites: Sequence[SiteSpec]) -> NDArray[np.int64]:
+    """What each class tries in turn; behind that, from the far end of the sites, what is tried after a failure."""
+    rows = np.full((kernel.CLASSES, 3 * len(sites) + 2, 2), -1, dtype=np.int64)
+    for c, name in enumerate(RequestClass):
+        pool = kernel.BATCH if name is RequestClass.P2 else kernel.INTERACTIVE
+        mine = [s for s, spec in enumerate(sites) if name in spec.takes]
+        # Only the most urgent comes round again, for the headroom.
+        gates = (pool, kernel.OPEN) if name is RequestClass.P0 else (pool,)
+        for row, found in enumerate((s, gate) for gate in gates for s in mine):
+            rows[c, row] = found
+        for row, s in enumerate(reversed(mine), 2 * len(sites) + 1):
+            rows[c, row] = s, pool
+    return rows
+
+
+def _tallies() -> NDArray[np.int64]:
+    rows = np.zeros((kernel.CLASSES, kernel.TALLY_COLUMNS), dtype=np.int64)
+    rows[:, [kernel.FIRST_CUT, kernel.LAST_CUT]] = -1
+    return rows
 
 
 def _paces(lanes: int) -> NDArray[np.float64]:
@@ -306,7 +351,7 @@ def _site(spec: SiteSpec, service: ServiceModel) -> NDArray[np.float64]:
     row[[kernel.TARGET, kernel.COOLDOWN, kernel.COLD_START]] = how.target, how.out_cooldown_s, how.cold_start_s
     row[[kernel.JITTER, kernel.FAILURE, kernel.RETRY]] = how.jitter, how.failure, how.retry_s
     row[[kernel.GROW_ABOVE, kernel.SHRINK_BELOW]] = how.grow_above, how.shrink_below
-    row[kernel.ACTED_AT] = -np.inf
+    row[[kernel.ACTED_AT, kernel.KV_SHARE]] = -np.inf, spec.kv_share
     return row
 
 
@@ -324,17 +369,19 @@ def _fleet(spec: SiteSpec) -> NDArray[np.int64]:
     row[kernel.IN_TICKS] = max(1, math.ceil(how.in_after_s / TICK_S))
     row[kernel.WINDOW] = max(1, round(how.out_after_s / 60))
     row[kernel.BILLED] = spec.min_instances
-    row[kernel.TAKES : kernel.TAKES + kernel.CLASSES] = [name in spec.takes for name in RequestClass]
+    row[kernel.PROMPTS] = spec.most_unread_tokens or 0
+    row[kernel.ADDRESSES] = spec.site == Site.PRIVATE
     return row
 
 
-def _rule(objective: Objective) -> list[float]:
+def _rule(objective: Objective, tries: Tries | None) -> list[float]:
     def bound(value: float | None) -> float:
         return math.inf if value is None else float(value)
 
     bounds = (objective.lost_after_s, objective.patience_s, objective.again_s)
     measure = float(kernel.MEASURES.index(objective.measure))
-    return [measure, objective.within_s, *map(bound, bounds), 0.0, bound(objective.per_token_s)]
+    each, whole = (tries.one_s, tries.all_s) if tries else (None, None)
+    return [measure, objective.within_s, *map(bound, bounds), 0.0, *map(bound, (objective.per_token_s, each, whole))]
 
 
 def draw_outages(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
 from spillway.contracts.classes import PROMISES, RequestClass, SiteName, spill_order_problem
 from spillway.contracts.frozen import Frozen
+from spillway.contracts.routing import ClassRoute
 from spillway.contracts.scaling import Scaling
 
 P0, P1, P2 = RequestClass
@@ -44,8 +45,12 @@ class SiteSpec(Frozen):
     """Requests above those that P0 may queue for each server when every site is full; ``None``: as many again."""
     most_at_server: int | None = Field(default=None, ge=1)
     """Requests, working or waiting, above which one server refuses; ``None``: what the gateway sends it."""
+    most_unread_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of the prompts that wait at one server above which it refuses; ``None``: any."""
     kv_tokens: int | None = Field(default=None, ge=1)
     """Tokens, of prompts and answers, that one server's KV cache holds; ``None``: it does not matter."""
+    kv_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of the private servers' caches that requests may fill before the next one spills."""
     min_instances: int = Field(ge=0)
     max_instances: int = Field(ge=0)
     scaling: Scaling = Scaling()
@@ -93,8 +98,8 @@ class Objective(Frozen):
 
     ``measure``: ``wait`` is from arrival until a server begins with it, ``first_token`` until an answer's first token,
     ``latency`` until the answer is complete. A request counts as answered in time, late, or lost: not within
-    ``lost_after_s``. ``patience_s``: how long it waits before it is given up unserved. ``again_s``: seconds after which
-    its client sends it again where it was refused; ``None``: it is lost then.
+    ``lost_after_s``. ``patience_s``: how long a server that makes no tokens lets it wait before it refuses it.
+    ``again_s``: seconds after which its client sends it again where it was refused; ``None``: it is lost then.
     """
 
     measure: Measure = "wait"
@@ -153,6 +158,23 @@ class Failures(Frozen):
     instance_mttr_h: float = Field(default=12.0, gt=0)
 
 
+class Tries(Frozen):
+    """How long the gateway lets a class's request try. Of a stream of generated text only the first token is waited
+    for."""
+
+    one_s: float | None = Field(default=None, gt=0)
+    """Seconds that one site has, before the next one is asked; ``None``: as long as it takes."""
+    all_s: float | None = Field(default=None, gt=0)
+    """Seconds for all sites together."""
+
+
+def tries_of(classes: Sequence[ClassRoute], language: bool) -> dict[RequestClass, Tries]:
+    """As a gateway's routes have it."""
+    if language:
+        return {route.request_class: Tries(one_s=route.first_token_s) for route in classes}
+    return {route.request_class: Tries(one_s=route.try_timeout_s, all_s=route.timeout_s) for route in classes}
+
+
 class System(Frozen):
     """Sites in spill order, and the promises."""
 
@@ -160,6 +182,8 @@ class System(Frozen):
     gateways: int = Field(default=1, ge=1)
     """Processes of the gateway, among which slots are divided; each request comes to any of them."""
     objectives: Mapping[RequestClass, Objective] = Field(default_factory=default_objectives)
+    tries: Mapping[RequestClass, Tries] = Field(default_factory=dict)
+    """By class; one that is not there tries as long as it takes."""
 
     @model_validator(mode="after")
     def _complete(self) -> System:

@@ -37,6 +37,15 @@ MAX_TOKENS: Final = 10_000_000
 MAX_OUT_OF_ORDER_S: Final = 45 * 60.0
 """Rows that are earlier than the one before by less are sorted; by more, a clock was put back or files were joined."""
 _PUT_BACK_S: Final = 75 * 60.0
+_OTHERS: Final = {
+    b"PAR1": "Parquet; write it as CSV",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it by gzip",
+    b"\xfd7zXZ": "packed by xz; unpack it, or pack it by gzip",
+    b"BZh": "packed by bzip2; unpack it, or pack it by gzip",
+    b"[": "one JSON list; write each request as a line of its own, e.g. with jq -c '.[]'",
+}
+"""How files of other kinds begin, and what is to be done with them."""
 _DELIMITERS: Final = (",", ";", "\t")
 
 
@@ -129,9 +138,15 @@ def read_trace(
 
 
 def _text_of(path: Path) -> TextIO:
-    """As text, unpacked where the first bytes are gzip's (RFC 1952)."""
+    """As text, unpacked where the first bytes are gzip's (RFC 1952). Raises :class:`TraceError` for other kinds."""
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        begin = file.read(16).lstrip()
+    packed = begin.startswith(b"\x1f\x8b")
+    for mark, what in _OTHERS.items():
+        if begin.startswith(mark):
+            raise TraceError(f"{path}: is {what}; a trace is CSV or JSON lines, plain or in gzip")
+    if not begin:
+        raise TraceError(f"{path}: is empty; a plan needs some traffic")
     opened = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115
     return io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
 

@@ -50,18 +50,20 @@ def predict(
     service: ServiceModel,
     system: System,
     times_s: Sequence[float] = (),
+    tokens: tuple[float, float] = (0.0, 0.0),
 ) -> Outcome:
     """The same requests as a drill sent, through the planner. ``arrivals``: when each was due, and its class.
 
     ``outages``: when which site of ``system`` is killed (true) or started again. ``times_s``: how long requests took
     that found nobody before them; each request then takes one of these, drawn, instead of what ``service`` says.
+    ``tokens``: of each request's prompt and answer.
     """
     classes, sites = list(RequestClass), [str(spec.site) for spec in system.sites]
-    nothing = np.zeros(len(arrivals))
+    tokens_in, tokens_out = (np.full(len(arrivals), count) for count in tokens)
     trace = Trace(
         np.array([due_s for due_s, _ in arrivals]),
-        nothing,
-        nothing,
+        tokens_in,
+        tokens_out,
         np.array([classes.index(name) for _, name in arrivals], dtype=np.int8),
         duration_s,
     )

@@ -24,10 +24,10 @@ _UNUSED_PORT: Final = 9
 class SecretNames:
     """Stack secrets that a twin makes for itself where the stack file leaves them out, by what they are.
 
-    ``keys``: of the operator and of clients.
+    ``keys``: of the operator and of clients. ``kubeconfig``: ``None`` where the cluster is the stack's own, or a file.
     """
 
-    kubeconfig: str
+    kubeconfig: str | None
     keys: tuple[str, ...]
 
 
@@ -83,7 +83,7 @@ class TwinStack:
             for name in names.keys
             if _key(name) not in self.config.values
         }
-        if _key(names.kubeconfig) not in self.config.values:
+        if names.kubeconfig is not None and _key(names.kubeconfig) not in self.config.values:
             made[_key(names.kubeconfig)] = kubeconfig(kubernetes)
         return made
 

@@ -23,7 +23,7 @@ def missing_secrets(settings: StackSettings, present: frozenset[str]) -> list[Pr
 
 def caller_keys(settings: StackSettings) -> list[str]:
     """Names of the secrets by which the gateways know the operator and clients: any text will do."""
-    return [settings.gateway.operator_key_secret, *(client.key_secret for client in settings.gateway.clients)]
+    return [settings.gateway.operator_key_secret, *(c.key_secret for c in settings.gateway.clients if c.key_secret)]
 
 
 def required_secrets(settings: StackSettings) -> dict[str, str]:
@@ -41,5 +41,6 @@ def required_secrets(settings: StackSettings) -> dict[str, str]:
         wanted[tls.certificate_secret] = key_of("gateway.tls.certificate_secret")
         wanted[tls.key_secret] = key_of("gateway.tls.key_secret")
     for index, client in enumerate(settings.gateway.clients):
-        wanted[client.key_secret] = key_of(f"gateway.clients[{index}].key_secret")
+        if client.key_secret:
+            wanted[client.key_secret] = key_of(f"gateway.clients[{index}].key_secret")
     return wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from spillway import __version__
 from spillway.cli.main import cli
-from spillway.twin.deployer.api import DeployerError
+from spillway.cli.views import preview_text
+from spillway.twin.deployer.api import DeployerError, Op, PreviewResult, Step
 from spillway.twin.deployer.checkpoint import exclusive
 from spillway.twin.ports import GATEWAY, PortError, Ports, choose_gateway_port
 from tests.support.packages import small_package
@@ -80,6 +83,14 @@ def test_the_status_of_a_stack_that_is_not_there_names_those_that_are(runner: Cl
     assert "Stacks that have one: deepseek, deepseek-v3, dev, local, prod" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["logs", "drill", "down"])
+def test_no_command_leads_to_an_up_that_cannot_be(runner: CliRunner, project: Path, command: str) -> None:
+    done = runner.invoke(cli, [command, "-s", "nosuch"])
+    assert (done.exit_code, "Stacks that have one: deepseek" in done.stderr) == (2, True)
+    assert "spillway up" not in done.stderr
+    assert not (project / ".spillway" / "nosuch").exists()
+
+
 @pytest.mark.usefixtures("project")
 def test_the_stack_may_come_from_the_environment(runner: CliRunner) -> None:
     done = runner.invoke(cli, ["status", "--json"], env={"SPILLWAY_STACK": "dev"})
@@ -105,6 +116,23 @@ def test_narrow_tables_fold_and_cut_nothing(columns: int) -> None:
     shown = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= columns
+
+
+def step(op: Op, path: str, name: str) -> Step:
+    return Step(f"urn:pulumi:mine::spillway::{path}::{name}", path.rpartition("$")[2], name, op)
+
+
+def test_a_preview_is_told_part_by_part_and_no_change_is_no_table() -> None:
+    gateway = "spillway:gateway:Gateway"
+    steps = (step("create", "pulumi:pulumi:Stack", "mine"), step("create", f"{gateway}$aws:ec2/eip:Eip", "eip"))
+    steps += (step("create", "spillway:burst:Site", "site"), step("create", gateway, "gateway"))
+    shown = io.StringIO()
+    Console(width=100, file=shown).print(*preview_text(PreviewResult(steps, (), {}), diff=False))
+    words = shown.getvalue().split()
+    told = [word for word in words if word in ("stack:", "gateway:", "burst:", "eip", "site", "properties")]
+    assert told == ["stack:", "gateway:", "eip", "burst:", "site"]
+    nothing = PreviewResult((step("same", "pulumi:pulumi:Stack", "mine"),), (), {})
+    assert list(preview_text(nothing, diff=False)) == ["0 resources; 1 same; 0.0 s"]
 
 
 @pytest.mark.usefixtures("project")

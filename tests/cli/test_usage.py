@@ -117,8 +117,8 @@ def test_a_faulty_plan_names_its_keys(runner: CliRunner, project: Path) -> None:
     Path("plan.yaml").write_text("name: mine\nphases: [{name: load, duration_s: -5, faults: [{group: private}]}]\n")
     done = runner.invoke(cli, ["drill", "--plan", "plan.yaml"])
     assert done.exit_code == 2
-    assert "phases.0.duration_s" in done.stderr
-    assert "phases.0.faults.0.action" in done.stderr
+    assert "phases[0].duration_s (line 2): given -5; allowed: greater than 0" in done.stderr
+    assert "phases[0].faults[0].action (line 2): given nothing" in done.stderr
 
 
 def test_without_a_twin_status_says_so_and_a_drill_cannot_run(runner: CliRunner, project: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spillway.contracts.gpus import MEMORY_MIB, MIG_SLICES
 from spillway.contracts.prices import (
     TABLE,
     Price,
@@ -33,6 +34,16 @@ def test_the_catalogue_is_whole() -> None:
         assert len(price.source) > 30
         # A T4 of Azure's cheapest spot region, and an H200 of its dearest on demand.
         assert 0.05 < price.usd_per_gpu_hour < 25, price
+
+
+def test_an_h100_of_an_nc_size_is_the_nvl_with_its_own_memory_and_slices() -> None:
+    """https://learn.microsoft.com/azure/virtual-machines/sizes/gpu-accelerated/ncadsh100v5-series: 94 GB each."""
+    kinds = {price.instance_type: price.gpu for price in catalogue()}
+    nvl = kinds["Standard_NC40ads_H100_v5"]
+    assert nvl == kinds["Standard_NC80adis_H100_v5"] == "H100-NVL"
+    assert 90_000 < MEMORY_MIB[nvl] < 94 * 1024
+    assert "1g.12gb" in MIG_SLICES[nvl]
+    assert kinds["p5.48xlarge"] == "H100"
 
 
 def test_it_covers_both_clouds_and_europe() -> None:

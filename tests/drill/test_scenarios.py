@@ -75,7 +75,13 @@ def write(folder: Path, text: str) -> Path:
         ("faults: [{group: redis, action: close}]", "", "close and open go with spill"),
         ("max_after_dns_s: {P0: 20}", "", "give follow_dns: true"),
         ("rates: {P0: 5}", "trace: {path: trace.csv}", "give one of them"),
-        ("max_p99_ms: {P0: 0}", "", r"phases\.0\.max_p99_ms\.P0: .*greater than 0"),
+        ("max_p99_ms: {P0: 0}", "", r"phases\[0\]\.max_p99_ms\.P0 \(line 6\): given 0; allowed: greater than 0"),
+        (
+            "min_availabilty: {P0: 1}",
+            "",
+            r"phases\[0\]\.min_availabilty \(line 6\): .* did you mean min_availability\?",
+        ),
+        ("duration_s: 2", "", "line 6, column 5: the key 'duration_s' stands on line 5 too"),
         ("", "trace: {path: nowhere.csv}", "nowhere.csv: cannot be read"),
     ],
 )
@@ -162,6 +168,8 @@ class Failover:
 
     def __init__(self) -> None:
         self.first, self.second = FakeGateway(outage_s=math.inf), FakeGateway()
+        self.pointing = 0
+        """Looks at the name that still find it where an earlier drill left it."""
 
     def fault(self, group: str, action: str, **_: float) -> None:
         if group == "gateway-private":
@@ -170,13 +178,16 @@ class Failover:
     def __call__(self) -> ZoneData:
         first = Record(NAME, "A", 2, failover="PRIMARY", health_check="heart")
         records = {(NAME, "A"): (first, Record(NAME, "A", 2, failover="SECONDARY"))}
-        return ZoneData(records, ("spillway.test",), {"heart": ("private", "kill") not in self.first.orders})
+        self.pointing -= 1
+        well = self.pointing < 0 and ("private", "kill") not in self.first.orders
+        return ZoneData(records, ("spillway.test",), {"heart": well})
 
 
 @pytest.mark.heavy
 def test_clients_follow_dns_when_its_answer_is_old() -> None:
     """They believe it for its TTL of two seconds, and let go of connections to where it no longer points."""
     pair, port, dns_port = Failover(), free_port(), free_port()
+    pair.pointing = 1
     zone = Zone(pair, {"PRIMARY": "127.0.0.1", "SECONDARY": "127.0.0.2"})
     server = DNSServer(zone, address="127.0.0.1", port=dns_port, logger=DNSLogger("error"))
     server.start_thread()
@@ -184,7 +195,7 @@ def test_clients_follow_dns_when_its_answer_is_old() -> None:
     plan = DrillPlan("x", (Phase("well", 0.5), killed), {P0: 40.0}, follow_dns=True)
     try:
         with serve(pair.first, port=port), serve(pair.second, "127.0.0.2", port):
-            resolver = Resolver(NAME, f"127.0.0.1:{dns_port}")
+            resolver = Resolver(NAME, f"127.0.0.1:{dns_port}", home="127.0.0.1")
             target = DrillTarget(f"http://{NAME}:{port}", "minilm", sentences(), faults=pair, resolver=resolver)
             result = run_drill(target, plan)
     finally:

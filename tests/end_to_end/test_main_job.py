@@ -25,8 +25,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from spillway.contracts.classes import CLIENT_KEY_HEADER, OPERATOR_KEY_HEADER, SITE_HEADER, Site
+from spillway.contracts.routing import token_name
 from spillway.drill.target import DrillTarget
 from spillway.drill.workload import first_output, infer_body
+from spillway.runtime.gateway.tokens import read_token
 from tests.end_to_end.site import INFER, ROOT, Answer, LocalSite, post
 from tests.support.overflow import EchoWorkload, check_capacity
 from tests.support.pages import block, run
@@ -280,7 +282,7 @@ def signed(front: Front, credentials: Credentials, path: str = "", host: str = "
 
 def test_the_sagemaker_front_refuses_what_aws_would(site: LocalSite) -> None:
     front = Front(site, Site.SAGEMAKER)
-    known = Credentials(**json.loads((site.state_dir / "credentials.json").read_text()))
+    known = Credentials(**json.loads((site.state_dir / "credentials-private.json").read_text()))
     elsewhere = "/endpoints/other/invocations"
     other_host = "runtime.sagemaker.eu-west-1.amazonaws.com"
     assert front.post(signed(front, known)) == 200
@@ -296,11 +298,11 @@ def test_the_sagemaker_front_refuses_what_aws_would(site: LocalSite) -> None:
 
 def test_the_azure_front_refuses_what_azure_would(site: LocalSite) -> None:
     front = Front(site, Site.AZURE_ML)
-    key = json.loads((site.state_dir / "fronts" / "azure_ml.json").read_text())["keys"][0]
-    good = {"Authorization": f"Bearer {key}"}
+    token = read_token(site.state_dir / "gateway-private" / "run" / "secrets" / f"{token_name(Site.AZURE_ML)}.json")
+    good = {"Authorization": f"Bearer {token}"}
     assert front.post(good) == 200
     assert front.post({}) == 401
-    assert front.post({"Authorization": "Bearer wrong"}) == 403
+    assert front.post({"Authorization": "Bearer a-key"}) == 401
     assert front.post({**good, "Host": "other.eastus.inference.ml.azure.com"}) == 404
     assert front.post(good, path="/swagger.json") == 404
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from spillway.cli.main import cli
 from tests.end_to_end.site import make_project
 from tests.support.packages import small_package
-from tests.support.pages import NEEDS, SHELL, blocks, run, run_blocks
+from tests.support.pages import NEEDS, SHELL, blocks, long_blocks, run, run_blocks
 from tests.support.paths import DOCS, ROOT
 
 HOW_TO = DOCS / "how-to"
@@ -71,11 +71,23 @@ def test_every_shell_block_is_run_or_says_what_it_needs(page: Path) -> None:
 
 def test_every_block_that_is_to_run_does() -> None:
     """The main job names its blocks by how they begin; the chat's tutorial is run whole."""
-    source = (Path(__file__).parent / "test_main_job.py").read_text(encoding="utf-8")
-    shown = re.findall(r'shown\(site, (\w+), "([^"]+)"\)', source)
+    shown = re.findall(r'shown\(site, (\w+), "([^"]+)"\)', source_of("test_main_job.py"))
     for page in PAGES:
         if page.name in BEFORE or page.name == "tutorial-chat.md":
             continue
         begun = [begins for name, begins in shown if name == page.stem.upper()]
         left = [one.text for one in run_blocks(page) if not any(one.commands[0].startswith(each) for each in begun)]
         assert left == [], page
+
+
+def test_every_block_that_takes_minutes_is_run_by_the_soak_set() -> None:
+    source = source_of("test_long_pages.py") + source_of("test_scenarios.py")
+    shown = set(re.findall(r'block\(HOW_TO / "([^"]+)", "([^"]+)"\)', source))
+    found = {(page.name, one.commands[0]) for page in PAGES for one in long_blocks(page)}
+    found -= {("tutorial-chat.md", one.commands[0]) for one in long_blocks(HOW_TO / "language-models.md")}
+    left = [(page, command) for page, command in found if not any(command.startswith(b) for p, b in shown if p == page)]
+    assert left == []
+
+
+def source_of(module: str) -> str:
+    return (Path(__file__).parent / module).read_text(encoding="utf-8")

@@ -82,10 +82,12 @@ class Cluster:
     def clear(self) -> None:
         """No pod, no node and nothing of a stack is left but its namespaces, which take a cluster ten seconds each."""
         self._delete([one for one in self._applied if one["kind"] != "Namespace"])
+        # What would make pods anew goes first.
+        for path in ("/apis/apps/v1/statefulsets", "/apis/apps/v1/replicasets"):
+            self.api.until(path, lambda found: not found, 90, f"{path} is empty")
         for pod in self.api.list("/api/v1/pods"):
             self.api.delete(self.api.path({**_POD, **pod}), grace_s=0)
-        for path in ("/api/v1/pods", "/apis/apps/v1/replicasets"):
-            self.api.until(path, lambda found: not found, 90, f"{path} is empty")
+        self.api.until("/api/v1/pods", lambda found: not found, 90, "no pod is left")
         self.api.until("/api/v1/namespaces", lambda found: not any(map(is_going, found)), 90, "none is on its way out")
         for name in self._nodes:
             self.api.delete(f"/api/v1/nodes/{name}")

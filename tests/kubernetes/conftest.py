@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -11,6 +13,12 @@ from spillway.twin.kubernetes.real.control_plane import ControlPlane
 from spillway.twin.kubernetes.real.programs import is_built
 from tests.kubernetes.api import Api
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.stacks import PLANS
+
+_LONGEST: Final = ("tests/kubernetes/test_twin.py", "a_zone_that_is_lost", "three_times_the_load")
+"""They begin first, so that no worker ends long after the others."""
+_AT_ONCE: Final = 3
+"""Tests in a row that a worker is given at the beginning."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +30,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.heavy)
             if not built:
                 item.add_marker(pytest.mark.skip(reason=why))
+    longest = [item for name in _LONGEST for item in items if name in item.nodeid]
+    items[:] = [item for item in items if item not in longest]
+    for turn, item in enumerate(longest):
+        items.insert(turn * _AT_ONCE, item)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where all workers keep them."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(PLANS, str(shared))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.certificates import ensure_certificate
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from spillway.twin.provider import UNKNOWN, Secret
-from tests.stacks.files import REMOVE, changed, deployer, example, project, secrets_for
+from tests.stacks.files import REMOVE, changed, example
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 S: Final = "spillway:"
-NOWHERE: Final = "http://127.0.0.1:1"
-"""A preview asks no server."""
 ZONES: Final = ("us-east-1a", "us-east-1b", "us-east-1c")
 PLACEHOLDER: Final = "known-after-the-up"
 RELEASE: Final = "kubernetes:helm.sh/v3:Release"
+_Made = TypeVar("_Made")
+PLANS: Final = "SPILLWAY_TESTS_PLANS"
+"""Variable that names the folder of what was planned before."""
 
 STACKS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
     "local": ("local", "triton", {}),
@@ -61,18 +63,16 @@ STACKS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
         },
     ),
     "group": (
-        "local",
+        "prod",
         "vllm",
         {
-            f"{S}private_cluster": {
-                "kind": "existing",
-                "kubeconfig_secret": "kubeconfig",
-                "nodes": 4,
-                "gpus_per_node": 1,
-                "usd_per_node_hour": 30.0,
-            },
+            f"{S}private_cluster.gpu_pool": {"instance_type": "g6e.8xlarge", "gpus_per_node": 1, "max_nodes": 4},
             # The small package is made for one GPU, so each of two nodes holds a part of it.
-            f"{S}model_server": {"span": {"nodes": 2}, "autoscaling": {"min_replicas": 1, "max_replicas": 2}},
+            f"{S}model_server": {
+                "span": {"nodes": 2},
+                "vllm_image": "registry.example.com/vllm-efa:0.30.0",
+                "autoscaling": {"min_replicas": 1, "max_replicas": 2},
+            },
             f"{S}burst.azure_ml": REMOVE,
         },
     ),
@@ -107,11 +107,20 @@ class Planned:
         return found
 
 
-@cache
 def planned(name: str) -> Planned:
     """A stack of :data:`STACKS`, as the program plans it."""
     begun, kind, changes = STACKS[name]
-    return plan(begun, kind, changes, name)
+    return made_once(name, lambda: plan(begun, kind, changes, name))
+
+
+def made_once(name: str, make: Callable[[], _Made]) -> _Made:
+    """For all workers, whose time goes into plans for the most part."""
+    path = Path(os.environ[PLANS]) / f"{name}.plan"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            path.write_bytes(pickle.dumps(make()))
+    return pickle.loads(path.read_bytes())
 
 
 def plan(begun: str, kind: Any, changes: dict[str, Any], name: str, package: Path | None = None) -> Planned:
@@ -121,9 +130,7 @@ def plan(begun: str, kind: Any, changes: dict[str, Any], name: str, package: Pat
         config = changed(example(begun), {f"{S}package.path": str(package), f"{S}name": f"s-{name}"})
         # Zones that are named are not asked for.
         config = changed(config, {**changes, f"{S}connectivity.zones": list(ZONES)})
-        config.update({**secrets_for(config), **_certificate(Path(folder))})
-        stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-        resources = deployer(project(Path(folder) / "project", config), stand_ins).preview().resources
+        resources = preview(Path(folder) / "project", {**config, **_certificate(Path(folder))}).resources
     ours = [one for one in resources if one.custom and one.type.startswith("kubernetes:")]
     releases = {plain(one.inputs)["chart"].rpartition("/")[2]: plain(one.inputs) for one in ours if one.type == RELEASE}
     objects = tuple(_settled(plain(one.inputs)) for one in ours if one.type != RELEASE)
@@ -154,4 +161,4 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-__all__ = ["STACKS", "Planned", "plan", "planned"]
+__all__ = ["STACKS", "Planned", "made_once", "plan", "planned"]

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
+from spillway.twin.kubernetes.real.control_plane import ControlPlane
+from stacks.cluster_access import opened
+from stacks.preconditions import CONTROLLERS, findings, needs
+from stacks.stack_file import parse_settings
+from stacks.support import ClusterKind
 from tests.kubernetes.cluster import Cluster
-from tests.kubernetes.stacks import STACKS, planned
+from tests.kubernetes.stacks import STACKS, Planned, planned
+from tests.stacks.files import changed, example, flat
+
+KINDS: Final[dict[str, ClusterKind]] = {
+    "local": "existing",
+    "dev": "aks",
+    "prod": "eks",
+    "amd": "aks",
+    "vllm": "eks",
+    "group": "eks",
+    "existing": "existing",
+}
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -19,6 +37,7 @@ def test_a_stack_is_accepted_without_a_warning_and_once(cluster: Cluster, name: 
     # An apply that changes something makes another generation of the object; `status` is the controllers'.
     assert [settled(one) for one in second] == [settled(one) for one in first]
     assert cluster.api.taken_warnings() == []
+    assert unserved(stack, KINDS[name]) == []
 
 
 def test_two_stacks_on_one_cluster_do_not_meet(cluster: Cluster) -> None:
@@ -42,6 +61,23 @@ def test_a_deleted_stack_leaves_nothing(cluster: Cluster) -> None:
 
     for thing in stack.objects:
         assert cluster.api.get(cluster.api.path(thing)) is None
+
+
+def test_a_bare_cluster_is_told_what_it_lacks(cluster: Cluster, control_plane: ControlPlane) -> None:
+    """As `spillway doctor` and `deploy` ask, before anything is made."""
+    begun, _, changes = STACKS["existing"]
+    settings = parse_settings(flat(changed(example(begun), changes)))
+    with opened(control_plane.kubeconfig.read_text()) as access:
+        lacking = {one.what for one in findings(settings, "s-existing-test", access) if one.certain}
+    assert lacking == {"metrics.k8s.io"}
+
+
+def unserved(stack: Planned, kind: ClusterKind) -> list[tuple[str, str]]:
+    """Objects without a controller that the stack brings, the cloud has, or somebody else's cluster is asked for."""
+    there = {"provider", "add-on", "checked", *stack.releases}
+    serving = {one.serves: one.of(kind).split(" or ") for one in CONTROLLERS}
+    wanted = {(thing["kind"], need) for thing in stack.objects for need in needs(thing)}
+    return sorted((what, need) for what, need in wanted if not there & set(serving.get(need, ())))
 
 
 def settled(thing: dict[str, object]) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from spillway.twin.kubernetes.real import nodes
 from tests.kubernetes.cluster import Cluster, is_going, is_ready
-from tests.kubernetes.stacks import STACKS, Planned, S, plan
+from tests.kubernetes.stacks import STACKS, Planned, S, made_once, plan
 from tests.kubernetes.test_scheduling import scale
 from tests.support.packages import SLOTS, small_package
 
@@ -24,9 +23,12 @@ DIGEST = "spillway.dev/package-sha256"
 CANARY = "model-server-canary"
 
 
-@cache
 def releases() -> tuple[Planned, Planned, Planned]:
     """One stack three times: as it serves, with the next release on trial, and with that one promoted."""
+    return made_once("rollout", _releases)
+
+
+def _releases() -> tuple[Planned, Planned, Planned]:
     begun, kind, changes = STACKS["existing"]
     trial = {**changes, f"{S}model_server.autoscaling": {"min_replicas": 2, "max_replicas": GPUS - 1}}
     with TemporaryDirectory() as folder:

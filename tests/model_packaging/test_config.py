@@ -93,6 +93,29 @@ def test_a_bad_file_is_named(text: str | None, tmp_path: Path) -> None:
         load_config(path)
 
 
+TEXT = "name: m\nsource: {kind: onnx, path: m.onnx, licence: MIT}\nvariants:\n  - {precision: fp32, min_cosine: 0.9}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TEXT.replace("min_cosine", "min_cosin"), r"variants\[0\]\.min_cosin \(line 4\): .*did you mean min_cosine\?"),
+        (TEXT.replace(", licence: MIT", ""), r"source\.licence \(line 2\): given nothing; a value is required here"),
+        (
+            TEXT.replace("onnx,", "onx,"),
+            r"source\.kind \(line 2\): given 'onx'; did you mean onnx\? allowed: .*causal-lm",
+        ),
+        (TEXT + "name: n\n", "line 5, column 1: the key 'name' stands on line 1 too"),
+        (TEXT.replace("fp32", "no"), r"variants\[0\]\.precision \(line 4\): given 'no'"),
+    ],
+)
+def test_a_fault_is_told_with_its_line_and_what_was_meant(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(ModelConfigError, match=said):
+        load_config(path)
+
+
 def test_missing_and_unsafe_sources_leave_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "samples.txt").write_text("one\ntwo\n")
     store = tmp_path / "store"

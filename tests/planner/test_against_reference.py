@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.routing import DEFAULT_CLASSES
 from spillway.planner.service import ServiceModel
 from spillway.planner.simulate import Demand, Outcome, simulate
-from spillway.planner.system import Objective, System
+from spillway.planner.system import Objective, System, Tries
 from tests.planner import reference
 from tests.planner.queues import EVER, SECONDS, site
 from tests.planner.reference import Asked, Fate, Reference
@@ -26,6 +27,11 @@ ENCODER = ServiceModel(
     name="encoder", source="made", prompt_tokens=(1, 8), prompt_s=(0.02, 0.06), most_read=8, batched=True, slots=16,
     delay_s=0.01,
 )  # fmt: skip
+
+
+NO_LIMITS: Mapping[int, tuple[float, float]] = {}
+TENSORS = {c: (route.try_timeout_s, route.timeout_s) for c, route in enumerate(DEFAULT_CLASSES)}
+STREAMS = {c: (route.first_token_s, np.inf) for c, route in enumerate(DEFAULT_CLASSES)}
 
 
 def read_s(service: ServiceModel) -> reference.Callable[[float], float]:
@@ -45,7 +51,13 @@ def requests(rate: float, count: int, service: ServiceModel, seed: int) -> list[
     return [Asked(float(t), int(c), int(p), float(a)) for t, c, p, a in zip(at, klass, prompts, answers, strict=True)]
 
 
-def compiled(service: ServiceModel, sites: Sequence[reference.Site], asked: list[Asked], measure: str) -> Outcome:
+def compiled(
+    service: ServiceModel,
+    sites: Sequence[reference.Site],
+    asked: list[Asked],
+    measure: str,
+    tries: Mapping[int, tuple[float, float]] = NO_LIMITS,
+) -> Outcome:
     specs = tuple(
         site(one.slots, site=name, headroom=one.headroom, batch_share=one.batch_slots / one.slots)
         for name, one in zip(NAMES, sites, strict=False)
@@ -53,7 +65,11 @@ def compiled(service: ServiceModel, sites: Sequence[reference.Site], asked: list
     goals = {name: Objective.model_validate({"measure": measure, "within_s": 1e9, "share": 0.5}) for name in EVER}
     at, klass, prompt, answer = (np.array(column) for column in zip(*asked, strict=True))
     chunk = Demand(at, prompt.astype(float), answer, np.zeros(len(at)), klass.astype(np.int8))
-    return simulate([chunk], service, System(sites=specs, objectives=goals), float(at[-1]) + 1)
+    limits = {
+        list(RequestClass)[c]: Tries(one_s=each, all_s=None if whole == np.inf else whole)
+        for c, (each, whole) in tries.items()
+    }
+    return simulate([chunk], service, System(sites=specs, objectives=goals, tries=limits), float(at[-1]) + 1)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -111,3 +127,49 @@ def test_an_encoders_batches(rate: float) -> None:
 
     asked = requests(rate, 3000, ENCODER, 4)
     agree(compiled(ENCODER, sites(), asked, "latency"), Reference(sites()).fates(asked))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("rate", [5.0, 12.0, 18.0, 30.0])
+def test_tries_that_are_cut(rate: float, seed: int) -> None:
+    """Requests of 0.4 s on the mean, some longer than a try may be: the next site is asked while the first works on."""
+
+    def sites() -> list[reference.Site]:
+        return [reference.Site(3, 2, 3), reference.Site(2, 1, 2)]
+
+    asked = [one._replace(answer=2.0 * one.answer) for one in requests(rate, 3000, SECONDS, seed)]
+    fates = Reference(sites(), TENSORS).fates(asked)
+    agree(compiled(SECONDS, sites(), asked, "latency", TENSORS), fates)
+    assert fates != Reference(sites()).fates(asked)
+
+
+@pytest.mark.parametrize("rate", [2.0, 3.0, 5.0, 9.0])
+def test_first_tokens_that_are_late(rate: float) -> None:
+    """What has not begun is taken out of the engine, what is being read at the end of its iteration."""
+
+    def sites() -> list[reference.Site]:
+        engine = {
+            "read_s": lambda tokens: 4 * read_s(ENGINE)(tokens),
+            "most_read": 512,
+            "token_s": 0.12,
+            "stretch": 0.4,
+        }
+        return [reference.Site(6, 3, 6, **engine), reference.Site(4, 2, 4, **engine)]
+
+    slow = ENGINE.model_copy(update={"prompt_s": tuple(4 * s for s in ENGINE.prompt_s), "token_s": 0.12})
+    asked = requests(rate, 1500, ENGINE, 5)
+    fates = Reference(sites(), STREAMS).fates(asked)
+    agree(compiled(slow, sites(), asked, "first_token", STREAMS), fates)
+    assert fates != Reference(sites()).fates(asked)
+
+
+def test_batches_that_are_late() -> None:
+    def sites() -> list[reference.Site]:
+        encoder = {"read_s": lambda n: 8 * read_s(ENCODER)(n), "most_read": 8, "pause_s": 0.01}
+        return [reference.Site(16, 8, 16, **encoder), reference.Site(16, 8, 16, **encoder)]
+
+    slow = ENCODER.model_copy(update={"prompt_s": tuple(8 * s for s in ENCODER.prompt_s)})
+    asked = requests(60.0, 3000, ENCODER, 4)
+    fates = Reference(sites(), TENSORS).fates(asked)
+    agree(compiled(slow, sites(), asked, "latency", TENSORS), fates)
+    assert fates != Reference(sites()).fates(asked)

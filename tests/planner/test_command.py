@@ -14,15 +14,12 @@ from click.testing import CliRunner, Result
 
 from spillway.cli.main import cli
 from spillway.planner.trace import synthetic
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from tests.planner.test_history import cloudwatch  # noqa: F401
-from tests.stacks.files import changed, deployer, example, project, secrets_for
+from tests.stacks.files import changed, example, project
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 RATES = ("--tokens-per-s", "10000,60", "--slots", "16")
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
@@ -54,25 +51,24 @@ def test_a_plan_is_told_drawn_and_written(stack: Path, trace: Path) -> None:
     done = spillway("plan", "-s", "test", "--trace", str(trace), *quick, "--write", "planned", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found["bills"]) == {"hybrid", "all_public", "all_private"}
+    assert {"hybrid", "all_public", "all_private"} <= set(found["bills"])
     assert -1 < found["saving_vs_all_public"] < 1
     assert all(Path(path).stat().st_size > 1000 for path in found["files"])
     written = yaml.safe_load(Path(found["stack_file"]).read_text(encoding="utf-8"))["config"]
+    said = Path(found["stack_file"]).read_text(encoding="utf-8")
+    assert "# Private: 0.90 $/h an instance; out every 500 h for 0.1 h." in said
+    assert "# In time: P0 begun within 0.5 s, 99.95%" in said
     sizes = {site["site"]: site for site in found["plan"]["sites"]}
     assert written["spillway:private_cluster"]["nodes"] == sizes["private"]["min_instances"]
     for site in ("sagemaker", "azure_ml"):
         part = written["spillway:burst"][site]
         assert part["min_instances"] == sizes[site]["min_instances"]
         assert part["max_instances"] == sizes[site]["max_instances"]
-    plan = deployer(project(stack, {**written, **secrets_for(written)}), stand_ins()).preview()
+    plan = preview(stack, written)
     assert len(plan.steps) > 100
     again = spillway("plan", "-s", "test", "--trace", str(trace), *RATES, "--write", "planned")
     assert again.exit_code == 2
     assert "is there already" in again.stderr
-
-
-def stand_ins() -> list[object]:
-    return [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
 
 
 FAULTS = {

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyFigure, Manifest, read_manifest
+from spillway.contracts.manifest import MANIFEST_NAME, LanguageServing, LatencyFigure, Manifest, Serving, read_manifest
 from spillway.contracts.prices import PriceError, owned_examples
 from spillway.contracts.scaling import Scaling
 from spillway.page.page import write_page
@@ -31,12 +31,12 @@ from spillway.planner.service import (
     measured,
     measured_model,
     need_tokens,
-    with_memory,
+    with_engine,
 )
 from spillway.planner.simulate import run_trace
-from spillway.planner.system import Failures, Objective, SiteSpec, System, default_objectives
+from spillway.planner.system import Failures, Objective, SiteSpec, System, Tries, default_objectives
 from spillway.planner.trace import Trace, superpose, synthetic
-from stacks.planning import Commitment, service_of
+from stacks.planning import Commitment, PrivatePrice, service_of, space_of
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.planner.test_trace_files import REAL
@@ -47,6 +47,7 @@ from tests.support.paths import ROOT
 
 P0, P1, P2 = RequestClass
 SERVICE = from_rates(40_000, 60, slots=8)
+ENCODER = ServiceModel(name="MiniLM", source="x", prompt_tokens=(1, 8), prompt_s=(0.01, 0.05), batched=True)
 
 
 def spec(site: Site, usd: float, **more: object) -> SiteSpec:
@@ -127,21 +128,44 @@ def test_a_package_says_what_its_engine_holds() -> None:
         weights_bytes=31_400_000_000, kv_bytes_per_token=31_104, kv_shards=1,
         arguments={"max-num-batched-tokens": 8192},
     )  # fmt: skip
-    model = with_memory(from_rates(10_000, 30, slots=64), language)
+    model = with_engine(from_rates(10_000, 30, slots=8), language, Serving(slots=48, max_concurrency=256))
     assert model.most_read == 8192
+    assert (model.slots, model.gate_slots, model.accepted) == (64, 48, 256)
     free = 46068 * 2**20 * 0.9 - 15.7e9
     assert model.kv_tokens("L40S") == 2 * int(free / 31_104)
     with pytest.raises(PlannerError, match="does not fit T4"):
         model.kv_tokens("T4")
 
 
+def test_a_stack_is_planned_with_what_its_gateways_and_engines_let_in() -> None:
+    """As docs/decisions/0098-seats-for-the-urgent.md has it: 48 of the batch's 64 are all classes', P0 has the others
+    and the queue up to a sixteenth below where vLLM refuses."""
+    language = LanguageServing(
+        max_model_len=8192, max_num_seqs=64, tensor_parallel_size=1, dtype="bfloat16", quantization="none",
+        scheme="bf16", tokenizer="any", vocabulary=100, chat_template=True,
+        arguments={"max-num-queued-tokens": 20_000},
+    )  # fmt: skip
+    service = with_engine(from_rates(10_000, 30, slots=8), language, Serving(slots=48, max_concurrency=256))
+    settings = read_settings(flat(example("prod")))
+    found = space_of(settings, burst_sites(settings), service, dict(default_objectives()), None, PrivatePrice())
+    assert found.private is not None
+    for one in (found.private, *found.burst):
+        assert (one.slots, one.let_through, one.headroom, one.most_at_server) == (64, 48, 192, 256)
+        assert one.most_unread_tokens == 20_000
+    assert found.private.kv_share == settings.gateway.kv_cache_percent / 100
+    assert found.tries[RequestClass.P0] == Tries(one_s=settings.gateway.classes.p0.first_token_s)
+    tensors = space_of(settings, burst_sites(settings), ENCODER, dict(default_objectives()), None, PrivatePrice())
+    route = settings.gateway.classes.p1
+    assert tensors.tries[RequestClass.P1] == Tries(one_s=route.try_timeout_s, all_s=route.timeout_s)
+    assert tensors.burst[0].headroom is None
+
+
 def test_a_trace_of_generated_text_is_refused_for_a_package_that_makes_none() -> None:
-    encoder = ServiceModel(name="MiniLM", source="x", prompt_tokens=(1, 8), prompt_s=(0.01, 0.05), batched=True)
     trace = synthetic(60, 1.0, seed=1)
     with pytest.raises(PlannerError, match="MiniLM generates no text: plan with --measured"):
-        need_tokens(trace, encoder)
+        need_tokens(trace, ENCODER)
     need_tokens(trace, from_rates(1000, 50, slots=4))
-    need_tokens(replace(trace, tokens_out=np.zeros_like(trace.tokens_out)), encoder)
+    need_tokens(replace(trace, tokens_out=np.zeros_like(trace.tokens_out)), ENCODER)
 
 
 def test_what_is_always_there_is_paid_as_committed_and_the_rest_as_listed() -> None:

@@ -159,12 +159,13 @@ def test_the_page_has_each_clients_part_and_reads_well_on_every_screen(
 ) -> None:
     found = of_the_day(cloudwatch)
     page = tmp_path / "showback.html"
-    write_page(page_of(found), page)
+    write_page(page_of(found, {"package": "minilm 1f0c"}), page)
     text = page.read_text(encoding="utf-8")
     for client, bill in cents(found).items():
         assert f"<td>{client}</td>" in text
         assert f'<td class="number">{bill / 100:,.2f}</td>' in text
     assert f"{sum(cents(found).values()) / 100:,.2f} $" in text
+    assert "minilm 1f0c" in text
     assert problems(page, look) == []
 
 

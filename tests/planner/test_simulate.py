@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass, Site, SiteName
+from spillway.contracts.routing import DEFAULT_CLASSES
 from spillway.planner.kernel import state as kernel
 from spillway.planner.service import ServiceModel, from_rates
 from spillway.planner.simulate import Demand, Outcome, draw_outages, run_trace, simulate
-from spillway.planner.system import Failures, Objective, Scaling, System
+from spillway.planner.system import Failures, Objective, Scaling, System, Tries, tries_of
 from spillway.planner.trace import synthetic
 from tests.planner.queues import EVER, SECONDS, demand, interval, md1_wait, mmc_wait, poisson, run_queue, site
 
@@ -145,6 +146,55 @@ def test_a_server_that_refuses_sends_on() -> None:
     burst = site(4, site=Site.SAGEMAKER, cloud="sagemaker")
     system = System(sites=(site(8, most_at_server=2), burst), objectives=EVER)
     assert run(system, demand([0.0] * 3)).by_site == {Site.PRIVATE: 2, Site.SAGEMAKER: 1}
+
+
+def streams(arrivals: list[float], kv_tokens: int | None = None, most_unread_tokens: int | None = None) -> Outcome:
+    """P1's, each of 300 tokens in and eleven out at one a second, against a site of eight slots and another one."""
+    engine = ServiceModel(
+        name="x", source="x", prompt_tokens=(1, 300), prompt_s=(0.01, 0.5), token_s=1.0, most_read=300
+    )
+    private = site(8, kv_tokens=kv_tokens, most_unread_tokens=most_unread_tokens)
+    burst = site(8, site=Site.SAGEMAKER, cloud="sagemaker")
+    count = len(arrivals)
+    chunk = demand(arrivals, 10.0, [1] * count, 300.0)._replace(tokens=np.full(count, 311.0))
+    return simulate([chunk], engine, System(sites=(private, burst), objectives=EVER), 100.0)
+
+
+def test_slots_shrink_with_the_kv_cache_as_the_agent_reads_it() -> None:
+    """After two seconds two requests hold six tenths of a thousand tokens; a third like them does not fit."""
+    assert streams([0.0, 0.1, 3.0], kv_tokens=1000).by_site == {Site.PRIVATE: 2, Site.SAGEMAKER: 1}
+    assert streams([0.0, 0.1, 1.0], kv_tokens=1000).by_site == {Site.PRIVATE: 3, Site.SAGEMAKER: 0}, "before it looked"
+    assert streams([0.0, 0.1, 3.0], kv_tokens=100_000).by_site == {Site.PRIVATE: 3, Site.SAGEMAKER: 0}
+
+
+def test_a_server_refuses_when_too_much_is_unread() -> None:
+    """One is being read; two wait, and with them 600 tokens."""
+    assert streams([0.0, 0.01, 0.02, 0.03], most_unread_tokens=500).by_site == {Site.PRIVATE: 3, Site.SAGEMAKER: 1}
+
+
+def test_a_try_that_lasts_too_long_goes_on_at_the_next_site_and_burdens_the_first() -> None:
+    """Triton works on: the one that comes at 0.65 s waits for the slot of the one that left it at 0.6 s."""
+    tries = {P0: Tries(one_s=0.6, all_s=2.4)}
+    burst = site(1, site=Site.SAGEMAKER, cloud="sagemaker", headroom=0)
+    system = System(sites=(site(1, headroom=0), burst), objectives=EVER, tries=tries)
+    chunk = demand([0.0, 0.65])._replace(work=np.array([0.9, 0.2]))
+    found = run(system, chunk)
+    assert found.classes[P0].lost == 1, "0.9 s are more than any try may last"
+    assert found.by_site == {Site.PRIVATE: 1, Site.SAGEMAKER: 0}
+    assert found.classes[P0].mean_wait_s == pytest.approx(0.25)
+
+
+def test_three_tries_cut_in_a_row_put_a_server_out_for_a_while() -> None:
+    """The private one at 0.6 s, so that it is back at the look at 4 s; the other one, where they went on, at 1.2 s."""
+    tries = {P0: Tries(one_s=0.6)}
+    burst = site(8, site=Site.SAGEMAKER, cloud="sagemaker")
+    system = System(sites=(site(8), burst), objectives=EVER, tries=tries)
+    chunk = demand([0.0, 0.0, 0.0, 1.0, 3.9, 4.1])._replace(work=np.array([9.0, 9.0, 9.0, 0.1, 0.1, 0.1]))
+    found = run(system, chunk)
+    assert found.by_site == {Site.PRIVATE: 1, Site.SAGEMAKER: 1}
+    assert found.classes[P0].lost == 4, "the three, and who came when both were out"
+    quiet = demand([0.0, 0.0, 1.0, 3.9, 4.1])._replace(work=np.array([9.0, 9.0, 0.1, 0.1, 0.1]))
+    assert run(system, quiet).by_site == {Site.PRIVATE: 3, Site.SAGEMAKER: 0}, "two are not enough"
 
 
 def test_a_busy_server_stretches_answers_while_it_is_busy() -> None:
@@ -321,6 +371,7 @@ SERVICES = [
     st.integers(0, 2),
     st.integers(1, 3),
     st.lists(st.tuples(st.floats(0, 60), st.floats(0.1, 20)), max_size=4),
+    st.booleans(),
 )
 def test_every_request_is_answered_or_lost(
     service: ServiceModel,
@@ -329,6 +380,7 @@ def test_every_request_is_answered_or_lost(
     burst: int,
     gateways: int,
     out: list[tuple[float, float]],
+    cut: bool,
 ) -> None:
     requests.sort()
     at, tokens_in, tokens_out, klass = (np.array([r[k] for r in requests], dtype=float) for k in range(4))
@@ -337,7 +389,8 @@ def test_every_request_is_answered_or_lost(
     if burst:
         sites.append(site(2, burst, site=Site.SAGEMAKER, cloud="sagemaker", max_instances=burst + 2, servers=2))
     rows = sorted(row for at, last in out for row in ((at, 0.0, -1.0, 1.0), (at + last, 0.0, -1.0, -1.0)))
-    system = System(sites=tuple(sites), gateways=gateways)
+    tries = tries_of(DEFAULT_CLASSES, service.language) if cut else {}
+    system = System(sites=tuple(sites), gateways=gateways, tries=tries)
     outages = np.array(rows, dtype=np.float64).reshape(-1, 4)
     outcome = simulate([chunk], service, system, 60.0, outages=outages)
     assert outcome.offered == len(requests)

@@ -78,7 +78,11 @@ def test_classes_are_drawn_by_the_seed(tmp_path: Path) -> None:
 
 
 BAD = {
-    "empty": ("", "the header is"),
+    "empty": ("", "is empty; a plan needs some traffic"),
+    "a JSON list": (
+        '[{"time": 1, "input_tokens": 1, "output_tokens": 1}]',
+        "is one JSON list; write each request as a line",
+    ),
     "no requests": (HEAD, "no request follows"),
     "no tokens": ("time,class\n1,P0\n", r"it has to name time,input_tokens,output_tokens \(spillway\); or TIMESTAMP"),
     "short row": (HEAD + "1,2,3,P0\n2,3\n", "line 3: 2 fields; 4 are needed"),
@@ -114,6 +118,19 @@ def test_a_bad_trace_is_refused_with_its_line(tmp_path: Path, name: str) -> None
     with pytest.raises(TraceError, match=said) as refused:
         read_trace(written(tmp_path, text))
     assert "trace.csv" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [(b"PAR1\x15", "is Parquet; write it as CSV"), (b"PK\x03\x04\x14", "is a zip archive; unpack it"),
+     (b"\x28\xb5\x2f\xfd\x04", "is packed by zstd"), (b"\xfd7zXZ\x00", "is packed by xz"),
+     (b"BZh91AY", "is packed by bzip2")],
+)  # fmt: skip
+def test_another_kind_of_file_is_named_with_what_to_do(tmp_path: Path, begin: bytes, said: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(begin + b"\x00\xff" * 20)
+    with pytest.raises(TraceError, match=f"trace.csv: {said}"):
+        read_trace(path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from tests.twin.data_plane.test_twin_running import deploy
 
 P0, P1, P2 = RequestClass
 SERVICE_S = 0.2
-"""A third of what P0's try may take at a site: tries that are cut and made again are not simulated."""
 RATES = {P0: 6.0, P1: 4.0, P2: 1.0}
 SECONDS = 40.0
 
@@ -77,7 +76,11 @@ def drilled(twin: TwinHandle, target: DrillTarget, seconds: float) -> list[Compa
     totals = {name: asdict(found) for name, found in by_class(outcomes).items()}
     routing = next(twin.state_dir.rglob("gateway-private/routing.json"))
     table = RoutingTable.model_validate_json(routing.read_bytes())
-    rows = compare(predicted(table, seconds=seconds, times_s=times_s), totals)
+    return told(compare(predicted(table, seconds=seconds, times_s=times_s), totals))
+
+
+def told(rows: list[Comparison]) -> list[Comparison]:
+    """Printed, for whoever runs this to see how near they are."""
     for row in rows:
         relative = f"{row.relative:+.1%}" if row.relative is not None else ""
         interval = "{:.3f} to {:.3f}".format(*row.interval) if row.interval else ""

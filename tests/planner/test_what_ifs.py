@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +17,12 @@ from spillway.planner.growth import Growth, grown, growth_of
 from spillway.planner.kernel import state
 from spillway.planner.offers import Offer, bought, saving_at_best
 from spillway.planner.search import Search, judged
+from spillway.planner.shared import Tenant, read_tenant, shared, tenant_of
 from spillway.planner.simulate import run_trace
 from spillway.planner.spot import p2_on_spot
 from spillway.planner.system import Failures, System
 from spillway.planner.trace import synthetic
-from stacks.planning import offers_of, spot_of
+from stacks.planning import Commitment, offers_of, spot_of
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.planner.test_plan import SERVICE, space, spec
@@ -77,6 +80,9 @@ def test_offers_are_what_the_catalogue_knows_with_its_date() -> None:
     assert bare.usd_per_hour == listed.usd_per_hour
     assert bare.said == f"g5.xlarge in us-east-1 {listed.usd_per_hour:g} $/h as of {listed.as_of or listed.read_on}"
     assert all(not one.bare for one in offers["Standard_NC4as_T4_v3"])
+    committed = offers_of(settings, burst_sites(settings), Commitment(0.4))["ml.g5.xlarge"]
+    (less,) = [one for one in committed if one.bare and one.committed is not None]
+    assert (less.name, less.committed) == ("bare EC2, 40% off", pytest.approx(0.6 * listed.usd_per_hour))
 
 
 # Growth
@@ -147,3 +153,48 @@ def test_a_spot_price_is_the_catalogues_or_the_callers_and_never_made_up() -> No
     with pytest.raises(PriceError, match=missing):
         spot_of(local, burst_sites(local), SERVICE, 20.0, None)
     assert spot_of(local, burst_sites(local), SERVICE, 20.0, 0.4).node.usd_per_hour == 0.4
+
+
+# Shared nodes
+
+
+def tenant(model: str, each: int, servers: int, nodes: int, **more: object) -> Tenant:
+    given = {"model": model, "instance_type": "node", "gpus": 8, "usd_per_hour": 10.0, "gpus_per_server": each}
+    return Tenant(**{**given, "servers": servers, "nodes": nodes, **more})  # type: ignore[arg-type]
+
+
+def test_servers_of_two_models_share_nodes_and_none_spans_two() -> None:
+    """Three servers of four GPUs and five of two: 22 GPUs on three nodes of eight, where apart they take four."""
+    found = shared([tenant("large", 4, 3, 2), tenant("small", 2, 5, 2)])
+    assert found.nodes == 3
+    assert "3 × node instead of 4: 7,300 $ a month less" in found.text
+    whole = shared([tenant("large", 8, 2, 2), tenant("small", 2, 1, 1)])
+    assert whole.nodes == 3, "eight GPUs leave nothing over"
+    assert shared([tenant("odd", 3, 4, 2)]).nodes == 2, "two of three GPUs a node, and two left over that hold none"
+
+
+def test_a_plan_says_the_fewest_servers_with_which_it_holds() -> None:
+    """Sized in whole nodes of four servers, of which it needs fewer."""
+    room = space(private=spec(Site.PRIVATE, 2.0, gpus=4, servers=4))
+    search = Search(TRACE, SERVICE, room)
+    sized = search.find("hybrid").need()
+    assert sized.private is not None
+    found = tenant_of(search, sized)
+    assert (found.gpus, found.gpus_per_server, found.nodes) == (4, 1, sized.private.min_instances)
+    assert 1 <= found.servers <= 4 * found.nodes
+    part = sized.private.model_copy(update={"servers": 1, "gpus": 1})
+    for count, holds in ((found.servers, True), (found.servers - 1, False)):
+        if count:
+            sites = (part.sized(count), *sized.bursts)
+            assert search.run("hybrid", sized.system.model_copy(update={"sites": sites}), TRACE).holds is holds
+
+
+def test_plans_of_other_nodes_and_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlannerError, match="nodes are shared by plans of one kind of node"):
+        shared([tenant("large", 4, 3, 2), tenant("small", 2, 5, 2, instance_type="g6.12xlarge")])
+    path = tmp_path / "plan.json"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(PlannerError, match="give what `spillway plan --shared --json` wrote"):
+        read_tenant(path)
+    path.write_text(json.dumps({"shared": shared([tenant("large", 4, 3, 2)]).to_json()}), encoding="utf-8")
+    assert read_tenant(path) == tenant("large", 4, 3, 2)

@@ -48,6 +48,16 @@ def test_the_stacks_own_price_wins_and_an_unknown_one_is_said_to_be() -> None:
     assert bill_json(bill)["lines"][0]["usd_per_hour_each"] is None
 
 
+def test_a_second_active_instance_of_a_vpn_gateway_costs_an_address() -> None:
+    """A gateway has two instances either way, and with both active an address for each
+    (https://learn.microsoft.com/azure/vpn-gateway/about-active-active-gateways, read on 2026-11-30)."""
+    gateway = resource("azure-native:network:VirtualNetworkGateway", location="eastus", sku={"name": "VpnGw2AZ"})
+    address = resource("azure-native:network:PublicIPAddress", location="eastus")
+    alone, both = (bill_at_rest(Stack([gateway, *[address] * count])).month for count in (1, 2))
+    assert alone is not None
+    assert both == pytest.approx(alone + 730 * 0.005)
+
+
 def test_another_regions_price_is_an_estimate() -> None:
     here, there = (resource(NAT.type, in_region=region) for region in ("us-east-1", "eu-west-1"))
     bill = bill_at_rest(Stack([here, there]))

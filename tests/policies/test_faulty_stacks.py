@@ -13,19 +13,15 @@ from policies.judge import Verdict, judge
 from policies.resources import Context
 from spillway.contracts.frozen import Settings
 from spillway.contracts.resources import Resource
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.stack_file import parse_settings, policy_context
 from tests.policies.faults import FAULTS
 from tests.policies.support import repeated
-from tests.stacks.files import changed, deployer, example, flat, project, secrets_for
+from tests.stacks.files import changed, example, flat, secrets_for
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 pytestmark = pytest.mark.heavy
-
-NOWHERE = "http://127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Planned
         folder: Path = tmp_path_factory.mktemp(stack)
         config = changed(example(stack), {"spillway:package.path": str(small_package(folder / "package"))})
         config.update(secrets_for(config))
-        stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-        result = deployer(project(folder / "project", config), stand_ins).preview()
+        result = preview(folder / "project", config)
         settings = parse_settings(flat(config))
         secrets = frozenset(value for key, value in config.items() if key.startswith("spillway-secrets:"))
         context = replace(policy_context(settings, folder), secrets=secrets)

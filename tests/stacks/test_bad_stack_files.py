@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -153,6 +154,7 @@ BAD = [
     Bad("the Internet is internal", {f"{S}exposure": "internal", f"{S}gateway.standby": {"certificate_arn": CERTIFICATE}, f"{S}client_cidrs": ["0.0.0.0/0"]}, "client_cidrs[0]", "'0.0.0.0/0'", "list the networks"),
     Bad("networks that overlap", {f"{S}connectivity.vnet_cidr": "10.40.0.0/16"}, "connectivity", "a mapping of", "overlaps vpc_cidr 10.40.0.0/16"),
     Bad("a peer that overlaps", {f"{S}connectivity.burst_egress": "vpn", f"{S}connectivity.vpn": {"peer_address": "192.0.2.1", "peer_cidrs": ["10.41.8.0/24"]}}, "connectivity", "a mapping of", "vpn.peer_cidrs 10.41.8.0/24 overlaps vnet_cidr"),
+    Bad("services where EKS takes none", {f"{S}private_cluster": {**EKS, "service_cidr": "100.64.0.0/16"}, f"{S}connectivity": {}}, "private_cluster.service_cidr", "'100.64.0.0/16'", "a private network of /12 to /24"),
     Bad("a VPN from EKS to Azure ML", {f"{S}private_cluster": EKS, f"{S}connectivity.federation": {}, **VPN}, "connectivity.burst_egress", "kind: eks and burst.azure_ml", "use public_with_key"),
     Bad("a VPN and nothing for the standby", {f"{S}burst.sagemaker": REMOVE, **VPN}, "connectivity.burst_egress", "burst.azure_ml alone", "add a site in AWS"),
     Bad("a VPN without its far end", {f"{S}connectivity.burst_egress": "vpn"}, "connectivity", "a mapping of", "add vpn.peer_address"),
@@ -292,7 +294,8 @@ def test_a_bad_stack_file_is_refused(tmp_path: Path, bad: Bad) -> None:
 
     assert headline == "the stack file Pulumi.test.yaml cannot be deployed:"
     assert len(problems) == 1, "one mistake is one line"
-    key, _, rest = problems[0].partition(": given ")
+    place, _, rest = problems[0].partition(": given ")
+    key = re.sub(r" \(line \d+\)$", "", place)
     given, _, advice = rest.partition("; ")
     assert key == (bad.key if ":" in bad.key else f"{S}{bad.key}")
     assert bad.given in given

@@ -18,18 +18,16 @@ from spillway.contracts.classes import Site
 from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import Manifest, read_manifest
 from spillway.contracts.routing import Gate, RoutingTable
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.rules import problems_with_package
 from stacks.sites import burst_sites
 from stacks.stack_file import parse_settings, policy_context
 from tests.model_packaging import tiny_language
 from tests.model_packaging.packages import reseal
 from tests.program.site import Found, plain
-from tests.stacks.files import changed, deployer, example, flat, project, secrets_for
+from tests.stacks.files import changed, example, flat
 from tests.support.paths import ROOT
+from tests.support.plans import preview
 
 MODEL_YAML = ROOT / "model_packaging" / "examples" / "deepseek" / "model.yaml"
 CONFIG: dict[str, Any] = {
@@ -54,7 +52,6 @@ CONFIG: dict[str, Any] = {
 """What counts of the model's own config.json, at huggingface.co/RedHatAI/DeepSeek-R1-Distill-Llama-70B-FP8-dynamic."""
 WEIGHTS_BYTES = 72_676_000_000
 """Of its 15 files."""
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +105,7 @@ def planned(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     config = changed(
         example("deepseek"), {"spillway:package.path": str(packaged), "spillway:connectivity.zones": zones}
     )
-    config.update(secrets_for(config))
-    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-    return Found(deployer(project(tmp_path_factory.mktemp("project"), config), stand_ins).preview().resources)
+    return Found(preview(tmp_path_factory.mktemp("project"), config).resources)
 
 
 @pytest.mark.heavy

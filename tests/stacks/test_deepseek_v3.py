@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from policies.judge import judge
+from spillway.contracts.gpus import MEMORY_MIB
 from spillway.contracts.manifest import Manifest, read_manifest
-from spillway.planner.errors import PlannerError
+from spillway.contracts.prices import find_price
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.policy import plain_resources
 from spillway.twin.kubernetes.standin import KubernetesStandIn
-from stacks.planning import service_of
+from stacks.planning import PrivatePrice, private_grows_to, private_spec, service_of
 from stacks.rules import problems_between, problems_with_package
 from stacks.sites import burst_sites
 from stacks.stack_file import parse_settings, policy_context
@@ -55,7 +56,8 @@ def told(manifest: Manifest, **changes: Any) -> dict[str, str]:
     settings = parse_settings(flat(changed(example("deepseek-v3"), given)))
     sites = burst_sites(settings)
     found = [*problems_between(settings, sites), *problems_with_package(settings, sites, manifest)]
-    return {problem.key.removeprefix("spillway:"): str(problem) for problem in found}
+    keys = dict.fromkeys(problem.key for problem in found)
+    return {key.removeprefix("spillway:"): "; ".join(str(one) for one in found if one.key == key) for key in keys}
 
 
 def test_each_site_holds_the_model_in_its_own_way(manifest: Manifest) -> None:
@@ -97,10 +99,89 @@ def test_what_serves_on_one_node_alone_spans_none(manifest: Manifest) -> None:
     assert "model_server.gpus" in told(manifest, model_server__gpus=0)
 
 
-def test_a_plan_counts_servers_inside_a_node(packaged: Path) -> None:
+def test_a_plan_counts_the_nodes_of_a_server_as_one(packaged: Path) -> None:
+    """Each of sixteen H100 holds a sixteenth of the weights and, of 61 layers' latent attention, half of a token's KV
+    on one node: 70272 bytes, which tensor parallelism does not divide."""
     settings = parse_settings(flat(changed(example("deepseek-v3"), {"spillway:package.path": str(packaged)})))
-    with pytest.raises(PlannerError, match="servers of several nodes"):
-        service_of(settings, burst_sites(settings), ROOT, None, None, 1)
+    sites = burst_sites(settings)
+    service = service_of(settings, sites, ROOT, None, (20_000.0, 40.0), 32)
+    assert service.gpus_per_server == 8, "on a machine that holds it alone"
+    spec = private_spec(settings, sites, service, PrivatePrice())
+    assert (spec.gpus, spec.servers, spec.min_instances, spec.instance_type) == (16, 1, 1, "2 x p5.48xlarge")
+    alone = find_price("ec2", "p5.48xlarge", "us-east-1")
+    assert spec.usd_per_hour == pytest.approx(2 * alone.usd_per_hour)
+    free = MEMORY_MIB["H100"] * 2**20 * VLLM["gpu_memory_utilization"] - 688_600_000_000 / 16
+    assert spec.kv_tokens == pytest.approx(free / (70_272 / 2), rel=1e-6)
+    # Two servers at most, on four nodes.
+    assert private_grows_to(settings, spec) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        # EC2 tells of 10 Gbit/s and no adapter of the one, and of one adapter for four GPUs of the other.
+        (
+            {"private_cluster__gpu_pool__instance_type": "g6.xlarge", "private_cluster__gpu_pool__gpus_per_node": 1},
+            "private_cluster.gpu_pool.instance_type",
+            "over TCP, with 10 Gbit/s at most",
+        ),
+        (
+            {
+                "private_cluster__gpu_pool__instance_type": "g6e.12xlarge",
+                "private_cluster__gpu_pool__gpus_per_node": 4,
+                "model_server__gpus": 2,
+            },
+            "model_server.gpus",
+            "1 Elastic Fabric Adapter for 4 GPUs",
+        ),
+        (
+            {"private_cluster__gpu_pool__min_nodes": 0},
+            "private_cluster.gpu_pool.min_nodes",
+            "knows no Elastic Fabric Adapters",
+        ),
+        (
+            {"model_server__vllm_image": "docker.io/vllm/vllm-openai:v0.30.0"},
+            "model_server.vllm_image",
+            "NCCL would go over TCP without a word",
+        ),
+        (
+            {"model_server__span": {"nodes": 2, "fabric": "devices", "devices": {"rdma/hca": 1}}},
+            "model_server.span.fabric",
+            "give efa",
+        ),
+        (
+            {
+                "private_cluster": {
+                    "kind": "existing",
+                    "kubeconfig_path": "kubeconfig",
+                    "nodes": 2,
+                    "usd_per_node_hour": 40.0,
+                }
+            },
+            "model_server.span.fabric",
+            "what connects the nodes of an existing cluster is not known",
+        ),
+        (
+            {
+                "private_cluster": {
+                    "kind": "aks",
+                    "admin_group_ids": ["00000000-0000-4000-8000-0000000000aa"],
+                    "gpu_pool": {"vm_size": "Standard_ND96isr_H100_v5", "gpus_per_node": 8, "min_nodes": 2},
+                }
+            },
+            "model_server.span.fabric",
+            "over TCP a node has 80 Gbit/s",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nodes_without_a_fabric_are_refused_or_wanted(
+    manifest: Manifest, changes: dict[str, Any], key: str, said: str
+) -> None:
+    assert said in told(manifest, **changes)[key]
+    wanted = {"nodes": 2, "fabric": "tcp"}
+    accepted = told(manifest, **{**changes, "model_server__span": wanted})
+    assert said not in accepted.get(key, "")
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +212,24 @@ def test_the_plan_has_a_group_its_controller_and_a_zone_for_it(planned: Found) -
     assert controller["version"] == "0.9.0"
     pools = {one.name.rsplit("-", 1)[-1]: plain(one.inputs) for one in planned.of("aws:eks/nodeGroup:NodeGroup")}
     assert (len(pools["gpu"]["subnetIds"]), len(pools["system"]["subnetIds"])) == (1, 3)
+
+
+@pytest.mark.heavy
+def test_the_plans_nodes_have_the_adapters_that_its_pods_ask_for(planned: Found) -> None:
+    (group,) = planned.of(GROUP)
+    made = plain(group.inputs)["spec"]["leaderWorkerTemplate"]
+    (template,) = (
+        interfaces
+        for one in planned.of("aws:ec2/launchTemplate:LaunchTemplate")
+        if (interfaces := plain(one.inputs).get("networkInterfaces"))
+    )
+    adapters = sum(one["interfaceType"] == "efa-only" for one in template)
+    for who in ("leaderTemplate", "workerTemplate"):
+        (container,) = made[who]["spec"]["containers"]
+        assert container["resources"]["limits"]["vpc.amazonaws.com/efa"] == str(adapters) == "32"
+    charts = [plain(one.inputs) for one in planned.of("kubernetes:helm.sh/v3:Release")]
+    (plugin,) = (one for one in charts if one["chart"] == "aws-efa-k8s-device-plugin")
+    assert plugin["values"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 @pytest.mark.heavy

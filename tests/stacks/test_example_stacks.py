@@ -8,18 +8,15 @@ import jsonschema
 import pytest
 import yaml
 
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
 from spillway.twin.deployer.project import read_project, read_stack_config
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.schema import json_schema
 from stacks.stack_file import read_settings
-from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, deployer, example, project, secrets_for
+from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, example
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 STACKS = ("local", "dev", "prod", "deepseek", "deepseek-v3")
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
-NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -58,10 +55,7 @@ def test_the_local_stack_lacks_only_the_secrets_that_the_twin_makes() -> None:
 @pytest.mark.parametrize(("stack", "at_least"), [("local", 100), ("dev", 100), ("prod", 120)])
 def test_an_example_is_planned(tmp_path: Path, stack: str, at_least: int) -> None:
     config = changed(example(stack), {"spillway:package.path": str(small_package(tmp_path / "package"))})
-    config.update(secrets_for(config))
-    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-
-    plan = deployer(project(tmp_path / "project", config), stand_ins).preview()
+    plan = preview(tmp_path / "project", config)
 
     assert sum(resource.custom for resource in plan.resources) >= at_least
     assert plan.outputs.keys() >= {

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spillway.contracts.pulumi_yaml import stack_file_lines
 from spillway.twin.deployer.api import ConfigError
-from spillway.twin.deployer.project import key_lines, read_project, read_stack_config
+from spillway.twin.deployer.project import read_project, read_stack_config
 from stacks.errors import StackConfigError
 from stacks.settings import StackSettings
 from stacks.stack_file import read_settings
@@ -47,7 +48,7 @@ def read(folder: Path) -> StackSettings:
         for problem in error.problems:
             assert ":" in problem.key, problem
             assert problem.said.partition("; ")[2], f"no remedy: {problem}"
-        raise ConfigError(error.about(str(file), key_lines(file))) from None
+        raise ConfigError(error.about(str(file), stack_file_lines(file.read_text(encoding="utf-8-sig")))) from None
 
 
 def written(folder: Path, text: str) -> Path:

@@ -13,24 +13,18 @@ from spillway.contracts.manifest import TRITON_ARCHIVE, read_manifest
 from spillway.contracts.prices import catalogue
 from spillway.contracts.targets import Layout
 from spillway.contracts.trt_engines import RECORD_NAME, REPOSITORY_NAME, HardwareKey, read_record
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.engines import library_loads, runs_on
 from tests.model_packaging.packages import L4, add_engine, reseal
 from tests.program.site import Found, plain
-from tests.stacks.files import changed, deployer, example, project, secrets_for
+from tests.stacks.files import changed, example
 from tests.support.packages import small_package
-
-NOWHERE = "http://127.0.0.1:1"
+from tests.support.plans import preview
 
 
 def planned(folder: Path, package: Path, **changes: object) -> Found:
     keys = {f"spillway:{key.replace('__', '.')}": value for key, value in changes.items()}
     config = changed(example("local"), {"spillway:package.path": str(package), **keys})
-    config.update(secrets_for(config))
-    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-    return Found(deployer(project(folder, config), stand_ins).preview().resources)
+    return Found(preview(folder, config).resources)
 
 
 def model_server(found: Found) -> tuple[str, str, str]:

@@ -75,3 +75,20 @@ def test_a_ceiling_lets_a_day_with_an_outage_pass(chosen: Candidate, tmp_path: P
     other.mkdir()
     _, calm, _ = planned(other, chosen, 0.0)
     assert calm["spillway:cost_guard"]["max_forecast_usd"] < day
+
+
+def test_servers_on_several_nodes_stay_so(tmp_path: Path) -> None:
+    """Two of them, planned as one unit of two nodes each, are four nodes."""
+    unit = spec(Site.PRIVATE, "2 x p5.48xlarge", 16, 220.0, 2, 2).model_copy(update={"servers": 1})
+    h200 = spec(Site.AZURE_ML, "Standard_ND96isr_H200_v5", 8, 84.8, 1, 2).model_copy(update={"servers": 1})
+    trace, system = synthetic(60, 1.0, seed=1), System(sites=(unit, h200))
+    service = from_rates(5000, 50, slots=16, gpus_per_server=8)
+    found = judged("hybrid", system, run_trace(trace, service, system), trace.tokens)
+    sites = burst_sites(read_settings(flat(example("deepseek-v3"))))
+    target = tmp_path / "Pulumi.planned.yaml"
+    write_planned(CONFIG_DIR / "Pulumi.deepseek-v3.yaml", target, sites, found, [], 0.0)
+    config = yaml.safe_load(target.read_text(encoding="utf-8"))["config"]
+    assert config["spillway:private_cluster"]["gpu_pool"]["min_nodes"] == 4
+    assert config["spillway:model_server"]["gpus"] == 8
+    assert config["spillway:model_server"]["span"] == {"nodes": 2}
+    assert config["spillway:model_server"]["autoscaling"]["min_replicas"] == 2

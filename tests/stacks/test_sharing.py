@@ -11,16 +11,17 @@ import pytest
 import yaml
 
 from components.private_cluster import operators
+from spillway.contracts.gpus import MEMORY_MIB
 from spillway.planner.errors import PlannerError
+from spillway.planner.service import from_rates
 from stacks.placement import gpus_of_a_node, gpus_of_a_server, servers_at_most
-from stacks.planning import service_of
+from stacks.planning import PrivatePrice, private_spec
 from stacks.rules import problems_between, problems_with_package
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
 from stacks.stack_file import parse_settings
 from tests.stacks.files import changed, example, flat
 from tests.stacks.test_language_rules import SMALL, package
-from tests.support.paths import ROOT
 
 A100 = {"vm_size": "Standard_NC24ads_A100_v4", "gpus_per_node": 1, "min_nodes": 1, "max_nodes": 2}
 
@@ -131,7 +132,40 @@ def test_a_model_has_the_memory_of_its_part() -> None:
     assert refused({"time_slices": 2}, gpu_memory_utilization=0.45) == {}
 
 
-def test_a_plan_is_for_whole_gpus() -> None:
-    settings = stack({"time_slices": 2})
-    with pytest.raises(PlannerError, match="share a GPU"):
-        service_of(settings, burst_sites(settings), ROOT, None, None, 1)
+@pytest.mark.parametrize(
+    ("sharing", "servers", "slower", "memory"),
+    [
+        # A slice of seven of the multiprocessors, and an eighth of the memory and its bandwidth (MIG user guide).
+        ({"mig": "1g.10gb"}, 7, (7.0, 8.0), 1 / 8),
+        ({"mig": "3g.40gb"}, 2, (7 / 3, 2.0), 1 / 2),
+        # Four take turns on all of it.
+        ({"time_slices": 4}, 4, (4.0, 4.0), 1.0),
+    ],
+)
+def test_a_plan_counts_parts_and_how_slow_they_are(
+    sharing: dict[str, Any], servers: int, slower: tuple[float, float], memory: float
+) -> None:
+    settings = stack(sharing)
+    sites = burst_sites(settings)
+    rated = from_rates(10_000, 100, slots=4, gpu="A100-80GB")
+    service = rated.model_copy(update={"gpu_weights_bytes": 2 * 10**9, "gpu_kv_bytes_per_token": 10_000.0})
+    whole = private_spec(stack_of_whole_gpus(settings), sites, service, PrivatePrice())
+    spec = private_spec(settings, sites, service, PrivatePrice())
+    assert (whole.servers, whole.factors) == (1, (1.0, 1.0))
+    assert spec.servers == servers
+    assert spec.factors == pytest.approx(slower)
+    assert spec.usd_per_hour == whole.usd_per_hour
+    there = MEMORY_MIB["A100-80GB"] * 2**20 * service.memory_share * memory
+    assert spec.kv_tokens == pytest.approx((there - 2 * 10**9) / 10_000, rel=1e-6)
+
+
+def stack_of_whole_gpus(settings: StackSettings) -> StackSettings:
+    cluster = settings.private_cluster.model_copy(update={"gpu_sharing": None})
+    return settings.model_copy(update={"private_cluster": cluster})
+
+
+def test_a_server_of_several_gpus_is_no_part_of_one() -> None:
+    service = from_rates(10_000, 100, slots=4, gpus_per_server=2, gpu="A100-80GB")
+    settings = stack({"time_slices": 4})
+    with pytest.raises(PlannerError, match="gives a server a part of one"):
+        private_spec(settings, burst_sites(settings), service, PrivatePrice())

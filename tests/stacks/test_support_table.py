@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from spillway.twin.aws.standin import AwsStandIn
-from spillway.twin.azure.standin import AzureStandIn
-from spillway.twin.kubernetes.standin import KubernetesStandIn
 from stacks.errors import StackConfigError
 from stacks.stack_file import read_settings
 from stacks.support import Cell, table
-from tests.stacks.files import ROOT, changed, deployer, example, flat, project, secrets_for
+from tests.stacks.files import ROOT, changed, example, flat
 from tests.support.packages import small_package
+from tests.support.plans import preview
 
 S = "spillway:"
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-4000-8000-000000000003"
@@ -24,8 +22,6 @@ CLUSTERS = {
     "aks": {"kind": "aks", "admin_group_ids": ["g"], "gpu_pool": {"vm_size": "Standard_NC4as_T4_v3"}},
     "existing": {"kind": "existing", "kubeconfig_secret": "kubeconfig", "usd_per_node_hour": 1.0},
 }
-NOWHERE = "http://127.0.0.1:1"
-"""A preview asks no server."""
 CELLS = table()
 SUPPORTED = [cell for cell in CELLS if cell.refused is None]
 REFUSED = [cell for cell in CELLS if cell.refused is not None]
@@ -75,10 +71,7 @@ def test_a_refused_cell_says_why(tmp_path: Path, cell: Cell) -> None:
 @pytest.mark.parametrize("cell", SUPPORTED, ids=name)
 def test_a_supported_cell_is_planned(tmp_path: Path, cell: Cell) -> None:
     config = stack_of(cell, small_package(tmp_path / "package"))
-    config.update(secrets_for(config))
-    stand_ins = [AwsStandIn(NOWHERE), AzureStandIn(NOWHERE), KubernetesStandIn(NOWHERE)]
-
-    plan = deployer(project(tmp_path / "project", config), stand_ins).preview()
+    plan = preview(tmp_path / "project", config)
 
     types = {resource.type for resource in plan.resources if resource.custom}
     assert set(plan.changes) == {"create"}

@@ -19,7 +19,7 @@ from spillway.contracts.classes import CLASS_HEADER, OPERATOR_KEY_HEADER, SITE_H
 from spillway.contracts.credentials import AwsToken
 from spillway.contracts.routing import ActiveCheck, Probe, RoutingTable
 from spillway.runtime.gateway.agent import Agent
-from spillway.runtime.gateway.aws_token import write_tokens
+from spillway.runtime.gateway.tokens import write_token
 from spillway.twin.data_plane.processes.burst_front import AzureMlFront, SageMakerFront
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from spillway.twin.data_plane.processes.chat_server import ChatServer
@@ -80,7 +80,7 @@ class ChatRig(Rig):
             Site.SAGEMAKER: sagemaker.model_copy(update={"max_concurrent": 64}),
             Site.AZURE_ML: azure.model_copy(update=roomy),
         }
-        write_tokens(self.table)
+        write_token(self.table, self.table.site(Site.SAGEMAKER))
 
     def backend(self, site: Site) -> ChatBackend:
         found = self.servers[site]

@@ -1,7 +1,7 @@
 """Pages whose shell blocks are run as they are written.
 
 A block says by its fence what becomes of it: ``sh run`` (or ``console run``, whose commands follow ``$``) is run by a
-test, ``sh needs=account`` is not, since it needs what no test has.
+test, ``sh needs=minutes`` by one of the soak set, ``sh needs=account`` by none, since it needs what no test has.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from click.testing import CliRunner
 from spillway.cli.main import cli
 from tests.support.paths import ROOT
 
+LONG: Final = "needs=minutes"
 NEEDS: Final = {
     "account": "accounts in AWS or Azure, or a cluster",
     "gpu": "a GPU of a certain kind",
     "builder": "docker, podman or buildah, and a registry",
     "dnsutils": "dig",
-    "minutes": "more minutes than a test has; its parts are tested elsewhere",
+    "setup": "a machine without an environment, as CI begins; its commands are run by the main job's tests",
+    "minutes": "more minutes than a test of every run has",
 }
 SHELL: Final = ("sh", "console", "bash", "shell")
 _FENCE: Final = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -59,9 +61,14 @@ def run_blocks(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language in SHELL and block.mark == "run"]
 
 
+def long_blocks(page: Path) -> list[Block]:
+    """Those of the soak set."""
+    return [block for block in blocks(page) if block.language in SHELL and block.mark == LONG]
+
+
 def block(page: Path, begins: str) -> Block:
     """The one whose first command begins so."""
-    (found,) = (one for one in run_blocks(page) if one.commands[0].startswith(begins))
+    (found,) = (one for one in (*run_blocks(page), *long_blocks(page)) if one.commands[0].startswith(begins))
     return found
 
 
@@ -79,13 +86,15 @@ def run(found: Block, folder: Path, replaced: Mapping[str, str] | None = None) -
     return said
 
 
-def shell(commands: str, folder: Path) -> str:
+def shell(commands: str, folder: Path, timeout_s: float = 500) -> str:
     """What they print, in one shell that ends with the first that fails."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     variables = {**os.environ, "PATH": path, "PYTHONPATH": f"{folder}:{ROOT}"}
     variables.pop("PULUMI_CONFIG_PASSPHRASE", None)
     asked = ["bash", "-euo", "pipefail", "-c", commands]
-    done = subprocess.run(asked, cwd=folder, env=variables, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        asked, cwd=folder, env=variables, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     assert done.returncode == 0, commands + done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

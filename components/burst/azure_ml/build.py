@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, Protocol
 
 import pulumi
 
 from components.azure_caller import MAY_ASK_FOR_TOKENS, AzureCaller, AzureCallerArgs
 from components.burst.azure_ml.component import AzureMlBurst, OnlineDeployment
-from components.burst.azure_ml.route import KEY_FILE
 from components.burst.azure_ml.settings import AzureMlSettings
 from components.burst.azure_ml.workspace import AzureMlArgs
 from components.burst.site import (
@@ -18,6 +18,7 @@ from components.burst.site import (
     AzureSurroundings,
     BuiltSite,
     BurstSite,
+    GatewayIdentity,
     Surroundings,
     Watch,
 )
@@ -26,7 +27,7 @@ from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.azure_courier import PackageCourier, PackageCourierArgs
 from components.model_store.content import package_prefix
 from components.monitoring.azure import AzureMonitoring, AzureMonitoringArgs
-from spillway.contracts.azure_calls import API_VERSIONS, Caller
+from spillway.contracts.azure_calls import API_VERSIONS, CLIENT_VARIABLE, TENANT_VARIABLE, Caller
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.function_config import AzureMachines, AzureSource, HeldDeployment
 from spillway.contracts.names import AZURE_MANAGER_URL
@@ -48,6 +49,7 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
     assert azure is not None
     store = _store(site, around, azure)
     burst = _burst(site, around, azure, store)
+    caller = _caller("gateway", site, burst, {"endpoint": burst.endpoint_id})
     return BuiltSite(
         site=site,
         address=burst.host,
@@ -57,8 +59,17 @@ def build(site: AzureMlSite, around: Surroundings) -> BuiltSite:
         },
         capacity=_capacity(site, burst),
         watch=_watch(site, burst, around, azure),
-        keys={KEY_FILE: burst.key},
+        gateway_rights=pulumi.Output.from_input([MAY_ASK_FOR_TOKENS]),
+        gateway_environment={TENANT_VARIABLE: site.subscription.tenant_id, CLIENT_VARIABLE: caller.client_id},
+        admit=partial(_admit, caller),
     )
+
+
+def _admit(caller: AzureCaller, gateway: GatewayIdentity) -> None:
+    if gateway.issuer_url is None:
+        caller.trust(gateway.role_arn, gateway.name)
+    else:
+        caller.trust_account(gateway.issuer_url, gateway.account, gateway.name)
 
 
 def _store(site: AzureMlSite, around: Surroundings, azure: AzureSurroundings) -> AzureModelStore:

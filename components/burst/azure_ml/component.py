@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,8 +34,8 @@ class OnlineDeployment:
 
 
 class AzureMlBurst(Component):
-    """Outputs: ``endpoint_name``, ``endpoint_id``, ``host``, ``key`` (secret), ``online`` (deployments as planned, with
-    the addresses of each)."""
+    """Outputs: ``endpoint_name``, ``endpoint_id``, ``host``, ``online`` (deployments as planned, with the addresses of
+    each)."""
 
     def __init__(self, context: StackContext, args: AzureMlArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("burst-azure-ml", context, opts)
@@ -63,7 +63,6 @@ class AzureMlBurst(Component):
             for planned, deployment in made.items()
         )
         send_logs(self, "azureml-diagnostics", endpoint.id, self.logs.id, ML_ENDPOINT)
-        self.key: pulumi.Output[str] = pulumi.Output.secret(self._key(endpoint, made.values()))
         self.register_outputs({"endpoint_name": self.endpoint_name, "host": self.host})
 
     def _datastore(self) -> ml.Datastore:
@@ -133,7 +132,7 @@ class AzureMlBurst(Component):
             kind="Managed",
             identity=user_assigned(self.serving_identity),
             properties=ml.OnlineEndpointPropertiesArgs(
-                auth_mode=ml.EndpointAuthMode.KEY,
+                auth_mode=ml.EndpointAuthMode.AAD_TOKEN,
                 description=self._endpoint_description,
                 public_network_access=self._endpoint_access,
             ),
@@ -168,7 +167,7 @@ class AzureMlBurst(Component):
                         "tags": self.context.tags,
                         "identity": {"type": "UserAssigned", "userAssignedIdentities": {values["identity"]: {}}},
                         "properties": {
-                            "authMode": "Key",
+                            "authMode": ml.EndpointAuthMode.AAD_TOKEN.value,
                             "description": self._endpoint_description,
                             "publicNetworkAccess": self._endpoint_access,
                             "traffic": traffic,
@@ -191,17 +190,6 @@ class AzureMlBurst(Component):
             tags=self.context.tags,
             opts=self.child(depends_on=list(deployments.values())),
         )
-
-    def _key(self, endpoint: ml.OnlineEndpoint, deployments: Iterable[ml.OnlineDeployment]) -> pulumi.Output[str]:
-        # The deployments' names are asked for only to wait: keys of an endpoint without any answer nothing.
-        names = pulumi.Output.all(endpoint.name, *(one.name for one in deployments))
-        keys = ml.list_online_endpoint_keys_output(
-            endpoint_name=names.apply(lambda found: found[0]),
-            resource_group_name=self.args.resource_group_name,
-            workspace_name=self.workspace.name,
-            opts=pulumi.InvokeOutputOptions(parent=self),
-        )
-        return keys.apply(lambda found: found.primary_key or "")
 
 
 def _datastore_uri(workspace_path: str) -> str:

@@ -1,20 +1,15 @@
-"""How gateways reach an Azure ML online endpoint: a host of its own and a bearer key."""
+"""How gateways reach an Azure ML online endpoint: a host of its own and a token of Entra's."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from components.burst.azure_ml.settings import AzureMlSettings
+from spillway.contracts.azure_calls import SCORING_AUDIENCE
 from spillway.contracts.classes import Site
-from spillway.contracts.credentials import BearerKey, UpstreamTls
+from spillway.contracts.credentials import EntraToken, UpstreamTls
 from spillway.contracts.manifest import Manifest
-from spillway.contracts.names import KEYS_FOLDER
 from spillway.contracts.routing import AgentCheck, PathRule, SiteRoute, infer_paths, probe_timeout_s
 from spillway.contracts.server_routes import ServerKind, openai_paths
 from spillway.contracts.vllm_serving import headroom
-
-KEY_FILE: Final = "azure_ml.key"
-"""Name of the file that holds the endpoint's key beside each gateway."""
 
 
 def route(
@@ -28,7 +23,7 @@ def route(
         dns="logical",
         region=location,
         tls=UpstreamTls(sni=host),
-        auth=BearerKey(key_file=f"{KEYS_FOLDER}/{KEY_FILE}"),
+        auth=EntraToken(audience=SCORING_AUDIENCE),
         paths=paths(manifest.kind, manifest.entry_model),
         slots=int(manifest.serving.slots * _fewest(settings)),
         headroom=headroom(manifest, _fewest(settings)),

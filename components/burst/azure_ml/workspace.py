@@ -46,7 +46,7 @@ class AzureMlArgs:
     its prefix; ``package_folder``: the stack's own package's in the container, known once it is there.
 
     ``manifest`` gives concurrency and timeout, whose defaults on Azure (one request, five seconds) serve nobody.
-    ``public_endpoint``: the scoring endpoint is called over the Internet with its key; the workspace never is public.
+    ``public_endpoint``: the scoring endpoint is called over the Internet; the workspace never is public.
     """
 
     settings: AzureMlSettings

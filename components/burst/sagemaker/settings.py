@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from components.burst.bounds import check_bounds
 from components.retention import RetentionDays
 from spillway.contracts.frozen import Settings
+from spillway.contracts.prices import catalogue
+from spillway.contracts.problems import nearest
 from spillway.contracts.trt_engines import ENGINE_NAME
 
 _GPUS: Final = ("dl1", "g4dn", "g5", "g6", "g6e", "g7", "g7e", "p4d", "p4de", "p5", "p5e", "p5en")
@@ -38,9 +40,8 @@ def has_local_storage(instance_type: str) -> bool:
 
 def _sagemaker_instance(value: str) -> str:
     if not re.fullmatch(r"ml\.[a-z0-9-]+\.(\d+)?(nano|micro|small|medium|large|xlarge)", value):
-        raise ValueError(
-            f"{value!r} is not a SageMaker instance type; SageMaker's names start with 'ml.', e.g. ml.g5.xlarge"
-        )
+        known = nearest(value, {price.instance_type for price in catalogue() if price.cloud == "sagemaker"})
+        raise ValueError(f"no SageMaker instance type; {known}they start with 'ml.', e.g. ml.g5.xlarge")
     return value
 
 

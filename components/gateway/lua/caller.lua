@@ -45,11 +45,44 @@ local function hash_of(key)
   return hash
 end
 
--- Who asks, or nil. Whoever brings a key means to be somebody: one that nobody has is never taken for no key, unless
--- there is nobody to be.
+-- Who has a key, or nil. Whoever brings a key means to be somebody: one that nobody has is never taken for no key,
+-- unless there is nobody to be.
 local function caller_of(key)
-  if not key or not next(CONFIG.callers) then return CONFIG.anonymous end
+  if not key or not CONFIG.known then return CONFIG.anonymous end
   return CONFIG.callers[hash_of(key)]
+end
+
+-- Envoy's words for keys of the issuer that it could not fetch (jwt_verify_lib): nobody's token is wrong then.
+local NOT_FETCHED = "Jwks remote fetch is failed"
+
+local function unknown(why, description)
+  local challenge = 'Bearer realm="spillway"' .. (description and ', error="invalid_token"' .. description or "")
+  return refusal("401", why, challenge)
+end
+
+-- Whom a token names that Envoy has verified, and the most urgent class that it allows. Or nil, and what is answered; or
+-- nil alone, where there is no token.
+local function bearer_of(handle)
+  local noted = CONFIG.token and handle:streamInfo():dynamicMetadata():get(CONFIG.token.filter)
+  local claims = noted and noted[CONFIG.token.claims]
+  if not claims then return nil, nil, noted and noted[CONFIG.token.failed] end
+  local name = claims[CONFIG.token.client]
+  local caller = type(name) == "string" and CONFIG.named[name]
+  if not caller then return nil, refusal("403", "the token's " .. CONFIG.token.client .. " is no client of this gateway") end
+  local most = CONFIG.token.class and claims[CONFIG.token.class]
+  if most and not CONFIG.priorities[most] then
+    return nil, refusal("403", "the token's " .. CONFIG.token.class .. " must be P0, P1 or P2")
+  end
+  return caller, most or "P0"
+end
+
+-- Why a token that nobody could verify is refused; a key that nobody has says no more than that.
+local function why_not(key, failed)
+  local why = "no known key in " .. CONFIG.key_header .. " or authorization"
+  if not (failed and key and key:find("^[^.]+%.[^.]+%.[^.]*$")) then return unknown(why, key and "") end
+  if failed.message == NOT_FETCHED then return refusal("503", "the keys of the tokens' issuer cannot be fetched") end
+  local said = tostring(failed.message):gsub('["\\%c]', "")
+  return unknown("the token is refused: " .. said, ', error_description="' .. said .. '"')
 end
 
 local function is_operator(headers)
@@ -63,21 +96,25 @@ end
 
 -- Who asks, in which class, and where that goes: a caller, a class and a group. Or nil, and what is answered. What the
 -- client has no business to say is gone from the headers then.
-local function identify(headers)
+local function identify(handle)
+  local headers = handle:headers()
   local wanted = headers:get(CONFIG.class_header) or CONFIG.default_class
   local site = headers:get(CONFIG.site_header)
   local operator = is_operator(headers)
   local key = offered_key(headers)
-  local caller = caller_of(key)
-  if operator and not key then caller = CONFIG.operator_caller end
+  local caller, most, failed
+  if not headers:get(CONFIG.key_header) then caller, most, failed = bearer_of(handle) end
+  local refused = not caller and most
+  if not caller and not refused then
+    caller, most = caller_of(key), "P0"
+    if operator and not key then caller = CONFIG.operator_caller end
+  end
   clear(headers)
 
-  if not caller then
-    local challenge = 'Bearer realm="spillway"' .. (key and ', error="invalid_token"' or "")
-    return nil, refusal("401", "no known key in " .. CONFIG.key_header .. " or authorization", challenge)
-  end
+  if refused then return nil, refused end
+  if not caller then return nil, why_not(key, failed) end
   if not CONFIG.priorities[wanted] then return nil, refusal("400", CONFIG.class_header .. " must be P0, P1 or P2") end
-  local class = capped(wanted, caller.max_class)
+  local class = capped(capped(wanted, caller.max_class), most)
   local group = caller.groups[class]
   if operator and site then
     if not CONFIG.sites[site] then return nil, refusal("400", "this gateway has no such site") end

@@ -49,7 +49,7 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path = headers:get(":path"):match("^[^?]*")
-  local caller, class, group = identify(headers)
+  local caller, class, group = identify(handle)
   if not caller then return note(handle, class) end
   -- Admission lets a body in for inference alone.
   if headers:get(":method") ~= "POST" then

@@ -36,4 +36,6 @@ def _cache_dir() -> str | None:
 _FOLDER = _cache_dir()
 if _FOLDER:
     config.CACHE_DIR = _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
-compiled = njit(cache=_FOLDER is not None, nogil=True, error_model="numpy")
+compiled = njit(cache=_FOLDER is not None, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore[reportCallIssue]
+"""Without ``_nrt`` numba would count references to every array of the state at each call, which was most of the time of
+a simulation: nothing compiled here makes an array, or keeps one."""

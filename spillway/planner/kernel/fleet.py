@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from spillway.planner.kernel.compiled import compiled
-from spillway.planner.kernel.gates import refuse, route
+from spillway.planner.kernel.gates import asked_of, refuse, route
 from spillway.planner.kernel.heap import schedule
 from spillway.planner.kernel.instances import at_work, bill, count_serving, draw, in_flight, leave_if_idle
 from spillway.planner.kernel.queues import give_up, leave
@@ -16,7 +16,6 @@ from spillway.planner.kernel.state import (
     ABSENT,
     ACTED_AT,
     ANSWERING,
-    ARRIVED,
     BEGINS,
     BELOW,
     BUSY_AT_TICK,
@@ -30,6 +29,7 @@ from spillway.planner.kernel.state import (
     FAILURE,
     FIRST,
     FLIGHT_SECONDS,
+    GIVEN_UP,
     GROW_ABOVE,
     IN_TICKS,
     INSTANCE,
@@ -48,10 +48,11 @@ from spillway.planner.kernel.state import (
     OUT_TICKS,
     OUTAGE,
     PARTIAL,
-    PROMPT_TOKENS,
     RATE,
+    REPLICA,
     RETRY,
     SCALER,
+    SENT,
     SERVERS,
     SERVING,
     SHRINK_BELOW,
@@ -61,11 +62,10 @@ from spillway.planner.kernel.state import (
     TARGET,
     TICK,
     TICKS,
-    TOKENS,
+    TRIED,
     WAIT_HEAD,
     WANTED_BELOW,
     WINDOW,
-    WORK,
     State,
 )
 
@@ -167,7 +167,9 @@ def _step(st: State, s: int) -> None:
     st.fleet[s, MINUTE] = minute + 1
     if minute + 1 < window or st.clock[NOW] - st.site[s, ACTED_AT] < st.site[s, COOLDOWN]:
         return
-    busy, there = st.busy_minutes[s, :window].mean(), _there(st, s)
+    busy, there = 0.0, _there(st, s)
+    for minute in range(window):
+        busy += st.busy_minutes[s, minute] / window
     if busy > st.site[s, GROW_ABOVE] and there < st.fleet[s, MOST]:
         _launch(st, s)
         st.site[s, ACTED_AT] = st.clock[NOW]
@@ -191,15 +193,22 @@ def scale(st: State) -> None:
 
 @compiled
 def _again(st: State, r: int) -> None:
-    """The server went away over it: the gateway tries it again, unless the client has part of the answer."""
-    c, row = st.place[r, CLASS], st.work[r]
-    if row[FIRST] >= 0.0 and st.site[st.place[r, SITE], LANGUAGE] > 0.0:
-        give_up(st, r)
+    """The server went away over it: the gateway tries the next site. Of a language model it is tried once more, from
+    the far end of the sites, unless the client has part of the answer."""
+    c, k, row = st.place[r, CLASS], st.place[r, REPLICA], st.place[r, TRIED] + 1
+    if st.place[r, GIVEN_UP]:
+        leave(st, r)
         return
-    arrived, prompt, work, tokens = row[ARRIVED], row[PROMPT_TOKENS], row[WORK], row[TOKENS]
+    if st.site[st.place[r, SITE], LANGUAGE] > 0.0:
+        after_failure = 2 * st.fleet.shape[0] + 1
+        if st.work[r, FIRST] >= 0.0 or row > after_failure:
+            give_up(st, r)
+            return
+        row = after_failure
+    sent, asked = st.work[r, SENT], asked_of(st, r)
     leave(st, r)
-    if not route(st, c, arrived, prompt, work, tokens):
-        refuse(st, c, arrived, prompt, work, tokens)
+    if not route(st, c, k, row, sent, asked):
+        refuse(st, c, asked)
 
 
 @compiled

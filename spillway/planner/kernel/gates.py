@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from spillway.planner.kernel.compiled import compiled
 from spillway.planner.kernel.instances import draw
-from spillway.planner.kernel.queues import enter, miss
+from spillway.planner.kernel.queues import abandon, enter, miss
 from spillway.planner.kernel.state import (
     AGAIN,
     ARRIVED,
     AT,
-    BATCH,
     CLASS,
     DUE,
+    ENDPOINT_GATE,
+    ENDPOINT_SITE,
     ENTERED,
     FIRST,
+    FIRST_CUT,
     FIRST_SENT,
     FLIGHT,
     FREE,
     GATE,
+    GIVEN_UP,
     HEAD,
-    INTERACTIVE,
     LEFT,
     LENGTH,
     LIMIT,
@@ -30,38 +34,51 @@ from spillway.planner.kernel.state import (
     NOW,
     OPEN,
     PATIENCE,
+    PROMPT_ASKED,
     PROMPT_TOKENS,
+    PROMPTS,
     RANDOM,
     REPLICA,
-    RING_PROMPT,
-    RING_TOKENS,
-    RING_WORK,
     ROUTING,
+    SENT,
     SERVING,
     SITE,
     STARTED,
-    TAKES,
     THROUGH,
     TOKENS,
+    TOKENS_ASKED,
+    TRIED,
+    UNREAD,
+    WHOLE,
     WORK,
+    WORK_ASKED,
     State,
 )
+from spillway.planner.kernel.tries import connected, left_alone, was_cut, watch
+
+_NEAR = 1e-6
 
 
 @compiled
-def route(st: State, c: int, arrived: float, prompt: float, work: float, tokens: float) -> bool:
-    """Send it to the first site whose gate lets it through; ``False`` where none does."""
+def offer(st: State, c: int, asked: Any) -> None:
+    """A client sends it, to any process of the gateway."""
     processes = st.gate.shape[2]
     k = int(draw(st) * processes) if processes > 1 else 0
-    pool = BATCH if c == 2 else INTERACTIVE
-    # Only the most urgent comes round again, for the headroom.
-    for gate in range(pool, OPEN + 1 if c == 0 else pool + 1):
-        for s in range(st.fleet.shape[0]):
-            if st.fleet[s, TAKES + c] and _lets_through(st, s, gate, k):
-                at = _server(st, s, k)
-                if at >= 0:
-                    _send(st, s, at, k, gate, c, arrived, prompt, work, tokens)
-                    return True
+    if not route(st, c, k, 0, st.clock[NOW], asked):
+        refuse(st, c, asked)
+
+
+@compiled
+def route(st: State, c: int, k: int, row: int, sent: float, asked: Any) -> bool:
+    """Send it to the first site, from the row of its endpoints on, that takes it; ``False`` where none does."""
+    while st.endpoint[c, row, ENDPOINT_SITE] >= 0:
+        s, gate = st.endpoint[c, row, ENDPOINT_SITE], st.endpoint[c, row, ENDPOINT_GATE]
+        if _lets_through(st, s, gate, k):
+            at = _server(st, s, k)
+            if at >= 0 and st.count[FREE] >= 0:
+                _send(st, at, c, k, row, sent, asked)
+                return True
+        row += 1
     return False
 
 
@@ -76,44 +93,72 @@ def _lets_through(st: State, s: int, gate: int, k: int) -> bool:
 @compiled
 def _server(st: State, s: int, k: int) -> int:
     """As the site's balancer chooses; -1 where nobody serves or the chosen one refuses."""
-    serving = st.fleet[s, SERVING]
-    if serving == 0:
-        return -1
+    serving, at = st.fleet[s, SERVING], -1
     first = int(draw(st) * serving) if serving > 1 else 0
-    at = st.serving[s, first]
-    if st.fleet[s, ROUTING] != RANDOM:
-        for step in range(1, serving):
-            if st.active[k, at] == 0:
-                break
-            other = st.serving[s, (first + step) % serving]
-            if st.active[k, other] < st.active[k, at]:
-                at = other
-    return at if st.lane[at, FLIGHT] < st.fleet[s, LIMIT] else -1
+    for step in range(serving):
+        other = st.serving[s, (first + step) % serving]
+        if not left_alone(st, k, other) and (at < 0 or st.active[k, other] < st.active[k, at]):
+            at = other
+        if at >= 0 and (st.fleet[s, ROUTING] == RANDOM or st.active[k, at] == 0):
+            break
+    if at < 0 or st.lane[at, FLIGHT] >= st.fleet[s, LIMIT]:
+        return -1
+    return at if st.fleet[s, PROMPTS] == 0 or st.lane[at, UNREAD] < st.fleet[s, PROMPTS] else -1
 
 
 @compiled
-def _send(
-    st: State, s: int, at: int, k: int, gate: int, c: int, arrived: float, prompt: float, work: float, tokens: float
-) -> None:
+def _send(st: State, at: int, c: int, k: int, tried: int, sent: float, asked: Any) -> None:
     r = st.count[FREE]
     st.count[FREE] = st.place[r, NEXT]
+    s, gate = st.endpoint[c, tried, ENDPOINT_SITE], st.endpoint[c, tried, ENDPOINT_GATE]
     place, row = st.place[r], st.work[r]
     place[CLASS], place[SITE], place[AT], place[REPLICA], place[THROUGH] = c, s, at, k, gate
-    row[ARRIVED], row[ENTERED], row[STARTED], row[FIRST] = arrived, st.clock[NOW], -1.0, -1.0
-    row[PROMPT_TOKENS], row[LEFT], row[WORK], row[TOKENS] = prompt, prompt, work, tokens
+    place[TRIED], place[GIVEN_UP] = tried, 0
+    row[ARRIVED], row[SENT], row[ENTERED], row[STARTED], row[FIRST] = asked[FIRST_SENT], sent, st.clock[NOW], -1.0, -1.0
+    row[PROMPT_TOKENS], row[LEFT], row[WORK] = asked[PROMPT_ASKED], asked[PROMPT_ASKED], asked[WORK_ASKED]
+    row[TOKENS] = asked[TOKENS_ASKED]
+    connected(st, k, at)
+    watch(st, r)
     enter(st, at, r)
 
 
 @compiled
-def refuse(st: State, c: int, arrived: float, prompt: float, work: float, tokens: float) -> None:
-    """No gate let it through: its client sends it again after a while, or it is lost."""
+def asked_of(st: State, r: int) -> Any:
+    """What is asked by a request at a site."""
+    row = st.work[r]
+    return row[ARRIVED], row[PROMPT_TOKENS], row[WORK], row[TOKENS]
+
+
+@compiled
+def cut(st: State, c: int) -> None:
+    """The time of the class's first try is over: the next site is asked, as long as the whole request has time."""
+    r = st.tally[c, FIRST_CUT]
+    k, at, row, sent, asked = (
+        st.place[r, REPLICA],
+        st.place[r, AT],
+        st.place[r, TRIED] + 1,
+        st.work[r, SENT],
+        asked_of(st, r),
+    )
+    was_cut(st, k, at)
+    abandon(st, r)
+    if st.clock[NOW] >= sent + st.rule[c, WHOLE] - _NEAR or not route(st, c, k, row, sent, asked):
+        refuse(st, c, asked)
+
+
+@compiled
+def refuse(st: State, c: int, asked: Any) -> None:
+    """Nobody took it: its client sends it again after a while, or it is lost."""
+    arrived = asked[FIRST_SENT]
     again = st.clock[NOW] + st.rule[c, AGAIN]
     if again == np.inf or again - arrived > st.rule[c, PATIENCE] or st.tally[c, LENGTH] >= st.ring.shape[1]:
         st.tally[c, LOST] += 1
         miss(st, c, arrived)
         return
     row = st.ring[c, (st.tally[c, HEAD] + st.tally[c, LENGTH]) % st.ring.shape[1]]
-    row[DUE], row[FIRST_SENT], row[RING_PROMPT], row[RING_WORK], row[RING_TOKENS] = again, arrived, prompt, work, tokens
+    for column in range(len(asked)):
+        row[column] = asked[column]
+    row[DUE] = again
     st.tally[c, LENGTH] += 1
 
 
@@ -121,8 +166,7 @@ def refuse(st: State, c: int, arrived: float, prompt: float, work: float, tokens
 def send_again(st: State, c: int) -> None:
     """The class's first in the ring is due."""
     row = st.ring[c, st.tally[c, HEAD]]
-    arrived, prompt, work, tokens = row[FIRST_SENT], row[RING_PROMPT], row[RING_WORK], row[RING_TOKENS]
+    asked = row[FIRST_SENT], row[PROMPT_ASKED], row[WORK_ASKED], row[TOKENS_ASKED]
     st.tally[c, HEAD] = (st.tally[c, HEAD] + 1) % st.ring.shape[1]
     st.tally[c, LENGTH] -= 1
-    if not route(st, c, arrived, prompt, work, tokens):
-        refuse(st, c, arrived, prompt, work, tokens)
+    offer(st, c, asked)

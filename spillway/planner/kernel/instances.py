@@ -35,6 +35,7 @@ from spillway.planner.kernel.state import (
     OF_INSTANCE,
     OF_SITE,
     OPEN,
+    ROOM,
     SERVERS,
     SERVING,
     State,
@@ -96,9 +97,12 @@ def count_serving(st: State, s: int) -> None:
     counted = serving if st.fleet[s, FOLLOWS] else st.fleet[s, LEAST] * each
     processes = st.gate.shape[2]
     slots = max(1, counted * st.fleet[s, GATE_SLOTS])
-    share = max(1, slots // processes)
     batch = int(slots * st.site[s, BATCH_SHARE] + 1e-9)
     headroom = counted * st.fleet[s, HEADROOM]
+    if 0 < st.fleet[s, ROOM] < slots:
+        headroom += slots - st.fleet[s, ROOM]
+        slots = st.fleet[s, ROOM]
+    share = max(1, slots // processes)
     st.fleet[s, GATE + INTERACTIVE] = share
     st.fleet[s, GATE + BATCH] = min(share, max(1, batch // processes)) if batch > 0 else 0
     st.fleet[s, GATE + OPEN] = share + (max(1, headroom // processes) if headroom > 0 else 0)

@@ -8,9 +8,10 @@ import numpy as np
 
 from spillway.planner.kernel.compiled import compiled
 from spillway.planner.kernel.fleet import outage, ready, scale
-from spillway.planner.kernel.gates import refuse, route, send_again
+from spillway.planner.kernel.gates import cut, offer, send_again
 from spillway.planner.kernel.instances import bill, count_serving, in_flight
 from spillway.planner.kernel.queues import act, miss, row_of
+from spillway.planner.kernel.rooms import ROOM_PERIOD_S, read_rooms
 from spillway.planner.kernel.state import (
     AGAIN,
     ARRIVED,
@@ -20,11 +21,12 @@ from spillway.planner.kernel.state import (
     DONE,
     DUE,
     FIRST_SENT,
-    FLIGHT_SECONDS,
+    GIVEN_UP,
     HEAD,
     IN_FLIGHT,
     LENGTH,
     LOST,
+    NEXT_ROOM,
     NEXT_SAMPLE,
     NEXT_TICK,
     NOW,
@@ -41,6 +43,7 @@ from spillway.planner.kernel.state import (
     WAITING,
     State,
 )
+from spillway.planner.kernel.tries import next_cut
 
 
 @compiled
@@ -64,7 +67,8 @@ def _sample(st: State) -> None:
 
 @compiled
 def _until(st: State, time: float) -> None:
-    """Everything that happens up to ``time``, in order; outages before servers, those before what is sent again."""
+    """Everything that happens up to ``time``, in order; outages before servers, those before tries
+    that are cut, those before what is sent again."""
     while True:
         out = st.outages[st.count[OUTAGE], 0] if st.count[OUTAGE] < len(st.outages) else np.inf
         who = st.order[0]
@@ -73,7 +77,9 @@ def _until(st: State, time: float) -> None:
         for c in range(CLASSES):
             if st.tally[c, LENGTH] > 0 and st.ring[c, st.tally[c, HEAD], DUE] < again:
                 again, klass = st.ring[c, st.tally[c, HEAD], DUE], c
-        due = min(min(min(out, event), again), min(st.clock[NEXT_TICK], st.clock[NEXT_SAMPLE]))
+        late, late_class = next_cut(st)
+        due = min(min(min(out, event), min(again, late)), min(st.clock[NEXT_TICK], st.clock[NEXT_SAMPLE]))
+        due = min(due, st.clock[NEXT_ROOM])
         if due > time:
             return
         st.clock[NOW] = due
@@ -84,8 +90,13 @@ def _until(st: State, time: float) -> None:
                 act(st, who)
             else:
                 ready(st, who - st.lane.shape[0])
+        elif due == late:
+            cut(st, late_class)
         elif due == again:
             send_again(st, klass)
+        elif due == st.clock[NEXT_ROOM]:
+            read_rooms(st)
+            st.clock[NEXT_ROOM] += ROOM_PERIOD_S
         elif due == st.clock[NEXT_TICK]:
             scale(st)
             st.clock[NEXT_TICK] += st.clock[TICK]
@@ -107,34 +118,43 @@ def run(st: State, arrival: Any, prompt: Any, work: Any, tokens: Any, klass: Any
             return RING_FULL, at
         st.tally[c, OFFERED] += 1
         st.timeline[row_of(st, arrival[at]), OFFERED_BY + c] += 1
-        if not route(st, c, arrival[at], prompt[at], work[at], tokens[at]):  # pyright: ignore[reportArgumentType]
-            refuse(st, c, arrival[at], prompt[at], work[at], tokens[at])  # pyright: ignore[reportArgumentType]
+        offer(st, c, (arrival[at], prompt[at], work[at], tokens[at]))  # pyright: ignore[reportArgumentType]
     return DONE, len(arrival)
 
 
 @compiled
-def finish(st: State, end: float, drain_s: float) -> None:
-    """The rest of the trace's time, then until everybody is answered, ``drain_s`` seconds at most.
-
-    Who is not answered then is lost.
-    """
+def end_of_trace(st: State, end: float) -> None:
+    """The rest of the trace's time; what is paid for, and what is at work, is counted up to there."""
     _until(st, end)
     st.clock[NOW] = end
     for s in range(st.fleet.shape[0]):
         bill(st, s, 0)
         in_flight(st, s, 0)
-    flight_seconds = st.site[:, FLIGHT_SECONDS].copy()
-    last = end + drain_s
-    while st.clock[NOW] < last and st.tally[:, LENGTH].sum() + st.fleet[:, IN_FLIGHT].sum() > 0:
+
+
+@compiled
+def drain(st: State, drain_s: float) -> None:
+    """Until everybody is answered, ``drain_s`` seconds at most. Who is not answered then is lost."""
+    last = st.clock[NOW] + drain_s
+    while st.clock[NOW] < last and _still_there(st) > 0:
         step = min(last, st.clock[NOW] + 60.0)
         _until(st, step)
         st.clock[NOW] = step
-    st.site[:, FLIGHT_SECONDS] = flight_seconds
     for c in range(CLASSES):
         st.tally[c, LOST] += st.tally[c, LENGTH]
         for k in range(st.tally[c, LENGTH]):
             miss(st, c, st.ring[c, (st.tally[c, HEAD] + k) % st.ring.shape[1], FIRST_SENT])
     for r in range(st.place.shape[0]):
-        if st.place[r, SITE] >= 0:
+        if st.place[r, SITE] >= 0 and not st.place[r, GIVEN_UP]:
             st.tally[st.place[r, CLASS], LOST] += 1
             miss(st, st.place[r, CLASS], st.work[r, ARRIVED])
+
+
+@compiled
+def _still_there(st: State) -> int:
+    there = 0
+    for c in range(CLASSES):
+        there += st.tally[c, LENGTH]
+    for s in range(st.fleet.shape[0]):
+        there += st.fleet[s, IN_FLIGHT]
+    return there

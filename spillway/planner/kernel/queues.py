@@ -38,6 +38,7 @@ from spillway.planner.kernel.state import (
     FIRST,
     FLIGHT,
     FREE,
+    GIVEN_UP,
     IN_TIME,
     ITERATION,
     ITERATION_END,
@@ -74,6 +75,7 @@ from spillway.planner.kernel.state import (
     THROUGH,
     TOKEN_WITHIN,
     TOKENS,
+    UNREAD,
     VIRTUAL,
     WAIT_HEAD,
     WAIT_TAIL,
@@ -83,6 +85,7 @@ from spillway.planner.kernel.state import (
     WORST_P0,
     State,
 )
+from spillway.planner.kernel.tries import unwatch
 
 _NEAR = 1e-6
 """A millionth of a second, or of a token, is no time."""
@@ -94,6 +97,7 @@ def enter(st: State, at: int, r: int) -> None:
     s, c = st.place[r, SITE], st.place[r, CLASS]
     in_flight(st, s, 1)
     st.lane[at, FLIGHT] += 1
+    st.lane[at, UNREAD] += int(st.work[r, PROMPT_TOKENS])
     st.active[st.place[r, REPLICA], at] += 1
     for gate in range(st.place[r, THROUGH], OPEN + 1):
         st.gate[s, gate, st.place[r, REPLICA]] += 1
@@ -155,10 +159,15 @@ def _next(st: State, at: int) -> int:
     for c in range(CLASSES):
         while st.lane[at, WAIT_HEAD + c] >= 0:
             r = st.lane[at, WAIT_HEAD + c]
-            if st.clock[NOW] - st.work[r, ARRIVED] <= st.rule[c, PATIENCE]:
+            # vLLM lets everybody wait, Triton for as long as its queue policy says.
+            language = st.site[st.lane[at, OF_SITE], LANGUAGE] > 0.0
+            if language or st.clock[NOW] - st.work[r, ENTERED] <= st.rule[c, PATIENCE]:
                 return r
             st.lane[at, WAIT_HEAD + c] = st.place[r, NEXT]
-            give_up(st, r)
+            if st.place[r, GIVEN_UP]:
+                leave(st, r)
+            else:
+                give_up(st, r)
     return -1
 
 
@@ -176,6 +185,7 @@ def _take(st: State, at: int, r: int) -> None:
     """Out of the queue, into a slot."""
     st.lane[at, WAIT_HEAD + st.place[r, CLASS]] = st.place[r, NEXT]
     st.work[r, STARTED] = st.clock[NOW]
+    st.lane[at, UNREAD] -= int(st.work[r, PROMPT_TOKENS])
     st.lane[at, RUNNING] += 1
     st.lane[at, KV_USED] += int(st.work[r, TOKENS])
     if st.lane[at, RUNNING] == 1:
@@ -198,6 +208,10 @@ def _begin_iteration(st: State, at: int) -> None:
     """Between two tokens of the answers, and when a batch is full or has waited long enough."""
     st.pace[at, BEGINS] = np.inf
     s, now = st.lane[at, OF_SITE], st.clock[NOW]
+    partial = st.lane[at, PARTIAL]
+    if partial >= 0 and st.place[partial, GIVEN_UP]:
+        st.lane[at, PARTIAL] = -1
+        leave(st, partial)
     r = _next(st, at)
     if st.lane[at, PARTIAL] < 0 and (r < 0 or st.work[r, PROMPT_TOKENS] <= 0.0 or not _fits(st, at, r)):
         return
@@ -271,7 +285,10 @@ def _end_iteration(st: State, at: int) -> None:
         st.work[r, LEFT] -= st.work[r, TAKEN]
         if st.work[r, LEFT] <= 0.0:
             st.work[r, FIRST] = st.clock[NOW]
-            if st.work[r, WORK] > 0.0:
+            if st.place[r, GIVEN_UP]:
+                leave(st, r)
+            elif st.work[r, WORK] > 0.0:
+                unwatch(st, r)
                 _answer(st, at, r)
             else:
                 finish(st, r)
@@ -317,19 +334,56 @@ def _pop_answer(st: State, at: int) -> int:
 
 
 @compiled
-def leave(st: State, r: int) -> None:
-    """Out of the site; its place is free."""
+def _let_go(st: State, r: int) -> None:
+    """The gateway knows no more of the try."""
     s, at, k = st.place[r, SITE], st.place[r, AT], st.place[r, REPLICA]
-    in_flight(st, s, -1)
-    st.lane[at, FLIGHT] -= 1
+    unwatch(st, r)
     st.active[k, at] -= 1
     for gate in range(st.place[r, THROUGH], OPEN + 1):
         st.gate[s, gate, k] -= 1
+
+
+@compiled
+def abandon(st: State, r: int) -> None:
+    """The gateway gives the try up. vLLM sees that its client is gone, and ends the request with the iteration; Triton
+    does not, and works on (https://github.com/triton-inference-server/server/issues/7077)."""
+    at, c = st.place[r, AT], st.place[r, CLASS]
+    if st.site[st.place[r, SITE], LANGUAGE] > 0.0 and st.work[r, STARTED] < 0.0:
+        _out_of_the_queue(st, at, c, r)
+        leave(st, r)
+        return
+    _let_go(st, r)
+    st.place[r, GIVEN_UP] = 1
+
+
+@compiled
+def _out_of_the_queue(st: State, at: int, c: int, r: int) -> None:
+    following, before = st.place[r, NEXT], st.lane[at, WAIT_HEAD + c]
+    if before == r:
+        st.lane[at, WAIT_HEAD + c] = following
+        return
+    while st.place[before, NEXT] != r:
+        before = st.place[before, NEXT]
+    st.place[before, NEXT] = following
+    if following < 0:
+        st.lane[at, WAIT_TAIL + c] = before
+
+
+@compiled
+def leave(st: State, r: int) -> None:
+    """Out of the site; its place is free."""
+    s, at = st.place[r, SITE], st.place[r, AT]
+    if not st.place[r, GIVEN_UP]:
+        _let_go(st, r)
+    in_flight(st, s, -1)
+    st.lane[at, FLIGHT] -= 1
     if st.work[r, STARTED] >= 0.0:
         st.lane[at, RUNNING] -= 1
         st.lane[at, KV_USED] -= int(st.work[r, TOKENS])
         if st.lane[at, RUNNING] == 0:
             at_work(st, s, -1)
+    else:
+        st.lane[at, UNREAD] -= int(st.work[r, PROMPT_TOKENS])
     st.place[r, SITE] = -1
     st.place[r, NEXT] = st.count[FREE]
     st.count[FREE] = r
@@ -365,6 +419,9 @@ def bin_of(value: float) -> int:
 @compiled
 def finish(st: State, r: int) -> None:
     """The answer is complete."""
+    if st.place[r, GIVEN_UP]:
+        leave(st, r)
+        return
     c, s, arrived = st.place[r, CLASS], st.place[r, SITE], st.work[r, ARRIVED]
     wait = st.work[r, STARTED] - arrived + st.site[s, NETWORK]
     latency = st.clock[NOW] - arrived + st.site[s, NETWORK]

@@ -1,4 +1,4 @@
-"""Azure Resource Manager for functions that have the standard library and boto3, and nothing else.
+"""Entra's log-in and Azure Resource Manager for whoever has the standard library and boto3, and nothing else.
 
 ``SPILLWAY_AZURE_ENDPOINT_URL`` and ``SPILLWAY_AZURE_LOGIN_URL`` move the calls to another endpoint, as
 ``AWS_ENDPOINT_URL`` does for AWS: the twin sets them.
@@ -21,7 +21,6 @@ from spillway.contracts.names import AZURE_MANAGER_URL
 from spillway.runtime.functions.aws import web_identity_token
 
 LOGIN_URL = "https://login.microsoftonline.com"
-SCOPE = f"{AZURE_MANAGER_URL}/.default"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TIMEOUT_S = 10
 TRIES = 3
@@ -32,16 +31,21 @@ PAUSE_S = 0.5
 
 def token(identity: AzureIdentity) -> str:
     """A bearer token of Entra's in exchange for AWS's word of who this function is."""
+    return exchange(identity, web_identity_token(TOKEN_AUDIENCE, TOKEN_ALGORITHM, TOKEN_LIFETIME_S), AZURE_MANAGER_URL)
+
+
+def exchange(identity: AzureIdentity, assertion: str, audience: str, tries: int = TRIES) -> str:
+    """The same for any token about somebody whom the identity trusts."""
     form = {
         "grant_type": "client_credentials",
         "client_id": identity.client_id,
         "client_assertion_type": ASSERTION,
-        "client_assertion": web_identity_token(TOKEN_AUDIENCE, TOKEN_ALGORITHM, TOKEN_LIFETIME_S),
-        "scope": SCOPE,
+        "client_assertion": assertion,
+        "scope": f"{audience}/.default",
     }
     base = os.environ.get("SPILLWAY_AZURE_LOGIN_URL", LOGIN_URL)
     url = f"{base}/{identity.tenant_id}/oauth2/v2.0/token"
-    return _answer(urllib.request.Request(url, data=urllib.parse.urlencode(form).encode()))["access_token"]
+    return _answer(urllib.request.Request(url, data=urllib.parse.urlencode(form).encode()), tries)["access_token"]
 
 
 def call(url: str, bearer: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -55,8 +59,8 @@ def call(url: str, bearer: str, body: Mapping[str, Any] | None = None) -> Any:
     return _answer(urllib.request.Request(url, data=data, headers=headers, method="PATCH" if data else "GET"))
 
 
-def _answer(request: urllib.request.Request) -> Any:
-    for left in reversed(range(TRIES)):
+def _answer(request: urllib.request.Request, tries: int = TRIES) -> Any:
+    for left in reversed(range(tries)):
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 # A change that is accepted and made later is answered by 202, without a body.
@@ -65,5 +69,5 @@ def _answer(request: urllib.request.Request) -> Any:
             busy = not isinstance(error, urllib.error.HTTPError) or error.code in BUSY
             if not (busy and left):
                 raise
-        time.sleep(PAUSE_S * 2 ** (TRIES - 1 - left))
+        time.sleep(PAUSE_S * 2 ** (tries - 1 - left))
     raise AssertionError("unreachable")

@@ -32,12 +32,12 @@ from spillway.runtime.cache.cache_service import CacheService
 from spillway.runtime.gateway import canary, kv_room, monthly_quotas, private_capacity, usage_log
 from spillway.runtime.gateway.answer_times import AnswerTimes
 from spillway.runtime.gateway.aws import client, read_parameter, said
-from spillway.runtime.gateway.aws_token import RENEW_S, write_missing_tokens, write_tokens
 from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.certificate import days_left, write_certificate
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
 from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.entra_token import EntraRefusedError
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
 from spillway.runtime.gateway.heartbeat import GatewayHealth, beat
@@ -51,10 +51,12 @@ from spillway.runtime.gateway.private_capacity import TokenCounter
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
+from spillway.runtime.gateway.tokens import RENEW_S, has_token, token_maker, write_missing_tokens, write_token
 from spillway.runtime.gateway.usage_report import UsageReport, tokens_of
 
 LOG = logging.getLogger("spillway.agent")
 FIRST_RETRY_S = 1.0
+FIRST_TOKENS_S = 5.0
 CAPACITY_PERIOD_S = 5.0
 
 
@@ -64,6 +66,8 @@ class Agent:
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.judges: dict[SiteName, SiteJudge] = {}
+        self._with_tokens = [route for route in table.sites if token_maker(route)]
+        self._without_token: set[SiteName] = set()
         self.canary: CanaryWatch | None = None
         self.kv_room: KvRoom | None = None
         self.cutoff: CutoffWatch | None = None
@@ -95,7 +99,7 @@ class Agent:
             return True
         judge = self.judges.get(site)
         closed = self.cutoff is not None and request_class in self.cutoff.closed
-        return not closed and (judge is None or judge.verdict.healthy)
+        return not closed and site not in self._without_token and (judge is None or judge.verdict.healthy)
 
     def publish(self) -> None:
         """Tell Envoy."""
@@ -106,11 +110,12 @@ class Agent:
     async def prepare(self) -> None:
         """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
         write_missing_tokens(self.table)
+        self._without_token = {route.site for route in self._with_tokens if not has_token(self.table, route)}
         write_certificate(self.table)
-        try:
-            await self._renew_tokens()
-        except Exception as error:
-            LOG.warning("no token was made: %s", said(error))
+        renewals = [asyncio.create_task(self._renew_token(route)) for route in self._with_tokens]
+        if renewals:
+            # Not for longer: the private site wants none.
+            await asyncio.wait(renewals, timeout=FIRST_TOKENS_S)
         if self.cutoff:
             try:
                 await self._read_cutoff()
@@ -145,7 +150,7 @@ class Agent:
     def _make_judges(self, session: aiohttp.ClientSession) -> None:
         for route in self.table.sites:
             if isinstance(route.health, AgentCheck) and self.table.probe:
-                probe = SiteProbe(route, self.table.probe, session)
+                probe = SiteProbe(route, self.table.probe, session, self.table.token_path(route.site))
                 self.judges[route.site] = SiteJudge(route, route.health, probe, partial(_describe, route))
             if route.canary:
                 self.canary = CanaryWatch(self.table, route, route.canary, session)
@@ -160,8 +165,7 @@ class Agent:
             work.append(_every(self.cutoff.cutoff.poll_s, self._obey_cutoff))
         if self.live:
             work.append(_every(self.live.live.poll_s, self._read_live))
-        if any(isinstance(route.auth, AwsToken) for route in self.table.sites):
-            work.append(_every(RENEW_S, self._renew_tokens))
+        work += [_every(RENEW_S, partial(self._keep_token, route)) for route in self._with_tokens]
         if self.kv_room or self.table.peers or any(route.capacity != "fixed" for route in self.table.sites):
             period_s = kv_room.PERIOD_S if self.kv_room else CAPACITY_PERIOD_S
             work.append(_every(period_s, partial(self._fit_breakers, Breakers(self.table, session))))
@@ -207,8 +211,21 @@ class Agent:
         assert self.live is not None
         await asyncio.to_thread(self.live.check)
 
-    async def _renew_tokens(self) -> None:
-        await asyncio.to_thread(write_tokens, self.table)
+    async def _renew_token(self, route: SiteRoute) -> None:
+        """The one that there is stays where there is no other."""
+        try:
+            await asyncio.to_thread(write_token, self.table, route)
+        except Exception as error:
+            why = str(error) if isinstance(error, EntraRefusedError) else said(error)
+            LOG.warning("no token for %s: %s", route.site, why)
+            raise
+        self._without_token.discard(route.site)
+
+    async def _keep_token(self, route: SiteRoute) -> None:
+        was_without = route.site in self._without_token
+        await self._renew_token(route)
+        if was_without:
+            self.publish()
 
     async def _fit_breakers(self, breakers: Breakers) -> None:
         """To the instances that there are, and to the gateways, of which this is one."""

@@ -32,8 +32,8 @@ class Credentials:
 
 
 @cache
-def client(service: str, region: str) -> Any:
-    """A boto3 client, made once."""
+def client(service: str, region: str | None = None) -> Any:
+    """A boto3 client, made once; ``region``: the environment's when left out."""
     return boto3.client(service, region_name=region, config=CONFIG)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import aiohttp
 
-from spillway.contracts.credentials import AwsToken, BearerKey, SigV4
+from spillway.contracts.credentials import BearerKey, SigV4
 from spillway.contracts.routing import AgentCheck, Probe, SiteRoute
-from spillway.runtime.gateway.aws_token import TokenMaker
 from spillway.runtime.gateway.sigv4 import Signer
+from spillway.runtime.gateway.tokens import read_token, token_maker
 
 SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 """SageMaker endpoint states in which instances answer
@@ -55,12 +55,13 @@ class ProbeResult:
 
 
 class SiteProbe:
-    """Asks one site for one small inference, signed or keyed like a client's."""
+    """Asks one site for one small inference, signed or keyed like a client's. ``token_path``: file of the site's token,
+    if it wants one."""
 
-    def __init__(self, route: SiteRoute, probe: Probe, session: aiohttp.ClientSession) -> None:
+    def __init__(self, route: SiteRoute, probe: Probe, session: aiohttp.ClientSession, token_path: str) -> None:
         self._route, self._probe, self._session = route, probe, session
         self._signer = Signer(route.auth) if isinstance(route.auth, SigV4) else None
-        self._tokens = TokenMaker(route.auth) if isinstance(route.auth, AwsToken) else None
+        self._token = Path(token_path) if token_maker(route) else None
         self._ssl = ssl.create_default_context(cafile=route.tls.ca_file) if route.tls else None
 
     async def ask(self, timeout_s: float) -> ProbeResult:
@@ -95,8 +96,8 @@ class SiteProbe:
         headers = {"Content-Type": "application/json", "Host": self._route.authority}
         if self._signer:
             return self._signer.sign("POST", f"https://{self._route.authority}{path}", headers, body)
-        if self._tokens:
-            return {**headers, "Authorization": f"Bearer {self._tokens.make()}"}
+        if self._token:
+            return {**headers, "Authorization": f"Bearer {read_token(self._token)}"}
         if isinstance(self._route.auth, BearerKey):
             key = Path(self._route.auth.key_file).read_text().strip()
             return {**headers, "Authorization": f"Bearer {key}"}

@@ -7,6 +7,7 @@
 - ``GET /_spillway/invocations?after=N&wait=S`` -> ``{"invocations": [...]}``: Lambda calls to be made, numbered from 1;
   answers after ``S`` seconds at the latest, or as soon as there is one
 - ``GET /_spillway/code/REGION/NAME`` -> a Lambda function's archive, which moto gives nobody
+- ``POST /_spillway/roles`` with ``{access key: ARN of the role that it stands for}``
 - ``GET /_spillway/issuer/.well-known/jwks.json`` -> what the account's issuer of tokens has at its own address
 """
 
@@ -27,14 +28,14 @@ from typing import Any
 
 from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from spillway.twin.aws.alarms import Evaluator
 from spillway.twin.aws.client import REPLAYED_HEADER
 from spillway.twin.aws.health import judge_health_checks
 from spillway.twin.aws.recorder import Call, Handler, Recorder, RefusedError
 from spillway.twin.aws.service import ACCOUNT
-from spillway.twin.aws.services import ACCOUNTS_ISSUER, SERVICES, invoke, invoked, lambda_, route53
+from spillway.twin.aws.services import ACCOUNTS_ISSUER, GATEWAYS, SERVICES, invoke, invoked, lambda_, route53
 
 _SERVICES = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2"}
 _GLOBAL = {service.name for service in SERVICES if not service.regional}
@@ -141,6 +142,9 @@ class Application:
             return _json({"invocations": self.invocations.after(int(after), min(int(wait), 20))})
         if route == "issuer/.well-known/jwks.json":
             return _json(ACCOUNTS_ISSUER.keys)
+        if route == "roles":
+            GATEWAYS.update(json.loads(Request(environ).get_data()))
+            return _json({})
         if route.startswith("code/"):
             _, region, name = route.split("/", 2)
             return Response(lambda_.code_of(region, name), content_type="application/zip")

@@ -1,4 +1,4 @@
-"""Who calls: log-ins with a token of AWS, and whether whoever logged in may do what it asks.
+"""Who calls: log-ins with another's token, and whether whoever logged in may do what it asks.
 
 The exchange: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow (with a federated
 credential); its refusals: https://learn.microsoft.com/entra/identity-platform/reference-error-codes and
@@ -15,16 +15,22 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
+from spillway.contracts.azure_calls import ACTIONS, SCORING_AUDIENCE
 from spillway.contracts.azure_roles import ROLES
+from spillway.contracts.names import AZURE_MANAGER_URL
+from spillway.twin.azure.account import TENANT_ID
 from spillway.twin.azure.manager import ResourceManager
 from spillway.twin.azure.refusals import ArmError
-from spillway.twin.tokens import TokenError, check, claims_of
+from spillway.twin.tokens import Signer, TokenError, check, claims_of
 
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _OF_AWS: Final = re.compile(r"https://[0-9a-z-]+\.tokens\.sts\.global\.api\.aws")
 _LIFETIME_S: Final = 3599
+_AUDIENCES: Final = (AZURE_MANAGER_URL, SCORING_AUDIENCE)
+_DEFAULT: Final = "/.default"
 _CHANGES: Final = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 _BUILT_IN: Final = {ROLES["Owner"]: ["*"], ROLES["Contributor"]: ["*"], ROLES["Reader"]: ["*/read"]}
 """Those that somebody may give in the place of a custom one, by ID."""
@@ -45,7 +51,6 @@ class Entra:
     def __init__(self, manager: ResourceManager, aws: str = "") -> None:
         self._manager = manager
         self._aws = aws
-        self._principals: dict[str, str] = {}
 
     async def log_in(self, form: Mapping[str, Any]) -> dict[str, Any]:
         """A bearer token for a managed identity that trusts the token which the caller shows."""
@@ -58,10 +63,34 @@ class Entra:
         if identity is None:
             message = f"Application with identifier '{form['client_id']}' was not found in the directory."
             raise LoginError(400, "unauthorized_client", "700016", message)
+        audience, default, _ = str(form["scope"]).rpartition(_DEFAULT)
+        if not default:
+            message = f"The provided request must include a 'scope' input parameter that ends in '{_DEFAULT}'."
+            raise LoginError(400, "invalid_scope", "70011", message)
+        if audience not in _AUDIENCES:
+            message = f"The resource principal named {audience} was not found in the tenant."
+            raise LoginError(400, "invalid_resource", "500011", message)
         await self._trusted(identity, str(form["client_assertion"]))
-        bearer = uuid.uuid4().hex
-        self._principals[bearer] = identity["properties"]["principalId"]
+        bearer = self._signer.sign(self._claims(identity["properties"], audience))
         return {"token_type": "Bearer", "expires_in": _LIFETIME_S, "access_token": bearer}
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return Signer(str(uuid.uuid4()))
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What its tokens are checked with."""
+        return self._signer.keys
+
+    @staticmethod
+    def _claims(identity: Mapping[str, Any], audience: str) -> dict[str, Any]:
+        """Of a token in version 1.0, which both services get (learn.microsoft.com/entra/identity-platform/
+        access-token-claims-reference)."""
+        now = int(time.time())
+        who = {"appid": identity["clientId"], "oid": identity["principalId"], "sub": identity["principalId"]}
+        times = {"iat": now, "nbf": now, "exp": now + _LIFETIME_S}
+        return {"aud": audience, "iss": f"https://sts.windows.net/{TENANT_ID}/", "tid": TENANT_ID, **who, **times}
 
     async def _trusted(self, identity: Mapping[str, Any], assertion: str) -> None:
         try:
@@ -86,8 +115,26 @@ class Entra:
             message = "Client assertion is not within its valid time range."
             raise LoginError(401, "invalid_client", "700024", message)
 
+    @cached_property
+    def _cluster(self) -> Signer:
+        return Signer(str(uuid.uuid4()))
+
+    def token_of_cluster(self, subject: str, audience: str) -> str | None:
+        """What a cluster of AKS gives a pod with this service account, ``None`` where there is no cluster."""
+        issuer = next(iter(self._issuers()), None)
+        now = int(time.time())
+        claims = {"iss": issuer, "sub": subject, "aud": [audience], "iat": now, "exp": now + _LIFETIME_S}
+        return issuer and self._cluster.sign(claims)
+
+    def _issuers(self) -> list[str]:
+        clusters = self._manager.below("/providers/microsoft.containerservice/managedclusters/")
+        profiles = (one["properties"].get("oidcIssuerProfile") or {} for one in clusters)
+        return [one["issuerURL"] for one in profiles if one.get("enabled")]
+
     def _keys(self, issuer: str) -> dict[str, Any]:
         """What Entra fetches from ``<issuer>/.well-known``."""
+        if issuer in self._issuers():
+            return self._cluster.keys
         if not self._aws or _OF_AWS.fullmatch(issuer) is None:
             raise LoginError(400, "invalid_request", "50166", f"Request to External OIDC endpoint failed: {issuer}")
         with urllib.request.urlopen(f"{self._aws}/_spillway/issuer/.well-known/jwks.json", timeout=10) as answer:
@@ -98,9 +145,7 @@ class Entra:
         bearer = authorization.removeprefix("Bearer").strip()
         if not bearer:
             return
-        principal = self._principals.get(bearer)
-        if principal is None:
-            raise ArmError(401, "InvalidAuthenticationToken", "The access token is invalid.")
+        principal = self._principal(bearer)
         action = f"{self._manager.type_of(path)}/{_CHANGES.get(method, 'action')}"
         if not any(_fits(action, pattern) for pattern in self._given(principal, path)):
             message = (
@@ -109,6 +154,25 @@ class Entra:
                 " refresh your credentials."
             )
             raise ArmError(403, "AuthorizationFailed", message)
+
+    def _principal(self, bearer: str) -> str:
+        try:
+            claims = claims_of(bearer)
+            check(bearer, self.keys)
+        except TokenError:
+            raise ArmError(401, "InvalidAuthenticationToken", "The access token is invalid.") from None
+        if claims["aud"] != AZURE_MANAGER_URL:
+            message = f"The access token has been obtained for wrong audience or resource '{claims['aud']}'."
+            raise ArmError(401, "InvalidAuthenticationTokenAudience", message)
+        if claims["exp"] < time.time():
+            raise ArmError(401, "ExpiredAuthenticationToken", "The access token expiry is earlier than current time.")
+        return claims["oid"]
+
+    def may_score(self, path: str) -> list[str]:
+        """Who may call the online endpoint at this path, by object id."""
+        (score,) = ACTIONS["gateway"]
+        principals = {one["properties"]["principalId"] for one in self._manager.below("/roleassignments/")}
+        return sorted(one for one in principals if any(_fits(score, given) for given in self._given(one, path)))
 
     def _given(self, principal: str, path: str) -> Iterator[str]:
         """Actions of every role that somebody has on the path or above it, once the assignment is in force."""

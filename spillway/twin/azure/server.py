@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from spillway.twin.azure.account import TENANT_ID
 from spillway.twin.azure.entra import Entra, LoginError
 from spillway.twin.azure.manager import ResourceManager, is_long_running, row_at
 from spillway.twin.azure.refusals import UNFINISHED, ArmError
@@ -39,6 +40,8 @@ class Api:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[_errors])
         app.router.add_get("/_spillway/health", self.health)
+        app.router.add_get("/_spillway/callers/{path:.+}", self.callers)
+        app.router.add_get("/_spillway/aks/token", self.cluster_token)
         app.router.add_get("/subscriptions", self.subscriptions)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self.token)
         app.router.add_get("/subscriptions/{id}/providers/{provider}/locations/{location}/usages", self.usages)
@@ -52,6 +55,16 @@ class Api:
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"boot_id": self.boot_id})
+
+    async def callers(self, request: web.Request) -> web.Response:
+        """Of the online endpoint at this path: who may call it, and what their tokens are checked with."""
+        callers = self.entra.may_score(f"/{request.match_info['path']}")
+        return web.json_response({"tenant": TENANT_ID, "keys": self.entra.keys, "callers": callers})
+
+    async def cluster_token(self, request: web.Request) -> web.Response:
+        """Of ``?subject=`` for ``?audience=``, as a pod of the cluster finds it in its file."""
+        found = self.entra.token_of_cluster(request.query["subject"], request.query["audience"])
+        return web.json_response({"token": found})
 
     async def token(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -131,8 +144,11 @@ class Api:
         if action not in offered:
             what = found[0].type if found else path
             raise ArmError(404, "InvalidAction", f"{what} has no action {action!r} in the stand-in")
-        keys = self.manager.keys(path)
-        return offered[action].answer(self.manager.get(path), keys)
+        live = self.manager.get(path)
+        if live.get("properties", {}).get("authMode") == "AADToken":
+            # The words are ours.
+            raise ArmError(400, "BadRequest", "An endpoint with authMode AADToken has no keys.")
+        return offered[action].answer(live, self.manager.keys(path))
 
     async def blob(self, request: web.Request) -> web.Response:
         at = request.match_info

@@ -10,7 +10,8 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Final
 
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import Cutoff, RoutingTable, SiteRoute, canary_name
+from spillway.contracts.traces import PATH
 from spillway.twin import tools
 from spillway.twin.aws.services.sagemaker_runtime import FILE as RUNTIME_FILE
 from spillway.twin.aws.services.sagemaker_runtime import Front
@@ -35,6 +37,8 @@ from spillway.twin.private_files import write_private
 
 DRILL_PROCESSES: Final = 4
 """Most requests at once of the drill's model, each of which is a process of its own."""
+TRACES: Final = "traces/collector"
+"""Its process, and so its log: a line of JSON for each span."""
 ADDRESSES: Final = {"private": "127.0.0.1", "standby": "127.0.0.2"}
 """Loopback address of each gateway: one port for both, so that a name that moves is a failover here, too."""
 
@@ -62,7 +66,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Credentials:
-    """The AWS key pair that this twin's burst front accepts."""
+    """An AWS key pair that this twin's burst front accepts."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -74,8 +78,10 @@ class DataPlane:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._packages = PackageFolder(layout.state_dir / "packages", layout.endpoints)
-        self._credentials = _credentials(layout.state_dir / "credentials.json")
+        # One for each gateway: by it the emulated AWS knows who asks.
+        self._credentials = {role: _credentials(layout.state_dir / f"credentials-{role}.json") for role in ADDRESSES}
         self._model = ""
+        self._traced = False
         self._cutoff: Cutoff | None = None
         self.service_time_s = 0.0
         """Of the fixed-time model that is served in place of each package; 0 where the packages are."""
@@ -89,9 +95,11 @@ class DataPlane:
         self._model = tables[0].model if tables else ""
         self._cutoff = next((table.cutoff for table in tables if table.cutoff), None)
         routes = _routes(tables)
+        self._traced = any(table.traces for table in tables)
         specs: list[ProcessSpec] = []
         for served in deployed.served:
             _gather(specs, problems, served.group, lambda served=served: self._site(served, routes.get(served.site)))
+        self._tell_roles(deployed.gateways)
         for gateway in deployed.gateways:
             name = f"gateway-{gateway.role}"
             _gather(specs, problems, name, lambda gateway=gateway: self._gateway(gateway, deployed.region))
@@ -99,6 +107,8 @@ class DataPlane:
             _gather(specs, problems, "redis", self._redis)
         if deployed.zones:
             specs += self._dns()
+        if self._traced:
+            specs += self._trace_collector()
         if deployed.functions:
             specs += self._functions(deployed.region)
         names = {spec.name for spec in specs}
@@ -170,6 +180,7 @@ class DataPlane:
             ports,
             models=(served.model or self._model or "*",),
             sagemaker_model=served.model if site == Site.SAGEMAKER else None,
+            traces_url=self._traces_url if site == Site.PRIVATE else None,
         )
         return ProcessSpec(
             name=f"{group}/triton",
@@ -180,6 +191,10 @@ class DataPlane:
             restart=True,
             shared_memory=ports.shared_memory_prefix,
         )
+
+    @property
+    def _traces_url(self) -> str | None:
+        return f"http://127.0.0.1:{self._port(TRACES)}{PATH}" if self._traced else None
 
     def _chat(self, served: Served) -> ProcessSpec:
         """A stand-in for vLLM: its options, its refusals, fixed times, and no model."""
@@ -241,6 +256,12 @@ class DataPlane:
             inputs=_digest(config),
         )
 
+    def _tell_roles(self, gateways: Iterable[Gateway]) -> None:
+        """So that the emulated AWS signs tokens about the roles that the gateways have."""
+        roles = {self._credentials[one.role].access_key: one.arn for one in gateways}
+        url = f"{self._layout.endpoints['aws']}/_spillway/roles"
+        urllib.request.urlopen(urllib.request.Request(url, json.dumps(roles).encode()), timeout=10).close()
+
     def _tell_runtime(self, served: Served, host: str, port: int, *, tls: bool) -> None:
         """So that the emulated AWS hands on what is asked of the endpoint there."""
         front = Front(
@@ -248,8 +269,8 @@ class DataPlane:
             region=served.region,
             host=host,
             port=port,
-            access_key=self._credentials.access_key,
-            secret_key=self._credentials.secret_key,
+            access_key=self._credentials["private"].access_key,
+            secret_key=self._credentials["private"].secret_key,
             authority=str(ensure_authority(self._tls_folder).certificate) if tls else None,
         )
         folder = self._layout.state_dir / "aws"
@@ -259,7 +280,7 @@ class DataPlane:
     def _front_config(self, served: Served, route: SiteRoute | None, host: str) -> dict[str, object]:
         slots = route.slots if route else 1
         if served.site == Site.SAGEMAKER:
-            keys = {self._credentials.access_key: self._credentials.secret_key}
+            keys = {one.access_key: one.secret_key for one in self._credentials.values()}
             config: dict[str, object] = {"endpoint": served.endpoint, "region": served.region, "host": host}
             return {**config, "access_keys": keys, "max_concurrent": max(8, 2 * slots)}
         return {
@@ -267,6 +288,7 @@ class DataPlane:
             # A container of one's own gets every path; what it may be asked is the gateway's to say.
             "path_prefix": "/v2" if served.options is None else "/",
             "keys": list(served.keys),
+            "callers": served.callers,
             "max_concurrent_per_instance": served.concurrency,
             "instances": served.instances,
             "timeout_s": served.timeout_s,
@@ -284,6 +306,7 @@ class DataPlane:
             usage_port=self._port(f"{group}/usage"),
             relay_port=self._port(f"{group}/relay"),
             inner_port=self._port(f"{group}/inner"),
+            traces_port=self._port(TRACES),
             cache_port=self._port(f"{group}/cache"),
             redis_port=self._port("redis/server"),
             sites={
@@ -295,7 +318,8 @@ class DataPlane:
             authority=ensure_authority(self._tls_folder).certificate,
         )
         placed = place(gateway, here)
-        environment = self._aws_environment(region)
+        environment = self._aws_environment(region, gateway.role)
+        login = {"SPILLWAY_AZURE_LOGIN_URL": self._layout.endpoints["azure"]}
         envoy = (str(tools.envoy_binary()), "-c", str(placed.envoy), "--disable-hot-restart", "--concurrency", "1")
         yield ProcessSpec(
             name=f"{group}/envoy",
@@ -309,7 +333,7 @@ class DataPlane:
         yield ProcessSpec(
             name=f"{group}/agent",
             command=_module("spillway.runtime.gateway.agent", routing=placed.routing),
-            env=environment,
+            env={**environment, **placed.azure, **login},
             port=here.agent_port,
             health=f"http://127.0.0.1:{here.agent_port}/healthz",
             restart=True,
@@ -334,6 +358,12 @@ class DataPlane:
         )
         yield ProcessSpec("dns/server", command, port=port, restart=True)
 
+    def _trace_collector(self) -> Iterator[ProcessSpec]:
+        """In place of the cluster's."""
+        port = self._port(TRACES)
+        command = _module("spillway.twin.data_plane.processes.trace_collector", port=port)
+        yield ProcessSpec(TRACES, command, port=port, restart=True)
+
     def _functions(self, region: str) -> Iterator[ProcessSpec]:
         command = _module(
             "spillway.twin.data_plane.processes.functions",
@@ -349,10 +379,10 @@ class DataPlane:
         }
         yield ProcessSpec("functions/runner", command, env=environment, restart=True)
 
-    def _aws_environment(self, region: str) -> dict[str, str]:
+    def _aws_environment(self, region: str, role: str = "private") -> dict[str, str]:
         return {
-            "AWS_ACCESS_KEY_ID": self._credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": self._credentials.secret_key,
+            "AWS_ACCESS_KEY_ID": self._credentials[role].access_key,
+            "AWS_SECRET_ACCESS_KEY": self._credentials[role].secret_key,
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_ENDPOINT_URL": self._layout.endpoints["aws"],

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from spillway.contracts import names
+from spillway.contracts.azure_calls import CLIENT_VARIABLE, TENANT_VARIABLE, TOKEN_AUDIENCE, TOKEN_FILE_VARIABLE
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import canary_name
 from spillway.contracts.task_files import FILES_VARIABLE, SECRETS_VARIABLE, unpack
 
+AZURE_VARIABLES: Final = (TENANT_VARIABLE, CLIENT_VARIABLE, TOKEN_FILE_VARIABLE)
 AZURE_ML_API: Final = "2024-10-01"
 
 
@@ -27,9 +29,10 @@ class Served:
     ``blob://account/container/prefix``.
 
     ``sha256``: of the archive, empty where the platform has none. ``model``: the entry model. ``endpoint``: the
-    endpoint's name in its cloud; ``host``, ``region`` and ``keys`` are what its callers need. ``concurrency``: requests
-    at once of one of its ``instances``. ``options``: vLLM's, without dashes, and then ``source`` is a folder in S3,
-    too, ``s3://bucket/prefix/``; ``None`` for a package for Triton. ``group``: of its processes.
+    endpoint's name in its cloud; ``host``, ``region`` and ``keys`` are what its callers need, or ``callers``, who are
+    known by tokens. ``concurrency``: requests at once of one of its ``instances``. ``options``: vLLM's, without dashes,
+    and then ``source`` is a folder in S3, too, ``s3://bucket/prefix/``; ``None`` for a package for Triton. ``group``:
+    of its processes.
     """
 
     site: Site
@@ -40,6 +43,7 @@ class Served:
     region: str = ""
     host: str = ""
     keys: tuple[str, ...] = field(default=(), repr=False)
+    callers: dict[str, Any] | None = None
     concurrency: int = 1
     instances: int = 1
     timeout_s: float = 5.0
@@ -55,13 +59,16 @@ class Served:
 class Gateway:
     """One gateway: its role (``private`` | ``standby``), Envoy's config and the agent's routing table, as text.
 
-    ``files``: what its platform mounts from secrets, by path.
+    ``files``: what its platform mounts from secrets, by path. ``arn``: of who it is in AWS;
+    ``azure``: the agent's variables that say who it is there.
     """
 
     role: str
     envoy: str
     routing: str
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    arn: str = ""
+    azure: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,20 +176,26 @@ class DeployedReader:
             deployment = self._arm(f"{endpoint['id']}/deployments/{name}")
             properties = deployment["properties"]
             requests = properties.get("requestSettings", {})
-            keys = self._arm(f"{endpoint['id']}/listKeys", post=True)
             yield Served(
                 site=Site.AZURE_ML,
                 source=self._blob_folder(self._arm(properties["model"])["properties"]["modelUri"]),
                 endpoint=endpoint["name"],
                 region=endpoint["location"],
                 host=f"{endpoint['name']}.{endpoint['location']}.inference.ml.azure.com",
-                keys=(keys["primaryKey"], keys["secondaryKey"]),
+                **self._admitted(endpoint),
                 concurrency=requests.get("maxConcurrentRequestsPerInstance", 1),
                 instances=deployment.get("sku", {}).get("capacity", 1),
                 timeout_s=_seconds(requests.get("requestTimeout", "PT5S")),
                 options=_azure_options(properties.get("environmentVariables") or {}),
             )
             return
+
+    def _admitted(self, endpoint: dict[str, Any]) -> dict[str, Any]:
+        """Who may call an endpoint: the fields of :class:`Served`."""
+        if endpoint["properties"]["authMode"] == "AADToken":
+            return {"callers": _get_json(f"{self._endpoints['azure']}/_spillway/callers{endpoint['id']}")}
+        keys = self._arm(f"{endpoint['id']}/listKeys", post=True)
+        return {"keys": (keys["primaryKey"], keys["secondaryKey"])}
 
     def _online_endpoints(self) -> Iterator[dict[str, Any]]:
         for subscription in self._arm("/subscriptions")["value"]:
@@ -212,8 +225,10 @@ class DeployedReader:
         config = self._kubernetes(namespace, "configmaps", "gateway-config")
         if config is None:
             return
-        texts, files = config["data"], self._mounted(namespace, pod)
-        private = Gateway("private", texts["envoy.yaml"], texts["routing.json"], files)
+        texts, files = config["data"], self._mounted(namespace, pod) | self._projected(namespace, pod)
+        said = {one["name"]: one.get("value", "") for each in pod["containers"] for one in each.get("env", ())}
+        arn = said.get("AWS_ROLE_ARN", "")
+        private = Gateway("private", texts["envoy.yaml"], texts["routing.json"], files, arn, _azure_identity(said))
         yield private
         yield from self._standby(_aws_region((private,)))
 
@@ -225,10 +240,10 @@ class DeployedReader:
             services = client.describe_services(cluster=cluster, services=names)["services"] if names else []
             for service in services:
                 task = client.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
-                yield from self._gateway_of_task(task["containerDefinitions"], region)
+                yield from self._gateway_of_task(task, region)
 
-    def _gateway_of_task(self, containers: list[dict[str, Any]], region: str) -> Iterator[Gateway]:
-        for container in containers:
+    def _gateway_of_task(self, task: dict[str, Any], region: str) -> Iterator[Gateway]:
+        for container in task["containerDefinitions"]:
             environment = {entry["name"]: entry["value"] for entry in container.get("environment", ())}
             if FILES_VARIABLE not in environment:
                 continue
@@ -236,7 +251,8 @@ class DeployedReader:
             arns = {secret["name"]: secret["valueFrom"] for secret in container.get("secrets", ())}
             wanted = json.loads(environment.get(SECRETS_VARIABLE, "{}"))
             secrets = {path: self._aws_secret(arns[variable], region) for path, variable in wanted.items()}
-            yield Gateway("standby", files["envoy.yaml"], files["routing.json"], secrets)
+            arn, azure = task["taskRoleArn"], _azure_identity(environment)
+            yield Gateway("standby", files["envoy.yaml"], files["routing.json"], secrets, arn, azure)
 
     def _aws_secret(self, value: str, region: str) -> bytes:
         """``value``: as ECS takes it, ``<ARN>:<JSON key>:<stage>:<version>`` or the ARN alone."""
@@ -259,6 +275,20 @@ class DeployedReader:
                     files[path] = base64.b64decode(value)
         return files
 
+    def _projected(self, namespace: str, pod: dict[str, Any]) -> dict[str, bytes]:
+        """The cluster's tokens for Entra, by path; new ones each time, as the kubelet renews them."""
+        subject = f"system:serviceaccount:{namespace}:{pod.get('serviceAccountName', 'default')}"
+        files: dict[str, bytes] = {}
+        for volume in pod.get("volumes", ()):
+            for source in volume.get("projected", {}).get("sources", ()):
+                asked = source.get("serviceAccountToken", {})
+                if asked.get("audience") != TOKEN_AUDIENCE:
+                    continue
+                query = urlencode({"subject": subject, "audience": asked["audience"]})
+                token = _get_json(f"{self._endpoints['azure']}/_spillway/aks/token?{query}")["token"]
+                files |= {f"{folder}/{asked['path']}": token.encode() for folder in _folders(pod, volume["name"])}
+        return files
+
     def _deployment(self, name: str) -> dict[str, Any] | None:
         """The stack's: whatever its namespaces are called, its objects' names are fixed."""
         labels = quote(f"app.kubernetes.io/name={name}")
@@ -267,6 +297,15 @@ class DeployedReader:
 
     def _kubernetes(self, namespace: str, plural: str, name: str) -> dict[str, Any] | None:
         return _get_json(f"{self._endpoints['kubernetes']}/api/v1/namespaces/{namespace}/{plural}/{name}")
+
+
+def _folders(pod: dict[str, Any], volume: str) -> set[str]:
+    mounts = (mount for container in pod["containers"] for mount in container.get("volumeMounts", ()))
+    return {mount["mountPath"] for mount in mounts if mount["name"] == volume}
+
+
+def _azure_identity(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: variables[name] for name in AZURE_VARIABLES if name in variables}
 
 
 def from_words(words: Iterable[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ import yaml
 from spillway.contracts.answer_cache import AnswerCache, RedisTier
 from spillway.contracts.credentials import AwsToken, BearerKey, ServerTls, SigV4
 from spillway.contracts.routing import AgentCheck, RoutingTable, SiteRoute, canary_name
-from spillway.runtime.gateway.aws_token import write_missing_tokens
 from spillway.runtime.gateway.certificate import write_certificate
 from spillway.runtime.gateway.eds import write_missing_endpoints
+from spillway.runtime.gateway.tokens import write_missing_tokens
 from spillway.twin.data_plane.deployed import Gateway
 from spillway.twin.data_plane.processes.relocate import Address, relocate
 
@@ -39,6 +39,7 @@ class GatewayPlace:
     usage_port: int
     relay_port: int
     inner_port: int
+    traces_port: int
     cache_port: int
     redis_port: int
     sites: dict[str, int]
@@ -47,10 +48,11 @@ class GatewayPlace:
 
 @dataclass(frozen=True)
 class PlacedGateway:
-    """``envoy`` and ``routing``: the files to start Envoy and the agent with."""
+    """``envoy`` and ``routing``: the files to start Envoy and the agent with; ``azure``: the agent's variables."""
 
     envoy: Path
     routing: Path
+    azure: dict[str, str]
 
 
 def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
@@ -65,7 +67,8 @@ def place(gateway: Gateway, here: GatewayPlace) -> PlacedGateway:
     files[table.runtime_dir] = str(here.folder / "run")
     addresses = _addresses(table, here)
     envoy = relocate(yaml.safe_load(gateway.envoy), addresses, files)
-    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json")
+    azure = {name: files.get(value, value) for name, value in gateway.azure.items()}
+    placed = PlacedGateway(here.folder / "envoy.json", here.folder / "routing.json", azure)
     placed.envoy.write_text(json.dumps(envoy, indent=1))
     moved = _relocated_table(table, here, files)
     placed.routing.write_text(moved.model_dump_json(indent=1))
@@ -91,6 +94,8 @@ def _addresses(table: RoutingTable, here: GatewayPlace) -> dict[Address, Address
     if table.peers:
         # One process stands for all of them.
         addresses[table.peers.host, table.peers.port] = ("127.0.0.1", here.port)
+    if table.traces:
+        addresses[table.traces.host, table.traces.port] = ("127.0.0.1", here.traces_port)
     for route in table.sites:
         addresses[route.host, route.port] = ("127.0.0.1", here.sites[route.site])
         if route.canary:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spillway.contracts.names import SECRETS_NAMESPACE
-from spillway.contracts.pulumi_yaml import PulumiYamlError, config_text, lines_of, load
+from spillway.contracts.pulumi_yaml import PulumiYamlError, config_text, load
 from spillway.twin.deployer.api import ConfigError, DeployerError
 from spillway.twin.deployer.crypto import Crypter
 
@@ -108,13 +108,6 @@ def read_stack_config(
             secret_keys.add(full)
     given = secrets or {}
     return StackConfig({**values, **given}, frozenset({*secret_keys, *given}), salt)
-
-
-def key_lines(path: Path) -> dict[str, int]:
-    """The line of each config key of a stack file that can be read, by its full name, e.g. ``spillway:aws.region``."""
-    start = "config."
-    found = lines_of(path.read_text(encoding="utf-8-sig"))
-    return {key.removeprefix(start): line for key, line in found.items() if key.startswith(start)}
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -104,6 +104,14 @@ def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
         assert group.inputs["kmsKeyId"]
 
 
+def test_of_a_type_in_two_regions_the_dearer_price_counts() -> None:
+    """What SageMaker says of an endpoint names no region: the bill may be too high, and never too low."""
+    own = {"sagemaker/ml.g5.xlarge/eu-west-1": 1.7, "sagemaker/ml.g5.xlarge/us-east-1": 1.4}
+    there = replace(SAGEMAKER, machines=(replace(SAGEMAKER.machines[0], region="us-east-1"),))
+    for sites in ((SAGEMAKER, there), (there, SAGEMAKER)):
+        assert signal_of(build({"prices": own}, sites=sites)).prices["ml.g5.xlarge"] == (1.7, 1)
+
+
 def test_signal_knows_prices_and_cutoff_its_targets() -> None:
     resources = build({"prices": {"sagemaker/ml.g5.xlarge/eu-west-1": 1.1}})
     signal, cutoff = signal_of(resources), cutoff_of(resources)

@@ -19,10 +19,10 @@ import urllib3
 from spillway.contracts.classes import Site, SiteName
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.server_routes import openai_paths
-from spillway.runtime.gateway.aws_token import write_tokens
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.health import SiteProbe
 from spillway.runtime.gateway.kv_room import KvRoom
+from spillway.runtime.gateway.tokens import write_token
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from tests.support.chat_rig import CHAT, POISON, ChatBackend, ChatRig
 from tests.support.gateway_rig import BETA, MODEL
@@ -437,7 +437,8 @@ def test_a_site_whose_queue_is_full_is_not_taken_for_dead(rig: ChatRig, site: Si
     async def probed() -> bool:
         assert rig.table.probe
         async with aiohttp.ClientSession() as session:
-            return (await SiteProbe(rig.table.site(site), rig.table.probe, session).ask(5.0)).good
+            probe = SiteProbe(rig.table.site(site), rig.table.probe, session, rig.table.token_path(site))
+            return (await probe.ask(5.0)).good
 
     assert asyncio.run(probed()) is good
 
@@ -447,7 +448,7 @@ def test_the_token_in_use_is_the_one_in_the_file(tmp_path: Path) -> None:
     site: SiteName = Site.SAGEMAKER
     with ChatRig(tmp_path) as rig:
         (tmp_path / "aws").write_text("[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = wrong\n")
-        write_tokens(rig.table)
+        write_token(rig.table, rig.table.site(Site.SAGEMAKER))
         client = rig.client("P0", site=site)
 
         def refused() -> bool:
@@ -459,7 +460,7 @@ def test_the_token_in_use_is_the_one_in_the_file(tmp_path: Path) -> None:
         eventually(refused)
         right = "[default]\naws_access_key_id = AKIATEST\naws_secret_access_key = secret-key\n"
         (tmp_path / "aws").write_text(right)
-        write_tokens(rig.table)
+        write_token(rig.table, rig.table.site(Site.SAGEMAKER))
         eventually(lambda: not refused())
 
 

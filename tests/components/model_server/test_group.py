@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from components.model_server.settings import ModelServerSettings
+from components.model_server.group import efa
+from components.model_server.settings import ModelServerSettings, SpanSettings
 from spillway.twin.kubernetes import rules
 from spillway.twin.kubernetes.schema import Catalogue
 from tests.components.model_server.test_server import build
@@ -74,6 +76,22 @@ def test_only_leaders_answer_and_every_node_has_the_package_and_its_gpus() -> No
     assert "readinessProbe" in container(found, "leader")
 
 
+def test_every_node_has_its_adapters_and_what_their_libraries_need() -> None:
+    """As AWS's own manifests for two p5.48xlarge ask: https://docs.aws.amazon.com/eks/latest/userguide/node-efa.html"""
+    found = spanned(fabric=efa(32, huge_pages_mib=5120))
+    made = {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", **found["LeaderWorkerSet"]}
+    assert rules.errors(made) == []
+    for who in ("leader", "worker"):
+        asked = container(found, who)["resources"]
+        for part in ("requests", "limits"):
+            assert asked[part]["vpc.amazonaws.com/efa"] == "32"
+            assert asked[part]["hugepages-2Mi"] == "5120Mi"
+        told = {one["name"]: one.get("value") for one in container(found, who)["env"]}
+        assert told["FI_PROVIDER"] == "efa"
+    # What fetches the package reaches no other node.
+    assert "vpc.amazonaws.com/efa" not in template(found, "leader")["spec"]["initContainers"][0]["resources"]["limits"]
+
+
 def test_groups_are_scaled_and_drained_whole() -> None:
     found = spanned()
     assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"] == {
@@ -113,3 +131,9 @@ def test_workers_compute_until_the_leaders_last_answer() -> None:
     assert worker["sleep"]["seconds"] >= drained_after
     grace = template(found, "worker")["spec"]["terminationGracePeriodSeconds"]
     assert worker["sleep"]["seconds"] < grace
+
+
+def test_devices_are_named_where_they_are_the_fabric() -> None:
+    for wrong in ({"devices": {"rdma/hca": 1}}, {"fabric": "devices"}, {"fabric": "tcp", "devices": {"rdma/hca": 1}}):
+        with pytest.raises(ValidationError, match="devices are named with fabric: devices"):
+            SpanSettings.model_validate({"nodes": 2, **wrong})

@@ -25,7 +25,9 @@ CLUSTER_OUTPUTS = {
 }
 
 
-def eks(api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, **settings: Any) -> list[Recorded]:
+def eks(
+    api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, efa: bool = False, **settings: Any
+) -> list[Recorded]:
     args = EksArgs(
         settings=EksSettings(**settings),
         region="eu-west-1",
@@ -36,6 +38,7 @@ def eks(api_cidrs: tuple[str, ...] = (), pulls_through: bool = False, **settings
         api_cidrs=api_cidrs,
         api_security_group_ids=["sg-deployer"],
         pulls_through=pulls_through,
+        efa=efa,
     )
     return record(lambda: Eks(context(), args), outputs={CLUSTER: CLUSTER_OUTPUTS})
 
@@ -107,6 +110,12 @@ def test_access_is_by_entries_only() -> None:
     (association,) = of_type(resources, "aws:eks/accessPolicyAssociation:AccessPolicyAssociation")
     assert entry.inputs["principalArn"] == association.inputs["principalArn"] == admin
     assert association.inputs["policyArn"] == "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+
+def test_services_have_the_range_that_was_chosen() -> None:
+    """EKS takes one of two by itself where nobody chose, and never changes it."""
+    (cluster,) = of_type(eks(service_cidr="192.168.128.0/20"), CLUSTER)
+    assert cluster.inputs["kubernetesNetworkConfig"] == {"serviceIpv4Cidr": "192.168.128.0/20"}
 
 
 def test_nodes_require_imdsv2_and_encrypt_their_volumes(resources: list[Recorded]) -> None:

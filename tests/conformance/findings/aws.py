@@ -290,8 +290,8 @@ CASES = (
     Case(
         "AWS M12",
         "secretsmanager-name-taken",
-        "-standby-azure_ml-key",
-        changed("aws:secretsmanager/secret:Secret", "name", "spillway-prod-standby", "-standby-azure_ml-key"),
+        "-standby-key",
+        added("aws:secretsmanager/secret:Secret", "spillway-prod-standby-key", {"name": "spillway-prod-standby"}),
     ),
     Case("AWS M13", "flow-api-server", "-cluster", NOBODY_IS_ADMIN),
     Case("AWS M14", "eks-bootstrap-create-only", "-cluster", option(CLUSTER, ignore_changes=())),

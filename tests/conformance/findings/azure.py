@@ -240,5 +240,15 @@ CASES = (
         added("azure-native:network:PublicIPAddress", "vpn-address", {"location": "westus", "zones": ["1", "2", "3"]}),
     ),
     Case("Azure M17", "azure-zrs-of-the-location", "-models", in_a_region_without_zones(ACCOUNT)),
+    Case("Azure m7", "flow-azure-ml", "-azureml-endpoint", changed(ENDPOINT, "properties.authMode", "Key")),
+    Case("Azure m7", "flow-azure-ml", "-gateway-identity", without(ASSIGNMENT, "-role-gateway-endpoint")),
+    *(
+        Case("Azure m7", "flow-azure-ml", accused, without(CREDENTIAL, f"-gateway-{gone}-trust"), stack)
+        for gone, accused, stack in (
+            ("private", "-gateway-standby-trust", "prod"),
+            ("standby", "-gateway-private-trust", "prod"),
+            ("private", "-gateway-standby-trust", "dev"),
+        )
+    ),
     Case("Azure M18", "azure-budget-of-nodes", "-cluster", of_the_group_alone, "dev"),
 )

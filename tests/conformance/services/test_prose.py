@@ -283,8 +283,34 @@ def fargate(cpu: str, memory: str) -> Resource:
     return made("aws:ecs/taskDefinition:TaskDefinition", {**props, "containerDefinitions": containers})
 
 
+def vpn(active: bool, *addresses: str) -> Resource:
+    each = [{"name": one, "publicIPAddress": {"id": one}} for one in addresses]
+    props = {"activeActive": active, "ipConfigurations": each, "bgpSettings": {"asn": 65515}}
+    return made("azure-native:network:VirtualNetworkGateway", props)
+
+
+def device(number: float, address: str) -> Resource:
+    speaks = {"asn": number, "bgpPeeringAddress": address}
+    return made("azure-native:network:LocalNetworkGateway", {"gatewayIpAddress": "203.0.113.1", "bgpSettings": speaks})
+
+
+LEARNS = made("azure-native:network:VirtualNetworkGatewayConnection", {"enableBgp": True})
 MOUNTS = pod(volumes=[{"secret": {"secretName": "tls"}}])
 CASES = (
+    Case("vpn-gateway-two-instances", [vpn(True, "a", "b")], [vpn(True, "a")], "ipConfigurations"),
+    Case(
+        "vpn-gateway-bgp-numbers",
+        [vpn(False, "a"), device(65010.0, "10.9.0.1")],
+        [vpn(False, "a"), device(65517.0, "10.9.0.1")],
+        "bgpSettings.asn",
+    ),
+    Case(
+        "vpn-gateway-bgp-numbers",
+        [device(65010.0, "10.9.0.1")],
+        [device(65010.0, "203.0.113.1")],
+        "bgpSettings.bgpPeeringAddress",
+    ),
+    Case("vpn-gateway-bgp-both-ends", [LEARNS, device(65010.0, "10.9.0.1")], [LEARNS], "enableBgp"),
     Case("lambda-reserved-concurrency", [function(None)], [function(1)], "reservedConcurrentExecutions"),
     Case(
         "sagemaker-traffic-step",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from model_packaging.config import parse_config
 from model_packaging.errors import ModelConfigError
+from model_packaging.sources.huggingface import model_files
 from model_packaging.tensors.reference import make_reference
 from model_packaging.tensors.source import load
 from spillway.contracts.manifest import PackageError
@@ -84,3 +85,9 @@ def test_an_answer_or_the_place_of_the_fault(
         assert any(word in told for word in (str(folder), "source.", "config.json", "The model", "The weights")), told
         return
     assert len(model.expected) == len(model.samples)
+
+
+def test_a_folder_behind_a_link_has_the_same_files(whole: Path, tmp_path: Path) -> None:
+    """As an installed model has, in an environment that a link leads to."""
+    (tmp_path / "linked").symlink_to(whole.parent)
+    assert model_files(tmp_path / "linked" / whole.name).keys() == model_files(whole).keys()

@@ -1,4 +1,4 @@
-"""The table of calls to Azure against the calls that the functions make: no more, no fewer."""
+"""The table of calls to Azure against the calls that the functions and gateways make: no more, no fewer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def action(url: str, body: Any) -> str:
     return f"{kind}/{'read' if body is None else 'write'}"
 
 
-@pytest.mark.parametrize("caller", ACTIONS)
+@pytest.mark.parametrize("caller", CALLS)
 def test_a_caller_needs_these_actions(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     made: set[str] = set()
 
@@ -62,4 +62,10 @@ def test_every_caller_of_azure_is_in_the_table() -> None:
     folder = ROOT / "spillway" / "runtime" / "functions"
     users = {path.stem for path in folder.glob("*.py") if re.search(r"import azure$", path.read_text(), re.MULTILINE)}
     assert users == {"azure_ml", "traffic_switch"}
-    assert CALLS.keys() == ACTIONS.keys()
+    assert CALLS.keys() | {"gateway"} == ACTIONS.keys()
+
+
+def test_a_gateway_scores_and_does_nothing_else() -> None:
+    """https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online-auth: whoever invokes a managed
+    endpoint with a token needs this action on the scope of the endpoint."""
+    assert ACTIONS["gateway"] == ("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action",)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from spillway.contracts.classes import Site
 from spillway.contracts.credentials import AwsToken
 from spillway.contracts.routing import RoutingTable
-from spillway.runtime.gateway.aws_token import NOT_YET, TokenMaker, write_missing_tokens, write_tokens
+from spillway.runtime.gateway.aws_token import AwsTokenMaker
+from spillway.runtime.gateway.tokens import NOT_YET, write_missing_tokens, write_token
 from spillway.twin.data_plane.processes.aws_signatures import RefusalError, Verifier
 
 REGION = "eu-west-1"
@@ -43,11 +45,11 @@ def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
 
 def maker(
     monkeypatch: pytest.MonkeyPatch, key: str = "AKIATEST", session: str = "", region: str = REGION
-) -> TokenMaker:
+) -> AwsTokenMaker:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-key")
     monkeypatch.setenv("AWS_SESSION_TOKEN", session)
-    return TokenMaker(AwsToken(region=region))
+    return AwsTokenMaker(AwsToken(region=region))
 
 
 @pytest.mark.parametrize("session", OF_AWS)
@@ -130,7 +132,7 @@ def test_files_are_there_for_envoy_to_start_with_and_readable_by_nobody_else(
     (file,) = (tmp_path / "secrets").iterdir()
     assert NOT_YET in file.read_text()
     maker(monkeypatch)
-    write_tokens(table(tmp_path))
+    write_token(table(tmp_path), table(tmp_path).site(Site.SAGEMAKER))
     assert "sagemaker-api-key-" in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     first = file.read_text()

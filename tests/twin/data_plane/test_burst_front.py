@@ -249,7 +249,7 @@ def test_answers_stream_through(running: Running) -> None:
         "POST", url, body=b"{}", headers={"Authorization": "Bearer one"}, preload_content=False
     )
     assert answer.read1(64) == b"data: 0\n\n"
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 0.7, "it came with the last"
 
 
 def test_runs_as_a_process(tmp_path: Path) -> None:

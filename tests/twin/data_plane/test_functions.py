@@ -119,7 +119,7 @@ def test_a_call_reaches_the_twin_with_the_functions_own_environment(
 def test_a_second_call_finds_the_environment_warm(deployment: Deployment, environments: Environments) -> None:
     cold, warm = (environments.call(deployment.function("probe-calls"), {}) for _ in range(2))
     assert (cold.value, warm.value) == (1, 2)
-    assert warm.seconds < 0.5
+    assert warm.seconds < cold.seconds
 
 
 def test_changed_settings_need_a_new_environment(deployment: Deployment, environments: Environments, aws: str) -> None:

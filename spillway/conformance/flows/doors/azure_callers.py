@@ -1,4 +1,4 @@
-"""Functions in AWS that call Azure: the identity that trusts their role, and what its roles let it do.
+"""Functions and gateways that call Azure: the identity that trusts their role, and what its roles let it do.
 
 Sources as in :mod:`azure_rights`, and for the token
 https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html (read 2026-11-30).
@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, Final
 
 from spillway.conformance.flows.documents import Call, like
-from spillway.conformance.flows.doors.azure_rights import ASSIGNMENT, FEDERATED, IDENTITY
+from spillway.conformance.flows.doors import azure_rights
+from spillway.conformance.flows.doors.azure_rights import ASSIGNMENT, FEDERATED
 from spillway.conformance.flows.flow import Closed, Door
+from spillway.conformance.flows.workloads import Pod
 from spillway.conformance.flows.world import World
 from spillway.contracts.azure_calls import ACTIONS, TOKEN_ALGORITHM, TOKEN_AUDIENCE, TOKEN_LIFETIME_S, Caller
 from spillway.contracts.azure_roles import ROLES
@@ -39,18 +41,26 @@ TOKEN: Final = Call(
         "sts:DurationSeconds": str(TOKEN_LIFETIME_S),
     },
 )
-"""What such a function asks AWS for first."""
+"""What such a caller asks AWS for first."""
 
 
 def doors(
-    world: World, caller: Caller, role_arn: Any, client_id: str, urls: Iterable[str], holder: Resource
+    world: World,
+    caller: Caller,
+    role_arn: Any,
+    client_id: str,
+    urls: Iterable[str],
+    holder: Resource,
+    pod: Pod | None = None,
 ) -> tuple[Door, ...]:
-    """Between a function with this role and what it calls of Resource Manager. ``holder``: the function."""
-    identity = next((one for one in world.graph.of(IDENTITY) if one.outputs.get("clientId") == client_id), None)
+    """Between a caller with this role and what it calls of Azure. ``holder``: the function, or the gateway; ``pod``: of
+    AKS, whose own token is shown in the place of AWS's word about the role."""
+    identity = azure_rights.identity_by_client(world, client_id)
     if identity is None:
         return (Door("managed identity", partial(_nobody, holder, client_id)),)
+    by_role = partial(_trusts, world, identity, role_arn, holder)
     return (
-        Door(f"trust of {identity.name}", partial(_trusts, world, identity, role_arn, holder)),
+        Door(f"trust of {identity.name}", partial(azure_rights.federated, world, pod, identity) if pod else by_role),
         *(Door(f"roles of {identity.name}", partial(_may, world, caller, identity, url)) for url in urls),
     )
 
@@ -81,13 +91,13 @@ def _may(world: World, caller: Caller, identity: Resource, url: str) -> Iterator
     kind = "/".join([namespace, *rest[::2]])
     given = list(_given(world, identity.outputs.get("principalId"), path))
     for action in ACTIONS[caller]:
-        wanted = action.rpartition("/")[0].lower() == kind.lower()
+        wanted = re.sub(r"/(\w+/action|\w+)$", "", action).lower() == kind.lower()
         if wanted and not any(like(pattern, action, False) for pattern in given):
             yield Closed(
                 identity,
                 "",
                 f"identity {identity.name} has no role with {action} on {path}: AuthorizationFailed",
-                f"Give it one; the {caller} makes this call each minute.",
+                f"Give it one; the {caller} makes this call.",
             )
 
 

@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from spillway.conformance.flows.doors import azure_rights, private_links
+from spillway.conformance.flows.doors import azure_callers, azure_rights, private_links
 from spillway.conformance.flows.families import packages
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
-from spillway.conformance.flows.gateways import Caller, gateways, reaches
+from spillway.conformance.flows.gateways import Caller, calls_aws, containers, gateways, reaches
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
-from spillway.contracts.resources import Resource
+from spillway.contracts.azure_calls import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
+from spillway.contracts.names import AZURE_MANAGER_URL
+from spillway.contracts.resources import UNKNOWN, Resource
 
 _WORKSPACE: Final = "azure-native:machinelearningservices:Workspace"
 _ENDPOINT: Final = "azure-native:machinelearningservices:OnlineEndpoint"
@@ -30,6 +32,9 @@ _RULE: Final = "azure-native:machinelearningservices:ManagedNetworkSettingsRule"
 _PROVISION: Final = "azure-native:machinelearningservices:ManagedNetworkProvision"
 _COMPUTE: Final = "azure-native:machinelearningservices:Compute"
 _SUFFIX: Final = ".inference.ml.azure.com"
+_LOGIN: Final = "login.microsoftonline.com"
+_SHOWN: Final = {"AADToken": "entra_token", "Key": "bearer"}
+"""What an endpoint with this ``authMode`` is shown."""
 _LOCKED: Final = "AllowOnlyApprovedOutbound"
 _APPROVER: Final = "Azure AI Enterprise Network Connection Approver"
 
@@ -46,19 +51,60 @@ def flows(world: World) -> Iterator[Flow]:
     for gateway in gateways(world):
         for site in gateway.sites:
             if str(site.get("host")).endswith(_SUFFIX):
-                yield _from_gateway(world, gateway.caller, site)
+                endpoint = _endpoint_of(world, str(site.get("host")))
+                yield _from_gateway(world, gateway.caller, site, endpoint)
+                yield from _by_token(world, gateway.caller, site, endpoint)
     for workspace in world.graph.of(_WORKSPACE):
         yield from _from_workspace(world, workspace)
     for deployment in world.graph.of(_DEPLOYMENT):
         yield from _from_deployment(world, deployment)
 
 
-def _from_gateway(world: World, caller: Caller, site: Mapping[str, Any]) -> Flow:
-    host = str(site.get("host"))
+def _endpoint_of(world: World, host: str) -> Resource | None:
     found = world.graph.of(_ENDPOINT)
-    endpoint = next(
+    return next(
         (one for one in found if host == f"{one.props.get('endpointName')}.{one.props.get('location')}{_SUFFIX}"), None
     )
+
+
+def _by_token(world: World, caller: Caller, site: Mapping[str, Any], endpoint: Resource | None) -> Iterator[Flow]:
+    """How a gateway gets what an endpoint with ``authMode: AADToken`` wants: AWS's word, Entra, a role."""
+    if endpoint is None:
+        return
+    auth = site.get("auth") or {}
+    doors = [Door("credential", partial(_takes, endpoint, str(auth.get("kind"))))]
+    if auth.get("kind") == "entra_token":
+        said = _variables(caller)
+        role = said.get("AWS_ROLE_ARN") if caller.pod else caller.role
+        pod = caller.pod if TOKEN_FILE_VARIABLE in said else None
+        doors += reaches(world, caller, _LOGIN)
+        doors += [] if pod else calls_aws(world, caller, f"sts.{world.region}.amazonaws.com", [azure_callers.TOKEN])
+        client_id, url = said.get(CLIENT_VARIABLE), f"{AZURE_MANAGER_URL}{endpoint.id}"
+        if client_id is not UNKNOWN:
+            doors += azure_callers.doors(world, "gateway", role, str(client_id), [url], caller.resource, pod)
+    yield Flow(f"agent of {caller.name}", "credential for Azure ML", "tcp/443", tuple(doors))
+
+
+def _variables(caller: Caller) -> dict[str, Any]:
+    """Of the agent, by name."""
+    found = caller.pod.containers if caller.pod else containers(caller.resource)
+    entries = (one for each in found for one in each.get("env") or each.get("environment") or ())
+    return {str(one.get("name")): one.get("value") for one in entries}
+
+
+def _takes(endpoint: Resource, shown: str) -> Iterator[Closed]:
+    mode = endpoint.get("properties.authMode")
+    if _SHOWN.get(str(mode), shown) != shown:
+        yield Closed(
+            endpoint,
+            "properties.authMode",
+            f"the endpoint takes {mode}, and the gateways show a credential of kind {shown}: 401",
+            "Give the endpoint authMode AADToken, and the gateways tokens of Entra's.",
+        )
+
+
+def _from_gateway(world: World, caller: Caller, site: Mapping[str, Any], endpoint: Resource | None) -> Flow:
+    host = str(site.get("host"))
     doors = [
         Door("TLS name", partial(_certified, caller.resource, site)),
         Door("endpoint", partial(_named, endpoint, caller.resource, host)),

@@ -40,9 +40,9 @@ from spillway.twin.aws.services import (
     wafv2,
 )
 from spillway.twin.aws.services.sagemaker_runtime import invoke, invoked
-from spillway.twin.aws.services.sts import ACCOUNTS_ISSUER, ISSUER
+from spillway.twin.aws.services.sts import ACCOUNTS_ISSUER, GATEWAYS, ISSUER
 
-__all__ = ["ACCOUNTS_ISSUER", "ISSUER", "ROWS", "SERVICES", "invoke", "invoked"]
+__all__ = ["ACCOUNTS_ISSUER", "GATEWAYS", "ISSUER", "ROWS", "SERVICES", "invoke", "invoked"]
 
 SERVICES: Final[tuple[Service, ...]] = (
     acm.SERVICE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spillway.twin.aws.recorder import Kind
 from spillway.twin.aws.row import Part, Row, Scope, Tags
 from spillway.twin.aws.sample import OWNED, Sample
 from spillway.twin.aws.service import Service
@@ -172,6 +173,46 @@ _ROWS = (
             ),
         ),
     ),
+    Row(
+        token="aws:ec2/placementGroup:PlacementGroup",
+        service="ec2",
+        create="CreatePlacementGroup",
+        id="{name}",
+        rename={"name": "GroupName"},
+        key={"GroupName": "{name}"},
+        read="DescribePlacementGroups",
+        read_key={"GroupNames": ["{name}"]},
+        live="PlacementGroups[0]",
+        delete="DeletePlacementGroup",
+        name="name",
+        tag_kind="placement-group",
+        tags=Tags("CreateTags", "DeleteTags", {"Resources": ["{placementGroupId}"]}, keys="Tags"),
+        outputs={
+            "arn": "arn:{partition}:ec2:{region}:{account}:placement-group/{name}",
+            "placementGroupId": "@GroupId",
+        },
+        coverage="recorded",
+        note="no machine is placed",
+        samples=(
+            Sample("placement", {"name": "gpu", "strategy": "cluster", "tags": OWNED}, replace={"strategy": "spread"}),
+        ),
+    ),
 )
 
-SERVICE = Service("ec2", _ROWS)
+_RECORDED = (
+    Kind(
+        "ec2",
+        key=("GroupName",),
+        create="CreatePlacementGroup",
+        delete="DeletePlacementGroup",
+        list="DescribePlacementGroups",
+        many="PlacementGroups",
+        by="GroupNames",
+        made={"GroupId": "pg-{uuid}"},
+        fixed={"State": "available"},
+        missing="InvalidPlacementGroup.Unknown",
+        exists="InvalidPlacementGroup.Duplicate",
+    ),
+)
+
+SERVICE = Service("ec2", _ROWS, recorded=_RECORDED)

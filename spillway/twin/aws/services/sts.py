@@ -48,6 +48,8 @@ class Issuer:
 
 
 ACCOUNTS_ISSUER: Final = Issuer()
+GATEWAYS: Final[dict[str, str]] = {}
+"""Access key → ARN of the role whose session it stands for: the twin's gateways keep theirs as long as they run."""
 
 
 def _get_web_identity_token(call: Call) -> dict[str, Any]:
@@ -105,6 +107,8 @@ def _role(call: Call) -> tuple[str, float | None]:
     """ARN of the role whose session it is, and when that ends; a user otherwise."""
     from moto.sts.models import sts_backends
 
+    if call.access_key in GATEWAYS:
+        return GATEWAYS[call.access_key], None
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(call.access_key)
     if session is None:
         return f"arn:aws:iam::{ACCOUNT}:user/twin", None

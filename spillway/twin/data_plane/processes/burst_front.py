@@ -12,8 +12,9 @@ signature, and gives the container's answer as it comes
 real-time endpoints
 (25 MB, 6 MB before 2025; 60 s: https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints.html) are settings.
 
-Azure ML (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints): key, host and path
-are checked; any answer of the container but 200 is 424 with ``ms-azureml-model-error-statuscode``; more than twice
+Azure ML (https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints): key or token (an
+endpoint takes one of the two, .../azure/machine-learning/how-to-authenticate-online-endpoint), host and path are
+checked; any answer of the container but 200 is 424 with ``ms-azureml-model-error-statuscode``; more than twice
 ``max_concurrent_requests_per_instance`` times the instances is 429; a model slower than the request timeout is 408.
 Its quota page gives no payload limit; ``max_body_bytes`` is a setting.
 """
@@ -24,18 +25,22 @@ import argparse
 import hmac
 import json
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
 from pydantic import Field
 
+from spillway.contracts.azure_calls import SCORING_AUDIENCE
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.routing import ROUTE_HEADER
 from spillway.twin.data_plane.processes import event_stream
 from spillway.twin.data_plane.processes.aws_signatures import RefusalError, Verifier
+from spillway.twin.tokens import TokenError, check, claims_of
 
 MEGABYTE = 1 << 20
 NO_STATUS = 0
@@ -66,13 +71,39 @@ class SageMakerFront(Frozen):
     clock_skew_s: float = 300.0
 
 
+class Callers(Frozen):
+    """Of an endpoint with ``authMode: AADToken``."""
+
+    tenant: str
+    keys: dict[str, Any]
+    """What Entra signs with, as JSON Web Keys."""
+    callers: tuple[str, ...]
+    """Object ids of those whose roles let them score."""
+
+    def admit(self, token: str) -> None:
+        """Azure's refusal is the same, whatever is wrong."""
+        try:
+            claims = claims_of(token)
+            check(token, self.keys)
+        except TokenError as error:
+            raise RefusalError(401, "Unauthorized", f"The token is in the wrong format: {error}") from None
+        if claims.get("aud") != SCORING_AUDIENCE or claims.get("tid") != self.tenant:
+            raise RefusalError(401, "Unauthorized", f"The token is for {claims.get('aud')}, not for this endpoint")
+        if float(claims.get("exp", 0)) < time.time():
+            raise RefusalError(401, "Unauthorized", "The token is expired")
+        if claims.get("oid") not in self.callers:
+            raise RefusalError(401, "Unauthorized", "You don't have permission to do the requested action: score")
+
+
 class AzureMlFront(Frozen):
     """How the Azure ML front checks and limits."""
 
     host: str
     """The scoring host, e.g. ``<endpoint>.westeurope.inference.ml.azure.com``."""
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     """Keys that are accepted (Azure has a primary and a secondary one)."""
+    callers: Callers | None = None
+    """Whose tokens are accepted, and then no key is."""
     path_prefix: str = "/v2"
     """Paths that the deployment serves."""
     max_concurrent_per_instance: int = Field(default=1, ge=1)
@@ -166,8 +197,10 @@ class BurstFront:
             raise RefusalError(404, "NotFound", "There is no endpoint on this host")
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
-            raise RefusalError(401, "Unauthorized", "Provide a key")
-        if not any(hmac.compare_digest(key.encode(), known.encode()) for known in front.keys):
+            raise RefusalError(401, "Unauthorized", "Provide a key or a token")
+        if front.callers:
+            front.callers.admit(key)
+        elif not any(hmac.compare_digest(key.encode(), known.encode()) for known in front.keys):
             raise RefusalError(403, "AccessDenied", "Access token is not valid for this endpoint")
         if not request.path.startswith(front.path_prefix):
             raise RefusalError(404, "NotFound", "The deployment does not serve this path")

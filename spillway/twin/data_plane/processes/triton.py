@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from spillway.contracts.server_routes import restriction
+from spillway.contracts.traces import triton_flags
 
 _NOBODYS_KEY: Final = secrets.token_urlsafe(24)
 """For what Triton answers with a key only. Nobody is told; it stays the same as long as the twin runs, so that a server
@@ -55,6 +56,7 @@ def triton_command(
     sagemaker_model: str | None = None,
     backend_dir: Path | None = None,
     cache_bytes: int = 0,
+    traces_url: str | None = None,
     exit_timeout_s: int = 5,
 ) -> tuple[list[str], dict[str, str]]:
     """Command line and whole environment of a Triton that serves ``repository``.
@@ -63,6 +65,7 @@ def triton_command(
     all. ``sagemaker_model``: the model that ``/invocations`` calls; it turns
     the SageMaker front end on and needs ``ports.sagemaker``. ``backend_dir``: the backends; by default they are
     gathered under ``tools_dir``. ``cache_bytes``: size of the local response cache, 0 for none.
+    ``traces_url``: where it sends its part of traces.
 
     Triton 2.51 has no option for the SageMaker front end's address and binds it to every interface; the others are
     bound to loopback. Raises :class:`TritonMissingError` when Triton is not unpacked.
@@ -98,6 +101,8 @@ def triton_command(
     ]
     if cache_bytes:
         argv += [f"--cache-directory={(server / 'caches').absolute()}", f"--cache-config=local,size={cache_bytes}"]
+    if traces_url:
+        argv += triton_flags(traces_url)
     env = triton_environment(tools_dir)
     if sagemaker_model:
         argv += ["--allow-sagemaker=true", f"--sagemaker-port={ports.sagemaker}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from spillway.twin.certificates import ensure_authority, ensure_certificate
 from spillway.twin.data_plane.processes.child import MARK, Child, ProcessSpec, free_port
 from spillway.twin.kubernetes.kubeconfig import kubeconfig
+from spillway.twin.kubernetes.real.groups import listens, write_config
 from spillway.twin.kubernetes.real.nodes import KEEPER
-from spillway.twin.kubernetes.real.programs import cached
+from spillway.twin.kubernetes.real.programs import cached, group_controller
 
 HOST: Final = "localhost"
 _READY_S: Final = 120.0
@@ -32,6 +34,7 @@ ACCOUNTS: Final = {
     "kube-scheduler": ("system:kube-scheduler", ""),
     # It acts for the kubelets of all its nodes.
     "kwok": ("kwok", "system:masters"),
+    "lws": ("lws", "system:masters"),
 }
 
 
@@ -47,6 +50,7 @@ class ControlPlane:
         self._children: dict[str, Child] = {}
         self.url = f"https://{HOST}:{self._ports['api']}"
         self.authority = ensure_authority(folder / "tls").certificate
+        self._pool = urllib3.PoolManager(ca_certs=str(self.authority), retries=False, timeout=5.0)
 
     @property
     def token(self) -> str:
@@ -62,7 +66,7 @@ class ControlPlane:
         self._write_identities()
         self._run("etcd", *self._etcd())
         self._run("kube-apiserver", *self._api_server())
-        self._await_ready()
+        self._await("the API server", self._answers)
         self._run("kube-controller-manager", *self._controller_manager())
         self._run("kube-scheduler", *self._scheduler())
         self.keep(KEEPER)
@@ -76,23 +80,22 @@ class ControlPlane:
         """Start a program again that :meth:`stop` ended, on the same data."""
         arguments = {"etcd": self._etcd, "kube-apiserver": self._api_server}[name]()
         self._run(name, *arguments)
-        self._await_ready()
+        self._await("the API server", self._answers)
 
-    def _await_ready(self) -> None:
-        """Raises ``RuntimeError`` where a program ends, or the API server is not ready in time."""
-        pool = urllib3.PoolManager(ca_certs=str(self.authority), retries=False, timeout=5.0)
+    def _await(self, who: str, ready: Callable[[], bool]) -> None:
+        """Raises ``RuntimeError`` where a program ends, or this one is not ready in time."""
         end = time.monotonic() + _READY_S
-        while not self._answers(pool):
+        while not ready():
             ended = [name for name, child in self._children.items() if child.exit_code is not None]
             if ended or time.monotonic() > end:
-                what = f"{', '.join(ended)} ended" if ended else f"the API server was not ready after {_READY_S:.0f} s"
+                what = f"{', '.join(ended)} ended" if ended else f"{who} was not ready after {_READY_S:.0f} s"
                 raise RuntimeError(f"{what}; its log is in {self.folder}")
             time.sleep(_PAUSE_S)
 
-    def _answers(self, pool: urllib3.PoolManager) -> bool:
+    def _answers(self) -> bool:
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            return pool.request("GET", f"{self.url}/readyz", headers=headers).status == 200
+            return self._pool.request("GET", f"{self.url}/readyz", headers=headers).status == 200
         except urllib3.exceptions.HTTPError:
             return False
 
@@ -101,6 +104,15 @@ class ControlPlane:
         name = f"kwok-{nodes}"
         self._run(name, *self._kwok(nodes), program="kwok")
         return name
+
+    def lead_groups(self) -> str:
+        """Start LeaderWorkerSet's controller; returns the address at which its webhooks are asked."""
+        port = free_port()
+        config = write_config(self.folder / "lws", port, ensure_certificate(self.folder / "tls", HOST))
+        arguments = (f"--config={config}", f"--kubeconfig={self.folder / 'lws.kubeconfig'}")
+        self._run("lws", *arguments, program=str(group_controller()))
+        self._await("the controller of LeaderWorkerSet", lambda: listens(port))
+        return f"https://{HOST}:{port}"
 
     def _run(self, name: str, *arguments: str, program: str = "") -> None:
         command = (str(self.programs / (program or name)), *arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 ZONES: Final = ("a", "b", "c")
@@ -26,6 +26,7 @@ class Machine:
     gpus: int = 0
     gpu: str = "nvidia.com/gpu"
     disk_gib: int = 180
+    devices: dict[str, str] = field(default_factory=dict)
     taints: tuple[dict[str, str], ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +47,8 @@ def _gpu_machine(name: str, cpus: float, gib: float, gpus: int, **more: Any) -> 
 
 L4 = _gpu_machine("g6.xlarge", 3.92, 14.3, 1, disk_gib=220)
 L4_OF_FOUR = _gpu_machine("g6.12xlarge", 47.81, 181.0, 4, disk_gib=3300)
+L40S = _gpu_machine("g6e.8xlarge", 31.85, 243.0, 1, disk_gib=850)
+L40S_WITH_EFA = replace(L40S, devices={"vpc.amazonaws.com/efa": "1", "hugepages-2Mi": "10256Mi"})
 T4 = _gpu_machine("Standard_NC4as_T4_v3", 3.86, 24.6, 1)
 A100 = _gpu_machine("p4d.24xlarge", 95.69, 1115.0, 8, disk_gib=7000)
 H100 = _gpu_machine("p5.48xlarge", 191.45, 1990.0, 8, disk_gib=28000)
@@ -63,6 +66,7 @@ def nodes(machine: Machine, count: int, pool: str, keeper: str = KEEPER, zone: i
         "ephemeral-storage": f"{machine.disk_gib}Gi",
         "pods": "110",
         **({machine.gpu: str(machine.gpus)} if machine.gpus else {}),
+        **machine.devices,
     }
     for number in range(count):
         name = f"{pool}-{number}"

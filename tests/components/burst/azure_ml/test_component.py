@@ -17,6 +17,7 @@ from components.connectivity.azure_settings import PRIVATE_ZONES
 from components.model_store.azure import AzureModelStore, AzureModelStoreArgs
 from components.model_store.settings import AzureStoreSettings
 from spillway.contracts.azure_roles import ROLES
+from spillway.contracts.credentials import EntraToken
 from spillway.contracts.manifest import LanguageServing, Manifest, PackageFile, PackageSource, Serving, TensorSpec
 from spillway.contracts.server_routes import VLLM_VERSION
 from spillway.contracts.targets import Layout
@@ -174,6 +175,17 @@ def test_slots_follow_the_split() -> None:
     assert found.slots == int(manifest().serving.slots * 2 / 0.9)
     assert found.with_instances(4 / 0.9).slots == 2 * found.slots, "as four instances of blue are published"
     assert found.capacity == "published"
+
+
+def test_gateways_show_a_token_of_entras_and_there_is_no_key() -> None:
+    """https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint: its audience; an endpoint
+    takes one kind of credential."""
+    found = route(AzureMlSettings(), "westeurope", manifest(), "host", 5.0)
+    assert found.auth == EntraToken(audience="https://ml.azure.com")
+    made = burst()
+    template = one(made, "resources:Deployment")["properties"]["template"]["resources"][0]
+    endpoint = one(made, "machinelearningservices:OnlineEndpoint")
+    assert [part["properties"]["authMode"] for part in (endpoint, template)] == ["AADToken", "AADToken"]
 
 
 def test_names_are_of_one_customer_and_never_come_again() -> None:
