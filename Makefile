@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -n 3 --durations 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up quick test soak setup lint types arrows fast tests docs down lock image clean
+.PHONY: help up quick test soak timed setup lint types arrows fast tests docs down lock image clean
 
 # What there is to make.
 help:
@@ -34,15 +34,19 @@ quick: lint arrows
 
 # The tests of `quick`.
 fast: $(READY)
-	$(PYTEST) -m 'not heavy and not pulumi_cli and not kubernetes'
+	$(PYTEST) -m 'not heavy and not timed and not pulumi_cli and not kubernetes'
 
 # The tests of `test`.
 tests: $(READY)
-	$(PYTEST) -m 'not soak and not pulumi_cli and not kubernetes'
+	$(PYTEST) -m 'not soak and not timed and not pulumi_cli and not kubernetes'
 
 # Endurance and statistics.
 soak: $(READY)
 	$(PYTEST) -m soak
+
+# Minutes of load whose times are judged, one by one: leave the machine alone meanwhile, for three quarters of an hour.
+timed: $(READY)
+	$(BIN)/pytest --durations 10 -m timed
 
 # The environment, from the pinned versions.
 setup: $(READY)

@@ -17,7 +17,7 @@ from tests.support.pages import block, shell
 from tests.support.paths import DOCS
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timed, pytest.mark.timeout(900)]
 HOW_TO = DOCS / "how-to"
 
 

@@ -100,8 +100,7 @@ def test_the_prediction_is_near_what_the_twin_measures(twin: TwinHandle, deploye
         assert abs(errors[name, "in time"].error) < 0.2
 
 
-@pytest.mark.heavy
-@pytest.mark.soak
+@pytest.mark.timed
 @pytest.mark.timeout(900)
 def test_ten_minutes_are_predicted_within_the_bounds(twin: TwinHandle, deployed: DrillTarget) -> None:
     """P50 within 5 %, P99 within 25 %, in time and spilled within 3 points, of each class."""

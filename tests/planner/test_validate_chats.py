@@ -98,8 +98,7 @@ def drilled(folder: Path, seconds: float) -> list[Comparison]:
     return told(compare(outcome, totals))
 
 
-@pytest.mark.heavy
-@pytest.mark.soak
+@pytest.mark.timed
 @pytest.mark.timeout(900)
 def test_ten_minutes_of_chats_are_predicted_within_the_bounds(tmp_path: Path) -> None:
     """Whole answers: P50 within 5 %, P99 within 25 %, spilled within 3 points, of each class."""
