@@ -217,6 +217,8 @@ FREE: Final[dict[str, tuple[str, ...]]] = {
         "azure-native:containerservice:MaintenanceConfiguration",
     ),
     "public certificates cost nothing": ("aws:acm/",),
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/placement-groups.html
+    "where machines stand costs nothing": ("aws:ec2/placementGroup",),
     "networks and the ways in them cost nothing, what passes does": (
         "aws:ec2/customerGateway", "aws:ec2/internetGateway", "aws:ec2/route", "aws:ec2/subnet", "aws:ec2/vpnGateway",
         "aws:ec2/vpnConnectionRoute", "azure-native:network:LocalNetworkGateway",

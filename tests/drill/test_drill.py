@@ -134,7 +134,7 @@ def test_the_plan_of_the_how_to_is_one_and_says_which_sites_are_broken(tmp_path:
     ]
     assert plan.rates == {P0: 8, P2: 2}
     (tmp_path / "night.yaml").write_text(text.replace("group: private, action: hang", "group: privat, action: hang"))
-    with pytest.raises(DrillError, match=r"phases\.1\.faults\.0\.group: .*'privat' is none of private") as caught:
+    with pytest.raises(DrillError, match=r"phases\[1\]\.faults\[0\]\.group .*'privat' is none of private") as caught:
         read_plan(tmp_path / "night.yaml")
     assert str(caught.value).count("faults") == 1
 

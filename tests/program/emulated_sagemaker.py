@@ -31,10 +31,12 @@ def serving(made: Site, endpoint: str = ENDPOINT) -> tuple[str, int]:
 
 
 def answer_5xx(made: Site, values: list[float], endpoint: str = ENDPOINT) -> None:
-    """For each of the last minutes."""
+    """In each of the last minutes and of the next ones, since a rollout on a busy machine begins late; CloudWatch takes
+    times up to two hours ahead (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html).
+    """
     dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "primary"}]
     now = datetime.now(UTC)
-    for minutes in range(6):
+    for minutes in range(-10, 6):
         data = [
             {
                 "MetricName": "Invocation5XXErrors",

@@ -82,7 +82,7 @@ NAMED: Final[dict[str, frozenset[str]]] = {
         "lb/TargetGroup",
         "acm/Certificate",
     )
-    | _types("kubernetes", "core/v1:ConfigMap", "core/v1:Secret"),
+    | _types("kubernetes", "core/v1:ConfigMap"),
     "failover_dns": _aws("route53/Zone", "route53/Record", "route53/HealthCheck", "cloudwatch/MetricAlarm"),
     "cost_guard": _aws(
         "lambda/Function",

@@ -400,7 +400,7 @@ def test_a_source_s_unknown_key_and_kind_are_named(tmp_path: Path) -> None:
     for source, named in (
         ({"kind": "onnx", "path": "m.onnx", "licence": "MIT", "colour": "blue"}, "colour"),
         ({"kind": "onnx", "path": "m.onnx"}, "licence"),
-        ({"kind": "onyx", "path": "m.onnx", "licence": "MIT"}, "'onnx'"),
+        ({"kind": "onyx", "path": "m.onnx", "licence": "MIT"}, "did you mean onnx?"),
         ({"kind": "torchscript", "path": "m.jit", "licence": "MIT", "outputs": []}, "outputs"),
     ):
         with pytest.raises(ModelConfigError) as refusal:
