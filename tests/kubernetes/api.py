@@ -159,7 +159,7 @@ class Api:
         response = self._pool.request(method, self.url + path, body=data, headers=headers)
         self.warnings += _WARNING.findall(response.headers.get("Warning", ""))
         if response.status >= 400:
-            raise RefusedError(response.json())
+            raise RefusedError(_status(response))
         return response.json()
 
     def taken_warnings(self) -> list[str]:
@@ -174,3 +174,11 @@ def _key(item: Object) -> tuple[str, str]:
 
 def _told(found: Iterable[Object]) -> str:
     return ", ".join(f"{item['metadata']['name']}: {json.dumps(item.get('status', {}))[:300]}" for item in found)[:3000]
+
+
+def _status(response: urllib3.BaseHTTPResponse) -> Object:
+    """What a refusal says; a path that is not served is refused in plain words (``404 page not found``)."""
+    try:
+        return response.json()
+    except ValueError:
+        return {"code": response.status, "reason": "", "message": response.data.decode(errors="replace").strip()}
