@@ -91,6 +91,7 @@ def test_an_expected_difference_needs_a_reason() -> None:
         read_expected("*: only in A *\n")
 
 
+@pytest.mark.heavy
 @pytest.mark.soak
 def test_the_programs_of_two_checkouts_are_run_and_compared() -> None:
     """The same checkout twice: the mocks answer all that `prod` asks for, and two runs give one plan."""

@@ -28,6 +28,8 @@ from tests.support.chat_rig import CHAT, POISON, ChatBackend, ChatRig
 from tests.support.gateway_rig import BETA, MODEL
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 MESSAGES: list[Any] = [{"role": "user", "content": "Where does the next request go?"}]
 TOKENS = 6
 LONG: Any = {"model": MODEL, "messages": MESSAGES, "max_tokens": 400, "stream": True}

@@ -16,6 +16,8 @@ from tests.support.chat_rig import CHAT, POISON, AgentRig
 from tests.support.gateway_rig import ALPHA, MODEL
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 MESSAGES: list[Any] = [{"role": "user", "content": "Does the rest of it come, too?"}]
 TOKENS = 12
 GREEDY: dict[str, Any] = {"temperature": 0}

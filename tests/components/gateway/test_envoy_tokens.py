@@ -20,6 +20,8 @@ from tests.support.chat_rig import CHAT, AgentRig, ChatRig
 from tests.support.gateway_rig import ALPHA, MODEL
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 MESSAGES: list[Any] = [{"role": "user", "content": "Who pays for these?"}]
 BUDGET = 4000
 

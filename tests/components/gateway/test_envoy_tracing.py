@@ -28,6 +28,8 @@ from tests.support.gateway_rig import ALPHA, INFER, Rig
 from tests.support.triton import BINARY, TOOLS, wait_ready
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 CLUSTERS_NAME = "collector.observability"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-b7ad6b7169203331-01", f"00-{TRACE}-b7ad6b7169203331-00"
@@ -148,7 +150,6 @@ def test_the_gateway_decides_alone_how_many_are_traced(tmp_path: Path, collector
         assert "traceparent" not in rig.servers[Site.PRIVATE].seen[-1].headers
 
 
-@pytest.mark.heavy
 @pytest.mark.skipif(not BINARY.is_file(), reason="Triton is not unpacked under .tools (the set-up does it)")
 def test_triton_goes_on_with_the_gateways_trace(tmp_path: Path, collector: Collector) -> None:
     repository = fixed_time_repository(tmp_path / "repository", service_time_s=0.05, instances=1)
