@@ -183,7 +183,6 @@ def private_site(
 
     trial = settings.model_server.canary
     servers = (MODEL_SERVER, CANARY) if trial else (MODEL_SERVER,)
-    traces = settings.monitoring.traces and settings.monitoring.traces.asked()
     platform = KubernetesPlatform(
         context,
         KubernetesPlatformArgs(
@@ -203,7 +202,7 @@ def private_site(
             region=settings.aws.region,
             vpc_id=network.vpc_id,
             certificates=proving_zone is not None,
-            traces=traces,
+            traces=settings.monitoring.traces,
             cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
         ),
     )
@@ -241,7 +240,7 @@ def private_site(
         mig=bool(settings.private_cluster.gpu_sharing and settings.private_cluster.gpu_sharing.mig),
         engine_host_code=engine is not None and engine.version_compatible,
         depends_on=(*ready, *store.objects),
-        traces=traces,
+        traces=settings.monitoring.traces,
     )
     server = ModelServer(context, args)
     if trial and package.canary and store.stored_trial:

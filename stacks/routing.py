@@ -91,7 +91,7 @@ def routing_table(
             most=settings.gateway.autoscaler.max_replicas + 1,
         ),
         jobs=names.jobs,
-        traces=settings.monitoring.traces and settings.monitoring.traces.asked(),
+        traces=settings.monitoring.traces,
         cache=_cache(settings, manifest, Namespaces(names.prefix)),
     )
 

@@ -32,7 +32,7 @@ def front_routes(group: Group, table: RoutingTable, header: Json) -> list[Json]:
     """Of inference whose answer may be kept."""
     if table.cache is None:
         return []
-    limits = next(c for c in table.classes if c.request_class is group.request_class)
+    limits = table.class_route(group.request_class)
     # An agent that hangs costs what all sites but one may take: the request still has a try at one of them.
     patience = max(limits.timeout_s - limits.try_timeout_s, limits.timeout_s / 2)
     policy = {"retry_on": UNANSWERED, "num_retries": 1, "per_try_timeout": seconds(patience), **next_priority()}

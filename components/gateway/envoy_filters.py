@@ -101,8 +101,9 @@ def _chats(table: RoutingTable) -> list[Json]:
 
 def _tensors(table: RoutingTable) -> list[Json]:
     """The body is read on its way to where it is held (docs/decisions/0123-bodies-are-edited-as-they-pass.md)."""
-    read = lua(_front_config(table), "sha256", "crc32", "json", "priority", "caller", "tensor", clear_route_cache=False)
-    gate = {name: _front_config(table)[name] for name in ("checked", "group_header", "own_header", "retry_after")}
+    config = _front_config(table)
+    read = lua(config, "sha256", "crc32", "json", "priority", "caller", "tensor", clear_route_cache=False)
+    gate = {name: config[name] for name in ("checked", "group_header", "own_header", "retry_after")}
     return [read, _held(table), lua(gate, "gate", "answer", clear_route_cache=True)]
 
 

@@ -192,14 +192,14 @@ def _group_routes(group: Group, table: RoutingTable) -> list[Json]:
 
 
 def _quick_routes(group: Group, table: RoutingTable) -> list[Json]:
-    route = next(c for c in table.classes if c.request_class is group.request_class)
+    route = table.class_route(group.request_class)
     retry = {"retry_on": RETRY_ON, "num_retries": len(table.endpoints(group)) - 1, **next_priority()}
     header = header_match(GROUP_HEADER, group.name)
     return quick_routes(table.server, route, header, group.name, OUTER_MARGIN_S, retry)
 
 
 def _group_cluster(group: Group, table: RoutingTable) -> Json:
-    route = next(c for c in table.classes if c.request_class is group.request_class)
+    route = table.class_route(group.request_class)
     budget: Json = {}
     if route.retry_budget_percent < 100:
         floor = sum(table.limits(table.site(site))[Gate(route.pool)] for site in group.sites)

@@ -53,7 +53,7 @@ def front_routes(group: Group, table: RoutingTable, header: Json) -> list[Json]:
 
 
 def _resumes(group: Group, table: RoutingTable) -> bool:
-    resume = next(c.resume_streams for c in table.classes if c.request_class is group.request_class)
+    resume = table.class_route(group.request_class).resume_streams
     return resume and table.server == "vllm"
 
 
@@ -79,7 +79,7 @@ def level(group: Group, table: RoutingTable) -> Json:
     name = listener_of(group)
     again = header_match(ATTEMPT_HEADER, "2")
     tries = ((again, table.second_chance(group), table.second_tries(group)), (None, group, table.endpoints(group)))
-    limit = next(c.first_token_s for c in table.classes if c.request_class is group.request_class)
+    limit = table.class_route(group.request_class).first_token_s
     routes = []
     for first, sites, endpoints in tries:
         policy = {**NOT_BEGUN, **next_priority(), "num_retries": len(endpoints) - 1}

@@ -79,6 +79,19 @@ INTERNAL_TRANSPORT = extension(
     ),
 )
 
+
+def upstream_tls(name: str, ca_file: str) -> Json:
+    """TLS to a server whose certificate has this name, from an authority of the file."""
+    name_check = {"san_type": "DNS", "matcher": {"exact": name}}
+    trust = {"trusted_ca": {"filename": ca_file}, "match_typed_subject_alt_names": [name_check]}
+    return extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        sni=name,
+        common_tls_context={"validation_context": trust},
+    )
+
+
 NO_PANIC = {"healthy_panic_threshold": {"value": 0}}
 """Never send to a site that is known to be down, even when all of them are."""
 

@@ -30,6 +30,7 @@ from components.gateway.envoy_parts import (
     quick_routes,
     seconds,
     typed,
+    upstream_tls,
 )
 from components.gateway.envoy_replies import OWN_HEADER
 from components.gateway.envoy_tracing import tracing
@@ -265,14 +266,7 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
             }
         ]
     if route.tls:
-        name_check = {"san_type": "DNS", "matcher": {"exact": route.tls.sni}}
-        trust = {"trusted_ca": {"filename": route.tls.ca_file}, "match_typed_subject_alt_names": [name_check]}
-        cluster["transport_socket"] = extension(
-            "envoy.transport_sockets.tls",
-            "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            sni=route.tls.sni,
-            common_tls_context={"validation_context": trust},
-        )
+        cluster["transport_socket"] = upstream_tls(route.tls.sni, route.tls.ca_file)
     return cluster
 
 

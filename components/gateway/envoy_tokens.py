@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from components.gateway.envoy_parts import Json, dns_cluster, extension, one_endpoint
+from components.gateway.envoy_parts import Json, dns_cluster, extension, one_endpoint, upstream_tls
 from spillway.contracts.web_tokens import JWKS_CLUSTER, TokenIssuer
 
 FILTER: Final = "envoy.filters.http.jwt_authn"
@@ -63,14 +63,7 @@ def token_cluster(issuer: TokenIssuer) -> Json:
         "load_assignment": one_endpoint(JWKS_CLUSTER, host, address.port or (443 if secure else 80)),
     }
     if secure:
-        names = [{"san_type": "DNS", "matcher": {"exact": host}}]
-        trust = {"trusted_ca": {"filename": issuer.ca_file}, "match_typed_subject_alt_names": names}
-        cluster["transport_socket"] = extension(
-            "envoy.transport_sockets.tls",
-            "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            sni=host,
-            common_tls_context={"validation_context": trust},
-        )
+        cluster["transport_socket"] = upstream_tls(host, issuer.ca_file)
     return cluster
 
 

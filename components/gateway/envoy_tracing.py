@@ -18,9 +18,8 @@ from spillway.contracts.traces import Traces
 COLLECTOR_CLUSTER: Final = "traces"
 
 
-def tracing(table: RoutingTable, *, tries: bool = True, **tags: str) -> Json:
-    """A connection manager's part. ``tries``: whether what it sends on gets spans of its own. ``tags``: by name, with
-    ``_`` for ``.``; the class, the client and the site are said by each."""
+def tracing(table: RoutingTable, *, tries: bool = True) -> Json:
+    """A connection manager's part. ``tries``: whether what it sends on gets spans of its own."""
     if table.traces is None:
         return {}
     said = {
@@ -30,7 +29,6 @@ def tracing(table: RoutingTable, *, tries: bool = True, **tags: str) -> Json:
         "spillway.client": f"%REQ({CLIENT_HEADER.upper()})%",
         "spillway.site": f"%RESP({SITE_HEADER.upper()})%",
         "spillway.tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-        **tags,
     }
     return {
         "tracing": {

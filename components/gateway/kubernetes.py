@@ -108,8 +108,7 @@ class KubernetesGatewayArgs:
 
     ``drain_s``: how long a gateway that is to end goes on, at least until its load balancer knows and as long as an
     answer may take. ``keys``: file name -> secret content, e.g. a burst site's key. ``role_arn``: what pods' tokens are
-    exchanged for. ``environment``: of the agent. ``azure_token``:
-    whether pods get a token for Entra, too.
+    exchanged for. ``environment``: of the agent. ``azure_token``: whether pods get a token for Entra, too.
     """
 
     settings: GatewaySettings

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.frozen import Settings
-from spillway.contracts.traces import Collector, Traces
+from spillway.contracts.traces import Traces
 
 Version = Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+$")]
 Repository = Annotated[str, Field(pattern=r"^(https|oci)://")]
@@ -77,18 +77,6 @@ class ObjectivesSettings(Settings):
         return 1 - percent[request_class] / 100
 
 
-class TracesSettings(Settings):
-    """OpenTelemetry spans of the gateway beside the private cluster and of the model servers there."""
-
-    collector: Collector
-    """``http://SERVICE.NAMESPACE:PORT`` of a collector in the cluster whose pods take OTLP over HTTP on that port."""
-    percent: float = Field(default=1.0, gt=0, le=100)
-    """Of how many requests of a hundred. A client's ``traceparent`` is gone on with, and asks for nothing."""
-
-    def asked(self) -> Traces:
-        return Traces(collector=self.collector, percent=self.percent)
-
-
 class MonitoringSettings(Settings):
     """Thresholds of the three symptoms this kit exists for, and how long logs stay."""
 
@@ -114,7 +102,7 @@ class MonitoringSettings(Settings):
     """Whether dashboards are made."""
     notify_when_healthy: bool = True
     """Whether the end of an alert is told too."""
-    traces: TracesSettings | None = None
+    traces: Traces | None = None
     """Where traces go; none are made when left out."""
     charts: ChartsSettings = ChartsSettings()
     """Helm charts in the private cluster."""

@@ -504,9 +504,13 @@ class RoutingTable(Frozen):
                 return route
         raise KeyError(site)
 
+    def class_route(self, request_class: RequestClass) -> ClassRoute:
+        """How requests of one class are tried."""
+        return next(route for route in self.classes if route.request_class is request_class)
+
     def allowed_sites(self, request_class: RequestClass, may_spill: MaySpill) -> tuple[SiteName, ...]:
         """Sites, in spill order, that a request of this class from a caller with this limit may use."""
-        spill_to = next(c.spill_to for c in self.classes if c.request_class is request_class)
+        spill_to = self.class_route(request_class).spill_to
         return tuple(
             s.site
             for s in self.sites
@@ -529,7 +533,7 @@ class RoutingTable(Frozen):
 
     def endpoints(self, group: Group) -> tuple[Endpoint, ...]:
         """What the group tries, in order. P0 comes back to each site's headroom when every site is full."""
-        pool = next(c.pool for c in self.classes if c.request_class is group.request_class)
+        pool = self.class_route(group.request_class).pool
         tries = [Endpoint(site, Gate(pool)) for site in group.sites]
         if group.request_class is RequestClass.P0:
             tries += [Endpoint(site, Gate.OPEN) for site in group.sites]
@@ -542,7 +546,7 @@ class RoutingTable(Frozen):
 
     def second_tries(self, group: Group) -> tuple[Endpoint, ...]:
         """What :meth:`second_chance` of the group tries, in order."""
-        pool = next(c.pool for c in self.classes if c.request_class is group.request_class)
+        pool = self.class_route(group.request_class).pool
         return tuple(Endpoint(site, Gate(pool)) for site in self.second_chance(group).sites)
 
     def token_path(self, site: SiteName) -> str:

@@ -31,10 +31,12 @@ Collector = Annotated[str, AfterValidator(lambda given: _read(given).string)]
 
 
 class Traces(Frozen):
-    """Of how many requests of a hundred the spans go where."""
+    """OpenTelemetry spans of the gateway beside the private cluster and of the model servers there."""
 
     collector: Collector
-    percent: float = Field(gt=0, le=100)
+    """``http://SERVICE.NAMESPACE:PORT`` of a collector in the cluster whose pods take OTLP over HTTP on that port."""
+    percent: float = Field(default=1.0, gt=0, le=100)
+    """Of how many requests of a hundred. A client's ``traceparent`` is gone on with, and asks for nothing."""
 
     @property
     def host(self) -> str:

@@ -303,28 +303,16 @@ class Agent:
         app.router.add_post("/tokens/reserve", self._reserve)
         if self.jobs:
             JobDesk(self.table, self.jobs.store).add_to(app)
-        app.cleanup_ctx.append(self._relay_streams)
+        # A client that leaves has to end what it asked for.
+        relay = web.AppRunner(self.relay.app(), access_log=None, handler_cancellation=True)
+        app.cleanup_ctx.append(partial(_beside, relay, self.table.listen.relay_port))
         if self.cache:
-            app.cleanup_ctx.append(partial(self._answer_from_cache, self.cache))
+            cache = web.AppRunner(self.cache.app(), access_log=None)
+            app.cleanup_ctx.append(partial(_beside, cache, self.table.listen.cache_port))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.table.listen.agent_port).start()
         return runner
-
-    async def _relay_streams(self, _: web.Application) -> AsyncIterator[None]:
-        # A client that leaves has to end what it asked for.
-        runner = web.AppRunner(self.relay.app(), access_log=None, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.table.listen.relay_port).start()
-        yield
-        await runner.cleanup()
-
-    async def _answer_from_cache(self, cache: CacheService, _: web.Application) -> AsyncIterator[None]:
-        runner = web.AppRunner(cache.app(), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.table.listen.cache_port).start()
-        yield
-        await runner.cleanup()
 
     async def _take_usage(self, _: web.Application) -> AsyncIterator[None]:
         def take(usage: Usage) -> None:
@@ -372,6 +360,14 @@ class Agent:
 def _describe(route: SiteRoute, endpoint: str) -> dict[str, str]:
     region = route.auth.region if isinstance(route.auth, SigV4 | AwsToken) else route.region
     return client("sagemaker", region).describe_endpoint(EndpointName=endpoint)
+
+
+async def _beside(runner: web.AppRunner, port: int, _: web.Application) -> AsyncIterator[None]:
+    """Serves on loopback for as long as the agent's own server does."""
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield
+    await runner.cleanup()
 
 
 async def _every(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
