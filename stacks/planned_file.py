@@ -17,20 +17,29 @@ from spillway.contracts.yaml_patch import patched
 from spillway.planner.errors import PlannerError
 
 if TYPE_CHECKING:
+    from spillway.contracts.scaling import Scaling
     from spillway.planner.search import Candidate
+    from spillway.planner.system import SiteSpec
 
 
 def write_planned(
-    source: Path, target: Path, sites: Sequence[BurstSite], chosen: Candidate, said: list[str], outage_h: float = 0.0
+    source: Path,
+    target: Path,
+    sites: Sequence[BurstSite],
+    chosen: Candidate,
+    said: list[str],
+    outage_h: float = 0.0,
+    package_slots: int | None = None,
 ) -> list[str]:
     """Write the stack file ``target``, which is ``source`` with the plan's sizes, and return what was changed.
 
-    ``said``: lines for its head; ``outage_h``: how long the private site may be out, which burst has to be paid for.
-    Raises :class:`PlannerError` where the target is there.
+    ``said``: lines for its head; ``outage_h``: how long the private site may be out, which burst has to be paid for;
+    ``package_slots``: of one server as the stack's package has them, where there is one. Raises :class:`PlannerError`
+    where the target is there.
     """
     need_free(target)
     text = source.read_text(encoding="utf-8-sig")
-    file, notes = planned_config(load(text), sites, chosen, outage_h)
+    file, notes = planned_config(load(text), sites, chosen, outage_h, package_slots)
     head = "".join(f"# {line}\n" for line in [f"From {source.name} by `spillway plan`.", *said, *notes])
     draft = target.with_name(f".{target.name}.new")
     draft.write_text(head + patched(text, file), encoding="utf-8")
@@ -45,7 +54,11 @@ def need_free(target: Path) -> None:
 
 
 def planned_config(
-    raw: dict[str, Any], sites: Sequence[BurstSite], chosen: Candidate, outage_h: float = 0.0
+    raw: dict[str, Any],
+    sites: Sequence[BurstSite],
+    chosen: Candidate,
+    outage_h: float = 0.0,
+    package_slots: int | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """The stack file with the plan's sizes, and what was changed in words. ``raw``: the whole file, parsed."""
     file = copy.deepcopy(raw)
@@ -64,29 +77,49 @@ def planned_config(
     server["gpus"] = 1 if parts else private.gpus // private.servers // span
     notes.append(f"model_server: {servers} servers of {server['gpus']} GPUs")
     slots = config.setdefault(key_of("gateway"), {}).setdefault("slots", {})
-    slots["private"] = _slots(servers * private.slots, private.batch_share)
+    of_node = None if package_slots is None else package_slots * private.servers
+    notes += _write_slots(slots, private, of_node, grows=scaling["max_replicas"] > servers)
     part = config.setdefault(key_of("burst"), {})
     by_name = {site.name: site for site in sites}
     for name in sorted(part.keys() & by_name.keys() - {burst.site for burst in chosen.bursts}):
         del part[name]
+        slots.pop(name, None)
         notes.append(f"burst.{name}: taken out, since no instance of its kind has the GPUs of one server")
     for burst in chosen.bursts:
         least, most = burst.min_instances, burst.max_instances
-        by_name[burst.site].sized(part.setdefault(burst.site, {}), burst.instance_type, least, most, burst.scaling)
+        how = _as_deployed(burst, package_slots) if most > least else burst.scaling
+        by_name[burst.site].sized(part.setdefault(burst.site, {}), burst.instance_type, least, most, how)
         notes.append(f"burst.{burst.site}: {least} to {most} × {burst.instance_type}")
-        at_least = burst.min_instances * burst.servers * burst.slots
-        slots[burst.site] = _slots(at_least, burst.batch_share)
-        if most > least and burst.scaling.slots_follow:
-            notes.append(
-                f"gateway.slots.{burst.site}: {at_least}, which stay when it grows; where the package's own slots are "
-                "right, leave them out, and they follow"
-            )
+        notes += _write_slots(slots, burst, package_slots, grows=most > least)
     notes += _ceilings(config.setdefault(key_of("cost_guard"), {}), chosen, outage_h)
     return file, notes
 
 
-def _slots(slots: int, batch_share: float) -> dict[str, int]:
-    return {"slots": slots, "batch_slots": int(slots * batch_share)}
+def _planned_slots(spec: SiteSpec) -> int:
+    """Of one instance, as the plan let requests through."""
+    return spec.servers * spec.let_through
+
+
+def _write_slots(slots: dict[str, Any], spec: SiteSpec, own: int | None, *, grows: bool) -> list[str]:
+    """A site's entry of ``gateway.slots``, and what there is to say of it. ``own``: an instance's by the package.
+
+    A number stays as it is when instances are added, which then get no requests: it stands for a site that does not
+    grow, and whose package has others.
+    """
+    planned, site = _planned_slots(spec), str(spec.site)
+    kept = {key: value for key, value in slots.pop(site, {}).items() if key == "headroom"}
+    fixed = not grows and planned != own
+    first = spec.min_instances * (planned if fixed or own is None else own)
+    slots[site] = kept | ({"slots": first} if fixed else {}) | {"batch_slots": int(first * spec.batch_share)}
+    if fixed or own in (None, planned):
+        return []
+    return [f"gateway.slots.{site}: as the package has them, {own} for each instance, where the plan took {planned}"]
+
+
+def _as_deployed(burst: SiteSpec, own: int | None) -> Scaling:
+    """How the site scales where the package gives an instance ``own`` slots: at the same share of them."""
+    share = 1.0 if own is None else own / _planned_slots(burst)
+    return burst.scaling.model_copy(update={"target": round(burst.scaling.target * share, 2)})
 
 
 def _private_nodes(cluster: dict[str, Any], nodes: int) -> str:

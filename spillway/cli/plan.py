@@ -348,8 +348,18 @@ def _write(stack: Stack, options: dict[str, Any], made: Plan) -> list[str]:
         *made.reasons,
         f"package.path has to name {made.service.name}.",
     ]
-    notes = write_planned(source, target, stack.sites, chosen, said, outage_h)
+    notes = write_planned(source, target, stack.sites, chosen, said, outage_h, _package_slots(stack))
     return [str(target), *notes]
+
+
+def _package_slots(stack: Stack) -> int | None:
+    """Of one server; a plan by given speeds needs no package."""
+    from spillway.contracts.manifest import PackageError
+
+    try:
+        return stack.manifest().serving.slots
+    except PackageError:
+        return None
 
 
 def _plan_text(made: Plan) -> list[Any]:

@@ -379,7 +379,7 @@ class Search:
         return self.space.private.sized(count, most).model_copy(update={"batch_share": batch_share})
 
     def _burst(self, burst: SiteSpec, least: int, most: int, target: float = 0.75) -> SiteSpec:
-        scaling = burst.scaling.model_copy(update={"target": max(1.0, target * burst.servers * burst.slots)})
+        scaling = burst.scaling.model_copy(update={"target": max(1.0, target * burst.servers * burst.let_through)})
         return burst.sized(least, most).model_copy(update={"scaling": scaling})
 
     def _system(self, private: SiteSpec | None, burst: SiteSpec | None) -> System:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,12 @@ def chosen() -> Candidate:
     return judged("hybrid", system, run_trace(trace, service, system), trace.tokens)
 
 
-def planned(folder: Path, chosen: Candidate, outage_h: float = 4.0) -> tuple[str, dict[str, Any], list[str]]:
+def planned(
+    folder: Path, chosen: Candidate, outage_h: float = 4.0, package_slots: int | None = 16
+) -> tuple[str, dict[str, Any], list[str]]:
     target = folder / "Pulumi.planned.yaml"
     sites = burst_sites(read_settings(flat(example("prod"))))
-    notes = write_planned(PROD, target, sites, chosen, ["Because."], outage_h)
+    notes = write_planned(PROD, target, sites, chosen, ["Because."], outage_h, package_slots)
     text = target.read_text(encoding="utf-8")
     return text, yaml.safe_load(text)["config"], notes
 
@@ -92,3 +95,28 @@ def test_servers_on_several_nodes_stay_so(tmp_path: Path) -> None:
     assert config["spillway:model_server"]["gpus"] == 8
     assert config["spillway:model_server"]["span"] == {"nodes": 2}
     assert config["spillway:model_server"]["autoscaling"]["min_replicas"] == 2
+
+
+def test_slots_of_a_site_that_grows_follow_its_instances(chosen: Candidate, tmp_path: Path) -> None:
+    """A number would stay: `gateway-follows-capacity` refuses it. An instance of two servers, 32 slots in the plan, has
+    8 by this package, and the target is the same share of them."""
+    _, config, notes = planned(tmp_path, chosen, package_slots=8)
+    slots = config["spillway:gateway"]["slots"]
+    assert [each for each in slots.values() if "slots" in each] == []
+    assert slots["sagemaker"]["batch_slots"] == 4
+    (sagemaker,) = (spec for spec in chosen.bursts if spec.site == Site.SAGEMAKER)
+    assert config["spillway:burst"]["sagemaker"]["autoscaling"]["target"] == sagemaker.scaling.target / 4
+    assert any("gateway.slots.sagemaker: as the package has them, 8 for each instance" in note for note in notes)
+
+
+def test_slots_of_a_site_that_does_not_grow_are_the_plans(chosen: Candidate, tmp_path: Path) -> None:
+    """What a gateway lets in, which is less than vLLM takes into a batch: the rest is P0's."""
+    of_fixed_size = (spec.sized(spec.min_instances) for spec in chosen.system.sites)
+    sites = tuple(spec.model_copy(update={"gate_slots": 10}) for spec in of_fixed_size)
+    still = replace(chosen, system=chosen.system.model_copy(update={"sites": sites}))
+    _, config, _ = planned(tmp_path, still, package_slots=8)
+    assert config["spillway:gateway"]["slots"]["sagemaker"] == {"slots": 2 * 10, "batch_slots": 10}
+    other = tmp_path / "same"
+    other.mkdir()
+    _, same, _ = planned(other, still, package_slots=20)
+    assert same["spillway:gateway"]["slots"]["sagemaker"] == {"batch_slots": 10}
