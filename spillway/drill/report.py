@@ -27,7 +27,7 @@ def render_table(result: DrillResult) -> TerminalTable:
     """One row for each phase and class; print it with rich."""
     from rich.table import Table as TerminalTable
 
-    verdict = "passed" if result.passed else "FAILED"
+    verdict = result.verdict if result.passed else result.verdict.upper()
     table = TerminalTable(title=f"Drill “{result.plan}”: {verdict}", caption=_recovery(result))
     for column in _columns(result):
         table.add_column(column, justify="left" if column in ("phase", "class") else "right")
@@ -120,7 +120,7 @@ def _page(result: DrillResult, about: Mapping[str, str]) -> Page:
     reasons = (Table("Why requests were lost", ("reason", "requests"), lost),) if lost else ()
     return Page(
         title=f"Drill “{result.plan}”",
-        verdict=("passed", True) if result.passed else ("failed", False),
+        verdict=(result.verdict, result.passed),
         lead="Latency counts from the time a request was due. Lost: no right answer within the class's deadline + 2 s.",
         facts={**about, "gateway": result.gateway, "begun": result.started_at, "took": f"{result.duration_s:.0f} s"},
         sections=(

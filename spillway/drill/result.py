@@ -100,7 +100,7 @@ class Second:
 @dataclass(frozen=True)
 class DrillResult:
     """``started_at``: ISO 8601, UTC. ``reasons``: why requests were lost, counted. ``bill``: ``None`` where nobody said
-    what ran."""
+    what ran. ``interrupted``: somebody ended it before its plan; what had not been answered by then is not counted."""
 
     plan: str
     gateway: str
@@ -112,15 +112,21 @@ class DrillResult:
     timeline: tuple[Second, ...]
     reasons: dict[str, int] = field(default_factory=dict)
     bill: Bill | None = None
+    interrupted: bool = False
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
+        return not self.interrupted and all(check.passed for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        return "interrupted" if self.interrupted else "passed" if self.passed else "failed"
 
     @property
     def exit_code(self) -> int:
-        """0: passed; 1: the verdict is bad. 2 (could not be run) is a :class:`DrillError` and no result."""
-        return 0 if self.passed else 1
+        """0: passed; 1: the verdict is bad; 130: interrupted. 2 (could not be run) is a :class:`DrillError` and no
+        result."""
+        return 130 if self.interrupted else 0 if self.passed else 1
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
@@ -136,8 +142,11 @@ def read_totals(path: Path) -> tuple[str, dict[str, Any]]:
         plan, totals = found["plan"], found["totals"]
         if not isinstance(totals, dict) or not isinstance(plan, str):
             raise TypeError
+        interrupted = found.get("interrupted", False)
     except (OSError, ValueError, KeyError, TypeError):
         raise DrillError(f"{path} is not what `spillway drill --json` writes") from None
+    if interrupted:
+        raise DrillError(f"{path} is of a drill that was interrupted; let one run to its end")
     return plan, totals
 
 
@@ -149,17 +158,21 @@ def summarise(
     all_: list[Outcome],
     bill: Bill | None = None,
     moves: Sequence[float] = (),
+    *,
+    interrupted: bool = False,
 ) -> DrillResult:
     """``starts``: when each phase began, seconds after the load did, and at the end when the last one ended. ``moves``:
-    when DNS began to answer otherwise."""
+    when DNS began to answer otherwise. ``interrupted``: the last one's end is where it was cut, so it is not judged;
+    what would have followed is not there."""
     outcomes = sorted(all_, key=lambda outcome: outcome.due_s)
     phases, checks = [], []
-    for phase, (start, end) in zip(plan.phases, pairwise(starts), strict=True):
+    for phase, (start, end) in zip(plan.phases, pairwise(starts), strict=not interrupted):
         inside = [outcome for outcome in outcomes if start <= outcome.due_s < end]
         moved = next((at - start for at in moves if start <= at < end), None)
         result = _phase(phase, start, end, inside, moved)
         phases.append(result)
-        checks += _checks(phase, result)
+        if not interrupted or end < starts[-1]:
+            checks += _checks(phase, result)
     wrong = [o for o in outcomes if o.status == 200 and o.problem]
     detail = wrong[0].problem if wrong else "every answer is the expected one"
     checks.append(Check("no wrong answer", not wrong, detail))
@@ -174,6 +187,7 @@ def summarise(
         timeline=_timeline(outcomes, starts[-1]),
         reasons=dict(Counter(o.problem or "answered too late" for o in outcomes if o.lost).most_common(10)),
         bill=bill,
+        interrupted=interrupted,
     )
 
 

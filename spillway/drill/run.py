@@ -20,12 +20,15 @@ from spillway.drill.target import DrillError, DrillTarget
 from spillway.drill.workload import InferenceWorkload
 
 Progress = Callable[[str], None]
-_HEALING: Final = ("resume", "start", "heal", "open")
+HEALING: Final = ("resume", "start", "heal", "open")
 _LEARN_TIMEOUT_S: Final = 10.0
 
 
 def run_drill(target: DrillTarget, plan: DrillPlan, progress: Progress | None = None) -> DrillResult:
-    """Blocks for ``plan.duration_s`` and a few seconds. Raises :class:`DrillError` when it cannot be run."""
+    """Blocks for ``plan.duration_s`` and a few seconds; Ctrl-C ends it with what was measured until then.
+
+    Raises :class:`DrillError` when it cannot be run.
+    """
     return asyncio.run(Drill(target, plan, progress or (lambda _: None)).run())
 
 
@@ -39,6 +42,8 @@ class Drill:
         self._plan = plan
         self._progress = progress
         self._outcomes: list[Outcome] = []
+        self._starts: list[float] = []
+        """When each phase's faults were ordered, and at last the end; seconds after the load began."""
 
     async def run(self) -> DrillResult:
         await self._come_home()
@@ -52,9 +57,14 @@ class Drill:
         sender = send_chat if isinstance(self._target.workload, ChatWorkload) else send
         watch = asyncio.create_task(self._target.resolver.watch()) if self._target.resolver else None
         load = asyncio.create_task(run_load(self._target, arrivals, started, self._outcomes.append, sender))
+        interrupted = False
         try:
-            starts = await self._phases(started)
+            await self._phases(started)
             await load
+        except asyncio.CancelledError:
+            interrupted = True
+            if len(self._starts) <= len(self._plan.phases):
+                self._starts.append(time.perf_counter() - started)
         finally:
             load.cancel()
             if watch:
@@ -62,19 +72,25 @@ class Drill:
             await asyncio.to_thread(self._heal)
         spent = await asyncio.to_thread(meter.stop) if meter else None
         moves = [at - started for at in self._target.resolver.moves] if self._target.resolver else []
-        return summarise(self._plan, self._target.gateway_url, started_at, starts, self._outcomes, spent, moves)
+        url, starts = self._target.gateway_url, self._starts
+        return summarise(self._plan, url, started_at, starts, self._outcomes, spent, moves, interrupted=interrupted)
 
-    async def _phases(self, started: float) -> list[float]:
-        """When each phase's faults were ordered, and the end."""
-        starts, due = [], 0.0
+    async def _phases(self, started: float) -> None:
+        due = 0.0
         for phase in self._plan.phases:
             await asyncio.sleep(max(started + due - time.perf_counter(), 0.0))
             self._progress(f"{phase.name} ({phase.duration_s:.0f} s)")
-            starts.append(time.perf_counter() - started if phase.faults else due)
-            await asyncio.gather(*(asyncio.to_thread(self._order, fault) for fault in phase.faults))
+            self._starts.append(time.perf_counter() - started if phase.faults else due)
+            orders = asyncio.gather(*(asyncio.to_thread(self._order, fault) for fault in phase.faults))
+            try:
+                await asyncio.shield(orders)
+            except asyncio.CancelledError:
+                # An order that is under way would come after the healing.
+                await orders
+                raise
             due += phase.duration_s
         await asyncio.sleep(max(started + due - time.perf_counter(), 0.0))
-        return [*starts, due]
+        self._starts.append(due)
 
     def _order(self, fault: Fault) -> None:
         assert self._target.faults is not None
@@ -87,7 +103,7 @@ class Drill:
         """Whatever happened, no site is left broken."""
         touched = {fault.group for phase in self._plan.phases for fault in phase.faults}
         for group in sorted(touched):
-            for action in _HEALING:
+            for action in HEALING:
                 with suppress(DrillError):
                     self._order(Fault(group, action))
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +27,8 @@ from spillway.drill.load import Outcome, schedule
 from spillway.drill.plan import DrillPlan, Fault, Phase
 from spillway.drill.plan_file import find_plan, read_plan, schema_text
 from spillway.drill.report import render_table, write_html
-from spillway.drill.result import percentile, summarise
-from spillway.drill.run import run_drill
+from spillway.drill.result import percentile, read_totals, summarise
+from spillway.drill.run import HEALING, run_drill
 from spillway.drill.target import DrillError, DrillTarget
 from spillway.drill.workload import samples, sentences
 from tests.drill.gateway import FakeGateway, serve
@@ -33,7 +37,8 @@ from tests.support.browser import LOOKS, Look, problems
 from tests.support.overflow import EchoWorkload, check_capacity
 from tests.support.packages import small_package
 from tests.support.pages import blocks
-from tests.support.paths import DOCS
+from tests.support.paths import DOCS, ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
 
@@ -120,6 +125,42 @@ def test_a_site_of_one_s_own_is_loaded_by_the_command_line(tmp_path: Path, monke
     kept = json.loads((folder / ".spillway" / "test" / "drill.json").read_text())
     assert kept["totals"] == told["totals"]
     assert "spillway-test" in (folder / ".spillway" / "test" / "drill.html").read_text()
+
+
+def test_a_drill_that_is_interrupted_keeps_what_it_measured(tmp_path: Path) -> None:
+    """By Ctrl-C as a shell gives it. Its first phase ended and is judged; of the second there is what was answered."""
+    config = changed(example("local"), {"spillway:package.path": str(small_package(tmp_path / "package"))})
+    folder = project(tmp_path / "project", config)
+    breaker = tmp_path / "breaker"
+    breaker.write_text('#!/bin/sh\necho "$@" >> "$0.log"\n')
+    breaker.chmod(0o755)
+    phases = "[{name: calm, duration_s: 1, min_availability: {P0: 1}}, {name: hung, duration_s: 600, "
+    phases += "faults: [{group: private, action: hang}], min_availability: {P0: 1}, max_recovery_s: {P0: 1}}]"
+    (tmp_path / "plan.yaml").write_text(f"name: long\nrates: {{P0: 30}}\nphases: {phases}\n")
+    asked = ["drill", "-s", "test", "--plan", str(tmp_path / "plan.yaml"), "--breaker", str(breaker), "--json"]
+    gateway, orders = FakeGateway(), Path(f"{breaker}.log")
+    with serve(gateway) as url:
+        command = [sys.executable, "-m", "spillway", *asked, "--url", url]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        eventually(orders.exists, within_s=60, what="the second phase begins")
+        hits = gateway.hits
+        eventually(lambda: gateway.hits > hits + 5, what="it is loaded")
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    told = json.loads(said)
+    assert (told["interrupted"], told["passed"]) == (True, False)
+    assert [phase["name"] for phase in told["phases"]] == ["calm", "hung"]
+    assert told["phases"][1]["end_s"] < 600
+    assert {check["name"] for check in told["checks"]} == {"calm: P0 ≥ 100% available", "no wrong answer"}
+    assert told["totals"]["P0"]["requests"] > 5
+    assert orders.read_text().split("\n")[:5] == [f"private {done}" for done in ("hang", *HEALING)]
+    kept = folder / ".spillway" / "test"
+    assert json.loads((kept / "drill.json").read_text())["interrupted"]
+    assert "interrupted" in (kept / "drill.html").read_text()
+    with pytest.raises(DrillError, match="was interrupted"):
+        read_totals(kept / "drill.json")
 
 
 def test_the_plan_of_the_how_to_is_one_and_says_which_sites_are_broken(tmp_path: Path) -> None:

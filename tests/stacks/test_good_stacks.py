@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -43,16 +43,19 @@ class Silent:
     def close(self) -> None: ...
 
 
-def judge(path: Path, folder: Path) -> list[Violation]:
-    """What the four questions find in a stack file, none of it exempt."""
+def written(path: Path, folder: Path) -> dict[str, Any]:
+    """The config of a stack file, with a package and secrets of the tests."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))["config"]
     kind: Literal["triton", "vllm"] = "vllm" if config["spillway:package"]["path"].endswith("vllm") else "triton"
     config = changed(config, {"spillway:package.path": str(small_package(folder / "package", kind))})
     if "canary" in config.get("spillway:model_server", {}):
         release = small_package(folder / "release", kind, slots=SLOTS + 1)
         config = changed(config, {"spillway:model_server.canary.package": str(release)})
-    config.update(secrets_for(config))
-    stack = Stack("test", read_project(project(folder, config)), folder / "state")
+    return config | secrets_for(config)
+
+
+def judge(stack: Stack) -> list[Violation]:
+    """What the four questions find in a stack, none of it exempt."""
     rehearsed = rehearse(stack, stack.brief(), Silent())
     verdict = stack.policies(rehearsed.secrets).verdict(rehearsed.resources, None)
     return [violation for violation in verdict.mandatory if violation.policy.name in QUESTIONS]
@@ -60,7 +63,11 @@ def judge(path: Path, folder: Path) -> list[Violation]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[Violation]]:
-    return cache(lambda path: judge(path, tmp_path_factory.mktemp(path.stem)))
+    def at(path: Path) -> list[Violation]:
+        folder = tmp_path_factory.mktemp(path.stem)
+        return judge(Stack("test", read_project(project(folder, written(path, folder))), folder / "state"))
+
+    return cache(at)
 
 
 @pytest.mark.parametrize("path", STACKS, ids=NAMES)
