@@ -88,7 +88,8 @@ class AwsFederation(Component):
         if args.oidc_issuer_url is not None:
             return self._trust_tokens(args.oidc_issuer_url, args.oidc_provider_arn, ())
         if settings.oidc_issuer:
-            return self._trust_tokens(settings.oidc_issuer.url, None, settings.oidc_issuer.thumbprints)
+            issuer = settings.oidc_issuer
+            return self._trust_tokens(issuer.url, issuer.provider_arn, issuer.thumbprints)
         raise ValueError(
             "spillway:connectivity.federation is empty: an existing cluster needs oidc_issuer.url, an issuer "
             "whose keys AWS can reach"

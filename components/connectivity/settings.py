@@ -132,6 +132,16 @@ class OidcIssuerSettings(Settings):
     thumbprints: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")], ...] = ()
     """SHA-1 of the issuer's CA certificate, for one that is not signed by a public CA."""
 
+    provider_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/.+$")] | None = None
+    """The AWS account's IAM OIDC provider for it; made when left out. An account has one of each issuer, so a second
+    stack on the cluster names the first one's."""
+
+    @model_validator(mode="after")
+    def _of_this_issuer(self) -> OidcIssuerSettings:
+        if self.provider_arn and self.provider_arn.partition("/")[2] != self.url.removeprefix("https://"):
+            raise ValueError(f"provider_arn is of another issuer than {self.url}: it ends as the url does")
+        return self
+
 
 class FederationSettings(Settings):
     """How pods of the private site get AWS credentials that expire. Not for EKS and AKS: their issuer is known."""

@@ -73,7 +73,7 @@ def deploy(
     if dry_run:
         tell(as_json, {"stack": stack_name, "steps": [_step_json(step) for step in steps]}, lambda: _steps_text(steps))
         return
-    _need_the_cluster(stack, reporter)
+    _need_room(stack, reporter)
     from stacks.first_answer import Asker
     from stacks.routing import probe_of
     from stacks.staged_deployment import AutomatedStack, Deployment, Dns
@@ -95,15 +95,16 @@ def deploy(
         raise click.exceptions.Exit(FAILED)
 
 
-def _need_the_cluster(stack: Stack, reporter: Reporter) -> None:
-    """Before anything is made. Raises :class:`CommandError` with each thing that a cluster of somebody else's lacks."""
-    unmet = stack.unmet()
-    for one in unmet:
-        if not one.certain:
-            reporter.say(f"cluster: {one.what}: {one.found}; {one.mend}")
-    if lacking := [f"{one.what}: {one.found}; {one.mend}" for one in unmet if one.certain]:
-        told = "\n".join(f"- {line}" for line in lacking)
-        raise CommandError(f"The cluster of {stack.name} cannot take the stack, and nothing was made:\n{told}")
+def _need_room(stack: Stack, reporter: Reporter) -> None:
+    """Before anything is made. Raises :class:`CommandError` with each thing that a cluster of somebody else's lacks, or
+    that the account has already and cannot have twice."""
+    for where, unmet in (("cluster", stack.unmet()), ("AWS account", stack.taken())):
+        for one in unmet:
+            if not one.certain:
+                reporter.say(f"{where}: {one.what}: {one.found}; {one.mend}")
+        if lacking := [f"{one.what}: {one.found}; {one.mend}" for one in unmet if one.certain]:
+            told = "\n".join(f"- {line}" for line in lacking)
+            raise CommandError(f"The {where} of {stack.name} cannot take the stack, and nothing was made:\n{told}")
 
 
 _SETTLED: Final = frozenset({"acm-delegated-zone"})

@@ -51,9 +51,9 @@ def doctor(stack_name: str | None, as_json: bool) -> None:
     """Look at this machine: what the twin and a deployment need, and how to get what is missing.
 
     With --stack, at the cluster of somebody else's that the stack names, too: what it has to have, and what nobody may
-    have brought there. Nothing is changed on it.
+    have brought there; and at the AWS account: what it has already, and cannot have twice. Nothing is changed there.
 
-    Ends with 1 where the twin cannot run, or the stack cannot be deployed to that cluster.
+    Ends with 1 where the twin cannot run, or the stack cannot be deployed.
     """
     found = [*_machine(), *_environment(), *_programs(), _project()]
     if stack_name is not None:
@@ -115,7 +115,10 @@ def _project() -> Finding:
 def _cluster(stack_name: str) -> Iterator[Finding]:
     from spillway.cli.stack import find_stack
 
-    unmet = find_stack(stack_name).unmet()
+    stack = find_stack(stack_name)
+    for one in stack.taken():
+        yield Finding(f"AWS account: {one.what}", one.found, one.mend, needed=one.certain)
+    unmet = stack.unmet()
     for one in unmet:
         yield Finding(f"cluster: {one.what}", one.found, one.mend, needed=one.certain)
     if not unmet:

@@ -31,6 +31,7 @@ _DATE: Final = re.compile(
     r"([Tt][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(\.[0-9]+)?(Z|[-+][0-9]{2}:[0-9]{2})"
     r"| [0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(\.[0-9]+)?)?"
 )
+_DEEPEST: Final = 200
 _BASES: Final = {"x": 16, "b": 2, "o": 8, "": 8}
 
 
@@ -81,16 +82,18 @@ def compose(text: str) -> yaml.Node | None:
     try:
         node = yaml.compose(text, Loader=_Loader)
         if node is not None:
-            _need_an_end(node, {})
+            _need_an_end(node, {}, _DEEPEST)
     except yaml.YAMLError as error:
         raise PulumiYamlError(_told(error)) from None
     except RecursionError:
-        raise PulumiYamlError("it is nested too deeply") from None
+        raise PulumiYamlError(f"it is nested deeper than {_DEEPEST} times") from None
     return node
 
 
-def _need_an_end(node: yaml.Node, ended: dict[int, bool]) -> None:
-    """Of each node whether all below it was looked at: one that is met again before holds itself."""
+def _need_an_end(node: yaml.Node, ended: dict[int, bool], left: int) -> None:
+    """``ended``: of each node whether all below it was looked at; one that is met again before holds itself."""
+    if not left:
+        raise yaml.composer.ComposerError(None, None, f"nested deeper than {_DEEPEST} times", node.start_mark)
     if ended.get(id(node)) is False:
         raise yaml.composer.ComposerError(None, None, "an anchor's value contains itself", node.start_mark)
     if id(node) in ended or not isinstance(node, yaml.CollectionNode):
@@ -98,7 +101,7 @@ def _need_an_end(node: yaml.Node, ended: dict[int, bool]) -> None:
     ended[id(node)] = False
     for child in node.value:
         for part in child if isinstance(child, tuple) else (child,):
-            _need_an_end(part, ended)
+            _need_an_end(part, ended, left - 1)
     ended[id(node)] = True
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import boto3
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -15,11 +16,12 @@ from click.testing import CliRunner
 from spillway.cli.main import cli
 from spillway.twin.kubernetes.kubeconfig import kubeconfig
 from stacks.cluster_access import ClusterAccess, ClusterAccessError, opened
+from stacks.issuers import findings as findings_of_issuers
 from stacks.preconditions import CONTROLLERS, findings
 from stacks.stack_file import parse_settings
 from stacks.support import ClusterKind
 from tests.kubernetes.api import Api
-from tests.stacks.files import changed, example, flat, project
+from tests.stacks.files import REMOVE, changed, example, flat, project
 from tests.support.packages import small_package
 from tests.support.twin_server import serve
 
@@ -198,9 +200,17 @@ def test_every_controller_is_brought_or_asked_for() -> None:
             assert controller.of(kind)
 
 
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve("aws", tmp_path_factory.mktemp("aws")) as url:
+        yield url
+
+
 @pytest.fixture
-def folder(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose stack stands on the cluster of the stand-in."""
+def folder(endpoint: str, account: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose stack stands on the cluster of the stand-in, in the emulated account."""
+    for name, value in {"ENDPOINT_URL": account, "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
     package = small_package(tmp_path / "package")
     config = changed(example("local"), {f"{S}private_cluster": {**EXISTING}, f"{S}package.path": str(package)})
     root = project(tmp_path / "project", config)
@@ -214,6 +224,50 @@ def test_deploy_makes_nothing_where_something_is_missing(api: Api, folder: Path)
     assert refused.exit_code == 1
     assert "cannot take the stack, and nothing was made" in refused.output
     assert "private_cluster.metrics_server.enabled: true" in refused.output
+
+
+ISSUER = "https://oidc.spillway.test/local"
+TENANT = "https://sts.windows.net/00000000-0000-4000-8000-000000000002/"
+
+
+def taken(account: str, **changes: Any) -> dict[str, str]:
+    given = {f"{S}{key.replace('__', '.')}": value for key, value in changes.items()}
+    settings = parse_settings(flat(changed(example("local"), given)))
+    iam: Any = boto3.client(
+        "iam", endpoint_url=account, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )  # fmt: skip
+    return {one.what: f"{one.found}; {one.mend}" for one in findings_of_issuers(settings, PREFIX, iam)}
+
+
+def test_what_an_account_has_one_of_is_told_before_a_second_stack_is_half_made(account: str, folder: Path) -> None:
+    """Two stacks on one cluster have its issuer in common, and two with Azure ML the tenant's."""
+    assert taken(account) == {}
+    iam: Any = boto3.client("iam", region_name="us-east-1")
+    arns = {}
+    for url, tags in ((ISSUER, [{"Key": "stack", "Value": "search-test"}]), (TENANT, [])):
+        made = iam.create_open_id_connect_provider(Url=url, ClientIDList=["a"], ThumbprintList=["0" * 40], Tags=tags)
+        arns[url] = made["OpenIDConnectProviderArn"]
+    key = "connectivity.federation.oidc_issuer.provider_arn"
+    assert taken(account) == {
+        f"IAM's provider of {ISSUER}": f"{arns[ISSUER]} of the stack search-test is there, and an account has one; "
+        f"name it in {key}",
+        f"IAM's provider of {TENANT}": f"{arns[TENANT]} is there, and an account has one; "
+        "name it in model_store.courier.entra_provider_arn",
+    }
+    assert list(taken(account, burst__azure_ml=REMOVE)) == [f"IAM's provider of {ISSUER}"]
+    assert (
+        taken(
+            account,
+            connectivity__federation__oidc_issuer={"url": ISSUER, "provider_arn": arns[ISSUER]},
+            model_store__courier__entra_provider_arn=arns[TENANT],
+        )
+        == {}
+    )
+    told = json.loads(CliRunner().invoke(cli, ["doctor", "-s", "test", "--json"]).stdout)["findings"]
+    assert [one["state"] for one in told if one["what"].startswith("AWS account: IAM's")] == ["missing", "missing"]
+    for arn in arns.values():
+        iam.tag_open_id_connect_provider(OpenIDConnectProviderArn=arn, Tags=[{"Key": "stack", "Value": PREFIX}])
+    assert taken(account) == {}, "its own, from an update before"
 
 
 def test_the_doctor_looks_at_the_cluster_too(api: Api, folder: Path) -> None:

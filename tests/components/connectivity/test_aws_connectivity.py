@@ -72,6 +72,16 @@ def test_eks_provider_is_reused() -> None:
     assert trust["Principal"] == {"Federated": "arn:aws:iam::1:oidc/x"}
 
 
+def test_the_provider_of_another_stack_on_the_cluster_is_reused() -> None:
+    there = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/c"
+    resources = federation({"oidc_issuer": {"url": "https://oidc.example.com/c", "provider_arn": there}})
+    assert not of_type(resources, OIDC)
+    (trust,) = statements(resources, ROLE, "model-server-role", "assumeRolePolicy")
+    assert trust["Principal"] == {"Federated": there}
+    with pytest.raises(ValueError, match=r"provider_arn is of another issuer than https://oidc\.example\.com/d"):
+        federation({"oidc_issuer": {"url": "https://oidc.example.com/d", "provider_arn": there}})
+
+
 def test_gateway_may_invoke_these_endpoints_and_little_else() -> None:
     resources = federation(oidc_issuer_url="https://oidc.example.com/id")
     rights = {s["Sid"]: s for s in statements(resources, POLICY, "private-gateway-policy", "policy")}
