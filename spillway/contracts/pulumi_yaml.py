@@ -93,9 +93,9 @@ def compose(text: str) -> yaml.Node | None:
 def _need_an_end(node: yaml.Node, ended: dict[int, bool], left: int) -> None:
     """``ended``: of each node whether all below it was looked at; one that is met again before holds itself."""
     if not left:
-        raise yaml.composer.ComposerError(None, None, f"nested deeper than {_DEEPEST} times", node.start_mark)
+        raise yaml.MarkedYAMLError(None, None, f"nested deeper than {_DEEPEST} times", node.start_mark)
     if ended.get(id(node)) is False:
-        raise yaml.composer.ComposerError(None, None, "an anchor's value contains itself", node.start_mark)
+        raise yaml.MarkedYAMLError(None, None, "an anchor's value contains itself", node.start_mark)
     if id(node) in ended or not isinstance(node, yaml.CollectionNode):
         return
     ended[id(node)] = False

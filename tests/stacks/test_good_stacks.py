@@ -54,6 +54,10 @@ def written(path: Path, folder: Path) -> dict[str, Any]:
     return config | secrets_for(config)
 
 
+def stack_of(path: Path, folder: Path) -> Stack:
+    return Stack("test", read_project(project(folder, written(path, folder))), folder / "state")
+
+
 def judge(stack: Stack) -> list[Violation]:
     """What the four questions find in a stack, none of it exempt."""
     rehearsed = rehearse(stack, stack.brief(), Silent())
@@ -63,11 +67,7 @@ def judge(stack: Stack) -> list[Violation]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[Violation]]:
-    def at(path: Path) -> list[Violation]:
-        folder = tmp_path_factory.mktemp(path.stem)
-        return judge(Stack("test", read_project(project(folder, written(path, folder))), folder / "state"))
-
-    return cache(at)
+    return cache(lambda path: judge(stack_of(path, tmp_path_factory.mktemp(path.stem))))
 
 
 @pytest.mark.parametrize("path", STACKS, ids=NAMES)
@@ -96,7 +96,7 @@ def test_a_vpn_to_one_cloud_does_not_lead_the_standby_into_the_other(tmp_path: P
     machines = {"vm_size": "Standard_NC4as_T4_v3", "min_instances": 1, "max_instances": 3}
     both = changed(config, {"config.spillway:azure": azure, "config.spillway:burst.azure_ml": machines})
     (tmp_path / "both.yaml").write_text(yaml.safe_dump(both), encoding="utf-8")
-    found = {(one.finding.rule, one.finding.remedy != "") for one in judge(tmp_path / "both.yaml", tmp_path)}
+    found = {(one.finding.rule, one.finding.remedy != "") for one in judge(stack_of(tmp_path / "both.yaml", tmp_path))}
     assert found == {("flow-azure-ml", True)}
 
 
