@@ -25,8 +25,8 @@ Shape::
       clients         Client (key hash, max_class, contracted rate, may_spill)
       token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, connections, runtime_dir, probe, cutoff, heartbeat,
-      usage, jobs, traces
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, connections, runtime_dir, probe, cutoff,
+      heartbeat, usage, jobs, traces
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.

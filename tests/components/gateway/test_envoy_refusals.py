@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,8 +24,14 @@ pytestmark = pytest.mark.heavy
 ALPHA_ASKS = {"x-spillway-key": ALPHA}
 COMPLETIONS = "/v1/completions"
 NOWHERE = "http://127.0.0.1:1"
-TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiZXhwIjo0MTAyNDQ0ODAwLCJhdWQiOiJhIn0.AAAA"
-"""Of the issuer that nobody reaches; it expires in 2100."""
+CLAIMS = {"iss": "https://issuer.example", "aud": "a", "exp": 4102444800}
+"""They expire in 2100."""
+
+
+def of_nobody() -> str:
+    """A token of an issuer that nobody reaches (RFC 7519, section 3.1)."""
+    parts = (json.dumps(part).encode() for part in ({"alg": "RS256", "kid": "a"}, CLAIMS))
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (*parts, b"signed"))
 
 
 class WithoutHelp(Rig):
@@ -41,9 +48,10 @@ class WithoutHelp(Rig):
 
 
 def _without_help(table: RoutingTable) -> RoutingTable:
+    module = "spillway.runtime.gateway.sagemaker_jobs"
     queue = JobQueue(
-        site=Site.SAGEMAKER, module="spillway.runtime.gateway.sagemaker_jobs", region="eu-isoe-west-1", queue_url=NOWHERE, bucket="b",
-        requests="r/", marks="m/", endpoint="e", paths={COMPLETIONS: ""}, most_held=1,
+        site=Site.SAGEMAKER, module=module, region="eu-isoe-west-1", queue_url=NOWHERE, bucket="b", requests="r/",
+        marks="m/", endpoint="e", paths={COMPLETIONS: ""}, most_held=1,
     )  # fmt: skip
     issuer = TokenIssuer(issuer="https://issuer.example", audiences=("a",), jwks_url=f"{NOWHERE}/keys")
     alpha = table.clients[0].model_copy(update={"tokens_per_minute": {RequestClass.P0: 1}})
@@ -118,7 +126,7 @@ CASES: dict[Reason, tuple[str, Callable[[Rig], Answer]]] = {
     Reason.RATE: ("usual", above_its_rate),
     Reason.TOKENS: ("alone", lambda rig: [chat(rig, "P0", x_spillway_key=ALPHA) for _ in range(2)][-1]),
     Reason.DATA_STAYS: ("alone", lambda rig: chat(rig, x_spillway_key=BETA)),
-    Reason.ISSUER: ("alone", lambda rig: chat(rig, authorization=f"Bearer {TOKEN}")),
+    Reason.ISSUER: ("alone", lambda rig: chat(rig, authorization=f"Bearer {of_nobody()}")),
     Reason.FULL: ("usual", when_all_is_taken),
     Reason.UNREACHABLE: ("usual", when_it_is_closed),
     Reason.UNFIT: ("usual", when_the_body_is_too_large_there),

@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose, or many, before a real Envoy: they are ended, and who waits for a long answer is not."""
+"""Clients that are slow on purpose, or many, before a real Envoy: they are ended, who waits for an answer is not."""
 
 from __future__ import annotations
 
