@@ -311,6 +311,16 @@ def test_a_stream_without_a_first_token_is_asked_for_elsewhere(rig: ChatRig, pat
     assert rig.passes_checks(Site.PRIVATE)
 
 
+@pytest.mark.parametrize("path", STREAMED)
+def test_a_long_prompt_has_the_time_to_be_read(rig: ChatRig, path: str) -> None:
+    """Given up at each site, it would be read at all of them and answered by none."""
+    for site in Site:
+        rig.backend(site).set(first_token_s=1.0)
+    # Some 25,000 tokens, for which a server that reads 2,000 in a second needs 12 s.
+    site, text = ASKED[path].ask(rig.client("P0"), stream=True, extra_body={"metadata": {"long": "word " * 20_000}})
+    assert (site, bool(text), sites_asked(rig)) == ("private", True, ["private"])
+
+
 def test_each_class_has_its_own_patience(rig: ChatRig) -> None:
     rig.backend(Site.PRIVATE).set(first_token_s=0.55)
     assert chat(rig.client("P0"), stream=True)[0] == "sagemaker"
