@@ -27,13 +27,13 @@ from operator import ge
 from pathlib import Path
 from typing import Any, Final, cast
 
-import psutil
 import pytest
 import yaml
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
+from benchmarks.machine import BUSIEST, cpu_times
 from benchmarks.traffic_batching import MOST as CLIENTS
 from benchmarks.traffic_batching import measure as measure_batching
 from spillway.contracts.classes import RequestClass, Site
@@ -53,7 +53,6 @@ P0, P1, P2 = RequestClass
 MINUTE_S: Final = 6
 SLOTS: Final = 8
 SERVICE_S: Final = 0.08
-BUSIEST: Final = 0.70
 CONFIDENCE: Final = 0.95
 NAME: Final = "inference.spillway.test"
 FAULT_RATES: Final = {P0: 40.0, P1: 10.0, P2: 5.0}
@@ -135,13 +134,6 @@ class Bench:
             return False
 
         eventually(well, within_s=60, what="every site answers again")
-
-
-def cpu_times() -> tuple[float, float]:
-    """Seconds that the machine's cores worked, and all of theirs."""
-    now = psutil.cpu_times()._asdict()
-    everything = sum(now.values()) - now["guest"] - now["guest_nice"]
-    return everything - now["idle"] - now["iowait"], everything
 
 
 @contextmanager
