@@ -100,8 +100,11 @@ def system(name: str, server: Server, folder: Path) -> Iterator[tuple[DrillTarge
         yield target, lambda: sum(rig.backend(site).chat.queue.counts.generation_tokens for site in Site)
 
 
-async def load(target: DrillTarget, rate: float, seconds: float, seed: int) -> list[ChatOutcome]:
-    """Who has no whole answer :data:`PATIENCE_S` after the load's end goes."""
+async def load(
+    target: DrillTarget, rate: float, seconds: float, seed: int, late: list[float] | None = None
+) -> list[ChatOutcome]:
+    """Who has no whole answer :data:`PATIENCE_S` after the load's end goes. ``late``: gets the seconds by which
+    each was sent too late."""
     rates = {request_class: rate * share for request_class, share in SHARES.items()}
     arrivals = schedule(rates, seconds, seed)
     client = Client(target.gateway_url)
@@ -110,6 +113,8 @@ async def load(target: DrillTarget, rate: float, seconds: float, seed: int) -> l
 
     async def one(arrival: Arrival) -> ChatOutcome:
         await asyncio.sleep(max(0.0, started + arrival.due_s - time.perf_counter()))
+        if late is not None:
+            late.append(time.perf_counter() - started - arrival.due_s)
         return await send_chat(target, client, arrival, started, until)
 
     return await asyncio.gather(*(one(arrival) for arrival in arrivals))

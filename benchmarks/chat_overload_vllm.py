@@ -9,7 +9,7 @@ weights is made when left out. ``--options``: further options of both servers, a
 
 ``--server-cores``: the servers' alone; gateway and load get the others. Where all share the cores, a server that is
 loaded starves what loads it, and what is measured is the machine. A run is void in which gateway and load took more
-than 70 % of their cores, or others more than 10 % of the machine.
+than 70 % of their cores, others more than 10 % of the servers', or in which requests were sent late.
 
 On a GPU with the shape of a 7B model, whose weights are never read, and an older vLLM:
 
@@ -112,26 +112,26 @@ async def capacity(target: DrillTarget, seats: int, seconds: float) -> float:
 
 
 def run(target: DrillTarget, server: Vllm, rate: float, args: argparse.Namespace, seed: int) -> dict[str, float]:
-    before = server.generated
-    outcomes = asyncio.run(load(target, rate * OVERLOAD, args.seconds, seed))
+    before, late = server.generated, list[float]()
+    outcomes = asyncio.run(load(target, rate * OVERLOAD, args.seconds, seed, late))
     eventually(lambda: server.idle, within_s=60, what="the server is idle")
     found = figures(outcomes, server.generated - before, args.seconds)
-    return {key: round(value, 3) for key, value in found.items()}
+    return {**found, "sent_late_p99_s": statistics.quantiles(late, n=100)[98]}
 
 
 def measure(places: dict[str, Place], args: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs, in turns."""
     rows: list[dict[str, Any]] = []
-    watch = Watch([server.process.pid for _, server in places.values()], len(os.sched_getaffinity(0)))
+    servers = [server.process.pid for _, server in places.values()]
+    own = os.sched_getaffinity(0)
+    watch = Watch(servers, len(own), set(args.server_cores) or own)
     rate = asyncio.run(capacity(places["bare"][0], args.seats, args.seconds))
     for seed in range(args.runs):
         for name, (target, server) in places.items():
             watch.begin()
-            found = run(target, server, rate, args, seed)
-            shares = {key: round(value, 3) for key, value in watch.end().items()}
-            rows.append(
-                {"system": name, "capacity": round(rate, 2), "seed": seed, **found, **shares, "void": void(shares)}
-            )
+            found = {"capacity": rate, **run(target, server, rate, args, seed), **watch.end()}
+            rounded = {key: round(value, 3) for key, value in found.items()}
+            rows.append({"system": name, "seed": seed, **rounded, "void": void(found)})
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
