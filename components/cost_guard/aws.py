@@ -34,6 +34,7 @@ GROWING: Final = (
     "sagemaker:UpdateEndpoint",
     "sagemaker:UpdateEndpointWeightsAndCapacities",
     "application-autoscaling:PutScalingPolicy",
+    "application-autoscaling:PutScheduledAction",
     "application-autoscaling:RegisterScalableTarget",
 )
 """Calls by which somebody gets more burst capacity. What scales by itself is Application Auto Scaling's own role, which
@@ -86,6 +87,8 @@ class AwsCostGuard(Component):
                 site.admit(signal.role_arn, cutoff.role_arn)
         self._budget()
         self._anomalies()
+        if args.settings.budgets.activate_tag:
+            self._count_by_tag()
         self.register_outputs(
             {
                 "topicArn": self.topic_arn,
@@ -523,6 +526,12 @@ class AwsCostGuard(Component):
             ),
             tags=self.context.tags,
             opts=self.child(),
+        )
+
+    def _count_by_tag(self) -> None:
+        """The key is the account's: other stacks count by it, too, when this one has gone."""
+        aws.costexplorer.CostAllocationTag(
+            f"{self.name}-allocation-tag", tag_key="stack", status="Active", opts=self.child(retain_on_delete=True)
         )
 
 

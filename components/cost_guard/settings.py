@@ -49,6 +49,9 @@ class BudgetSettings(Settings):
     stop_roles: tuple[str, ...] = ()
     """AWS role names, e.g. the deployer's, that may not make, change or grow burst endpoints once the budget is spent.
     What scales by itself is not theirs: the cut-off holds it."""
+    activate_tag: bool = False
+    """Whether the stack tells AWS to count costs by the tag `stack`, by which budget and anomalies go: from a day after
+    the first `up`, when AWS knows the tag, and in the account that pays. Else somebody does it there by hand, once."""
     anomaly_usd: int = Field(default=100, ge=1)
     """Unusual spending, in US dollars, from which AWS Cost Anomaly Detection sends a notice."""
 

@@ -157,6 +157,16 @@ def test_budget_and_its_optional_action() -> None:
     assert [n["threshold"] for n in budget.inputs["notifications"]] == [80, 100, 100]
     (action,) = of_type(resources, "aws:budgets/budgetAction:BudgetAction")
     assert action.inputs["definition"]["iamActionDefinition"]["roles"] == ["deployer"]
+    (stop,) = [one for one in of_type(resources, "aws:iam/policy:Policy") if one.name.endswith("-stop")]
+    (denied,) = json.loads(stop.inputs["policy"])["Statement"]
+    assert (denied["Effect"], denied["Resource"]) == ("Deny", "*")
+    assert set(denied["Action"]) == {
+        *(f"sagemaker:{call}" for call in ("CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities")),
+        *(
+            f"application-autoscaling:{call}"
+            for call in ("PutScalingPolicy", "PutScheduledAction", "RegisterScalableTarget")
+        ),
+    }, "every call by which an endpoint's instances become more"
     assert not of_type(build(), "aws:budgets/budgetAction:BudgetAction")
 
 
@@ -202,3 +212,11 @@ def test_the_anomaly_monitor_is_written_as_aws_answers_it() -> None:
     specification = json.loads(monitor["monitorSpecification"])
     assert set(specification) == {"And", "CostCategories", "Dimensions", "Not", "Or", "Tags"}
     assert specification["Tags"] == {"Key": "stack", "MatchOptions": None, "Values": ["spillway-test"]}
+
+
+def test_costs_are_counted_by_the_tag_where_the_account_may_say_so() -> None:
+    """Not by default: AWS refuses a key that it does not know yet, and accounts that somebody else pays for."""
+    kind = "aws:costexplorer/costAllocationTag:CostAllocationTag"
+    (tag,) = of_type(build({"budgets": {"activate_tag": True}}), kind)
+    assert (tag.inputs["tagKey"], tag.inputs["status"]) == ("stack", "Active")
+    assert not of_type(build(), kind)
