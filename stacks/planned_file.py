@@ -118,7 +118,8 @@ def _ceilings(guard: dict[str, Any], chosen: Candidate, outage_h: float) -> list
     if gpus := sum(count for count, _ in at_rest):
         needed["max_usd_per_gpu_hour"] = ceil(sum(usd for _, usd in at_rest) / gpus * 110) / 100
     for key, value in needed.items():
-        if guard.get(key, CostSettings.model_fields[key].default) < value:
+        held = guard.get(key, CostSettings.model_fields[key].default)
+        if held is not None and held < value:
             guard[key] = value
             notes.append(f"cost_guard.{key}: raised to {value:,} $, which the plan's machines may cost")
     return notes

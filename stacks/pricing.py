@@ -41,16 +41,6 @@ def price_at_peak(settings: StackSettings, sites: Sequence[BurstSite]) -> float:
     return round(owned + sum(usd_per_hour(settings, one, one.most) for one in all_machines(settings, sites)), 4)
 
 
-def blended_at_rest(settings: StackSettings, sites: Sequence[BurstSite]) -> float | None:
-    """US dollars for a GPU and hour over all sites at their smallest; ``None`` without GPUs. Raises ``PriceError``."""
-    gpus, usd_per_gpu_hour = private_capacity(settings)
-    usd = gpus * usd_per_gpu_hour
-    for one in (machines for site in sites for machines in site.machines()):
-        price, of_each = instance_price(settings.cost_guard, one.cloud, one.instance_type, one.region, one.model)
-        usd, gpus = usd + price * one.least, gpus + of_each * one.least
-    return usd / gpus if gpus else None
-
-
 def private_machines(settings: StackSettings) -> Machines | None:
     """The private GPU nodes that are paid by the hour; ``None`` for a cluster of one's own."""
     cluster, model = settings.private_cluster, _ON_DEMAND

@@ -39,6 +39,7 @@ GROWING: Final = (
 )
 """Calls by which somebody gets more burst capacity. What scales by itself is Application Auto Scaling's own role, which
 no budget can stop: the cut-off does."""
+DESIRED_USD_PER_GPU_HOUR: Final = 1.2
 CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
 CALM: Final = ("burst-calm", "forecast-calm")
 
@@ -183,8 +184,8 @@ class AwsCostGuard(Component):
         blended = self._alarm(
             "blended",
             metrics.USD_PER_GPU_HOUR,
-            settings.max_usd_per_gpu_hour,
-            f"Blended price above {settings.max_usd_per_gpu_hour} $/GPU-hour",
+            most := self._most_per_gpu_hour(),
+            f"Blended price above {most} $/GPU-hour",
             site=metrics.BLENDED,
             periods=5,
         )
@@ -238,6 +239,17 @@ class AwsCostGuard(Component):
                 periods=3,
             ),
         }
+
+    def _most_per_gpu_hour(self) -> float:
+        """Below what always runs the alarm would never end."""
+        settings, private = self.args.settings, self.args.private
+        if settings.max_usd_per_gpu_hour is not None:
+            return settings.max_usd_per_gpu_hour
+        usd, gpus = private.gpus * private.usd_per_gpu_hour, private.gpus
+        for one in (machines for site in self.args.sites for machines in site.machines):
+            price, of_each = instance_price(settings, one.cloud, one.instance_type, one.region, one.model)
+            usd, gpus = usd + price * one.least, gpus + of_each * one.least
+        return max(DESIRED_USD_PER_GPU_HOUR, round(1.1 * usd / gpus, 2) if gpus else 0.0)
 
     def _alarm(
         self,

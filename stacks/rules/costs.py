@@ -9,7 +9,7 @@ from components.cost_guard.settings import instance_price
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.prices import HOURS_PER_MONTH, PriceError, catalogue
 from spillway.contracts.problems import Problem, key_of, nearest
-from stacks.pricing import all_machines, blended_at_rest, usd_per_hour
+from stacks.pricing import all_machines, usd_per_hour
 from stacks.settings import StackSettings
 
 
@@ -33,21 +33,6 @@ def _price_lists_exist(settings: StackSettings, sites: Sequence[BurstSite]) -> I
         if cloud not in known:
             advice = f"{nearest(cloud, known)}write cloud/instance type/region; clouds: {', '.join(known)}"
             yield Problem(key_of(f"cost_guard.prices.{key}"), repr(cloud), advice)
-
-
-def _blended_price(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    """Above it from the first minute on, the alarm would never end, and tell nobody anything."""
-    most = settings.cost_guard.max_usd_per_gpu_hour
-    try:
-        rest = blended_at_rest(settings, sites)
-    except PriceError:
-        return
-    if rest is not None and rest > most:
-        advice = (
-            f"a GPU of what always runs costs {rest:.2f} an hour already, so the alarm would never end; give more, or"
-            " take cheaper machines"
-        )
-        yield Problem(key_of("cost_guard.max_usd_per_gpu_hour"), f"{most:g}", advice)
 
 
 def _hourly_ceiling(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
@@ -90,4 +75,4 @@ def _bounds(settings: StackSettings, sites: Sequence[BurstSite]) -> tuple[float,
         return 0.0, 0.0
 
 
-RULES = (_instances_have_prices, _price_lists_exist, _blended_price, _hourly_ceiling, _monthly_ceiling)
+RULES = (_instances_have_prices, _price_lists_exist, _hourly_ceiling, _monthly_ceiling)

@@ -148,7 +148,6 @@ BAD = [
     Bad("memory that Fargate does not offer", {f"{S}gateway.standby": {"cpu": 256, "memory": 8192}}, "gateway.standby", "a mapping of cpu, memory", "512 to 2048"),
     Bad("a ceiling under the minimum", {f"{S}cost_guard.max_burst_usd_per_hour": 1}, "cost_guard.max_burst_usd_per_hour", "1", "1.93 an hour"),
     Bad("a ceiling under what P0 may cost", {f"{S}burst.sagemaker.max_instances": 8}, "cost_guard.max_burst_usd_per_hour", "6", "12.32 an hour at its largest"),
-    Bad("an alarm that never ends", {f"{S}cost_guard.max_usd_per_gpu_hour": 0.5}, "cost_guard.max_usd_per_gpu_hour", "0.5", "an hour already, so the alarm would never end"),
     Bad("a forecast under the minimum", {f"{S}cost_guard.max_forecast_usd": 100}, "cost_guard.max_forecast_usd", "100", "a month already"),
     # Networks
     Bad("no network", {f"{S}client_cidrs": ["10.0.0.0/33"]}, "client_cidrs[0]", "'10.0.0.0/33'", "write it like"),

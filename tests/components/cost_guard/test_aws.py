@@ -81,6 +81,15 @@ def test_alarms_hold_the_thresholds() -> None:
     assert alarms["cutoff-dead-letters"]["dimensions"]["QueueName"] == "spillway-test-cost-cutoff-dead-letters"
 
 
+def test_the_alarm_of_the_mix_ends_however_dear_the_machines_are() -> None:
+    """Eight GPUs of one's own at 1.75 $ and one at 1.408 in SageMaker cost 1.712 at rest; a stack's own word holds."""
+    dear = PrivateMachines(gpus=8, usd_per_gpu_hour=1.75, gpus_per_server=1)
+    own = {"prices": {"sagemaker/ml.g5.xlarge/eu-west-1": 1.408}}
+    for settings, threshold in ((own, 1.88), ({**own, "max_usd_per_gpu_hour": 1.5}, 1.5)):
+        alarms = by_name(build(settings, private=dear), "aws:cloudwatch/metricAlarm:MetricAlarm")
+        assert alarms["blended"]["threshold"] == threshold
+
+
 def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
     resources = build()
     functions = by_name(resources, "aws:lambda/function:Function")
