@@ -110,7 +110,7 @@ def _ceilings(guard: dict[str, Any], chosen: Candidate, outage_h: float) -> list
     most = sum(burst.max_instances * burst.usd_per_hour for burst in chosen.bursts)
     out = min(24.0, 2 * outage_h)
     worst_day = (out * most + (24.0 - out) * mean) / 24.0
-    needed = {
+    needed: dict[str, float] = {
         "max_burst_usd_per_hour": ceil(most * 1.1),
         "max_forecast_usd": ceil(max(mean * 1.25, worst_day * 1.1) * HOURS_PER_MONTH),
     }
