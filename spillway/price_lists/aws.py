@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from spillway.contracts.prices import Price, PriceModel
-from spillway.price_lists.common import MANAGED, Listing, PriceListError, cheapest, cloud_of
+from spillway.contracts.prices import Cloud, Price, PriceModel
+from spillway.price_lists.common import Listing, PriceListError, cheapest
 
 API_REGION: Final = "us-east-1"
 """The API is served in few regions; each knows the prices of all."""
@@ -26,6 +26,8 @@ EC2_FILTERS: Final = {
     "capacitystatus": "Used",
     "locationType": "AWS Region",
 }
+MANAGED: Final = "SageMaker"
+"""Who serves on types whose names start with ``ml.``."""
 TERMS: Final[dict[str, PriceModel]] = {"1yr": "reserved_1y", "3yr": "reserved_3y"}
 
 
@@ -46,7 +48,12 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
             if region is None:
                 continue
             for model, usd in _prices(product["terms"]):
-                yield listing.price(name, region, usd, model)
+                yield listing.price(cloud_of(name), name, region, usd, model)
+
+
+def cloud_of(name: str) -> Cloud:
+    """Whose price list has a type."""
+    return MANAGED.lower() if name.startswith("ml.") else "ec2"
 
 
 FAMILIES: Final = {
@@ -88,7 +95,7 @@ def read_spot(
     names = [name for name in types if not name.startswith("ml.")]
     listing = Listing(types, today, SPOT_SOURCE)
     return cheapest(
-        listing.price(row["InstanceType"], region, float(row["SpotPrice"]), "spot")
+        listing.price("ec2", row["InstanceType"], region, float(row["SpotPrice"]), "spot")
         for region in regions
         for row in _spot_history(client_of("ec2", region, endpoint_url), names)
     )

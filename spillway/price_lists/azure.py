@@ -38,7 +38,7 @@ def read(types: dict[str, tuple[int, str]], today: date, url: str = URL) -> Iter
         chosen = f"serviceName eq 'Virtual Machines' and armSkuName eq '{name}' and currencyCode eq 'USD'"
         for item in _items(f"{url}?{urllib.parse.urlencode({'api-version': API_VERSION, '$filter': chosen})}", url):
             for model, usd in _prices(item):
-                yield listing.price(name, item["armRegionName"], usd, model)
+                yield listing.price("azure", name, item["armRegionName"], usd, model)
 
 
 def _prices(item: dict[str, Any]) -> Iterator[tuple[PriceModel, float]]:

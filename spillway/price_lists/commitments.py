@@ -21,12 +21,12 @@ from itertools import dropwhile
 from typing import Any, Final
 
 from spillway.contracts.prices import Price, PriceModel
-from spillway.price_lists.aws import called, client_of
+from spillway.price_lists.aws import called, client_of, cloud_of
 from spillway.price_lists.common import Listing, PriceListError, cheapest
 
 LIST_URL: Final = "https://pricing.us-east-1.amazonaws.com"
 PLANS: Final = ("AWSComputeSavingsPlan", "AWSMachineLearningSavingsPlans")
-"""The lists of EC2's plans, of both kinds, and of SageMaker's."""
+"""The lists of EC2's plans, of both kinds, and of those for what serves on types named ``ml.``."""
 SAVINGS_SOURCE: Final = f"AWS's public list of savings plans ({LIST_URL}), read by `spillway prices refresh`"
 BLOCK_SOURCE: Final = "Amazon EC2 DescribeCapacityBlockOfferings (a week), read by `spillway prices refresh`"
 NOT_SOLD: Final = ("InvalidParameterValue", "Unsupported")
@@ -97,7 +97,7 @@ def _rate(row: dict[str, str], listing: Listing, region: str) -> Iterator[Price]
     except (KeyError, TypeError, ValueError):
         raise PriceListError(f"the list of savings plans in {region} has a row that cannot be read: {row}") from None
     if name in listing.types and model and wanted and linux and usd > 0:
-        yield listing.price(name, region, usd, model)
+        yield listing.price(cloud_of(name), name, region, usd, model)
 
 
 def read_blocks(
@@ -116,7 +116,7 @@ def _blocks(listing: Listing, regions: Sequence[str], endpoint_url: str | None) 
         for name in listing.types:
             for offer in () if name.startswith("ml.") else _offers(client, name):
                 if offer.get("CurrencyCode", "USD") == "USD":
-                    yield listing.price(name, region, _hourly(offer), "capacity_block")
+                    yield listing.price("ec2", name, region, _hourly(offer), "capacity_block")
 
 
 def _hourly(offer: dict[str, Any]) -> float:

@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 from spillway.contracts.prices import Cloud, Price, PriceModel
-
-MANAGED: Final = "SageMaker"
-"""Who serves on types whose names start with ``ml.``."""
 
 
 class PriceListError(Exception):
     """A price list could not be read; nothing of the catalogue was changed."""
-
-
-def cloud_of(name: str) -> Cloud:
-    """Whose price list has a type."""
-    if name.startswith("Standard_"):
-        return "azure"
-    return MANAGED.lower() if name.startswith("ml.") else "ec2"
 
 
 @dataclass(frozen=True)
@@ -32,10 +21,10 @@ class Listing:
     read_on: date
     source: str
 
-    def price(self, name: str, region: str, usd_per_hour: float, model: PriceModel) -> Price:
+    def price(self, cloud: Cloud, name: str, region: str, usd_per_hour: float, model: PriceModel) -> Price:
         gpus, gpu = self.types[name]
         return Price(
-            cloud=cloud_of(name), instance_type=name, region=region, gpus=gpus, gpu=gpu, usd_per_hour=usd_per_hour,
+            cloud=cloud, instance_type=name, region=region, gpus=gpus, gpu=gpu, usd_per_hour=usd_per_hour,
             model=model, read_on=self.read_on, source=self.source,
         )  # fmt: skip
 
