@@ -16,24 +16,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from operator import ge
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import psutil
 import pytest
 import yaml
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import binomtest
 
+from benchmarks.rows import Row, tell
 from benchmarks.traffic_batching import MOST as CLIENTS
 from benchmarks.traffic_batching import measure as measure_batching
 from spillway.contracts.classes import RequestClass, Site
@@ -65,19 +63,6 @@ SURGE_S: Final = 28.0
 BASELINE_S: Final = 8.0
 TRACE_FROM_S, TRACE_SPEED, TRACE_S = 840.0, 4.0, 75.0
 """Five minutes of the trace, its busiest among them: bursts of 130 a second, of which the private site does 100."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """``goal``: what has to hold; ``held``: ``None`` where the run is void. ``cpu``: how busy the machine was."""
-
-    name: str
-    goal: str
-    found: str
-    without: str
-    held: bool | None
-    cpu: float
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -294,16 +279,6 @@ ROWS: Final[dict[str, tuple[Callable[[Bench, str, str], Row], str]]] = {
 }
 
 
-def table(rows: Sequence[Row]) -> Table:
-    made = Table(title="The traffic plane", show_lines=True)
-    for column in ("row", "has to hold", "found", "without", "CPU", "verdict"):
-        made.add_column(column)
-    for row in rows:
-        word = {True: "held", False: "NOT HELD", None: "void"}[row.held]
-        made.add_row(row.name, row.goal, row.found, row.without, f"{row.cpu:.0%}", word)
-    return made
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=cast("str", __doc__).partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="one run of the surge, and a part of the trace")
@@ -317,10 +292,7 @@ def main() -> int:
             measure, goal = ROWS[name]
             rows.append(measure(running, name, goal))
             print(f"{name}: {rows[-1].found}", file=sys.stderr, flush=True)
-    Console().print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return 1 if any(row.held is False for row in rows) else 0
+    return tell("The traffic plane", rows, args.json)
 
 
 if __name__ == "__main__":
