@@ -92,7 +92,7 @@ class Stack(TwinStack):
         from spillway.contracts.answer_cache import CACHED_SITE
         from spillway.contracts.classes import RequestClass, Site
         from spillway.contracts.manifest import PackageError
-        from spillway.contracts.routing import ANONYMOUS
+        from spillway.contracts.routing import ANONYMOUS, OPERATOR
         from spillway.planner.showback import Whose
 
         try:
@@ -101,7 +101,7 @@ class Stack(TwinStack):
             return
         gateway = self.settings.gateway
         cached = [CACHED_SITE] if gateway.cache else []
-        for client in [*(one.name for one in gateway.clients), ANONYMOUS]:
+        for client in [*(one.name for one in gateway.clients), ANONYMOUS, OPERATOR]:
             for request_class in RequestClass:
                 for site in [Site.PRIVATE, *(one.name for one in self.sites), *cached]:
                     yield Whose(client, str(request_class), model, str(site))

@@ -288,7 +288,7 @@ class Client(Limits):
     """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
-ANONYMOUS = "anonymous"
+ANONYMOUS, OPERATOR = "anonymous", "operator"
 """What callers without a key are called."""
 
 
