@@ -289,7 +289,7 @@ class Client(Limits):
 
 
 ANONYMOUS, OPERATOR = "anonymous", "operator"
-"""What callers without a key are called."""
+"""What callers without a key are called, and those with the operator's."""
 
 
 class Anonymous(Limits):
