@@ -72,11 +72,11 @@ def _cost(seen: Overview) -> tuple[str, ...]:
 
 
 def _alarms(seen: Overview) -> Section:
-    """All of those that ring, and how many do not."""
+    """Those that ring, of how many."""
     rings = tuple((one.name, one.since, one.reason) for one in seen.alarms if one.rings)
-    quiet = f"{len(seen.alarms) - len(rings)} others are quiet." if rings else f"None of {len(seen.alarms)} rings."
+    said = f"Ringing: {len(rings)} of {len(seen.alarms)}."
     tables = (Table("Alarms that ring", ("alarm", "since", "reason"), rings, words=3),) if rings else ()
-    return Section("Alarms", lines=(quiet,), tables=tables)
+    return Section("Alarms", lines=(said,), tables=tables)
 
 
 def _drill(drill: DrillResult | None) -> Section:
