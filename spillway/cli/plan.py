@@ -443,7 +443,8 @@ def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) 
     settings = stack.checked_settings
     sizes = sizes_of(settings, stack.sites)
     client = stack.aws_client("cloudwatch", endpoint_url)
-    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days)
+    burst = [fleet.site for fleet in sizes.fleets]
+    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days, burst)
     choices = what_if(found, sizes)
     table = _table(["sizes", "$ a month", "hours short of burst"])
     for choice in choices:

@@ -107,6 +107,11 @@ BAD = {
     "no such day": (HEAD + "2023-02-30 10:00:00,1,1,P0\n", "line 2: '2023-02-30 10:00:00' is neither"),
     "another century": (HEAD + "1823-01-01 10:00:00,1,1,P0\n", "not between the years 2000 and 2100"),
     "class": (HEAD + "1,1,1,P7\n", "line 2: class 'P7'; allowed: P0, P1, P2"),
+    "gap behind an empty line": (HEAD + "1,1,1,P0\n\n100000,1,1,P0\n", "line 4: 27.8 h after"),
+    "gap behind rows that changed places": (
+        HEAD + "2,1,1,P0\n1,1,1,P0\n\n\n100000,1,1,P0\n",
+        "line 6: 27.8 h after",
+    ),
     "gap": (HEAD + "1,1,1,P0\n100000,1,1,P0\n200001,1,1,P0\n", "line 4: 27.8 h after the request before.*--time-unit"),
     "not text": ("\x00\x00,\n1", "the header is|cannot be read"),
 }
