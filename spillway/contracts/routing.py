@@ -288,8 +288,8 @@ class Client(Limits):
     """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
-ANONYMOUS = "anonymous"
-"""What callers without a key are called."""
+ANONYMOUS, OPERATOR = "anonymous", "operator"
+"""What callers without a key are called, and those with the operator's."""
 
 
 class Anonymous(Limits):

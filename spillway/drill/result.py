@@ -12,6 +12,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from spillway.contracts.classes import PROMISES, RequestClass, Site
 from spillway.drill.bill import Bill
 from spillway.drill.chat import ChatOutcome
@@ -139,6 +141,14 @@ def read_totals(path: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         raise DrillError(f"{path} is not what `spillway drill --json` writes") from None
     return plan, totals
+
+
+def read_result(path: Path) -> DrillResult | None:
+    """What a drill wrote there; ``None`` where none did, or one of another version."""
+    try:
+        return TypeAdapter(DrillResult).validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def summarise(
