@@ -27,11 +27,10 @@ from spillway.contracts.classes import (
     RequestClass,
 )
 from spillway.contracts.refusals import REASON_HEADER, REFUSALS
-from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, Limits, RoutingTable
+from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, OPERATOR, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
 CLIENT_HEADER = "x-spillway-client"
-OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"
 """``vllm/entrypoints/generate/base/serving.py``: PRIORITY_HEADER."""
 USAGE_METADATA = "spillway.usage"

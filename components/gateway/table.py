@@ -64,6 +64,7 @@ def build_table(
         connections=settings.connections.limits(int(parse_quantity(settings.resources.memory))),
         cors_origins=settings.cors_origins,
         prefix_affinity_percent=settings.prefix_affinity_percent,
+        prompt_tokens_per_s=settings.prompt_tokens_per_s,
         kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
         peers=peers,
