@@ -45,7 +45,10 @@ def answer_to(rig: Rig, request: str) -> bytes:
 
 def is_answered(rig: Rig, path: str = INFER) -> bool:
     head = HEAD.replace(INFER, path)
-    whole = answer_to(rig, f"{head}connection: close\r\ncontent-length: {len(BODY)}\r\n\r\n{BODY}")
+    try:
+        whole = answer_to(rig, f"{head}connection: close\r\ncontent-length: {len(BODY)}\r\n\r\n{BODY}")
+    except ConnectionError:
+        return False
     return whole.startswith(b"HTTP/1.1 200")
 
 
