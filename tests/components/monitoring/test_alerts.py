@@ -100,6 +100,14 @@ def waiting(metric: str, *values: int) -> Series:
     return {f'{metric}{{{SERVING},pod="{pod}"}}': constant(value) for pod, value in enumerate(values)}
 
 
+def pods(name: str = SERVING, **phases: int) -> Series:
+    return {
+        f'kube_pod_status_phase{{{name},pod="{phase}-{pod}",phase="{phase}"}}': constant(1)
+        for phase, count in phases.items()
+        for pod in range(count)
+    }
+
+
 CASES = (
     Case("SpillwayLatencyHigh", latency(10000), {**latency(5000), **latency(10000, OTHERS)}),
     Case(
@@ -138,6 +146,11 @@ CASES = (
         # A cut-off closes the other classes first; the private site is Envoy's to judge.
         {**site_open("sagemaker", "P1", 0), **site_open("sagemaker", "P0", 1), **site_open("private", "P0", 0)},
         labels={"site": "sagemaker"},
+    ),
+    Case(
+        "SpillwayServersPending",
+        {**pods(Pending=1, Running=3), **pods(OTHERS, Pending=9)},
+        {f'kube_pod_status_phase{{{SERVING},pod="a",phase="Pending"}}': constant(0), **pods(OTHERS, Pending=9)},
     ),
     Case(
         "SpillwayGatewayDown",
@@ -207,7 +220,10 @@ def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     for label, value in case.labels.items():
         summary = summary.replace(f"{{{{ $labels.{label} }}}}", value)
     summary = summary.replace("{{ $value | humanizePercentage }}", case.value)
-    return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": {"summary": summary}}
+    return {
+        "exp_labels": {**rule["labels"], **case.labels},
+        "exp_annotations": {**rule["annotations"], "summary": summary},
+    }
 
 
 def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_test") -> dict[str, Any]:
