@@ -14,6 +14,7 @@ from components.gateway.envoy_config import render
 from components.gateway.settings import AnonymousSettings, ClientSettings, GatewaySettings, StandbySettings
 from components.gateway.table import build_table
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.connections import Connections
 from spillway.contracts.routing import Gate, RoutingTable, hash_key
 from spillway.twin.data_plane.processes.relocate import relocate
 from tests.support.gateway_rig import AZURE_KEY, OPERATOR_KEY, SECRET_KEY, Rig
