@@ -50,7 +50,8 @@ class Redis:
 async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, words: tuple[str | bytes | int, ...]
 ) -> Any:
-    writer.write(pack_command(words))
+    # The library's stub means a tuple of any length.
+    writer.write(pack_command(words))  # pyright: ignore[reportArgumentType]
     answers = Reader()
     while (answer := answers.gets()) is False:
         if not (read := await reader.read(_CHUNK)):
