@@ -26,11 +26,11 @@ from operator import ge
 from pathlib import Path
 from typing import Final, cast
 
-import psutil
 import pytest
 import yaml
 from scipy.stats import binomtest
 
+from benchmarks.machine import BUSIEST, cpu_times
 from benchmarks.rows import Row, tell
 from benchmarks.traffic_batching import MOST as CLIENTS
 from benchmarks.traffic_batching import measure as measure_batching
@@ -51,7 +51,6 @@ P0, P1, P2 = RequestClass
 MINUTE_S: Final = 6
 SLOTS: Final = 8
 SERVICE_S: Final = 0.16
-BUSIEST: Final = 0.70
 CONFIDENCE: Final = 0.95
 NAME: Final = "inference.spillway.test"
 FAULT_RATES: Final = {P0: 24.0, P1: 6.0, P2: 3.0}
@@ -120,13 +119,6 @@ class Bench:
             return False
 
         eventually(well, within_s=60, what="every site answers again")
-
-
-def cpu_times() -> tuple[float, float]:
-    """Seconds that the machine's cores worked, and all of theirs."""
-    now = psutil.cpu_times()._asdict()
-    everything = sum(now.values()) - now["guest"] - now["guest_nice"]
-    return everything - now["idle"] - now["iowait"], everything
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from components.burst.site import AzureSurroundings, BuiltSite
 from components.cost_guard.aws import AwsCostGuard
 from components.failover_dns.settings import Route53Settings, TrafficManagerSettings
 from components.gateway.rights import cache_rights
+from components.gateway.settings import MEGABYTE
 from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
 from spillway.contracts.names import KEYS_FOLDER
 from spillway.contracts.routing import Listen, RoutingTable
@@ -70,7 +71,10 @@ def _standby(
 ) -> StandbyGateway:
     network = base.network
     replicas = settings.gateway.standby.min_replicas
-    own = table.apply(lambda found: found.standby(replicas).model_copy(update={"listen": Listen()}))
+    # Envoy and the agent share the task's memory.
+    limits = settings.gateway.connections.limits(settings.gateway.standby.memory * MEGABYTE // 2)
+    changes = {"listen": Listen(), "connections": limits}
+    own = table.apply(lambda found: found.standby(replicas).model_copy(update=changes))
     keys = {name: key for one in built for name, key in one.keys.items()}
     return StandbyGateway(
         context,

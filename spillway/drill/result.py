@@ -221,8 +221,8 @@ def _chat(outcomes: list[ChatOutcome]) -> ChatResult:
         tpot_p50_ms=percentile(further, 50),
         tpot_p99_ms=percentile(further, 99),
         cut=len(cut),
-        tokens=sum(len(outcome.times) for outcome in outcomes),
-        tokens_lost=sum(len(outcome.times) for outcome in cut),
+        tokens=sum(outcome.tokens for outcome in outcomes),
+        tokens_lost=sum(outcome.tokens for outcome in cut),
     )
 
 

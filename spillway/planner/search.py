@@ -53,6 +53,8 @@ class Space(Frozen):
     """Burst sites that are there in any case: the one that is not sized stays as it stands here, and is paid for."""
     private_grows_to: int = Field(default=0, ge=0)
     """Private instances that the cluster's autoscalers go to; 0 where it does not grow."""
+    least_private: int = Field(default=1, ge=1)
+    """Private instances that are there already."""
     most_private: int = Field(default=32, ge=0)
     most_burst: int = Field(default=64, ge=0)
     batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -274,9 +276,10 @@ class Search:
             for burst in space.burst:
                 yield from self._burst_sizes(kind, None, burst)
         elif any(self._holds(kind, self._largest(burst)) for burst in space.burst):
-            enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), 1, space.most_private, kind)
+            least, most = space.least_private, space.most_private
+            enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), least, most, kind)
             # A few more than are enough in calm: what they leave over may be what outages cost.
-            for count in range(1, min(space.most_private, (enough or space.most_private) + 2) + 1):
+            for count in range(least, min(most, (enough or most) + 2) + 1):
                 for share in space.batch_shares:
                     for burst in space.burst:
                         private = self._private(count, share)
@@ -296,7 +299,7 @@ class Search:
     def _private_alone(self) -> Iterator[System]:
         for share in self.space.batch_shares:
             make = lambda n, share=share: self._system(self._private(n, share), None)  # noqa: E731
-            fewest = self._fewest(make, 1, self.space.most_private, "all private")
+            fewest = self._fewest(make, self.space.least_private, self.space.most_private, "all private")
             if fewest is not None:
                 yield make(fewest)
 
