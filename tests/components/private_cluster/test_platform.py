@@ -131,6 +131,20 @@ def test_amd_gets_its_own_operator() -> None:
     assert plugin == {"devicePluginTolerations": taint, "nodeLabellerTolerations": taint}
 
 
+def test_amd_names_the_device_plugins_that_its_chart_takes_as_latest() -> None:
+    """Of a mirror, too, where what builds the driver comes from there as well."""
+    tags = {"devicePluginImage": "1.31.0.9", "nodeLabellerImage": "labeller-1.31.0.9"}
+    for host, mirror in (("docker.io", {}), ("registry.example.com", {"*": "registry.example.com"})):
+        values = releases(build(AMD_ON_AZURE, mirror=MirrorSettings(images=mirror)))["gpu-operator-charts"]["values"]
+        plugin = values["deviceConfig"]["spec"]["devicePlugin"]
+        assert {name: plugin[name] for name in tags} == {
+            name: f"{host}/rocm/k8s-device-plugin:{tag}" for name, tag in tags.items()
+        }
+        assert plugin["devicePluginTolerations"]
+    driver = values["kmm"]["controller"]["manager"]["env"]
+    assert driver["relatedImageBuild"] == "registry.example.com/kaniko-project/executor:v1.23.2"
+
+
 def test_amd_driver_is_built_on_the_cluster() -> None:
     operator = {"driver": True, "driver_image": "registry.example.com/amdgpu"}
     pool = {"vm_size": "Standard_ND96isr_MI300X_v5"}
