@@ -152,6 +152,10 @@ def nvidia_values(settings: EksSettings | AksSettings | ExistingSettings) -> dic
         values["node-feature-discovery"] = {"worker": {"tolerations": tolerations(settings)}}
     if settings.gpu_sharing:
         values = merged(values, _sharing(settings.gpu_sharing))
+    if not toolkit:
+        # The node's own toolkit makes `nvidia` the runtime of every container and, before 1.18, heeds what the image
+        # asks for, which is all GPUs, above what CDI names: so the plugin says it where the image did (ADR 0134).
+        values["cdi"] = {"enabled": False}
     if isinstance(settings, AksSettings) and not toolkit:
         # What containerd of Azure's images calls its handler; every operand names it.
         values["operator"] = {"runtimeClass": "nvidia-container-runtime"}
