@@ -45,6 +45,9 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
 }
 """Where the charts take the secret that their images are pulled with."""
 
+_RUNBOOKS: Final = "docs/how-to/alerts.md"
+"""Has a heading for each alert."""
+
 GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000}
 """DCGM exporter's and AMD device metrics exporter's: nothing else in the operators' namespace has this port."""
 
@@ -324,5 +327,5 @@ def _alert(name: str, query: str, duration: str, summary: str, severity: str = "
         "expr": query,
         "for": duration,
         "labels": {"severity": severity, "service": "spillway"},
-        "annotations": {"summary": summary},
+        "annotations": {"summary": summary, "runbook": f"{_RUNBOOKS}#{name.lower()}"},
     }

@@ -5,6 +5,7 @@ The series are written as Envoy, Triton, vLLM, the GPUs' exporters and the agent
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from components.monitoring.settings import MonitoringSettings
 from scripts.promtool import RELEASE, built
 from spillway.contracts.names import CANARY, MODEL_SERVER
 from tests.components.monitoring.test_kubernetes import alerts, build, rules
+from tests.support.paths import ROOT
 from tests.support.recording import Recorded
 
 GATEWAY, SERVING = 'namespace="spillway-test-gateway"', 'namespace="spillway-test-serving"'
@@ -196,7 +198,8 @@ def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     for label, value in case.labels.items():
         summary = summary.replace(f"{{{{ $labels.{label} }}}}", value)
     summary = summary.replace("{{ $value | humanizePercentage }}", case.value)
-    return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": {"summary": summary}}
+    annotations = {**rule["annotations"], "summary": summary}
+    return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": annotations}
 
 
 def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_test") -> dict[str, Any]:
@@ -225,6 +228,14 @@ def test_an_alert_fires_when_it_should_and_only_then(tmp_path: Path, case: Case)
 def test_every_alert_has_a_case() -> None:
     every = {name for case in CASES for name in alerts(built_for(case))}
     assert {case.alert for case in CASES} == every
+
+
+def test_every_alert_says_what_to_do_then() -> None:
+    rulesets = [alerts(built_for(case)) for case in CASES]
+    told_at = {rule["annotations"]["runbook"] for rules_of_one in rulesets for rule in rules_of_one.values()}
+    (page,) = {place.partition("#")[0] for place in told_at}
+    parts = re.findall(r"^## (\w+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert {f"{page}#{part.lower()}" for part in parts} == told_at
 
 
 @needs_promtool
