@@ -445,7 +445,8 @@ def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) 
     sizes = sizes_of(settings, stack.sites)
     twin = None if endpoint_url else find_twin(stack.state_dir)
     client = cloudwatch_client(settings.aws.region, twin.endpoints["aws"] if twin else endpoint_url)
-    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days)
+    burst = [fleet.site for fleet in sizes.fleets]
+    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days, burst)
     choices = what_if(found, sizes)
     table = _table(["sizes", "$ a month", "hours short of burst"])
     for choice in choices:

@@ -36,7 +36,7 @@ from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.certificate import days_left, write_certificate
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
-from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.eds import write_endpoints
 from spillway.runtime.gateway.entra_token import EntraRefusedError
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
@@ -85,7 +85,8 @@ class Agent:
         self.relay = Relay(table)
         self.cache = CacheService(table, table.cache) if table.cache else None
         if table.cutoff:
-            self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
+            kept = Path(table.runtime_dir) / "cutoff.json"
+            self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region), kept)
         self.live: LiveWatch | None = None
         if table.live:
             self.live = LiveWatch(table.live, partial(read_parameter, region=table.live.region))
@@ -108,7 +109,7 @@ class Agent:
             LOG.info("wrote %d endpoint files", changed)
 
     async def prepare(self) -> None:
-        """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
+        """Write the files that Envoy starts with."""
         write_missing_tokens(self.table)
         self._without_token = {route.site for route in self._with_tokens if not has_token(self.table, route)}
         write_certificate(self.table)
@@ -120,9 +121,8 @@ class Agent:
             try:
                 await self._read_cutoff()
             except Exception as error:
-                LOG.warning("cut-off could not be read: %s", said(error))
-                write_missing_endpoints(self.table)
-                return
+                closed = ", ".join(sorted(self.cutoff.closed)) or "nobody"
+                LOG.warning("cut-off could not be read: %s; closed for %s until then", said(error), closed)
         self.publish()
 
     async def run(self, stop: asyncio.Event, until_envoy_ends: bool = False) -> None:
