@@ -107,7 +107,7 @@ _ROWS = (
 def _patch(_: QueueCall) -> None:
     """Cloud Map refuses a name that the VPC has already, where moto refuses a second namespace of any name; and moto
     leaves the namespace's hosted zone behind."""
-    from moto.servicediscovery import models
+    from moto.servicediscovery import exceptions, models
 
     backends: Any = models.ServiceDiscoveryBackend
 
@@ -121,8 +121,8 @@ def _patch(_: QueueCall) -> None:
         properties: dict[str, Any],
     ) -> str:
         if any((other.name, other.vpc) == (name, vpc) for other in backend.namespaces.values()):
-            raise models.ConflictingDomainExists(vpc)
-        made = models.Namespace(
+            raise exceptions.ConflictingDomainExists(vpc)
+        made: Any = models.Namespace(
             backend.account_id,
             backend.region_name,
             name,
