@@ -26,6 +26,7 @@ from spillway.contracts.function_config import (
     SiteSource,
 )
 from spillway.contracts.live_instances import to_json
+from spillway.contracts.names import SPILL_CUTOFF
 from spillway.contracts.prices import catalogue
 
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
@@ -158,7 +159,7 @@ class AwsCostGuard(Component):
     def _parameter(self) -> aws.ssm.Parameter:
         """What gateways obey."""
         said = "Classes that may not spill, and why; written by the cut-off function"
-        return self._obeyed("cutoff", "spill-cutoff", said, json.dumps({"closed": []}))
+        return self._obeyed("cutoff", SPILL_CUTOFF, said, json.dumps({"closed": []}))
 
     def _live_parameter(self) -> aws.ssm.Parameter:
         """Whose counts gateways follow that cannot ask a site themselves (``contracts.live_instances``)."""

@@ -26,11 +26,10 @@ from spillway.contracts.classes import (
     SITE_HEADER,
     RequestClass,
 )
-from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, Limits, RoutingTable
+from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, OPERATOR, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
 CLIENT_HEADER = "x-spillway-client"
-OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"
 """``vllm/entrypoints/generate/base/serving.py``: PRIORITY_HEADER."""
 RETRY_AFTER_S = "1"

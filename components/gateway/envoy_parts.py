@@ -283,7 +283,7 @@ def match_of(route: ServerRoute, method: str, *headers: Json) -> Json:
 
 def longest_silence_s(table: RoutingTable) -> float:
     """Longer than any level has to wait without a byte: for a whole answer, or for a first token of the last site."""
-    slowest = max(route.first_token_s for route in table.classes)
+    slowest = max(table.answer_timeout_s, *(route.first_token_s for route in table.classes))
     return max(STREAM_IDLE_S, table.answer_timeout_s, slowest * 2 * len(table.sites)) + 5
 
 

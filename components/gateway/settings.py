@@ -11,7 +11,7 @@ from spillway import __version__
 from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.frozen import Settings
 from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
-from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill, Origin
+from spillway.contracts.routing import DEFAULT_CLASSES, PROMPT_TOKENS_PER_S, ClassRoute, MaySpill, Origin
 from spillway.contracts.web_tokens import Claim
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
@@ -101,8 +101,8 @@ class ClassSettings(Settings):
     """Seconds for the whole answer over all sites; keep it under the class's deadline plus two seconds."""
 
     first_token_s: float = Field(default=6.0, gt=0)
-    """Seconds a site has to the first token of a streamed answer before the next one is asked; more than an idle server
-    takes to read the longest prompt. How long the answer becomes is not limited by it."""
+    """Seconds a site has to the first token of a streamed answer before the next one is asked; a prompt adds the time
+    that it takes to read (``gateway.prompt_tokens_per_s``). How long the answer becomes is not limited by it."""
 
     token_s: float = Field(default=0.1, gt=0)
     """Seconds for each further token of a stream, on average, that are in time: an alert watches them
@@ -356,6 +356,11 @@ class GatewaySettings(Settings):
     """Turns of a chat, and prompts that begin alike or name one ``prompt_cache_key``, go to one private vLLM server,
     which has their KV, as long as it has at most so many percent of the servers' mean number of requests; then to the
     next one. None: to the server with the fewest."""
+
+    prompt_tokens_per_s: float = Field(default=PROMPT_TOKENS_PER_S, gt=0)
+    """Tokens of a prompt that the slowest site's vLLM server reads in a second, beside others: a stream has so much
+    longer to its first token than ``first_token_s``, up to the package's ``request_timeout_s``, before it is asked for
+    elsewhere. Too high a number, and long prompts are read at every site and answered by none."""
 
     kv_cache_percent: int = Field(default=90, ge=10, le=100)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills, or is refused;

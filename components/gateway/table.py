@@ -62,6 +62,7 @@ def build_table(
         body_limit_bytes=settings.body_limit_bytes,
         cors_origins=settings.cors_origins,
         prefix_affinity_percent=settings.prefix_affinity_percent,
+        prompt_tokens_per_s=settings.prompt_tokens_per_s,
         kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
         peers=peers,

@@ -249,9 +249,10 @@ DEFAULT_CLASSES = (
     ),
 )
 """Timeouts under the promises of ``contracts.classes``: a hung site costs one try, and two more sites fit before the
-request would be lost. ``first_token_s`` has to leave an idle server time to read the longest prompt."""
+request would be lost."""
 
 ANSWER_TIMEOUT_S = 120.0
+PROMPT_TOKENS_PER_S = 2000.0
 _ROUNDING = 1e-9
 """So that slots times three thirds are as many slots."""
 
@@ -288,8 +289,8 @@ class Client(Limits):
     """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
-ANONYMOUS = "anonymous"
-"""What callers without a key are called."""
+ANONYMOUS, OPERATOR = "anonymous", "operator"
+"""What callers without a key are called, and those with the operator's."""
 
 
 class Anonymous(Limits):
@@ -447,6 +448,8 @@ class RoutingTable(Frozen):
     """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
     prefix_affinity_percent: int | None = Field(default=None, ge=100)
     """How full, of the mean, a private server may be that gets requests which begin alike; ``None``: no matter how."""
+    prompt_tokens_per_s: float = Field(default=PROMPT_TOKENS_PER_S, gt=0)
+    """Tokens of a prompt that any vLLM server reads in a second: a stream has so much longer to its first token."""
     kv_cache_share: float = Field(default=0.9, gt=0, le=1)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills."""
     replicas: int = Field(default=1, ge=1)

@@ -87,14 +87,17 @@ class WhatIf:
         return {"name": self.name, "usd_per_month": round(self.month, 2), "short_hours": round(self.short_hours, 4)}
 
 
-def cloudwatch_client(region: str, endpoint_url: str | None = None) -> Any:
-    """A boto3 client. ``endpoint_url``: of a stand-in, which takes any credentials: the real account's stay here."""
+def aws_client(service: str, region: str, endpoint_url: str | None = None) -> Any:
+    """A boto3 client. ``endpoint_url``: of a stand-in, which takes any credentials: the real account's stay here. It
+    answers or is gone, so that it is asked once."""
     import boto3
+    from botocore.config import Config
 
     if endpoint_url is None:
-        return boto3.client("cloudwatch", region_name=region)
-    keys = {"aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
-    return boto3.client("cloudwatch", region_name=region, endpoint_url=endpoint_url, **keys)
+        return boto3.client(service, region_name=region)
+    stand_in = {"endpoint_url": endpoint_url, "aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
+    once = Config(retries={"total_max_attempts": 1})
+    return boto3.client(service, region_name=region, config=once, **stand_in)
 
 
 def read_history(

@@ -24,12 +24,12 @@ DEFAULT_SHARES: Final[Mapping[RequestClass, float]] = {
 @dataclass(frozen=True)
 class Trace:
     """Requests in order of arrival. ``arrival``: float64 [n], seconds from the trace's begin; ``tokens_in``,
-    ``tokens_out``: float64 [n]; ``klass``: int8 [n], 0 is P0. ``duration_s``: until the trace's end, the last gap
-    included. ``notes``: what was odd in its file, and how it was taken."""
+    ``tokens_out``: float [n], of a file float32; ``klass``: int8 [n], 0 is P0. ``duration_s``: until the trace's end,
+    the last gap included. ``notes``: what was odd in its file, and how it was taken."""
 
     arrival: NDArray[np.float64]
-    tokens_in: NDArray[np.float64]
-    tokens_out: NDArray[np.float64]
+    tokens_in: NDArray[np.floating]
+    tokens_out: NDArray[np.floating]
     klass: NDArray[np.int8]
     duration_s: float
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Trace:
     @property
     def tokens(self) -> float:
         """Tokens in and out, all requests."""
-        return float(self.tokens_in.sum() + self.tokens_out.sum())
+        return float(self.tokens_in.sum(dtype=np.float64) + self.tokens_out.sum(dtype=np.float64))
 
     def of(self, *classes: RequestClass) -> Trace:
         """The requests of these classes, over the same time."""
@@ -52,7 +52,7 @@ class Trace:
         """The requests of ``[begin_s, end_s)``, its begin at 0."""
         if not 0 <= begin_s < end_s <= self.duration_s + 1e-6:
             raise PlannerError(f"cannot cut {begin_s:g} to {end_s:g} s out of a trace of {self.duration_s:g} s")
-        inside = (self.arrival >= begin_s) & (self.arrival < end_s)
+        inside = slice(*np.searchsorted(self.arrival, (begin_s, end_s)))
         cut = (self.arrival[inside] - begin_s, self.tokens_in[inside], self.tokens_out[inside], self.klass[inside])
         return Trace(*cut, duration_s=end_s - begin_s, notes=self.notes)
 

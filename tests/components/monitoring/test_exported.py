@@ -16,7 +16,18 @@ from typing import Any, Literal
 import pytest
 
 from components.gateway.settings import GatewaySettings
-from components.monitoring.exported import AGENT, AMD, DCGM, ENVOY, EXPORTED, PROMETHEUS, TRITON, VLLM, Exporter
+from components.monitoring.exported import (
+    AGENT,
+    AMD,
+    DCGM,
+    ENVOY,
+    EXPORTED,
+    KUBE_STATE,
+    PROMETHEUS,
+    TRITON,
+    VLLM,
+    Exporter,
+)
 from components.monitoring.queries import adapter_rules
 from components.private_cluster.chart_settings import AmdOperatorSettings, NvidiaOperatorSettings
 from spillway.contracts.names import CANARY, MODEL_SERVER
@@ -96,10 +107,10 @@ def test_envoy_and_the_agent_export_theirs(pages: dict[str, str]) -> None:
 
 @pytest.mark.heavy
 def test_the_questions_labels_are_envoys_own(pages: dict[str, str]) -> None:
-    """A label that Envoy does not give would match nothing; the namespace is Prometheus' own."""
+    """One that Envoy does not give would match nothing; namespaces are Prometheus' own, a pod's phase Kubernetes'."""
     wanted = set(re.findall(r'(\w+)=~?"', " ".join(asked("triton", "nvidia"))))
     given = set(re.findall(r'(\w+)="', " ".join(pages.values())))
-    assert wanted - {"namespace", "pod"} <= given
+    assert wanted - {"namespace", "pod", "phase"} <= given
 
 
 @pytest.mark.heavy
@@ -121,3 +132,5 @@ def test_the_versions_are_the_pinned_ones() -> None:
     assert NvidiaOperatorSettings().version in DCGM.pinned
     assert any(DCGM.version in source for source in pinned["dcgm-exporter"]["sources"])
     assert pinned["kube-prometheus-stack"]["version"] in PROMETHEUS.pinned
+    chart = KUBE_STATE.pinned.rpartition(" ")[2]
+    assert any(f"kube-state-metrics-{chart} " in source for source in pinned["kube-prometheus-stack"]["sources"])
