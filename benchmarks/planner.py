@@ -1,7 +1,7 @@
 """The planner's claims, measured: the speed of the simulation, and the hybrid's bill on the Azure 2023 traces.
 
-``python benchmarks/planner.py speed``, ``week``, ``begun``, ``claim code|conv first|begun`` or ``seeds code|conv
-first|begun``.
+``python benchmarks/planner.py speed``, ``week [ROWS]``, ``begun``, ``claim code|conv first|begun`` or
+``seeds code|conv first|begun``.
 
 The claim: Llama 2 70B on H100 on both sides (service times measured for Splitwise, ISCA 2024, see
 ``spillway/planner/measured.json``), the deployed gateway's rule with two processes, classes 70/20/10 drawn with seed 1,
@@ -233,8 +233,8 @@ def _tell(what: str, cpu_s: float) -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["speed"]:
         _speed()
-    elif sys.argv[1:] == ["week"]:
-        _week()
+    elif sys.argv[1:2] == ["week"] and len(sys.argv) <= 3:
+        _week(*map(int, sys.argv[2:]))
     elif sys.argv[1:2] == ["claim"] and len(sys.argv) == 4:
         try:
             print(claim_table(claim(azure_trace(sys.argv[2]), sys.argv[3])))

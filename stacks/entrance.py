@@ -14,6 +14,7 @@ from components.burst.site import AzureSurroundings, BuiltSite
 from components.cost_guard.aws import AwsCostGuard
 from components.failover_dns.settings import Route53Settings, TrafficManagerSettings
 from components.gateway.rights import cache_rights
+from components.gateway.settings import MEGABYTE
 from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
 from components.gateway.standby_peers import host_of_all
 from spillway.contracts.names import KEYS_FOLDER
@@ -73,7 +74,10 @@ def _standby(
     counts = settings.gateway.standby
     # An update starts as many once more.
     peers = Peers(host=host_of_all(context.prefix), port=Listen().port, most=2 * counts.max_replicas)
-    own = table.apply(lambda found: found.standby(counts.min_replicas, peers).model_copy(update={"listen": Listen()}))
+    # Envoy and the agent share the task's memory.
+    limits = settings.gateway.connections.limits(counts.memory * MEGABYTE // 2)
+    changes = {"listen": Listen(), "connections": limits}
+    own = table.apply(lambda found: found.standby(counts.min_replicas, peers).model_copy(update=changes))
     keys = {name: key for one in built for name, key in one.keys.items()}
     return StandbyGateway(
         context,

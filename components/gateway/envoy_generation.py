@@ -14,17 +14,18 @@ from __future__ import annotations
 from typing import Final
 
 from components.gateway.envoy_parts import (
+    INNER,
     STREAM_HEADER,
     Json,
     connection_manager,
     generation_routes,
     header_match,
+    inner_listener,
     internal_cluster,
     internal_listener,
     lua,
     next_priority,
     seconds,
-    socket_address,
 )
 from components.gateway.envoy_tracing import tracing
 from spillway.contracts.routing import GROUP_HEADER, Group, RoutingTable
@@ -71,9 +72,8 @@ def inner_listeners(table: RoutingTable) -> list[Json]:
     ]
     if not routes:
         return []
-    manager = connection_manager("inner", table, routes, [], generate_request_id=False, **tracing(table, tries=False))
-    address = socket_address("127.0.0.1", table.listen.inner_port)
-    return [{"name": "inner", "address": address, "filter_chains": [{"filters": [manager]}]}]
+    manager = connection_manager(INNER, table, routes, [], generate_request_id=False, **tracing(table, tries=False))
+    return [inner_listener(manager, table)]
 
 
 def level(group: Group, table: RoutingTable) -> Json:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from spillway import __version__
 from spillway.contracts.classes import RequestClass, Site, SiteName
+from spillway.contracts.connections import Connections
 from spillway.contracts.frozen import Settings
 from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
 from spillway.contracts.routing import DEFAULT_CLASSES, PROMPT_TOKENS_PER_S, ClassRoute, MaySpill, Origin
@@ -299,6 +300,35 @@ class CacheSettings(Settings):
         return self
 
 
+class ConnectionsSettings(Settings):
+    """What clients' connections may cost each gateway process. How long answers take is not limited here."""
+
+    headers_s: float = Field(default=10.0, gt=0, le=300)
+    """Seconds for a TLS handshake, and for a request's headers from their first byte; later ones get 408."""
+
+    body_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds in which a whole request has to arrive; later ones get 408. Leave time for the largest body on your
+    clients' slowest line."""
+
+    idle_s: float = Field(default=300.0, gt=0)
+    """Seconds that a connection without a request is kept."""
+
+    age_s: float | None = Field(default=3600.0, gt=0)
+    """Seconds after which a connection takes no further request, so that clients spread over new gateways; what is
+    being answered goes on. None: they may stay."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Connections at once of each gateway process; more are closed as they come."""
+
+    max_streams: int = Field(default=100, ge=1)
+    """Requests at once on one connection of HTTP/2."""
+
+    def limits(self, memory_bytes: int) -> Connections:
+        """Of a process with so much memory."""
+        times = self.model_dump(include={"headers_s", "body_s", "idle_s", "age_s"})
+        return Connections(**times, most=self.max_connections, streams=self.max_streams, memory_bytes=memory_bytes)
+
+
 class GatewaySettings(Settings):
     """The gateway beside the private cluster, and its standby."""
 
@@ -368,6 +398,9 @@ class GatewaySettings(Settings):
 
     body_limit_bytes: int = Field(default=6 * MEGABYTE, ge=1024, le=64 * MEGABYTE)
     """Largest request body; every request is held whole, to be retried elsewhere. Default: what all sites take."""
+
+    connections: ConnectionsSettings = ConnectionsSettings()
+    """Bounds of slow and of many connections."""
 
     cors_origins: tuple[Origin, ...] = ()
     """Origins of web pages that may ask from a browser (``https://app.example.com``, no path); none by default. A key

@@ -69,6 +69,7 @@ EXPORTED: Final[dict[str, Exporter]] = {
     "nv_inference_queue_duration_us": TRITON,
     "nv_inference_request_success": TRITON,
     "spillway_canary_ended": AGENT,
+    "spillway_cutoff_read_timestamp_seconds": AGENT,
     "spillway_first_token_seconds_bucket": AGENT,
     "spillway_first_token_seconds_count": AGENT,
     "spillway_site_open": AGENT,

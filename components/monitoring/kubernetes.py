@@ -47,6 +47,9 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
 }
 """Where the charts take the secret that their images are pulled with."""
 
+UNREAD: Final = (
+    "Gateway {{ $labels.pod }} cannot read the spill cut-off: what it read last holds, whatever burst costs by now"
+)
 GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000}
 """DCGM exporter's and AMD device metrics exporter's: nothing else in the operators' namespace has this port."""
 
@@ -281,6 +284,7 @@ class KubernetesMonitoring(Component):
             _alert("SpillwayBurstSiteDown", queries.burst_down, "2m", "Burst site {{ $labels.site }} takes nothing"),
             _alert("SpillwayServersPending", f"{queries.servers_pending} > 0", "15m", "Model servers do not come up"),
             _alert("SpillwayGatewayDown", queries.gateway_down, "1m", "No private gateway is alive", "critical"),
+            _alert("SpillwayCutoffUnread", f"{queries.cutoff_unread_s} > 300", "1m", UNREAD),
         ]
         if CANARY in self.args.servers:
             ended = "Release {{ $labels.version }} on trial failed: a gateway sends it nothing any more"

@@ -85,6 +85,12 @@ class Queries:
         return f'absent(up{{namespace="{self.namespaces.gateway}"}} == 1)'
 
     @property
+    def cutoff_unread_s(self) -> str:
+        """Seconds since each gateway last read the spill cut-off; since 1970 where it never did."""
+        read = f'spillway_cutoff_read_timestamp_seconds{{namespace="{self.namespaces.gateway}"}}'
+        return f"time() - max by (pod) ({read})"
+
+    @property
     def canary_ended(self) -> str:
         return f'max by (version) (spillway_canary_ended{{namespace="{self.namespaces.gateway}"}}) == 1'
 

@@ -25,8 +25,8 @@ Shape::
       clients         Client (key hash, max_class, contracted rate, may_spill)
       token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
-      usage, jobs, traces
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, connections, runtime_dir, probe, cutoff,
+      heartbeat, usage, jobs, traces
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -46,6 +46,7 @@ from pydantic import Field, model_validator
 from spillway.contracts import metrics
 from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
+from spillway.contracts.connections import Connections
 from spillway.contracts.credentials import Auth, NoAuth, ServerTls, UpstreamTls
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
@@ -456,6 +457,7 @@ class RoutingTable(Frozen):
     """Gateway processes among which slots and rates are divided; with ``peers``, until they are counted."""
     peers: Peers | None = None
     listen: Listen = Listen()
+    connections: Connections = Connections()
     runtime_dir: str = "/var/run/spillway"
     """Folder that the agent writes and Envoy watches."""
     probe: Probe | None = None

@@ -19,6 +19,8 @@ DEFAULT_SHARES: Final[Mapping[RequestClass, float]] = {
     RequestClass.P2: 0.1,
 }
 """For a trace without classes: drawn with the seed."""
+_PIECE: Final = 1_000_000
+"""Requests that are worked on at once, where all of a long trace would take too much memory."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,14 @@ def draw_classes(count: int, shares: Mapping[RequestClass, float], seed: int) ->
     if (weights < 0).any() or not math.isclose(weights.sum(), 1.0, abs_tol=1e-6):
         given = ", ".join(f"{name} {weight:g}" for name, weight in zip(RequestClass, weights, strict=True))
         raise PlannerError(f"shares of the classes are {given}; none may be negative, and they have to add up to 1")
-    # As Generator.choice draws, without its column of whole numbers.
-    drawn = np.random.default_rng(seed).random(count)
-    shares_to = (weights / weights.sum()).cumsum()
-    return (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
+    # As Generator.choice draws, without columns of whole numbers.
+    dice, shares_to = np.random.default_rng(seed), (weights / weights.sum()).cumsum()
+    classes = np.empty(count, dtype=np.int8)
+    for first in range(0, count, _PIECE):
+        piece = classes[first : first + _PIECE]
+        drawn = dice.random(len(piece))
+        piece[:] = (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
+    return classes
 
 
 def superpose(trace: Trace, factor: float, seed: int = 1) -> Trace:

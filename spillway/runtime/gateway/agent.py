@@ -72,7 +72,7 @@ class Agent:
         self.kv_room: KvRoom | None = None
         self.cutoff: CutoffWatch | None = None
         self.last_beat: float | None = None
-        self.last_cutoff_read: float | None = None
+        self.last_cutoff_read = 0.0
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
         self.times = AnswerTimes(table)
@@ -348,9 +348,11 @@ class Agent:
             lines.append(f"spillway_canary_ended{release} {int(self.canary.ended is not None)}")
         if self.kv_room and self.kv_room.slots is not None:
             lines.append(f"spillway_kv_slots {self.kv_room.slots}")
-        for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
-            if moment is not None:
-                lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
+        if self.last_beat is not None:
+            lines.append(f"spillway_heartbeat_timestamp_seconds {self.last_beat:.3f}")
+        if self.cutoff:
+            read = f'spillway_cutoff_read_timestamp_seconds{{parameter="{self.cutoff.cutoff.parameter}"}}'
+            lines.append(f"{read} {self.last_cutoff_read:.3f}")
         lines += [*self.budgets.metrics(), *self.times.metrics(), *self.relay.metrics()]
         lines += self.jobs.metrics() if self.jobs else ()
         lines += self.cache.metrics() if self.cache else ()

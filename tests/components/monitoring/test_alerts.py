@@ -92,6 +92,10 @@ def streams(metric: str, class_: str, end: str, of_a_thousand: float, name: str 
     }
 
 
+def cutoff_read(pod: str) -> str:
+    return f'spillway_cutoff_read_timestamp_seconds{{{GATEWAY},pod="{pod}",parameter="/spillway-test/spill-cutoff"}}'
+
+
 def waiting(metric: str, *values: int) -> Series:
     return {f'{metric}{{{SERVING},pod="{pod}"}}': constant(value) for pod, value in enumerate(values)}
 
@@ -156,6 +160,13 @@ CASES = (
         "SpillwayGatewayDown",
         {f'up{{{GATEWAY},pod="a"}}': constant(0), f"up{{{OTHERS}}}": constant(1)},
         {f'up{{{GATEWAY},pod="a"}}': constant(0), f'up{{{GATEWAY},pod="b"}}': constant(1)},
+    ),
+    Case(
+        "SpillwayCutoffUnread",
+        # Prometheus' clock begins at 0 here; one gateway reads it at each scrape, the other never did.
+        {cutoff_read("a"): growing(15), cutoff_read("b"): constant(0)},
+        {cutoff_read("a"): growing(15), cutoff_read("b"): "0+15x70 1050x10"},
+        labels={"pod": "b"},
     ),
     Case(
         "SpillwayCanaryEnded",

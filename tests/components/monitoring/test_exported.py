@@ -31,6 +31,7 @@ from components.monitoring.exported import (
 from components.monitoring.queries import adapter_rules
 from components.private_cluster.chart_settings import AmdOperatorSettings, NvidiaOperatorSettings
 from spillway.contracts.names import CANARY, MODEL_SERVER
+from spillway.contracts.routing import Cutoff
 from spillway.contracts.targets import CONTAINERS
 from spillway.contracts.vllm_options import engine_version
 from spillway.twin.data_plane.processes.backends.fixed_time import fixed_time_repository
@@ -75,9 +76,10 @@ def of(exporter: Exporter) -> set[str]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What a gateway that tries a release tells Prometheus, after some requests."""
+    """What a gateway that tries a release tells Prometheus, after some requests; it has no rights to read a cut-off."""
     folder = tmp_path_factory.mktemp("gateway")
-    with Rig(folder, on_trial) as rig:
+    cutoff = Cutoff(parameter="/spillway-test/spill-cutoff", region="eu-west-1")
+    with Rig(folder, lambda table: on_trial(table).model_copy(update={"cutoff": cutoff})) as rig:
         rig.at_once(4)
         routing = folder / "routing.json"
         routing.write_text(rig.table.model_dump_json())
