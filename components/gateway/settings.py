@@ -254,9 +254,9 @@ class StandbySettings(Settings):
     min_replicas: int = Field(default=2, ge=1)
     """Tasks; two, so that they stand in two zones."""
 
-    max_replicas: int = Field(default=6, ge=1)
-    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by ``min_replicas``: a standby that has
-    grown lets more through, by as much as it has."""
+    max_replicas: int = Field(default=6, ge=1, le=8)
+    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by the tasks that there are, which count
+    themselves by a name: DNS tells of eight addresses at most."""
 
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from components.private_cluster.settings import Accelerator
-from spillway.contracts.names import Namespaces
+from spillway.contracts.names import MODEL_SERVER, Namespaces
 
 WINDOW: Final = "5m"
 DEMAND: Final = "spillway_requests_in_flight"
@@ -137,7 +137,9 @@ class Queries:
     @property
     def servers_pending(self) -> str:
         """Cause: scheduling, or storage. Pods of model servers that have no node yet, or still load what they serve."""
-        return f'sum(kube_pod_status_phase{{namespace="{self.namespaces.serving}",phase="Pending"}})'
+        # Places that are kept for further ones wait for nodes as a matter of course.
+        own = f'namespace="{self.namespaces.serving}",pod=~"{MODEL_SERVER}-.+"'
+        return f'sum(kube_pod_status_phase{{{own},phase="Pending"}})'
 
     @property
     def gpu_share(self) -> str:

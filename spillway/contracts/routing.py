@@ -578,12 +578,12 @@ class RoutingTable(Frozen):
             Gate.OPEN: slots + self.share(headroom),
         }
 
-    def standby(self, replicas: int) -> RoutingTable:
+    def standby(self, replicas: int, peers: Peers | None = None) -> RoutingTable:
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
-        ``replicas``: its own processes, among which its slots and rates are divided."""
+        ``replicas``, ``peers``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
         own = {"role": "standby", "sites": burst, "replicas": replicas, "cache": self.cache and self.cache.away()}
-        changes = {**own, **dict.fromkeys(("heartbeat", "peers", "traces"))}
+        changes = {**own, "peers": peers, **dict.fromkeys(("heartbeat", "traces"))}
         return self.model_copy(update=changes)
 
 

@@ -102,7 +102,7 @@ def waiting(metric: str, *values: int) -> Series:
 
 def pods(name: str = SERVING, **phases: int) -> Series:
     return {
-        f'kube_pod_status_phase{{{name},pod="{phase}-{pod}",phase="{phase}"}}': constant(1)
+        f'kube_pod_status_phase{{{name},pod="model-server-{phase}-{pod}",phase="{phase}"}}': constant(1)
         for phase, count in phases.items()
         for pod in range(count)
     }
@@ -150,7 +150,11 @@ CASES = (
     Case(
         "SpillwayServersPending",
         {**pods(Pending=1, Running=3), **pods(OTHERS, Pending=9)},
-        {f'kube_pod_status_phase{{{SERVING},pod="a",phase="Pending"}}': constant(0), **pods(OTHERS, Pending=9)},
+        {
+            f'kube_pod_status_phase{{{SERVING},pod="model-server-a",phase="Pending"}}': constant(0),
+            f'kube_pod_status_phase{{{SERVING},pod="spare-server-a",phase="Pending"}}': constant(1),
+            **pods(OTHERS, Pending=9),
+        },
     ),
     Case(
         "SpillwayGatewayDown",
