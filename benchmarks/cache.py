@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import subprocess
 import sys
@@ -21,14 +20,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Final, cast
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.rows import Row, tell
 from spillway.contracts.answer_cache import AnswerCache, FolderTier
 from spillway.contracts.classes import CLASS_HEADER, SITE_HEADER
 from spillway.drill.http import Client
@@ -41,15 +38,6 @@ AT_ONCE: Final = 24
 HOT: Final = 100
 SERVICE_S: Final = 0.02
 FRESH: Final = {"cache-control": "no-store"}
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    goal: str
-    found: str
-    without: str
-    held: bool
 
 
 @dataclass(frozen=True)
@@ -167,15 +155,7 @@ def main() -> int:
     args = parser.parse_args()
     with rig() as (running, redis):
         rows = [zipf_row(running, args), hot_row(running), broken_row(running, redis, args)]
-    made = Table(title="The cache of answers", show_lines=True)
-    for column in ("row", "has to hold", "found", "without", "verdict"):
-        made.add_column(column)
-    for row in rows:
-        made.add_row(row.name, row.goal, row.found, row.without, "held" if row.held else "NOT HELD")
-    Console().print(made)
-    if args.json:
-        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return 0 if all(row.held for row in rows) else 1
+    return tell("The cache of answers", rows, args.json)
 
 
 if __name__ == "__main__":

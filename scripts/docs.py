@@ -19,7 +19,7 @@ from typing import Final
 import model_packaging.reference as packaging
 import stacks.reference as stack_file
 from components.burst.sagemaker import generate_images
-from components.gateway.reference import routes
+from components.gateway.reference import refusals, routes
 from components.monitoring.exported import exported
 from model_packaging import config as model_yaml
 from policies.reference import policies
@@ -122,7 +122,7 @@ GENERATED: Final = (
     ),
     Generated("docs/reference/policies.md", parts(policies=policies)),
     Generated("docs/reference/conformance.md", parts(rules=rules)),
-    Generated("docs/reference/routes.md", parts(routes=routes)),
+    Generated("docs/reference/routes.md", parts(refusals=refusals, routes=routes)),
     Generated("docs/reference/metrics.md", parts(exported=exported)),
     Generated("docs/reference/twin-aws.md", parts(rows=twin_aws.table)),
     Generated("docs/reference/twin-azure.md", parts(rows=twin_azure.table)),

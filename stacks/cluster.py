@@ -195,7 +195,7 @@ def private_site(
             servers=servers,
             grouped=settings.model_server.span is not None,
             efa=efa_of_a_server(settings) > 0,
-            surge_gpus=settings.model_server.gpus_in_all,
+            surge_gpus=settings.model_server.gpus_in_all * (1 + settings.model_server.autoscaling.spare_servers),
             parts=parts_of_a_gpu(settings),
             pull_config=pull_config,
             cluster_name=cluster.name,

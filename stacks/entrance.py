@@ -14,9 +14,11 @@ from components.burst.site import AzureSurroundings, BuiltSite
 from components.cost_guard.aws import AwsCostGuard
 from components.failover_dns.settings import Route53Settings, TrafficManagerSettings
 from components.gateway.rights import cache_rights
+from components.gateway.settings import MEGABYTE
 from components.gateway.standby import StandbyGateway, StandbyGatewayArgs
+from components.gateway.standby_peers import host_of_all
 from spillway.contracts.names import KEYS_FOLDER
-from spillway.contracts.routing import Listen, RoutingTable
+from spillway.contracts.routing import Listen, Peers, RoutingTable
 from stacks.cluster import RUNTIME_DIR
 from stacks.foundation import Foundation
 from stacks.routing import envoy_yaml
@@ -69,8 +71,13 @@ def _standby(
     certificate_arn: pulumi.Input[str],
 ) -> StandbyGateway:
     network = base.network
-    replicas = settings.gateway.standby.min_replicas
-    own = table.apply(lambda found: found.standby(replicas).model_copy(update={"listen": Listen()}))
+    counts = settings.gateway.standby
+    # An update starts as many once more.
+    peers = Peers(host=host_of_all(context.prefix), port=Listen().port, most=2 * counts.max_replicas)
+    # Envoy and the agent share the task's memory.
+    limits = settings.gateway.connections.limits(counts.memory * MEGABYTE // 2)
+    changes = {"listen": Listen(), "connections": limits}
+    own = table.apply(lambda found: found.standby(counts.min_replicas, peers).model_copy(update=changes))
     keys = {name: key for one in built for name, key in one.keys.items()}
     return StandbyGateway(
         context,

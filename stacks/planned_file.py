@@ -143,12 +143,16 @@ def _ceilings(guard: dict[str, Any], chosen: Candidate, outage_h: float) -> list
     most = sum(burst.max_instances * burst.usd_per_hour for burst in chosen.bursts)
     out = min(24.0, 2 * outage_h)
     worst_day = (out * most + (24.0 - out) * mean) / 24.0
-    needed = {
+    needed: dict[str, float] = {
         "max_burst_usd_per_hour": ceil(most * 1.1),
         "max_forecast_usd": ceil(max(mean * 1.25, worst_day * 1.1) * HOURS_PER_MONTH),
     }
+    at_rest = [(site.min_instances * site.gpus, site.min_instances * site.usd_per_hour) for site in chosen.system.sites]
+    if gpus := sum(count for count, _ in at_rest):
+        needed["max_usd_per_gpu_hour"] = ceil(sum(usd for _, usd in at_rest) / gpus * 110) / 100
     for key, value in needed.items():
-        if guard.get(key, CostSettings.model_fields[key].default) < value:
+        held = guard.get(key, CostSettings.model_fields[key].default)
+        if held is not None and held < value:
             guard[key] = value
-            notes.append(f"cost_guard.{key}: raised to {value:,} $, which the plan's burst may cost")
+            notes.append(f"cost_guard.{key}: raised to {value:,} $, which the plan's machines may cost")
     return notes

@@ -30,10 +30,10 @@ from spillway.contracts.scaling import Scaling
 from spillway.contracts.targets import Layout
 from spillway.contracts.vllm_serving import room_above
 from spillway.planner.errors import PlannerError
-from spillway.planner.history import Sizes
+from spillway.planner.history import Fleet, Sizes
 from spillway.planner.service import ServiceModel, from_manifest, from_rates, measured_model, with_engine
 from spillway.planner.system import Failures, Objective, SiteSpec, tries_of
-from stacks.pricing import price_per_hour, private_machines
+from stacks.pricing import private_capacity, private_machines, usd_per_hour
 from stacks.private_units import gpus_elsewhere, unit_of
 from stacks.settings import StackSettings
 
@@ -256,17 +256,21 @@ def spot_of(
 
 
 def sizes_of(settings: StackSettings, sites: Sequence[BurstSite]) -> Sizes:
-    """What runs by the stack file, with all burst sites counted in instances of the first.
+    """What runs by the stack file, each burst site at its own price.
 
     Raises ``PriceError`` where a price is unknown, :class:`PlannerError` where there is no burst site.
     """
     if not sites:
         raise PlannerError("the stack has no burst site: nothing to size otherwise")
-    hourly = price_per_hour(settings, sites)
-    first = sites[0].machines()[0]
-    usd, _ = instance_price(settings.cost_guard, first.cloud, first.instance_type, first.region)
-    more = round(sum(hourly[site.name] for site in sites[1:]) / usd)
-    return Sizes(hourly[Site.PRIVATE], usd, first.least + more, first.most + more)
+    gpus, usd_per_gpu_hour = private_capacity(settings)
+    return Sizes(gpus * usd_per_gpu_hour, tuple(_fleet(settings, site) for site in sites))
+
+
+def _fleet(settings: StackSettings, site: BurstSite) -> Fleet:
+    machines = site.machines()
+    usd = usd_per_hour(settings, machines[0], 1)
+    least = sum(usd_per_hour(settings, one, one.least) for one in machines) / usd
+    return Fleet(site.name, usd, least, sum(usd_per_hour(settings, one, one.most) for one in machines) / usd)
 
 
 def private_spec(

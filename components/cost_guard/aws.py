@@ -26,6 +26,7 @@ from spillway.contracts.function_config import (
     SiteSource,
 )
 from spillway.contracts.live_instances import to_json
+from spillway.contracts.names import SPILL_CUTOFF
 from spillway.contracts.prices import catalogue
 
 PUBLISHERS: Final = ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "costalerts.amazonaws.com")
@@ -34,10 +35,12 @@ GROWING: Final = (
     "sagemaker:UpdateEndpoint",
     "sagemaker:UpdateEndpointWeightsAndCapacities",
     "application-autoscaling:PutScalingPolicy",
+    "application-autoscaling:PutScheduledAction",
     "application-autoscaling:RegisterScalableTarget",
 )
 """Calls by which somebody gets more burst capacity. What scales by itself is Application Auto Scaling's own role, which
 no budget can stop: the cut-off does."""
+DESIRED_USD_PER_GPU_HOUR: Final = 1.2
 CEILINGS: Final = ("burst-ceiling", "forecast-ceiling")
 CALM: Final = ("burst-calm", "forecast-calm")
 
@@ -86,6 +89,8 @@ class AwsCostGuard(Component):
                 site.admit(signal.role_arn, cutoff.role_arn)
         self._budget()
         self._anomalies()
+        if args.settings.budgets.activate_tag:
+            self._count_by_tag()
         self.register_outputs(
             {
                 "topicArn": self.topic_arn,
@@ -154,7 +159,7 @@ class AwsCostGuard(Component):
     def _parameter(self) -> aws.ssm.Parameter:
         """What gateways obey."""
         said = "Classes that may not spill, and why; written by the cut-off function"
-        return self._obeyed("cutoff", "spill-cutoff", said, json.dumps({"closed": []}))
+        return self._obeyed("cutoff", SPILL_CUTOFF, said, json.dumps({"closed": []}))
 
     def _live_parameter(self) -> aws.ssm.Parameter:
         """Whose counts gateways follow that cannot ask a site themselves (``contracts.live_instances``)."""
@@ -180,8 +185,8 @@ class AwsCostGuard(Component):
         blended = self._alarm(
             "blended",
             metrics.USD_PER_GPU_HOUR,
-            settings.max_usd_per_gpu_hour,
-            f"Blended price above {settings.max_usd_per_gpu_hour} $/GPU-hour",
+            most := self._most_per_gpu_hour(),
+            f"Blended price above {most} $/GPU-hour",
             site=metrics.BLENDED,
             periods=5,
         )
@@ -235,6 +240,17 @@ class AwsCostGuard(Component):
                 periods=3,
             ),
         }
+
+    def _most_per_gpu_hour(self) -> float:
+        """Below what always runs the alarm would never end."""
+        settings, private = self.args.settings, self.args.private
+        if settings.max_usd_per_gpu_hour is not None:
+            return settings.max_usd_per_gpu_hour
+        usd, gpus = private.gpus * private.usd_per_gpu_hour, private.gpus
+        for one in (machines for site in self.args.sites for machines in site.machines):
+            price, of_each = instance_price(settings, one.cloud, one.instance_type, one.region, one.model)
+            usd, gpus = usd + price * one.least, gpus + of_each * one.least
+        return max(DESIRED_USD_PER_GPU_HOUR, round(1.1 * usd / gpus, 2) if gpus else 0.0)
 
     def _alarm(
         self,
@@ -523,6 +539,12 @@ class AwsCostGuard(Component):
             ),
             tags=self.context.tags,
             opts=self.child(),
+        )
+
+    def _count_by_tag(self) -> None:
+        """The key is the account's: other stacks count by it, too, when this one has gone."""
+        aws.costexplorer.CostAllocationTag(
+            f"{self.name}-allocation-tag", tag_key="stack", status="Active", opts=self.child(retain_on_delete=True)
         )
 
 

@@ -49,6 +49,9 @@ class BudgetSettings(Settings):
     stop_roles: tuple[str, ...] = ()
     """AWS role names, e.g. the deployer's, that may not make, change or grow burst endpoints once the budget is spent.
     What scales by itself is not theirs: the cut-off holds it."""
+    activate_tag: bool = False
+    """Whether the stack tells AWS to count costs by the tag `stack`, by which budget and anomalies go: from a day after
+    the first `up`, when AWS knows the tag, and in the account that pays. Else somebody does it there by hand, once."""
     anomaly_usd: int = Field(default=100, ge=1)
     """Unusual spending, in US dollars, from which AWS Cost Anomaly Detection sends a notice."""
 
@@ -65,8 +68,9 @@ class BudgetSettings(Settings):
 class CostSettings(Settings):
     """Alarms, ceilings and budgets."""
 
-    max_usd_per_gpu_hour: float = Field(default=1.2, gt=0)
-    """Blended price of a GPU and hour over all sites above which an alarm fires. An alarm only: it closes nothing."""
+    max_usd_per_gpu_hour: float | None = Field(default=None, gt=0)
+    """Blended price of a GPU and hour over all sites above which an alarm fires. An alarm only: it closes nothing. Left
+    out: 1.2 US dollars, and where what always runs costs more than that, a tenth above it."""
     max_burst_usd_per_hour: float = Field(default=20.0, gt=0)
     """Ceiling on what the burst sites cost an hour at their live capacity; drives the cut-off."""
     max_forecast_usd: float = Field(default=10_000.0, gt=0)

@@ -8,17 +8,18 @@ from __future__ import annotations
 from typing import Final
 
 from components.gateway.envoy_parts import (
+    INNER,
     NO_PANIC,
     UNLIMITED,
     Json,
     breaker,
     buffer_bytes,
     connection_manager,
+    inner_listener,
     match_of,
     next_priority,
     one_endpoint,
     seconds,
-    socket_address,
 )
 from spillway.contracts.routing import Group, RoutingTable
 from spillway.contracts.server_routes import Area, allowed_routes
@@ -81,12 +82,5 @@ def listeners(table: RoutingTable, routes: list[Json]) -> list[Json]:
         return []
     well = {"match": {"path": HEALTH_PATH}, "direct_response": {"status": 200}}
     host = {"request_body_buffer_limit": buffer_bytes(table)}
-    manager = connection_manager("inner", table, [well, *routes], [], generate_request_id=False, virtual_host=host)
-    return [
-        {
-            "name": "inner",
-            "address": socket_address("127.0.0.1", table.listen.inner_port),
-            "per_connection_buffer_limit_bytes": buffer_bytes(table),
-            "filter_chains": [{"filters": [manager]}],
-        }
-    ]
+    manager = connection_manager(INNER, table, [well, *routes], [], generate_request_id=False, virtual_host=host)
+    return [inner_listener(manager, table)]

@@ -13,7 +13,8 @@ from components.gateway.envoy_front import (
     metrics_listener,
     own_clusters,
 )
-from components.gateway.envoy_parts import Json, extension, socket_address
+from components.gateway.envoy_overload import overload_manager
+from components.gateway.envoy_parts import UNCOUNTED, Json, extension, socket_address
 from components.gateway.envoy_site import site_clusters, site_listeners, site_secrets
 from spillway.contracts.routing import PEERS_CLUSTER, RoutingTable
 
@@ -22,7 +23,8 @@ def render(table: RoutingTable) -> Json:
     """The bootstrap as plain data, ready for ``yaml.safe_dump``. Pure; holds no secret."""
     return {
         "node": {"id": f"gateway-{table.role}", "cluster": "spillway"},
-        "admin": {"address": socket_address("127.0.0.1", table.listen.admin_port)},
+        "admin": {"address": socket_address("127.0.0.1", table.listen.admin_port), **UNCOUNTED},
+        "overload_manager": overload_manager(table.connections),
         "bootstrap_extensions": [
             extension("envoy.bootstrap.internal_listener", "extensions.bootstrap.internal_listener.v3.InternalListener")
         ],

@@ -15,7 +15,7 @@ from components.gateway.envoy_parts import (
     priorities,
     seconds,
 )
-from components.gateway.envoy_replies import OWN_HEADER
+from components.gateway.envoy_replies import OWN_HEADER, reasons
 from components.gateway.envoy_tokens import token_filter, token_words
 from spillway.contracts import jobs
 from spillway.contracts.classes import (
@@ -26,15 +26,13 @@ from spillway.contracts.classes import (
     SITE_HEADER,
     RequestClass,
 )
-from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, Limits, RoutingTable
+from spillway.contracts.refusals import REASON_HEADER, REFUSALS
+from spillway.contracts.routing import ANONYMOUS, GROUP_HEADER, OPERATOR, Limits, RoutingTable
 from spillway.contracts.server_routes import allowed_routes, exceptions
 
 CLIENT_HEADER = "x-spillway-client"
-OPERATOR = "operator"
 VLLM_PRIORITY_HEADER = "x-vllm-priority"
 """``vllm/entrypoints/generate/base/serving.py``: PRIORITY_HEADER."""
-RETRY_AFTER_S = "1"
-"""What a refused client is told to wait: a place is free as soon as an answer ends."""
 USAGE_METADATA = "spillway.usage"
 """Where the front notes what a request may use of tokens, and what its answer said that it used."""
 ANSWER_TOKENS = 512
@@ -49,7 +47,7 @@ CORS_ASKED = (
     *(CLIENT_KEY_HEADER, CLASS_HEADER, "prefer", jobs.KEY_HEADER),
 )
 CORS_ANSWERED = (
-    *(SITE_HEADER, "retry-after", "x-request-id", "inference-header-content-length"),
+    *(SITE_HEADER, REASON_HEADER, "retry-after", "x-request-id", "inference-header-content-length"),
     *("location", "preference-applied", jobs.ATTEMPTS_HEADER),
 )
 """Request and answer headers of clients that a browser would keep from a page otherwise."""
@@ -103,7 +101,7 @@ def _tensors(table: RoutingTable) -> list[Json]:
     """The body is read on its way to where it is held (docs/decisions/0123-bodies-are-edited-as-they-pass.md)."""
     config = _front_config(table)
     read = lua(config, "sha256", "crc32", "json", "priority", "caller", "tensor", clear_route_cache=False)
-    gate = {name: config[name] for name in ("checked", "group_header", "own_header", "retry_after")}
+    gate = {"checked": config["checked"], "group_header": config["group_header"], **_refusal_words()}
     return [read, _held(table), lua(gate, "gate", "answer", clear_route_cache=True)]
 
 
@@ -156,8 +154,7 @@ def _front_config(table: RoutingTable) -> Json:
         "stream_header": STREAM_HEADER,
         "prefix_header": PREFIX_HEADER if table.prefix_affinity_percent else None,
         "prefix_bytes": PREFIX_BYTES,
-        "retry_after": RETRY_AFTER_S,
-        "own_header": OWN_HEADER,
+        **_refusal_words(),
         "vllm_header": VLLM_PRIORITY_HEADER,
         "gzip": GZIP_METADATA,
         "gzip_ratio": GZIP_RATIO,
@@ -179,6 +176,15 @@ def _front_config(table: RoutingTable) -> Json:
         "agent": AGENT_CLUSTER,
         "agent_timeout_ms": AGENT_TIMEOUT_MS,
         "jobs": _jobs(table.jobs) if table.jobs else None,
+    }
+
+
+def _refusal_words() -> Json:
+    return {
+        "own_header": OWN_HEADER,
+        "reason_header": REASON_HEADER,
+        "reasons": reasons(),
+        "retry_after": {reason.value: str(found.retry_after_s) for reason, found in REFUSALS.items()},
     }
 
 

@@ -13,6 +13,7 @@ from components.gateway.envoy_parts import (
     AGENT_CLUSTER,
     INTERNAL_TRANSPORT,
     NO_PANIC,
+    OWN_LISTENER,
     UNLIMITED,
     Json,
     between_levels,
@@ -31,6 +32,7 @@ from components.gateway.envoy_parts import (
     socket_address,
 )
 from components.gateway.envoy_tokens import token_cluster
+from spillway.contracts.connections import Connections
 from spillway.contracts.routing import (
     CERTIFICATE,
     GROUP_HEADER,
@@ -63,6 +65,7 @@ def front_listener(table: RoutingTable) -> Json:
     """The listener clients connect to."""
     chain: Json = {"filters": [_manager(table)]}
     if table.listen.tls:
+        chain["transport_socket_connect_timeout"] = seconds(table.connections.headers_s)
         source = {"path": table.certificate_path}
         # By a file that names files: what stands in the bootstrap itself is read once, and never renewed.
         secret = {"name": CERTIFICATE, "sds_config": {"resource_api_version": "V3", "path_config_source": source}}
@@ -116,6 +119,7 @@ def metrics_listener(table: RoutingTable) -> Json:
     ]
     return {
         "name": "metrics",
+        **OWN_LISTENER,
         "address": socket_address(table.listen.address, table.listen.metrics_port),
         "filter_chains": [{"filters": [connection_manager("metrics", table, routes, [])]}],
     }
@@ -177,12 +181,21 @@ def _manager(table: RoutingTable) -> Json:
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
-        request_headers_timeout="10s",
-        request_timeout="60s",
-        common_http_protocol_options={"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
+        request_headers_timeout=seconds(table.connections.headers_s),
+        request_timeout=seconds(table.connections.body_s),
+        common_http_protocol_options=_connections(table.connections),
+        most_streams=table.connections.streams,
         access_log=access_logs(table),
         **envoy_tracing.tracing(table),
     )
+
+
+def _connections(limits: Connections) -> Json:
+    return {
+        "idle_timeout": seconds(limits.idle_s),
+        "headers_with_underscores_action": "DROP_HEADER",
+        **({"max_connection_duration": seconds(limits.age_s)} if limits.age_s else {}),
+    }
 
 
 def _group_routes(group: Group, table: RoutingTable) -> list[Json]:

@@ -1,9 +1,10 @@
 """How requests that generate text are tried: a level of its own between the front and the sites.
 
 A server says no before it begins (503: its queue is full, or the gateway's own limit is reached), or it has not begun
-within the class's limit of the first token. Then nothing was generated, and the next site is asked, as often as there
-are sites. A server that failed over a request (500, or gone: 502) may have been killed by it: the front sends such a
-request once more, from the far end of the sites, and no further. An answer that has begun is not tried again.
+within the class's limit of the first token, to which a long prompt adds. Then nothing was generated, and the next site
+is asked, as often as there are sites. A server that failed over a request (500, or gone: 502) may have been killed by
+it: the front sends such a request once more, from the far end of the sites, and no further. An answer that has begun is
+not tried again.
 
 Why: docs/explanation/overflow.md.
 """
@@ -13,16 +14,18 @@ from __future__ import annotations
 from typing import Final
 
 from components.gateway.envoy_parts import (
+    INNER,
     STREAM_HEADER,
     Json,
     connection_manager,
     generation_routes,
     header_match,
+    inner_listener,
     internal_cluster,
     internal_listener,
+    lua,
     next_priority,
     seconds,
-    socket_address,
 )
 from components.gateway.envoy_tracing import tracing
 from spillway.contracts.routing import GROUP_HEADER, Group, RoutingTable
@@ -69,9 +72,8 @@ def inner_listeners(table: RoutingTable) -> list[Json]:
     ]
     if not routes:
         return []
-    manager = connection_manager("inner", table, routes, [], generate_request_id=False, **tracing(table, tries=False))
-    address = socket_address("127.0.0.1", table.listen.inner_port)
-    return [{"name": "inner", "address": address, "filter_chains": [{"filters": [manager]}]}]
+    manager = connection_manager(INNER, table, routes, [], generate_request_id=False, **tracing(table, tries=False))
+    return [inner_listener(manager, table)]
 
 
 def level(group: Group, table: RoutingTable) -> Json:
@@ -79,16 +81,26 @@ def level(group: Group, table: RoutingTable) -> Json:
     name = listener_of(group)
     again = header_match(ATTEMPT_HEADER, "2")
     tries = ((again, table.second_chance(group), table.second_tries(group)), (None, group, table.endpoints(group)))
-    limit = table.class_route(group.request_class).first_token_s
+    patience = table.class_route(group.request_class).first_token_s
     routes = []
     for first, sites, endpoints in tries:
         policy = {**NOT_BEGUN, **next_priority(), "num_retries": len(endpoints) - 1}
         for stream in (True, False):
             headers = [*([first] if first else []), *([header_match(STREAM_HEADER, "true")] if stream else [])]
-            timed = {**policy, "per_try_timeout": seconds(limit)} if stream else policy
+            timed = {**policy, "per_try_timeout": seconds(patience)} if stream else policy
             action = {"cluster": sites.name, "timeout": "0s", "retry_policy": timed}
             routes.append({"match": {"prefix": "/", "headers": headers}, "route": action})
-    manager = connection_manager(name, table, routes, [], generate_request_id=False, **tracing(table))
+    limit = lua(
+        {
+            "stream_header": STREAM_HEADER,
+            "first_token_s": patience,
+            "prompt_tokens_per_s": table.prompt_tokens_per_s,
+            "most_s": max(patience, table.answer_timeout_s),
+        },
+        "first_token",
+        clear_route_cache=False,
+    )
+    manager = connection_manager(name, table, routes, [limit], generate_request_id=False, **tracing(table))
     return internal_listener(name, manager, table)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from components.gateway.envoy_filters import CLIENT_HEADER, USAGE_METADATA
 from components.gateway.envoy_parts import STREAM_HEADER, Json, typed
 from spillway.contracts.classes import CLASS_HEADER, SITE_HEADER
+from spillway.contracts.refusals import REASON_HEADER
 from spillway.contracts.routing import GROUP_HEADER, RoutingTable
 from spillway.contracts.usage import Usage
 
@@ -34,6 +35,7 @@ def _lines() -> Json:
                     "path": "%PATH(NQ:PATH)%",
                     "status": "%RESPONSE_CODE%",
                     "flags": "%RESPONSE_FLAGS%",
+                    "reason": f"%RESP({REASON_HEADER.upper()})%",
                     "class": f"%REQ({CLASS_HEADER.upper()})%",
                     "client": f"%REQ({CLIENT_HEADER.upper()})%",
                     "group": f"%REQ({GROUP_HEADER.upper()})%",

@@ -92,6 +92,11 @@ def upstream_tls(name: str, ca_file: str) -> Json:
     )
 
 
+INNER = "inner"
+UNCOUNTED = {"ignore_global_conn_limit": True}
+"""Of a listener that is no client's, and so has to answer whatever clients do."""
+OWN_LISTENER = {**UNCOUNTED, "bypass_overload_manager": True}
+
 NO_PANIC = {"healthy_panic_threshold": {"value": 0}}
 """Never send to a site that is known to be down, even when all of them are."""
 
@@ -161,6 +166,19 @@ def internal_listener(name: str, manager: Json, table: RoutingTable) -> Json:
     return {
         "name": name,
         "internal_listener": {},
+        # What was let in is answered.
+        "bypass_overload_manager": True,
+        "per_connection_buffer_limit_bytes": buffer_bytes(table),
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def inner_listener(manager: Json, table: RoutingTable) -> Json:
+    """Where the agent gives back to Envoy what it was sent, past the front."""
+    return {
+        "name": INNER,
+        **OWN_LISTENER,
+        "address": socket_address("127.0.0.1", table.listen.inner_port),
         "per_connection_buffer_limit_bytes": buffer_bytes(table),
         "filter_chains": [{"filters": [manager]}],
     }
@@ -172,9 +190,10 @@ def connection_manager(
     routes: list[Json],
     filters: list[Json],
     router: Json | None = None,
+    most_streams: int | None = None,
     **more: Any,
 ) -> Json:
-    """An HTTP connection manager with one virtual host for every name."""
+    """An HTTP connection manager with one virtual host for every name. ``most_streams``: of one HTTP/2 connection."""
     window = buffer_bytes(table)
     host = {"name": stat_prefix, "domains": ["*"], "routes": routes, **more.pop("virtual_host", {})}
     return extension(
@@ -184,6 +203,7 @@ def connection_manager(
         http2_protocol_options={
             "initial_stream_window_size": window,
             "initial_connection_window_size": min(window * 16, 1 << 30),
+            **({"max_concurrent_streams": most_streams} if most_streams else {}),
         },
         stream_idle_timeout=seconds(longest_silence_s(table)),
         local_reply_config=local_replies(table.server),
@@ -283,7 +303,7 @@ def match_of(route: ServerRoute, method: str, *headers: Json) -> Json:
 
 def longest_silence_s(table: RoutingTable) -> float:
     """Longer than any level has to wait without a byte: for a whole answer, or for a first token of the last site."""
-    slowest = max(route.first_token_s for route in table.classes)
+    slowest = max(table.answer_timeout_s, *(route.first_token_s for route in table.classes))
     return max(STREAM_IDLE_S, table.answer_timeout_s, slowest * 2 * len(table.sites)) + 5
 
 

@@ -32,11 +32,12 @@ from components.gateway.envoy_parts import (
     typed,
     upstream_tls,
 )
-from components.gateway.envoy_replies import OWN_HEADER
+from components.gateway.envoy_replies import OWN_HEADER, reasons
 from components.gateway.envoy_tracing import tracing
 from components.gateway.first_byte import FAILED_HEADER, first_byte
 from spillway.contracts.classes import SITE_HEADER, Site, SiteName
 from spillway.contracts.credentials import AwsToken, BearerKey, EntraToken, SigV4
+from spillway.contracts.refusals import REASON_HEADER
 from spillway.contracts.routing import (
     ROUTE_HEADER,
     Canary,
@@ -169,6 +170,8 @@ def _dialect(route: SiteRoute, table: RoutingTable) -> Json:
         "keep": dict.fromkeys(KEPT_FOR_A_CLOUD, True) if cloud else None,
         "openai": table.server == "vllm",
         "own_header": OWN_HEADER,
+        "reason_header": REASON_HEADER,
+        "reasons": reasons(),
         "failed_header": FAILED_HEADER,
         "failed_input_header": FAILED_INPUT_HEADER,
     }

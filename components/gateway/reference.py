@@ -1,9 +1,10 @@
-"""The generated part of the reference page ``routes.md``."""
+"""The generated parts of the reference page ``routes.md``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from spillway.contracts.refusals import REFUSALS
 from spillway.contracts.schema_tables import table
 from spillway.contracts.server_routes import ROUTES, TRITON_VERSION, VLLM_VERSION, ServerKind
 
@@ -25,3 +26,12 @@ def _sections() -> Iterator[str]:
             ]
             yield f"## {title}: {says}"
             yield table(("Method", "Path", "For", "Why"), rows)
+
+
+def refusals() -> str:
+    """Why a request is refused for now."""
+    rows = [
+        (f"`{reason.value}`", str(found.status), f"{found.retry_after_s} s", found.meaning)
+        for reason, found in REFUSALS.items()
+    ]
+    return table(("`x-spillway-reason`", "Status", "`Retry-After` at least", "Why"), rows)

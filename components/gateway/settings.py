@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from spillway import __version__
 from spillway.contracts.classes import RequestClass, Site, SiteName
+from spillway.contracts.connections import Connections
 from spillway.contracts.frozen import Settings
 from spillway.contracts.quantities import CpuQuantity, MemoryQuantity
-from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute, MaySpill, Origin
+from spillway.contracts.routing import DEFAULT_CLASSES, PROMPT_TOKENS_PER_S, ClassRoute, MaySpill, Origin
 from spillway.contracts.web_tokens import Claim
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
@@ -101,8 +102,8 @@ class ClassSettings(Settings):
     """Seconds for the whole answer over all sites; keep it under the class's deadline plus two seconds."""
 
     first_token_s: float = Field(default=6.0, gt=0)
-    """Seconds a site has to the first token of a streamed answer before the next one is asked; more than an idle server
-    takes to read the longest prompt. How long the answer becomes is not limited by it."""
+    """Seconds a site has to the first token of a streamed answer before the next one is asked; a prompt adds the time
+    that it takes to read (``gateway.prompt_tokens_per_s``). How long the answer becomes is not limited by it."""
 
     token_s: float = Field(default=0.1, gt=0)
     """Seconds for each further token of a stream, on average, that are in time: an alert watches them
@@ -253,9 +254,9 @@ class StandbySettings(Settings):
     min_replicas: int = Field(default=2, ge=1)
     """Tasks; two, so that they stand in two zones."""
 
-    max_replicas: int = Field(default=6, ge=1)
-    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by ``min_replicas``: a standby that has
-    grown lets more through, by as much as it has."""
+    max_replicas: int = Field(default=6, ge=1, le=8)
+    """Most tasks that autoscaling starts. Slots, rates and budgets are divided by the tasks that there are, which count
+    themselves by a name: DNS tells of eight addresses at most."""
 
     certificate_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:")] | None = None
     """ACM certificate of the gateways' common name. None: one is requested and validated over DNS."""
@@ -297,6 +298,35 @@ class CacheSettings(Settings):
         if not (self.redis or self.disk or self.s3_bucket):
             raise ValueError("a cache without a tier keeps nothing: give redis: true, disk or s3_bucket")
         return self
+
+
+class ConnectionsSettings(Settings):
+    """What clients' connections may cost each gateway process. How long answers take is not limited here."""
+
+    headers_s: float = Field(default=10.0, gt=0, le=300)
+    """Seconds for a TLS handshake, and for a request's headers from their first byte; later ones get 408."""
+
+    body_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds in which a whole request has to arrive; later ones get 408. Leave time for the largest body on your
+    clients' slowest line."""
+
+    idle_s: float = Field(default=300.0, gt=0)
+    """Seconds that a connection without a request is kept."""
+
+    age_s: float | None = Field(default=3600.0, gt=0)
+    """Seconds after which a connection takes no further request, so that clients spread over new gateways; what is
+    being answered goes on. None: they may stay."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Connections at once of each gateway process; more are closed as they come."""
+
+    max_streams: int = Field(default=100, ge=1)
+    """Requests at once on one connection of HTTP/2."""
+
+    def limits(self, memory_bytes: int) -> Connections:
+        """Of a process with so much memory."""
+        times = self.model_dump(include={"headers_s", "body_s", "idle_s", "age_s"})
+        return Connections(**times, most=self.max_connections, streams=self.max_streams, memory_bytes=memory_bytes)
 
 
 class GatewaySettings(Settings):
@@ -357,12 +387,20 @@ class GatewaySettings(Settings):
     which has their KV, as long as it has at most so many percent of the servers' mean number of requests; then to the
     next one. None: to the server with the fewest."""
 
+    prompt_tokens_per_s: float = Field(default=PROMPT_TOKENS_PER_S, gt=0)
+    """Tokens of a prompt that the slowest site's vLLM server reads in a second, beside others: a stream has so much
+    longer to its first token than ``first_token_s``, up to the package's ``request_timeout_s``, before it is asked for
+    elsewhere. Too high a number, and long prompts are read at every site and answered by none."""
+
     kv_cache_percent: int = Field(default=90, ge=10, le=100)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills, or is refused;
     P0 is let through where no site has room."""
 
     body_limit_bytes: int = Field(default=6 * MEGABYTE, ge=1024, le=64 * MEGABYTE)
     """Largest request body; every request is held whole, to be retried elsewhere. Default: what all sites take."""
+
+    connections: ConnectionsSettings = ConnectionsSettings()
+    """Bounds of slow and of many connections."""
 
     cors_origins: tuple[Origin, ...] = ()
     """Origins of web pages that may ask from a browser (``https://app.example.com``, no path); none by default. A key

@@ -20,6 +20,7 @@ from components.connectivity.settings import MirrorSettings
 from components.gateway.firewall import firewall
 from components.gateway.rights import burst_rights, metrics_rights
 from components.gateway.settings import GatewaySettings
+from components.gateway.standby_peers import name_of_all
 from components.retention import RetentionDays
 from spillway.contracts import metrics
 from spillway.contracts.routing import ANSWER_TIMEOUT_S
@@ -501,6 +502,7 @@ class StandbyGateway(Component):
                     target_group_arn=target_group.arn, container_name="envoy", container_port=args.port
                 )
             ],
+            service_registries=aws.ecs.ServiceServiceRegistriesArgs(registry_arn=name_of_all(self, args.vpc_id)),
             tags=self.context.tags,
             # Autoscaling moves the count between its bounds; an `up` must not move it back.
             opts=self.child(depends_on=[listener, *self.ready], ignore_changes=["desiredCount"]),

@@ -9,6 +9,7 @@ from components.gateway.settings import CallerSettings, ClientSettings, GatewayS
 from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import Site
 from spillway.contracts.jobs import JobQueue
+from spillway.contracts.quantities import parse_quantity
 from spillway.contracts.routing import (
     ANSWER_TIMEOUT_S,
     Anonymous,
@@ -60,8 +61,10 @@ def build_table(
         token_issuer=TokenIssuer(**settings.tokens.model_dump()) if settings.tokens else None,
         operator_key_sha256=operator_hash,
         body_limit_bytes=settings.body_limit_bytes,
+        connections=settings.connections.limits(int(parse_quantity(settings.resources.memory))),
         cors_origins=settings.cors_origins,
         prefix_affinity_percent=settings.prefix_affinity_percent,
+        prompt_tokens_per_s=settings.prompt_tokens_per_s,
         kv_cache_share=settings.kv_cache_percent / 100,
         replicas=settings.replicas,
         peers=peers,

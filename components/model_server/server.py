@@ -30,7 +30,7 @@ from components.kubernetes_documents import (
     service_account,
     spread,
 )
-from components.model_server import group, kv_tiers, shared_cache, triton, vllm
+from components.model_server import group, kv_tiers, places, shared_cache, triton, vllm
 from components.model_server.settings import ModelServerSettings
 from components.monitoring.queries import DEMAND
 from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Taint
@@ -133,7 +133,14 @@ class ModelServer(Component):
         disruption_budget(self, self.name, self.namespace, int(gone) if gone.isdigit() else gone, after)
         if args.trial_servers is None:
             self._autoscaler()
+            self._spare_places(after)
         self.register_outputs({"host": self.host, "port": self.port})
+
+    def _spare_places(self, after: list[pulumi.Resource]) -> None:
+        count, image = self.args.settings.autoscaling.spare_servers, self.args.settings.fetch_image
+        if count:
+            asked = self._resources(GPU_TAINT_KEYS[self.args.accelerator])
+            places.hold(self, count, self._pod(), asked, self.args.mirror.image(image), after)
 
     def _pod(self, *, leads: bool = True) -> k8s.core.v1.PodSpecArgs:
         """Of a server, or of one node of it: the one that answers, or one that computes with that."""

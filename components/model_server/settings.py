@@ -55,6 +55,10 @@ class ServerAutoscaling(Settings):
     max_replicas: Annotated[int, Field(ge=1)] = 4
     """Servers at most; more than the GPU pool holds would only wait."""
 
+    spare_servers: Annotated[int, Field(ge=0)] = 0
+    """Places on nodes that are kept free for further servers: one takes such a place at once, and the node for the next
+    is started meanwhile. With 0 a server that finds no place waits for its node."""
+
     gpu_utilisation_percent: Annotated[int, Field(ge=10, le=100)] = 80
     """Target of the GPUs' utilisation under Triton, averaged over the pods; a vLLM server's GPU is never idle."""
 

@@ -45,20 +45,31 @@ PROMETHEUS: Final = Exporter(
     "Prometheus", "v3.5.0", "chart kube-prometheus-stack 77.5.0", "https://prometheus.io/docs/concepts/jobs_instances/"
 )
 
+KUBE_STATE: Final = Exporter(
+    "kube-state-metrics",
+    "2.17.0",
+    "chart kube-prometheus-stack 77.5.0, chart kube-state-metrics 6.3.0",
+    "kubernetes/kube-state-metrics docs/metrics/workload/pod-metrics.md",
+)
+
 EXPORTED: Final[dict[str, Exporter]] = {
     "DCGM_FI_DEV_GPU_UTIL": DCGM,
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE": DCGM,
     "envoy_cluster_membership_healthy": ENVOY,
+    "envoy_cluster_upstream_cx_connect_ms_bucket": ENVOY,
     "envoy_cluster_upstream_rq_active": ENVOY,
     "envoy_cluster_upstream_rq_completed": ENVOY,
     "envoy_cluster_upstream_rq_time_bucket": ENVOY,
     "envoy_http_downstream_rq_time_bucket": ENVOY,
     "envoy_http_downstream_rq_xx": ENVOY,
     "gpu_gfx_activity": AMD,
+    "kube_pod_status_phase": KUBE_STATE,
+    "nv_inference_compute_infer_duration_us": TRITON,
     "nv_inference_pending_request_count": TRITON,
     "nv_inference_queue_duration_us": TRITON,
     "nv_inference_request_success": TRITON,
     "spillway_canary_ended": AGENT,
+    "spillway_cutoff_read_timestamp_seconds": AGENT,
     "spillway_first_token_seconds_bucket": AGENT,
     "spillway_first_token_seconds_count": AGENT,
     "spillway_site_open": AGENT,
@@ -67,6 +78,10 @@ EXPORTED: Final[dict[str, Exporter]] = {
     "up": PROMETHEUS,
     "vllm:kv_cache_usage_perc": VLLM,
     "vllm:num_requests_waiting": VLLM,
+    "vllm:request_inference_time_seconds_count": VLLM,
+    "vllm:request_inference_time_seconds_sum": VLLM,
+    "vllm:request_queue_time_seconds_count": VLLM,
+    "vllm:request_queue_time_seconds_sum": VLLM,
 }
 """Metric: its exporter."""
 

@@ -11,18 +11,25 @@ from spillway.contracts.answer_times import FIRST_TOKEN, TOKEN
 
 WIDTH, HEIGHT = 12, 8
 """Of a panel, in Grafana's grid of 24 columns."""
+_MODEL = "{{model}}"
+"""Empty for vLLM, which serves one."""
 
 
 def dashboard(stack: str, settings: MonitoringSettings, queries: Queries) -> str:
-    """JSON text: latency, queue, GPUs, requests and spill by site; of generated text tokens by class and KV, too."""
+    """JSON text: the three symptoms with their thresholds (latency, queue, GPUs), the three causes (compute, network or
+    storage, scheduling), requests and spill by site; of generated text tokens by class and KV, too."""
     site = "{{envoy_cluster_name}}"
     panels = [
         _panel("Latency P99", queries.latency_p99_s, "all clients", "s", settings.max_latency_p99_s),
+        _panel("Waiting requests", queries.queue_depth, "waiting", "short", settings.max_queue_depth),
+        _panel("GPU time used", queries.gpu_share, "mean", "percentunit", settings.max_gpu_utilisation),
+        _panel("Compute: seconds of work for a request", queries.working_s, _MODEL, "s"),
+        _panel("Network: P99 until a site takes a connection", queries.connect_p99_s, site, "s"),
+        _panel("Scheduling: seconds in the servers' queues", queries.queued_s, _MODEL, "s"),
+        _panel("Scheduling, storage: model servers that are not up yet", queries.servers_pending, "pods", "short"),
         _panel("Latency P99 by site", queries.latency_p99_by_site_s, site, "s", settings.max_latency_p99_s),
         _panel("Requests by site", queries.requests_by_site, site, "reqps"),
         _panel("Answers by code", queries.answers_by_code, "{{envoy_response_code_class}}xx", "reqps"),
-        _panel("Waiting requests", queries.queue_depth, "waiting", "short", settings.max_queue_depth),
-        _panel("GPU time used", queries.gpu_share, "mean", "percentunit", settings.max_gpu_utilisation),
         _panel(
             "Share answered by burst sites", queries.spill_share, "spilled", "percentunit", settings.max_spill_share
         ),

@@ -22,6 +22,8 @@ from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute
 
 STACK: Final = "kube-prometheus-stack"
 ADAPTER: Final = "prometheus-adapter"
+RUNBOOKS: Final = "docs/reference/alerts.md"
+"""In this repository: a heading for each alert."""
 _NOBODY, _TOPIC = "null", "topic"
 """Alertmanager's receivers; the chart's own rules are for the first."""
 
@@ -45,6 +47,9 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
 }
 """Where the charts take the secret that their images are pulled with."""
 
+UNREAD: Final = (
+    "Gateway {{ $labels.pod }} cannot read the spill cut-off: what it read last holds, whatever burst costs by now"
+)
 GPU_EXPORTER_PORTS: Final[dict[Accelerator, int]] = {"nvidia": 9400, "amd": 5000}
 """DCGM exporter's and AMD device metrics exporter's: nothing else in the operators' namespace has this port."""
 
@@ -277,12 +282,15 @@ class KubernetesMonitoring(Component):
             ),
             _alert("SpillwayPrivateSiteDown", queries.private_down, "1m", "No private model server is up", "critical"),
             _alert("SpillwayBurstSiteDown", queries.burst_down, "2m", "Burst site {{ $labels.site }} takes nothing"),
+            _alert("SpillwayServersPending", f"{queries.servers_pending} > 0", "15m", "Model servers do not come up"),
             _alert("SpillwayGatewayDown", queries.gateway_down, "1m", "No private gateway is alive", "critical"),
+            _alert("SpillwayCutoffUnread", f"{queries.cutoff_unread_s} > 300", "1m", UNREAD),
         ]
         if CANARY in self.args.servers:
             ended = "Release {{ $labels.version }} on trial failed: a gateway sends it nothing any more"
             rules.append(_alert("SpillwayCanaryEnded", queries.canary_ended, "0m", ended))
-        groups = [{"name": "spillway", "rules": [*rules, *self._objective_alerts()]}]
+        every = [_with_runbook(rule, settings.runbooks) for rule in (*rules, *self._objective_alerts())]
+        groups = [{"name": "spillway", "rules": every}]
         if self.args.kind == "vllm":
             recorded = list(recordings(self.context.namespaces, self.args.classes))
             groups.insert(0, {"name": "spillway-objectives", "rules": recorded})
@@ -316,6 +324,13 @@ class KubernetesMonitoring(Component):
 
 def _requests(cpu: str, memory: str) -> dict[str, Any]:
     return {"requests": {"cpu": cpu, "memory": memory}}
+
+
+def _with_runbook(alert: dict[str, Any], page: str | None) -> dict[str, Any]:
+    """What to do about it; the annotation that Prometheus' own mixins and Grafana know
+    (https://grafana.com/docs/grafana/latest/alerting/alerting-rules/annotation-label/)."""
+    link = f"{page or RUNBOOKS}#{alert['alert'].lower()}"
+    return {**alert, "annotations": {**alert["annotations"], "runbook_url": link}}
 
 
 def _alert(name: str, query: str, duration: str, summary: str, severity: str = "warning") -> dict[str, Any]:

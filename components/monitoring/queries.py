@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from components.private_cluster.settings import Accelerator
-from spillway.contracts.names import Namespaces
+from spillway.contracts.names import MODEL_SERVER, Namespaces
 
 WINDOW: Final = "5m"
 DEMAND: Final = "spillway_requests_in_flight"
@@ -85,6 +85,12 @@ class Queries:
         return f'absent(up{{namespace="{self.namespaces.gateway}"}} == 1)'
 
     @property
+    def cutoff_unread_s(self) -> str:
+        """Seconds since each gateway last read the spill cut-off; since 1970 where it never did."""
+        read = f'spillway_cutoff_read_timestamp_seconds{{namespace="{self.namespaces.gateway}"}}'
+        return f"time() - max by (pod) ({read})"
+
+    @property
     def canary_ended(self) -> str:
         return f'max by (version) (spillway_canary_ended{{namespace="{self.namespaces.gateway}"}}) == 1'
 
@@ -103,6 +109,37 @@ class Queries:
     def kv_share(self) -> str:
         """Mean share of the servers' KV caches in use, 0 to 1."""
         return f'avg(vllm:kv_cache_usage_perc{{namespace="{self.namespaces.serving}"}})'
+
+    @property
+    def working_s(self) -> str:
+        """Cause: compute. Seconds that a server works on a request, on average."""
+        return self._per_request("nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds")
+
+    @property
+    def queued_s(self) -> str:
+        """Cause: scheduling. Seconds that a request waits in a server, on average."""
+        return self._per_request("nv_inference_queue_duration_us", "vllm:request_queue_time_seconds")
+
+    def _per_request(self, of_triton: str, of_vllm: str) -> str:
+        """Of Triton by model: an ensemble does nothing itself and would thin the mean out."""
+        own = f'{{namespace="{self.namespaces.serving}"}}[{WINDOW}]'
+        if self.kind == "vllm":
+            return f"sum(rate({of_vllm}_sum{own})) / sum(rate({of_vllm}_count{own}))"
+        requests = f"sum by (model) (rate(nv_inference_request_success{own}))"
+        return f"sum by (model) (rate({of_triton}{own})) / {requests} / 1000000"
+
+    @property
+    def connect_p99_s(self) -> str:
+        """Cause: network. P99 of the seconds until a site's server has taken a connection, TLS included."""
+        rate = f"rate(envoy_cluster_upstream_cx_connect_ms_bucket{{{self._sites()}}}[{WINDOW}])"
+        return f"histogram_quantile(0.99, sum by (le, envoy_cluster_name) ({rate})) / 1000"
+
+    @property
+    def servers_pending(self) -> str:
+        """Cause: scheduling, or storage. Pods of model servers that have no node yet, or still load what they serve."""
+        # Places that are kept for further ones wait for nodes as a matter of course.
+        own = f'namespace="{self.namespaces.serving}",pod=~"{MODEL_SERVER}-.+"'
+        return f'sum(kube_pod_status_phase{{{own},phase="Pending"}})'
 
     @property
     def gpu_share(self) -> str:

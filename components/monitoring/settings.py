@@ -102,6 +102,9 @@ class MonitoringSettings(Settings):
     """Whether dashboards are made."""
     notify_when_healthy: bool = True
     """Whether the end of an alert is told too."""
+    runbooks: Annotated[str, Field(pattern=r"^https://\S+$")] | None = None
+    """Where your people read ``docs/reference/alerts.md``, e.g. in your Git server; each alert in the cluster links to
+    its part of it. When left out they name the page."""
     traces: Traces | None = None
     """Where traces go; none are made when left out."""
     charts: ChartsSettings = ChartsSettings()

@@ -5,12 +5,13 @@ Each chart's own keys, at the pinned versions: ``spillway/conformance/services/k
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, Final
 
 import pulumi
 import yaml
 
-from components.chart_values import Form, merged
+from components.chart_values import Form, at, merged
 from components.private_cluster.chart_settings import AmdOperatorSettings, CertManagerSettings
 from components.private_cluster.settings import (
     GPU_TAINT_KEYS,
@@ -31,6 +32,15 @@ none yet makes it start further ones. https://github.com/kubernetes/autoscaler, 
 _NVIDIA: Final = "nvcr.io/nvidia"
 _DISCOVERY: Final = {"node-feature-discovery.image.repository": "registry.k8s.io/nfd/node-feature-discovery"}
 
+_AMD_DEVICES: Final = {
+    # What the device plugin's own chart 0.21.0 takes (github.com/ROCm/k8s-device-plugin, helm/amd-gpu/values.yaml): the
+    # operator's takes `latest`. From this release on it counts partitioned GPUs of newer drivers rightly
+    # (github.com/ROCm/gpu-operator, docs/releasenotes.md).
+    "deviceConfig.spec.devicePlugin.devicePluginImage": "docker.io/rocm/k8s-device-plugin:1.31.0.9",
+    "deviceConfig.spec.devicePlugin.nodeLabellerImage": "docker.io/rocm/k8s-device-plugin:labeller-1.31.0.9",
+}
+_KMM: Final = "docker.io/rocm/kernel-module-management"
+
 IMAGES: Final[dict[str, dict[str, str]]] = {
     "gpu-operator": {
         **_DISCOVERY,
@@ -46,12 +56,15 @@ IMAGES: Final[dict[str, dict[str, str]]] = {
     "gpu-operator-charts": {
         **_DISCOVERY,
         "controllerManager.manager.image.repository": "docker.io/rocm/gpu-operator",
-        "kmm.controller.manager.image.repository": "docker.io/rocm/kernel-module-management-operator",
-        "kmm.webhookServer.webhookServer.image.repository": "docker.io/rocm/kernel-module-management-webhook-server",
+        "kmm.controller.manager.image.repository": f"{_KMM}-operator",
+        "kmm.webhookServer.webhookServer.image.repository": f"{_KMM}-webhook-server",
+        # What builds, signs and loads the driver.
+        "kmm.controller.manager.env.relatedImageBuild": "gcr.io/kaniko-project/executor:v1.23.2",
+        "kmm.controller.manager.env.relatedImageSign": f"{_KMM}-signimage:v1.4.0",
+        "kmm.controller.manager.env.relatedImageWorker": f"{_KMM}-worker:v1.4.0",
         "deviceConfig.spec.commonConfig.initContainerImage": "busybox:1.36",
         "deviceConfig.spec.commonConfig.utilsContainer.image": "docker.io/rocm/gpu-operator-utils:v1.4.0",
-        "deviceConfig.spec.devicePlugin.devicePluginImage": "rocm/k8s-device-plugin:latest",
-        "deviceConfig.spec.devicePlugin.nodeLabellerImage": "rocm/k8s-device-plugin:labeller-latest",
+        **_AMD_DEVICES,
         "deviceConfig.spec.metricsExporter.image": "rocm/device-metrics-exporter:v1.4.0",
     },
     "cert-manager": {
@@ -100,6 +113,9 @@ PULL_SECRETS: Final[dict[str, dict[str, Form]]] = {
         "controllerManager.manager.imagePullSecrets": "name",
         "kmm.controller.manager.imagePullSecrets": "name",
         "kmm.webhookServer.webhookServer.imagePullSecrets": "name",
+        "kmm.controller.manager.env.relatedImageBuildPullSecret": "name",
+        "kmm.controller.manager.env.relatedImageSignPullSecret": "name",
+        "kmm.controller.manager.env.relatedImageWorkerPullSecret": "name",
         "deviceConfig.spec.commonConfig.utilsContainer.imageRegistrySecret": "reference",
         "deviceConfig.spec.devicePlugin.imageRegistrySecret": "reference",
         "deviceConfig.spec.metricsExporter.imageRegistrySecret": "reference",
@@ -136,6 +152,10 @@ def nvidia_values(settings: EksSettings | AksSettings | ExistingSettings) -> dic
         values["node-feature-discovery"] = {"worker": {"tolerations": tolerations(settings)}}
     if settings.gpu_sharing:
         values = merged(values, _sharing(settings.gpu_sharing))
+    if not toolkit:
+        # The node's own toolkit makes `nvidia` the runtime of every container and, before 1.18, heeds what the image
+        # asks for, which is all GPUs, above what CDI names: so the plugin says it where the image did (ADR 0134).
+        values["cdi"] = {"enabled": False}
     if isinstance(settings, AksSettings) and not toolkit:
         # What containerd of Azure's images calls its handler; every operand names it.
         values["operator"] = {"runtimeClass": "nvidia-container-runtime"}
@@ -165,7 +185,7 @@ def _sharing(sharing: SharingSettings) -> dict[str, Any]:
 def amd_values(settings: AksSettings | ExistingSettings) -> dict[str, Any]:
     """Of ``gpu-operator-charts``. Its operands tolerate nothing of themselves."""
     operator, tolerated = settings.amd_operator, tolerations(settings)
-    return {
+    values = {
         # An upgrade of the release changes what the operator runs, too.
         "crds": {"defaultCR": {"install": True, "upgrade": True}},
         # Builds and loads the driver; its webhooks need cert-manager.
@@ -182,6 +202,7 @@ def amd_values(settings: AksSettings | ExistingSettings) -> dict[str, Any]:
             }
         },
     }
+    return reduce(merged, (at(path, image) for path, image in _AMD_DEVICES.items()), values)
 
 
 def dcgm_values(settings: EksSettings | AksSettings | ExistingSettings) -> dict[str, Any]:

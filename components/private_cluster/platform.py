@@ -45,7 +45,8 @@ class KubernetesPlatformArgs:
     ``grouped``: one of them stands on several nodes; ``efa``: which reach each other by Elastic Fabric Adapters.
     ``parts``: of each GPU, each of which counts as one.
     ``cached``: whether gateways keep answers in Redis.
-    ``surge_gpus``: what an update of the model servers takes beyond the pool, which the quota leaves room for.
+    ``surge_gpus``: what an update of the model servers and their spare places take beyond the pool, which the quota
+    leaves room for.
     ``pull_config``: docker config JSON that opens the mirror. ``certificates``: whether cert-manager is needed for the
     gateway's. ``traces``: where gateways and model servers send theirs.
     """

@@ -49,6 +49,8 @@ TAGGED = (
     "aws:lb/loadBalancer:LoadBalancer",
     "aws:route53/healthCheck:HealthCheck",
     "aws:route53/zone:Zone",
+    "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace",
+    "aws:servicediscovery/service:Service",
     "aws:s3/bucket:Bucket",
     "aws:sagemaker/endpoint:Endpoint",
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration",

@@ -31,6 +31,8 @@ _LASTING = {
 }
 _REPLICATED = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet", _GROUP)
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_MOVING = re.compile(r"(?:^|[:-])latest$")
+_RELEASE = "kubernetes:helm.sh/v3:Release"
 _WHICH_DIGEST = "`docker buildx imagetools inspect` shows the digest."
 
 
@@ -139,6 +141,32 @@ def _digests(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
             yield Finding(resource, f"{path}.image has no digest (@sha256:…)", remedy=mend)
 
 
+def _moving(stack: Stack, settings: PolicySettings) -> Iterator[Finding]:
+    for resource, path, image in _images(stack):
+        if isinstance(image, str) and _moves(image):
+            yield Finding(resource, f"{path}.image has a tag that moves, so that nobody knows what runs")
+    for release in stack.of(_RELEASE):
+        for path, value in _texts(release.get("values"), "values"):
+            if _MOVING.search(value):
+                yield Finding(release, f"{path} has a tag that moves, so that nobody knows what runs")
+
+
+def _moves(image: str) -> bool:
+    """An image without tag and digest is that of the tag `latest`."""
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return not digest and (not tag or _MOVING.search(tag) is not None)
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Each text of a chart's values, with its path."""
+    if isinstance(value, str):
+        yield path, value
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from _texts(one, f"{path}.{key}")
+
+
 def _images(stack: Stack) -> Iterator[tuple[Resource, str, Any]]:
     """Of each container: the resource that it is in, its path there, its image."""
     for workload in stack.of(*WORKLOADS):
@@ -178,6 +206,13 @@ POLICIES = (
         "Drop the privilege; set `runAsNonRoot: true` and `allowPrivilegeEscalation: false`.",
         _privileges,
         severity="critical",
+    ),
+    Policy(
+        "no-latest-images",
+        "No image, of a workload or in a chart's values, has a tag that moves (`latest`) or none.",
+        f"Name a released tag, or `name@sha256:…`; {_WHICH_DIGEST}",
+        _moving,
+        severity="high",
     ),
     Policy(
         "pinned-images",

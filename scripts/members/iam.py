@@ -16,7 +16,7 @@ from scripts.members.form import text
 _SERVICES: Final = """
 acm application-autoscaling autoscaling budgets ce cloudwatch ec2 ec2messages ecr ecs eks eks-auth elasticache
 elasticloadbalancing events iam kms lambda logs route53 route53resolver s3 sagemaker scheduler
-secretsmanager sns sqs ssm ssmmessages sts wafv2 xray
+secretsmanager servicediscovery sns sqs ssm ssmmessages sts wafv2 xray
 """
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from policies.bill import Before, Bill, Line
     from spillway.cli.stack import Stack
-    from spillway.planner.showback import Showback, Whose
+    from spillway.planner.showback import Showback
 
 _commands = click.Group()
 
@@ -124,18 +124,15 @@ def showback(stack_name: str, month: str | None, out: Path | None, endpoint_url:
     """
     from spillway.cli.stack import find_stack
     from spillway.page.page import write_page
-    from spillway.planner.history import cloudwatch_client
     from spillway.planner.showback import as_csv, cents, page_of, read_showback
-    from spillway.twin.handle import find_twin
     from stacks.pricing import price_per_hour
 
     stack = find_stack(stack_name)
     settings = stack.checked_settings
-    twin = None if endpoint_url else find_twin(stack.state_dir)
-    client = cloudwatch_client(settings.aws.region, twin.endpoints["aws"] if twin else endpoint_url)
+    client = stack.aws_client("cloudwatch", endpoint_url)
     span, bursts = _span(month), [site.name for site in stack.sites]
     private = price_per_hour(settings, stack.sites)["private"]
-    found = read_showback(client, f"{settings.name}-{stack.name}", private, bursts, span, _callers(stack))
+    found = read_showback(client, f"{settings.name}-{stack.name}", private, bursts, span, stack.callers())
     folder = out or stack.state_dir / "showback"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{found.begin:%Y-%m}.csv", folder / f"{found.begin:%Y-%m}.html"]
@@ -160,23 +157,6 @@ def _span(month: str | None) -> tuple[datetime, datetime]:
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     begin, end = month_of(month or f"{now:%Y-%m}")
     return begin, max(begin, min(end, now + timedelta(hours=1)))
-
-
-def _callers(stack: Stack) -> Iterator[Whose]:
-    """Whom the gateways know, of each class and from each site."""
-    from spillway.contracts.classes import RequestClass, Site
-    from spillway.contracts.manifest import PackageError
-    from spillway.contracts.routing import ANONYMOUS
-    from spillway.planner.showback import Whose
-
-    try:
-        model = stack.manifest().entry_model
-    except PackageError:
-        return
-    for client in [*(one.name for one in stack.settings.gateway.clients), ANONYMOUS]:
-        for request_class in RequestClass:
-            for site in [Site.PRIVATE, *(one.name for one in stack.sites)]:
-                yield Whose(client, str(request_class), model, str(site))
 
 
 def _shown(found: Showback) -> Iterator[RenderableType]:

@@ -236,25 +236,47 @@ def up(
 @click.option("--processes", is_flag=True, help="List every process, too.")
 @click.option("--wait", "wait_s", type=click.IntRange(1), help="Wait up to so many seconds until all serve.")
 @click.option("--watch", is_flag=True, help="Show it anew each second, until Ctrl-C.")
-def status(stack_name: str, processes: bool, wait_s: int | None, watch: bool, as_json: bool) -> None:
-    """How the twin's sites, gateways and processes stand.
+@click.option("--web", is_flag=True, help="Serve a page to this machine's browser that renews itself, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(1, 65535), help="With --web: of the page. Default: a free one.")
+@click.option("--endpoint-url", help="With --web: AWS's address. Default: the running twin's, else AWS's own.")
+def status(
+    stack_name: str,
+    processes: bool,
+    wait_s: int | None,
+    watch: bool,
+    web: bool,
+    port: int | None,
+    endpoint_url: str | None,
+    as_json: bool,
+) -> None:
+    """How the twin's sites, gateways and processes stand, who answered lately, what it costs, and what alarms.
+
+    With --web also of a stack in your accounts, by its metrics and with your own credentials.
 
     Ends with 1 where no twin runs, and where something that was deployed does not serve.
     """
-    from spillway.cli import views
+    from spillway.cli import overview, views
     from spillway.cli.stack import find_stack
     from spillway.twin import deploy
 
     if watch and (as_json or wait_s):
         raise click.UsageError("--watch goes with neither --json nor --wait.")
+    if web and (as_json or wait_s or watch or processes):
+        raise click.UsageError("--web goes with none of --json, --wait, --watch and --processes.")
+    if (port or endpoint_url) and not web:
+        raise click.UsageError("--port and --endpoint-url go with --web.")
     stack = find_stack(stack_name)
+    if web:
+        overview.serve(stack, port or 0, endpoint_url)
     if watch:
         views.watch(lambda: views.status_text(deploy.status(stack), stack))
     found = deploy.awaited_status(stack, wait_s or 0)
     if found is None:
         stack.need_file()
+    seen = overview.of_twin(stack, found)
     listed = [views.processes_text(found)] if processes and found else []
-    tell(as_json, views.status_json(found, stack_name), lambda: [*views.status_text(found, stack), *listed])
+    shown = {**views.status_json(found, stack_name), "overview": seen and seen.to_json()}
+    tell(as_json, shown, lambda: [*views.status_text(found, stack), *overview.texts(seen), *listed])
     if found is None or not found.whole:
         raise click.exceptions.Exit(FAILED)
 

@@ -446,16 +446,15 @@ def report(stack_name: str, days: int, endpoint_url: str | None, as_json: bool) 
     from datetime import UTC, datetime
 
     from spillway.cli.stack import find_stack
-    from spillway.planner.history import cloudwatch_client, history_json, read_history, what_if
-    from spillway.twin.handle import find_twin
+    from spillway.planner.history import history_json, read_history, what_if
     from stacks.planning import sizes_of
 
     stack = find_stack(stack_name)
     settings = stack.checked_settings
     sizes = sizes_of(settings, stack.sites)
-    twin = None if endpoint_url else find_twin(stack.state_dir)
-    client = cloudwatch_client(settings.aws.region, twin.endpoints["aws"] if twin else endpoint_url)
-    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days)
+    client = stack.aws_client("cloudwatch", endpoint_url)
+    burst = [fleet.site for fleet in sizes.fleets]
+    found = read_history(client, f"{settings.name}-{stack.name}", datetime.now(UTC), days, burst)
     choices = what_if(found, sizes)
     table = _table(["sizes", "$ a month", "hours short of burst"])
     for choice in choices:

@@ -83,30 +83,36 @@ def check(max_age_days: int | None, as_json: bool) -> None:
 @click.option("--type", "only", multiple=True, help="Instance type; default: every one that the catalogue knows.")
 @click.option("--discover", is_flag=True, help="Read AWS's GPU types that the catalogue does not know, too.")
 @click.option("--spot-region", multiple=True, help="AWS region whose spot prices are read, too.")
-@click.option("--savings-plans", is_flag=True, help="Read AWS's savings plans, too; Azure's come with its prices.")
+@click.option(
+    "--savings-region",
+    multiple=True,
+    help="AWS region whose savings plans are read, too; Azure's come with its prices.",
+)
 @click.option("--block-region", multiple=True, help="AWS region whose capacity blocks are read, too.")
 @click.option("--write", is_flag=True, help="Change the catalogue; without it, only tell what would change.")
 @click.option("--aws-endpoint", hidden=True, help="Where AWS answers; for tests.")
 @click.option("--azure-url", hidden=True, help="Where the Retail Prices API answers; for tests.")
+@click.option("--savings-url", hidden=True, help="Where AWS's public list of savings plans is; for tests.")
 @click.option("--table", type=Output(), hidden=True, help="File to write instead.")
 def refresh(
     cloud: tuple[str, ...],
     only: tuple[str, ...],
     discover: bool,
     spot_region: tuple[str, ...],
-    savings_plans: bool,
+    savings_region: tuple[str, ...],
     block_region: tuple[str, ...],
     write: bool,
     aws_endpoint: str | None,
     azure_url: str | None,
+    savings_url: str | None,
     table: Path | None,
     as_json: bool,
 ) -> None:
     """Read prices from the AWS Price List and the Azure Retail Prices API.
 
-    Azure asks for no credentials. AWS wants some, with `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory`,
-    `savingsplans:DescribeSavingsPlansOfferingRates` and `ec2:DescribeCapacityBlockOfferings` for spot, savings plans
-    and capacity blocks). Nothing is written unless everything could be read. Prices that were asked for and are not
+    Azure and AWS's list of savings plans ask for no credentials. AWS's other prices want some, with
+    `pricing:GetProducts` (and `ec2:DescribeSpotPriceHistory` and `ec2:DescribeCapacityBlockOfferings` for spot and
+    capacity blocks). Nothing is written unless everything could be read. Prices that were asked for and are not
     listed go.
     """
     from spillway.cli.console import Reporter
@@ -116,8 +122,8 @@ def refresh(
     types = lists.known_types(only)
     clouds, phase = cloud or ("aws", "azure"), Reporter().phase
     new = lists.discovered(types, aws_endpoint) if discover else {}
-    also = lists.Also(spot_region, savings_plans, block_region)
-    fresh = list(lists.read_prices(clouds, {**types, **new}, also, phase, aws_endpoint, azure_url))
+    also = lists.Also(spot_region, savings_region, block_region)
+    fresh = list(lists.read_prices(clouds, {**types, **new}, also, phase, aws_endpoint, azure_url, savings_url))
     left = lists.gone(fresh, clouds, types, also)
     changes = list(lists.changes(fresh, left))
     if write:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spillway.cli.errors import WRONG_CONFIG, CommandError
 from spillway.contracts.pulumi_yaml import stack_file_lines
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from policies.plan import StackPolicies
     from spillway.contracts.classes import RequestClass
     from spillway.contracts.manifest import Manifest
+    from spillway.planner.showback import Whose
     from spillway.twin.deploy import Brief
     from stacks.preconditions import Unmet
     from stacks.settings import StackSettings
@@ -77,6 +78,33 @@ class Stack(TwinStack):
         except PackageError:
             package = f"none at {self.settings.package.path} yet"
         return {"stack": f"{self.settings.name}-{self.name}", "package": package, "Spillway": version()}
+
+    def aws_client(self, service: str, endpoint_url: str | None = None) -> Any:
+        """By boto3. ``endpoint_url``: by default the running twin's, else AWS's own."""
+        from spillway.planner.history import aws_client
+        from spillway.twin.handle import find_twin
+
+        twin = None if endpoint_url else find_twin(self.state_dir)
+        return aws_client(service, self.checked_settings.aws.region, twin.endpoints["aws"] if twin else endpoint_url)
+
+    def callers(self) -> Iterator[Whose]:
+        """Whom the gateways know, of each class and from each place that answers."""
+        from spillway.contracts.answer_cache import CACHED_SITE
+        from spillway.contracts.classes import RequestClass, Site
+        from spillway.contracts.manifest import PackageError
+        from spillway.contracts.routing import ANONYMOUS, OPERATOR
+        from spillway.planner.showback import Whose
+
+        try:
+            model = self.manifest().entry_model
+        except PackageError:
+            return
+        gateway = self.settings.gateway
+        cached = [CACHED_SITE] if gateway.cache else []
+        for client in [*(one.name for one in gateway.clients), ANONYMOUS, OPERATOR]:
+            for request_class in RequestClass:
+                for site in [Site.PRIVATE, *(one.name for one in self.sites), *cached]:
+                    yield Whose(client, str(request_class), model, str(site))
 
     def cost(self) -> dict[str, float]:
         """US dollars an hour of the GPU machines: by site at rest, their ``total``, and ``at_peak``."""

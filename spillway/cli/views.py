@@ -198,7 +198,7 @@ def status_text(status: TwinStatus | None, stack: Stack) -> Iterator[RenderableT
     if status is None:
         yield f"No twin of {stack.name!r} runs; `spillway up -s {stack.name}` starts one."
         return
-    yield _table(
+    yield table(
         f"Sites of {stack.name}",
         ("site", "ready", "state", "detail"),
         [(s.name, "yes" if s.ready else "no", s.state, s.detail) for s in status.sites],
@@ -208,7 +208,7 @@ def status_text(status: TwinStatus | None, stack: Stack) -> Iterator[RenderableT
         *((("DNS", f"dig @{status.dns.replace(':', ' -p ')} {stack.host}"),) if status.dns else ()),
         *((f"emulated {name}", url) for name, url in status.endpoints.items()),
     ]
-    yield _table("Addresses", ("what", "where"), addresses)
+    yield table("Addresses", ("what", "where"), addresses)
     for problem in status.problems:
         yield f"Problem: {problem}"
 
@@ -226,7 +226,7 @@ def watch(text: Callable[[], Iterable[RenderableType]]) -> Never:
 
 def processes_text(status: TwinStatus) -> RenderableType:
     rows = [(p.name, str(p.pid), p.state, "yes" if p.ready else "no", str(p.restarts), p.log) for p in status.processes]
-    return _table("Processes", ("process", "pid", "state", "ready", "restarts", "log"), rows)
+    return table("Processes", ("process", "pid", "state", "ready", "restarts", "log"), rows)
 
 
 def down_json(done: Down, stack: str) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def package_text(result: PackageResult, current: Path) -> Iterator[RenderableTyp
         "note": "note",
     }
     rows = [tuple(_cell(row.get(key)) for key in columns.values()) for row in result.table()]
-    yield _table(f"{result.manifest.name} {result.manifest.version}", tuple(columns), rows)
+    yield table(f"{result.manifest.name} {result.manifest.version}", tuple(columns), rows)
     built = "up to date" if result.cached else f"built in {result.seconds:.1f} s"
     yield f"{result.path.resolve()} ({built}); stacks find it as {current}"
 
@@ -295,7 +295,7 @@ def engines_table(records: list[EngineRecord]) -> RenderableType:
         cosine = f"{record.parity.min_cosine:.5f}" if record.parity else "not run: built ahead of time"
         size, seconds = f"{record.size_bytes / 1e6:.1f}", f"{record.build_seconds:.0f}"
         rows.append((record.precision, record.key.folder, size, seconds, cosine, times or "–"))
-    return _table("engines", columns, rows)
+    return table("engines", columns, rows)
 
 
 def _cell(value: object) -> str:
@@ -306,7 +306,7 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> RenderableType:
+def table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 

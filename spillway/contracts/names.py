@@ -62,6 +62,8 @@ CANARY: Final = f"{MODEL_SERVER}-canary"
 """Workload and service of the servers that try a release, beside the others."""
 ALERTMANAGER: Final = "alertmanager"
 """Service account of Alertmanager, in :attr:`Namespaces.monitoring`."""
+SPILL_CUTOFF: Final = "spill-cutoff"
+"""Parameter of AWS, below the stack's prefix: classes that may not spill."""
 COMPILE_JOB: Final = "compile-engines"
 """``app.kubernetes.io/name`` of the jobs that ``spillway package compile-job`` writes; they run where models serve."""
 

@@ -25,8 +25,8 @@ Shape::
       clients         Client (key hash, max_class, contracted rate, may_spill)
       token_issuer    TokenIssuer | None (clients by JWT)
       anonymous       Anonymous | None (None: a request without a key is refused with 401)
-      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, runtime_dir, probe, cutoff, heartbeat,
-      usage, jobs, traces
+      operator_key_sha256, body_limit_bytes, cors_origins, replicas, listen, connections, runtime_dir, probe, cutoff,
+      heartbeat, usage, jobs, traces
 
 ``table.groups()`` lists the outer clusters: one for each class and set of sites that some client may use;
 ``table.endpoints(group)`` says which internal listeners such a cluster tries, in order.
@@ -46,6 +46,7 @@ from pydantic import Field, model_validator
 from spillway.contracts import metrics
 from spillway.contracts.answer_cache import AnswerCache
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_order_problem
+from spillway.contracts.connections import Connections
 from spillway.contracts.credentials import Auth, NoAuth, ServerTls, UpstreamTls
 from spillway.contracts.frozen import Frozen
 from spillway.contracts.jobs import JobQueue
@@ -249,9 +250,10 @@ DEFAULT_CLASSES = (
     ),
 )
 """Timeouts under the promises of ``contracts.classes``: a hung site costs one try, and two more sites fit before the
-request would be lost. ``first_token_s`` has to leave an idle server time to read the longest prompt."""
+request would be lost."""
 
 ANSWER_TIMEOUT_S = 120.0
+PROMPT_TOKENS_PER_S = 2000.0
 _ROUNDING = 1e-9
 """So that slots times three thirds are as many slots."""
 
@@ -288,8 +290,8 @@ class Client(Limits):
     """:func:`hash_key` of its key; ``None``: it brings tokens of the table's issuer."""
 
 
-ANONYMOUS = "anonymous"
-"""What callers without a key are called."""
+ANONYMOUS, OPERATOR = "anonymous", "operator"
+"""What callers without a key are called, and those with the operator's."""
 
 
 class Anonymous(Limits):
@@ -447,12 +449,15 @@ class RoutingTable(Frozen):
     """Seconds for a generated answer that comes in one piece, and so says nothing while it is made."""
     prefix_affinity_percent: int | None = Field(default=None, ge=100)
     """How full, of the mean, a private server may be that gets requests which begin alike; ``None``: no matter how."""
+    prompt_tokens_per_s: float = Field(default=PROMPT_TOKENS_PER_S, gt=0)
+    """Tokens of a prompt that any vLLM server reads in a second: a stream has so much longer to its first token."""
     kv_cache_share: float = Field(default=0.9, gt=0, le=1)
     """Share of the private vLLM servers' KV caches that requests may fill before the next one spills."""
     replicas: int = Field(default=1, ge=1)
     """Gateway processes among which slots and rates are divided; with ``peers``, until they are counted."""
     peers: Peers | None = None
     listen: Listen = Listen()
+    connections: Connections = Connections()
     runtime_dir: str = "/var/run/spillway"
     """Folder that the agent writes and Envoy watches."""
     probe: Probe | None = None
@@ -573,12 +578,12 @@ class RoutingTable(Frozen):
             Gate.OPEN: slots + self.share(headroom),
         }
 
-    def standby(self, replicas: int) -> RoutingTable:
+    def standby(self, replicas: int, peers: Peers | None = None) -> RoutingTable:
         """The same gateway without the private site, as it runs in the public cloud. It sends no heartbeat.
-        ``replicas``: its own processes, among which its slots and rates are divided."""
+        ``replicas``, ``peers``: its own processes, among which its slots and rates are divided."""
         burst = tuple(s for s in self.sites if s.site != Site.PRIVATE)
         own = {"role": "standby", "sites": burst, "replicas": replicas, "cache": self.cache and self.cache.away()}
-        changes = {**own, **dict.fromkeys(("heartbeat", "peers", "traces"))}
+        changes = {**own, "peers": peers, **dict.fromkeys(("heartbeat", "traces"))}
         return self.model_copy(update=changes)
 
 

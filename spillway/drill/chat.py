@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
 from spillway.contracts.classes import PROMISES, SITE_HEADER
@@ -42,7 +43,8 @@ class ChatWorkload:
     def body(self, index: int) -> bytes:
         messages = [{"role": "user", "content": self.prompts[index % len(self.prompts)]}]
         asked = {"model": self.model, "messages": messages, "max_tokens": self.tokens, "temperature": 0}
-        return json.dumps({**asked, "stream": True, "stream_options": {"include_usage": True}}).encode()
+        usage = {"include_usage": True, "continuous_usage_stats": True}
+        return json.dumps({**asked, "stream": True, "stream_options": usage}).encode()
 
     def problem(self, index: int, body: bytes) -> str:
         """Of a whole answer."""
@@ -58,6 +60,8 @@ class Stream:
     tokens: list[float] = field(default_factory=list)
     """When each came."""
     ended: bool = False
+    count: int = 0
+    """Tokens of the answer so far: as its usage says, since not every token has a text of its own."""
     _rest: bytes = b""
 
     def take(self, part: bytes, at: float) -> None:
@@ -71,17 +75,21 @@ class Stream:
             self.ended = True
             return
         with suppress(ValueError, LookupError, TypeError):
-            choices: list[dict[str, Any]] = json.loads(text)["choices"]
+            event: dict[str, Any] = json.loads(text)
+            choices: list[dict[str, Any]] = event["choices"]
             if choices and choices[0]["delta"].get("content"):
                 self.tokens.append(at)
+            usage = event.get("usage") or {}
+            self.count = max(self.count, len(self.tokens), usage.get("completion_tokens", 0))
 
 
 @dataclass(frozen=True)
 class ChatOutcome(Outcome):
-    """``latency_s``: to the first token. ``times``: of the tokens that came, from the time the chat was due. ``cut``:
-    the stream began and did not end."""
+    """``latency_s``: to the first token. ``times``: of the texts that came, from the time the chat was due. ``tokens``:
+    how many came. ``cut``: the stream began and did not end."""
 
     times: tuple[float, ...] = ()
+    tokens: int = 0
     cut: bool = False
 
     @property
@@ -90,8 +98,11 @@ class ChatOutcome(Outcome):
         return (self.times[-1] - self.times[0]) / (len(self.times) - 1) if len(self.times) > 1 else None
 
 
-async def send_chat(target: DrillTarget, client: Client, arrival: Arrival, started: float) -> ChatOutcome:
-    """Send one chat now and follow its answer. ``started``: of the load, on ``time.perf_counter``'s clock."""
+async def send_chat(
+    target: DrillTarget, client: Client, arrival: Arrival, started: float, until: float = inf
+) -> ChatOutcome:
+    """Send one chat now and follow its answer. ``started``: of the load, on ``time.perf_counter``'s clock. ``until``:
+    when it is given up."""
     due = started + arrival.due_s
     stream, site, status = Stream(), "", 0
 
@@ -99,7 +110,8 @@ async def send_chat(target: DrillTarget, client: Client, arrival: Arrival, start
         stream.take(part, time.perf_counter() - due)
 
     try:
-        patience = due + PROMISES[arrival.request_class].lost_after_s + ANSWER_S - time.perf_counter()
+        longest = due + PROMISES[arrival.request_class].lost_after_s + ANSWER_S
+        patience = min(longest, until) - time.perf_counter()
         async with asyncio.timeout(max(patience, 0.0)):
             headers, body = target.headers(arrival.request_class), target.workload.body(arrival.index)
             reply = await client.post(target.path, headers, body, take)
@@ -113,4 +125,4 @@ async def send_chat(target: DrillTarget, client: Client, arrival: Arrival, start
     times = tuple(stream.tokens)
     latency = times[0] if times else time.perf_counter() - due
     cut = bool(times) and not stream.ended
-    return ChatOutcome(arrival.due_s, arrival.request_class, latency, status, site, problem, times, cut)
+    return ChatOutcome(arrival.due_s, arrival.request_class, latency, status, site, problem, times, stream.count, cut)

@@ -124,7 +124,7 @@ def _page(result: DrillResult, about: Mapping[str, str]) -> Page:
         lead="Latency counts from the time a request was due. Lost: no right answer within the class's deadline + 2 s.",
         facts={**about, "gateway": result.gateway, "begun": result.started_at, "took": f"{result.duration_s:.0f} s"},
         sections=(
-            Section("Over time", charts=_charts(result)),
+            Section("Over time", charts=charts(result)),
             Section("Checks", tables=(Table("What had to hold", ("verdict", "what", "detail"), checks, words=3),)),
             Section("Phases", tables=(phases,)),
             Section("Recovery", lines=recovery or ("nothing was broken",)),
@@ -142,7 +142,8 @@ def _bill(bill: Bill | None) -> dict[str, Any]:
     return {"tables": (Table("At list prices", ("site", "$/h of one", "instance hours", "$"), (*rows, together)),)}
 
 
-def _charts(result: DrillResult) -> tuple[Chart, Chart]:
+def charts(result: DrillResult) -> tuple[Chart, Chart]:
+    """Who answered, and how quickly, second by second."""
     stretches = [Stretch(phase.name, phase.start_s, phase.end_s, bool(phase.broken)) for phase in result.phases]
     seconds, colours = result.timeline, site_colours()
     sites = dict.fromkeys((*colours, *(site for second in seconds for site in second.answered)))

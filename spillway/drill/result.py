@@ -12,6 +12,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from spillway.contracts.classes import PROMISES, RequestClass, Site
 from spillway.drill.bill import Bill
 from spillway.drill.chat import ChatOutcome
@@ -150,6 +152,14 @@ def read_totals(path: Path) -> tuple[str, dict[str, Any]]:
     return plan, totals
 
 
+def read_result(path: Path) -> DrillResult | None:
+    """What a drill wrote there; ``None`` where none did, or one of another version."""
+    try:
+        return TypeAdapter(DrillResult).validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def summarise(
     plan: DrillPlan,
     gateway: str,
@@ -225,8 +235,8 @@ def _chat(outcomes: list[ChatOutcome]) -> ChatResult:
         tpot_p50_ms=percentile(further, 50),
         tpot_p99_ms=percentile(further, 99),
         cut=len(cut),
-        tokens=sum(len(outcome.times) for outcome in outcomes),
-        tokens_lost=sum(len(outcome.times) for outcome in cut),
+        tokens=sum(outcome.tokens for outcome in outcomes),
+        tokens_lost=sum(outcome.tokens for outcome in cut),
     )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spillway.page.chart import Chart
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _TEMPLATE: Final = "page.html"
+_SCRIPT: Final = "live.js"
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,15 @@ class Section:
 @dataclass(frozen=True)
 class Page:
     """``verdict``: a word, and whether it is good; ``None`` where nothing was judged. ``facts``: what the report is
-    about, e.g. the stack and the package."""
+    about, e.g. the stack and the package. ``renewed_s``: seconds after which a page that is served asks for itself
+    anew; a report never does."""
 
     title: str
     lead: str
     facts: Mapping[str, str]
     sections: tuple[Section, ...]
     verdict: tuple[str, bool] | None = None
+    renewed_s: float | None = None
 
 
 def png(said: str, path: Path) -> Image:
@@ -59,9 +66,22 @@ def png(said: str, path: Path) -> Image:
 
 
 def write_page(page: Page, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(page), encoding="utf-8")
+
+
+def render(page: Page) -> str:
+    return _templates().get_template(_TEMPLATE).render(page=page)
+
+
+def live_script() -> str:
+    """The one script that there is, as it stands in a page that renews itself."""
+    return _templates().get_template(_SCRIPT).render()
+
+
+@cache
+def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(made.get_template(_TEMPLATE).render(page=page), encoding="utf-8")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

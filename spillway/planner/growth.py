@@ -71,13 +71,15 @@ def grown(
     """Period by period: the sizes so far where they hold, else those that a search finds for the traffic of then.
 
     ``chosen``: sized on ``trace``. Traffic grows by copies of the trace laid over it: more users of the same kind.
+    Private instances that are there stay: a search begins at as many.
     """
     held = chosen
     for step in range(1, STEPS[growth.period] + 1):
         factor, when = growth.after(step), f"{step} {growth.period}{'s' if step > 1 else ''}"
         progress(f"traffic after {when}: {factor:.2f} times")
         more = superpose(trace, factor, seed)
-        search = Search(more, service, space, seed, progress)
+        there = held.private.min_instances if held.private else 1
+        search = Search(more, service, space.model_copy(update={"least_private": there}), seed, progress)
         now = search.with_outages(search.run("hybrid", held.system, more))
         if now.holds:
             yield Step(when, factor, (), now)

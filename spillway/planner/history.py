@@ -1,15 +1,15 @@
 """What a running stack's metrics say about the past, and what it would have cost with other sizes.
 
 The metrics are those that the cost function publishes each minute (namespace ``Spillway``, dimension ``Stack``):
-``BurstDollarsPerHour`` and, by ``Site``, ``DollarsPerGpuHour``. Burst dollars an hour divided by an instance's price is
-the number of instances that ran. No request is in them, so what other sizes would have done to latency is not said:
-that takes a trace and ``spillway plan``.
+``BurstDollarsPerHour``, all together and by ``Site``, and ``DollarsPerGpuHour``. A site's dollars an hour divided by an
+instance's price is the number of instances that ran. No request is in them, so what other sizes would have done to
+latency is not said: that takes a trace and ``spillway plan``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -19,15 +19,18 @@ from spillway.planner.errors import PlannerError
 
 PERIOD_S: Final = 3600
 _MONTH_DAYS: Final = 30
+_NEAR: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Hour:
-    """``burst``: US dollars an hour, the hour's mean. ``blended``: US dollars a GPU-hour over all sites, if known."""
+    """``burst``: US dollars an hour, the hour's mean; ``by_site``: the same, as far as it was told. ``blended``: US
+    dollars a GPU-hour over all sites, if known."""
 
     begin: datetime
     burst: float
     blended: float | None
+    by_site: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,22 @@ class History:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """A burst site: US dollars an hour of one instance that answers, and how many of them at least and at most. What
+    else the site has is counted in such instances."""
+
+    site: str
+    usd_per_hour: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Sizes:
-    """What runs: private US dollars an hour whatever happens; one burst instance's price, and how many at least and at
-    most."""
+    """What runs: private US dollars an hour whatever happens, and the burst sites, each at its own price."""
 
     private_usd_per_hour: float
-    burst_usd_per_hour: float
-    min_burst: int
-    max_burst: int
+    fleets: tuple[Fleet, ...]
 
 
 @dataclass(frozen=True)
@@ -76,18 +87,23 @@ class WhatIf:
         return {"name": self.name, "usd_per_month": round(self.month, 2), "short_hours": round(self.short_hours, 4)}
 
 
-def cloudwatch_client(region: str, endpoint_url: str | None = None) -> Any:
-    """A boto3 client. ``endpoint_url``: of a stand-in, which takes any credentials: the real account's stay here."""
+def aws_client(service: str, region: str, endpoint_url: str | None = None) -> Any:
+    """A boto3 client. ``endpoint_url``: of a stand-in, which takes any credentials: the real account's stay here. It
+    answers or is gone, so that it is asked once."""
     import boto3
+    from botocore.config import Config
 
     if endpoint_url is None:
-        return boto3.client("cloudwatch", region_name=region)
-    keys = {"aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
-    return boto3.client("cloudwatch", region_name=region, endpoint_url=endpoint_url, **keys)
+        return boto3.client(service, region_name=region)
+    stand_in = {"endpoint_url": endpoint_url, "aws_access_key_id": "twin", "aws_secret_access_key": "twin"}
+    once = Config(retries={"total_max_attempts": 1})
+    return boto3.client(service, region_name=region, config=once, **stand_in)
 
 
-def read_history(cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_DAYS) -> History:
-    """``cloudwatch``: a boto3 client. ``stack``: the value of the dimension ``Stack``.
+def read_history(
+    cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_DAYS, sites: Sequence[str] = ()
+) -> History:
+    """``cloudwatch``: a boto3 client. ``stack``: the value of the dimension ``Stack``. ``sites``: burst sites.
 
     Raises :class:`PlannerError` when there is no metric at all: a cost of 0 is never made up.
     """
@@ -96,23 +112,22 @@ def read_history(cloudwatch: Any, stack: str, now: datetime, days: int = _MONTH_
     if days < 1:
         raise PlannerError(f"{days} days: a report needs one or more")
     begin = (now - timedelta(days=days)).replace(minute=0, second=0, microsecond=0)
-    burst, blended = metrics.read_series(
-        cloudwatch.get_metric_data,
-        [
-            (metrics.BURST_USD_PER_HOUR, {metrics.STACK: stack}),
-            (metrics.USD_PER_GPU_HOUR, {metrics.STACK: stack, metrics.SITE: metrics.BLENDED}),
-        ],
-        PERIOD_S,
-        "Average",
-        begin,
-        now,
-    )
+    own = {metrics.STACK: stack}
+    wanted = [
+        (metrics.BURST_USD_PER_HOUR, own),
+        (metrics.USD_PER_GPU_HOUR, {**own, metrics.SITE: metrics.BLENDED}),
+        *((metrics.BURST_USD_PER_HOUR, {**own, metrics.SITE: site}) for site in sites),
+    ]
+    burst, blended, *each = metrics.read_series(cloudwatch.get_metric_data, wanted, PERIOD_S, "Average", begin, now)
     if not burst:
         raise PlannerError(
             f"CloudWatch has no {metrics.NAMESPACE}/{metrics.BURST_USD_PER_HOUR} of stack {stack!r} in the last {days} "
             "days; the cost function publishes it each minute: is the name right, and does the function run?"
         )
-    hours = tuple(Hour(at, value, blended.get(at)) for at, value in sorted(burst.items()))
+    hours = tuple(
+        Hour(at, value, blended.get(at), {site: of[at] for site, of in zip(sites, each, strict=True) if at in of})
+        for at, value in sorted(burst.items())
+    )
     return History(stack, hours, int((now - begin).total_seconds() // 3600))
 
 
@@ -121,40 +136,60 @@ def what_if(history: History, now: Sizes) -> list[WhatIf]:
 
     A higher minimum is paid for in every hour. A lower maximum cuts what ran above it, and those hours are told.
     """
-    _check(now)
-    least, most = now.min_burst, now.max_burst
-    choices = {
-        "as it is": (least, most),
-        "one burst instance fewer at least": (max(0, least - 1), most),
-        "one more at least": (least + 1, max(most, least + 1)),
-        "half the most": (min(least, max(1, most // 2)), max(1, most // 2)),
-        "no burst": (0, 0),
+    for fleet in now.fleets:
+        _check(fleet)
+    found = [WhatIf("as it is", (history.mean_burst + now.private_usd_per_hour) * HOURS_PER_MONTH, 0.0)]
+    for fleet in now.fleets:
+        for words, bounds in _others(fleet).items():
+            if bounds != (fleet.least, fleet.most):
+                found.append(_priced(history, now, f"{fleet.site}: {words}", {fleet.site: bounds}))
+    nowhere = {fleet.site: (0.0, 0.0) for fleet in now.fleets}
+    return [*found, _priced(history, now, "no burst, and nobody answers what it did", nowhere)]
+
+
+def _others(fleet: Fleet) -> dict[str, tuple[float, float]]:
+    half = max(1.0, fleet.most // 2)
+    return {
+        "one fewer at least": (max(0.0, fleet.least - 1), fleet.most),
+        "one more at least": (fleet.least + 1, max(fleet.most, fleet.least + 1)),
+        "half the most": (min(fleet.least, half), half),
     }
-    found = []
-    for name, (low, high) in choices.items():
-        if name != "as it is" and (low, high) == (least, most):
-            continue
-        found.append(_priced(history, now, name, low, high))
-    return found
 
 
-def _priced(history: History, sizes: Sizes, name: str, low: int, high: int) -> WhatIf:
-    def paid(hour: Hour) -> float:
-        ran = hour.burst / sizes.burst_usd_per_hour
-        # At the minimum the endpoint may have been idle: with a lower one it would have gone down to that.
-        wanted = low if ran <= sizes.min_burst + 1e-6 else ran
-        return min(max(wanted, low), high) * sizes.burst_usd_per_hour
+def _priced(history: History, sizes: Sizes, name: str, bounds: Mapping[str, tuple[float, float]]) -> WhatIf:
+    """With other ``bounds`` of some sites."""
+    changed = [fleet for fleet in sizes.fleets if fleet.site in bounds]
+    saved, short = 0.0, 0
+    for hour in history.hours:
+        missed = False
+        for fleet in changed:
+            usd, (low, high) = _usd(hour, fleet, sizes), bounds[fleet.site]
+            ran = usd / fleet.usd_per_hour
+            # At the minimum the endpoint may have been idle: with a lower one it would have gone down to that.
+            wanted = low if ran <= fleet.least + _NEAR else ran
+            saved += usd - min(max(wanted, low), high) * fleet.usd_per_hour
+            missed = missed or ran > high + _NEAR
+        short += missed
+    count = len(history.hours)
+    mean = history.mean_burst - saved / count
+    return WhatIf(name, (mean + sizes.private_usd_per_hour) * HOURS_PER_MONTH, short / count)
 
-    short = sum(hour.burst / sizes.burst_usd_per_hour > high + 1e-6 for hour in history.hours)
-    mean = sum(map(paid, history.hours)) / len(history.hours)
-    return WhatIf(name, (mean + sizes.private_usd_per_hour) * HOURS_PER_MONTH, short / len(history.hours))
+
+def _usd(hour: Hour, fleet: Fleet, sizes: Sizes) -> float:
+    """What the site cost in that hour. What the signal did not tell by site is the untold sites', by their minima."""
+    if fleet.site in hour.by_site:
+        return hour.by_site[fleet.site]
+    untold = [one for one in sizes.fleets if one.site not in hour.by_site]
+    rest = max(0.0, hour.burst - sum(hour.by_site.values()))
+    weights = [max(one.least, _NEAR) * one.usd_per_hour for one in untold]
+    return rest * max(fleet.least, _NEAR) * fleet.usd_per_hour / sum(weights)
 
 
-def _check(sizes: Sizes) -> None:
-    if sizes.burst_usd_per_hour <= 0:
-        raise PlannerError(f"a burst instance at {sizes.burst_usd_per_hour} $/h: its price has to be above 0")
-    if not 0 <= sizes.min_burst <= sizes.max_burst:
-        raise PlannerError(f"burst from {sizes.min_burst} to {sizes.max_burst} instances: out of order")
+def _check(fleet: Fleet) -> None:
+    if fleet.usd_per_hour <= 0:
+        raise PlannerError(f"{fleet.site}: an instance at {fleet.usd_per_hour} $/h: its price has to be above 0")
+    if not 0 <= fleet.least <= fleet.most:
+        raise PlannerError(f"{fleet.site}: from {fleet.least:g} to {fleet.most:g} instances: out of order")
 
 
 def history_json(history: History, choices: Sequence[WhatIf]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from spillway.planner.search import Candidate, Found, Kind, Search, Space, paret
 from spillway.planner.service import ServiceModel
 from spillway.planner.shared import Shared, Tenant, shared, tenant_of
 from spillway.planner.spot import OnSpot, p2_on_spot
-from spillway.planner.system import Failures, SiteSpec, System
+from spillway.planner.system import Failures, SiteSpec
 from spillway.planner.trace import Trace
 
 P0 = RequestClass.P0
@@ -194,7 +194,7 @@ def _rows(search: Search, judge: Trace | None) -> dict[Kind, Row]:
         if kind == "hybrid":
             found.need()
         sized = found.best or found.calm
-        rows[kind] = Row(found, _judged(search, kind, sized.system, judge) if sized else None)
+        rows[kind] = Row(found, _judged(search, kind, sized, judge) if sized else None)
     return rows
 
 
@@ -248,9 +248,10 @@ def _known(search: Search) -> Row:
     return Row(found, found.best)
 
 
-def _judged(search: Search, kind: Kind, system: System, judge: Trace | None) -> Candidate:
-    trace = judge if judge is not None else search.trace
-    return search.with_outages(search.run(kind, system, trace), trace)
+def _judged(search: Search, kind: Kind, sized: Candidate, judge: Trace | None) -> Candidate:
+    if judge is not None:
+        return search.with_outages(search.run(kind, sized.system, judge), judge)
+    return sized if sized.holds else search.with_outages(search.whole(kind, sized.system))
 
 
 def _too_few(trace: Trace, space: Space) -> Iterator[str]:
@@ -295,7 +296,7 @@ def _reasons(search: Search, rows: dict[Kind, Row], hybrid: Candidate) -> list[s
 def _neighbour(search: Search, sized: Candidate, count: int, what: str) -> str:
     most = max(count, search.space.private_grows_to)
     sites = tuple(s.sized(count, most) if s.site == Site.PRIVATE else s for s in sized.system.sites)
-    tried = search.run("hybrid", sized.system.model_copy(update={"sites": sites}), search.trace)
+    tried = search.whole("hybrid", sized.system.model_copy(update={"sites": sites}))
     change = tried.bill.month - sized.bill.month
     if tried.misses:
         return f"{what} would miss: {'; '.join(tried.misses)}."

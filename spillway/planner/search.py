@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -21,9 +21,9 @@ from spillway.contracts.classes import RequestClass, Site, SiteName, spill_rank
 from spillway.contracts.frozen import Frozen
 from spillway.planner.costs import Bill, bill_of
 from spillway.planner.errors import PlannerError
-from spillway.planner.kernel import state
+from spillway.planner.outages import available_with_outages
 from spillway.planner.service import ServiceModel
-from spillway.planner.simulate import Outcome, run_trace
+from spillway.planner.simulate import HopelessError, Outcome, run_trace
 from spillway.planner.system import Failures, Objective, SiteSpec, System, Tries, default_objectives
 from spillway.planner.trace import Trace
 
@@ -32,15 +32,8 @@ P0, P1, P2 = RequestClass
 
 SCREEN: Final = 60_000
 """Requests of the densest stretch on which the search sizes what does not grow; the whole trace then judges."""
-EPISODES: Final = 12
-"""Outages that are drawn for one system, one from each twelfth of the times at which they begin and that they last."""
-_SEEN_S: Final = 7200.0
-"""Seconds of an outage that are simulated; the rest is as the second half of them. By then burst has grown."""
-_AFTER_S: Final = 900.0
-"""Seconds after an outage that are simulated."""
-_BIN_S: Final = 300.0
-_WHOLE_SITE: Final = -1
-"""As the instance that an outage is of."""
+_HOPELESS: Final = 10.0
+"""Times as many requests as may miss: what misses more is not simulated to its end."""
 _OUTAGE_TRIES: Final = 8
 """Sizes that hold in calm, the cheapest first, for which one that holds with outages is looked for."""
 _WORTH: Final = 1.3
@@ -60,6 +53,8 @@ class Space(Frozen):
     """Burst sites that are there in any case: the one that is not sized stays as it stands here, and is paid for."""
     private_grows_to: int = Field(default=0, ge=0)
     """Private instances that the cluster's autoscalers go to; 0 where it does not grow."""
+    least_private: int = Field(default=1, ge=1)
+    """Private instances that are there already."""
     most_private: int = Field(default=32, ge=0)
     most_burst: int = Field(default=64, ge=0)
     batch_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -76,7 +71,7 @@ class Space(Frozen):
 @dataclass(frozen=True)
 class Candidate:
     """A system and how it fared. ``with_outages``: P0's availability with the private site's outages, where it was
-    worked out. ``misses``: what it does not hold, in words."""
+    worked out; at most that, where it misses and ``find`` tried it. ``misses``: what it does not hold, in words."""
 
     kind: Kind
     system: System
@@ -184,19 +179,23 @@ class Search:
         self._screen = self.trace.busiest(SCREEN)
         self.space = fitted(self.space, self.trace)
         self._cheapest = math.inf
-        self._known: dict[str, Candidate] = {}
+        self._known: dict[tuple[str, bool], Candidate | None] = {}
         self._tried: list[Candidate] = []
+        self._hopeless: list[System] = []
+        self._before: dict[str, int] = {}
 
     def find(self, kind: Kind) -> Found:
         """The cheapest of its kind that holds. Raises :class:`PlannerError` where the space has nothing of the kind."""
-        self._tried, self._cheapest = [], math.inf
-        sized = list(self._sized(kind))
-        final = [self.run(kind, system, self.trace) for system in sized]
+        self._tried, self._hopeless, self._cheapest = [], [], math.inf
+        final = [self.whole(kind, system) for system in self._sized(kind)]
         held = sorted((c for c in final if c.holds), key=lambda c: (c.bill.month, c.most_instances))
         stood = self._with_outages(kind, held)
         best = min((c for c in stood if c.holds), key=lambda c: c.bill.month, default=None)
-        nearest = max(stood or [c for c in self._tried if not c.holds], key=_closeness, default=None)
-        tried = tuple({id(c): c for c in [*self._tried, *final]}.values())
+        tried = (*self._tried, *final)
+        nearest = max(stood or [c for c in tried if not c.holds], key=_closeness, default=None)
+        if nearest is None and self._hopeless:
+            largest = max(self._hopeless, key=lambda s: sum(spec.max_instances for spec in s.sites))
+            nearest = self.whole(kind, largest)
         return Found(kind, best, nearest, stood[0] if stood else None, tried)
 
     def _with_outages(self, kind: Kind, held: Sequence[Candidate]) -> list[Candidate]:
@@ -212,7 +211,7 @@ class Search:
                 continue
             seen.add(size)
             self.progress(f"{kind}: {candidate.label()} with outages")
-            stood.append(self.with_outages(candidate))
+            stood.append(self.with_outages(candidate, exact=False))
             if not stood[-1].holds and (raised := self._raised(kind, candidate)):
                 stood.append(raised)
         return stood
@@ -228,7 +227,8 @@ class Search:
             sites = tuple(
                 s.sized(middle, s.max_instances) if s.site == growing.site else s for s in candidate.system.sites
             )
-            tried = self.with_outages(self.run(kind, candidate.system.model_copy(update={"sites": sites}), self.trace))
+            more = candidate.system.model_copy(update={"sites": sites})
+            tried = self.with_outages(self.whole(kind, more), exact=False)
             if tried.holds:
                 high, found = middle, tried
             else:
@@ -240,70 +240,27 @@ class Search:
         outcome = run_trace(trace, self.service, system, seed=self.seed)
         return judged(kind, system, outcome, trace.tokens)
 
-    def with_outages(self, candidate: Candidate, trace: Trace | None = None) -> Candidate:
-        """The candidate with P0's availability under the private site's outages, and judged by it."""
-        failures = self.space.failures
+    def whole(self, kind: Kind, system: System) -> Candidate:
+        """One system on the whole trace, however it fares; from memory where it was run before."""
+        key = (system.model_dump_json(), True)
+        found = self._known.get(key) or self.run(kind, system, self.trace)
+        self._known[key] = found
+        return replace(found, kind=kind)
+
+    def with_outages(self, candidate: Candidate, trace: Trace | None = None, *, exact: bool = True) -> Candidate:
+        """The candidate with P0's availability under the private site's outages, and judged by it. ``exact``: also
+        where it misses."""
+        failures, wanted = self.space.failures, candidate.system.objectives[P0].share
         if failures is None or (failures.site_mtbf_h is None and failures.instance_mtbf_h is None):
             return candidate
-        share = self.available_with_outages(candidate, failures, trace or self.trace)
-        wanted = candidate.system.objectives[P0].share
+        share = available_with_outages(
+            trace or self.trace, self.service, candidate.system, candidate.outcome, failures,
+            seed=self.seed, least=0.0 if exact else wanted,
+        )  # fmt: skip
         misses = list(candidate.misses)
         if share < wanted:
-            misses.append(f"P0 {share:.3%} with outages, not {wanted:.3%}")
-        return Candidate(
-            candidate.kind, candidate.system, candidate.outcome, candidate.bill, tuple(misses), with_outages=share
-        )
-
-    def available_with_outages(self, candidate: Candidate, failures: Failures, trace: Trace) -> float:
-        """P0's availability over the long run, outages of the private site and of its instances included.
-
-        Outages are rare, so they are drawn one at a time: each begins at some time of the trace and lasts an
-        exponential time. What is late besides the calm's share, times the outages an hour, is what they cost.
-        """
-        private = candidate.private
-        if private is None or private.min_instances == 0:
-            return candidate.p0
-        available = candidate.p0
-        if failures.site_mtbf_h is not None:
-            if not candidate.bursts:
-                # Nothing is answered while it is out.
-                available *= failures.site_mtbf_h / (failures.site_mtbf_h + failures.site_mttr_h)
-            else:
-                an_hour = 1 / (failures.site_mtbf_h + failures.site_mttr_h)
-                available -= self._cost_of(candidate, trace, _WHOLE_SITE, an_hour, failures.site_mttr_h)
-        if failures.instance_mtbf_h is not None:
-            an_hour = private.min_instances / (failures.instance_mtbf_h + failures.instance_mttr_h)
-            available -= self._cost_of(candidate, trace, 0, an_hour, failures.instance_mttr_h)
-        return available
-
-    def _cost_of(self, candidate: Candidate, trace: Trace, which: int, an_hour: float, mttr_h: float) -> float:
-        """Share of P0 that outages of the private site, or of one of its instances, make late."""
-        dice = np.random.default_rng(self.seed)
-        shares = (np.arange(EPISODES) + dice.random((2, EPISODES))) / EPISODES
-        begins = dice.permutation(shares[0]) * trace.duration_s
-        lasts = -np.log1p(-shares[1]) * mttr_h * 3600
-        late = sum(self._late(candidate, trace, which, *one) for one in zip(begins, lasts, strict=True))
-        offered_an_hour = candidate.outcome.classes[P0].offered / candidate.outcome.hours
-        return late / EPISODES * an_hour / offered_an_hour if offered_an_hour else 0.0
-
-    def _late(self, candidate: Candidate, trace: Trace, which: int, begin_s: float, lasts_s: float) -> float:
-        """P0 requests that an outage of the private site, or of one of its instances, makes late."""
-        assert candidate.private is not None
-        s = candidate.system.sites.index(candidate.private)
-        end_s = begin_s + min(lasts_s, _SEEN_S)
-        times = math.ceil((end_s + _AFTER_S) / trace.duration_s)
-        bins = max(1, math.ceil(times * trace.duration_s / _BIN_S))
-        outages = np.array([[begin_s, s, which, 1], [end_s, s, which, -1]], dtype=np.float64)
-        outcome = run_trace(
-            trace, self.service, candidate.system, times=times, seed=self.seed, outages=outages, bins=bins
-        )
-        late = outcome.timeline[:, state.MISSED_BY] - outcome.timeline[:, state.OFFERED_BY] * (1 - candidate.p0)
-        total = float(late.sum())
-        if lasts_s > _SEEN_S:
-            at = (np.arange(bins) + 0.5) * outcome.bin_s - begin_s
-            steady = late[(at >= _SEEN_S / 2) & (at < _SEEN_S)]
-            total += float(steady.sum()) / (_SEEN_S / 2) * (lasts_s - _SEEN_S)
-        return max(0.0, total)
+            misses.append(f"P0 {'' if exact else 'at most '}{share:.3%} with outages, not {wanted:.3%}")
+        return replace(candidate, misses=tuple(misses), with_outages=share)
 
     # Sizes
 
@@ -319,9 +276,10 @@ class Search:
             for burst in space.burst:
                 yield from self._burst_sizes(kind, None, burst)
         elif any(self._holds(kind, self._largest(burst)) for burst in space.burst):
-            enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), 1, space.most_private, kind)
+            least, most = space.least_private, space.most_private
+            enough = self._fewest(lambda n: self._system(self._private(n, 0.5), None), least, most, kind)
             # A few more than are enough in calm: what they leave over may be what outages cost.
-            for count in range(1, min(space.most_private, (enough or space.most_private) + 2) + 1):
+            for count in range(least, min(most, (enough or most) + 2) + 1):
                 for share in space.batch_shares:
                     for burst in space.burst:
                         private = self._private(count, share)
@@ -341,7 +299,7 @@ class Search:
     def _private_alone(self) -> Iterator[System]:
         for share in self.space.batch_shares:
             make = lambda n, share=share: self._system(self._private(n, share), None)  # noqa: E731
-            fewest = self._fewest(make, 1, self.space.most_private, "all private")
+            fewest = self._fewest(make, self.space.least_private, self.space.most_private, "all private")
             if fewest is not None:
                 yield make(fewest)
 
@@ -352,9 +310,11 @@ class Search:
         """
         least, most = burst.min_instances, self.space.most_burst
         self.progress(f"{kind}: {private.min_instances if private else 0} private, burst {burst.instance_type}")
-        fewest = self._fewest(lambda m: self._system(private, self._burst(burst, m, m)), least, most, kind)
+        make = lambda m: self._system(private, self._burst(burst, m, m))  # noqa: E731
+        fewest = self._fewest(make, least, most, kind, self._before.get(burst.instance_type, 1))
         if fewest is None:
             return
+        self._before[burst.instance_type] = fewest
         upper = max(fewest, self._alone(burst) if private and self.space.failures else 0)
         for lower in range(fewest, least - 1, -1):
             held = False
@@ -362,7 +322,7 @@ class Search:
                 system = self._system(private, self._burst(burst, lower, upper, target))
                 if self._holds(kind, system):
                     held = True
-                    self._cheapest = min(self._cheapest, self._tried[-1].bill.total_per_hour)
+                    self._cheapest = min(self._cheapest, self.whole(kind, system).bill.total_per_hour)
                     yield system
             if not held:
                 return
@@ -389,31 +349,48 @@ class Search:
         space = self.space
         return System(sites=in_order, gateways=space.gateways, objectives=space.objectives, tries=space.tries)
 
-    def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind) -> int | None:
-        """The fewest instances with which the system holds; more of them are taken to hold as well."""
-        if least > most or (most == 0 and not make(0).sites):
-            return None
-        low, high = least - 1, max(least, 1)
-        while not self._holds(kind, make(high)):
-            if high >= most:
-                return None
-            low, high = high, min(most, 2 * high)
+    def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind, begin: int = 1) -> int | None:
+        """The fewest instances with which the system holds; more of them are taken to hold as well. It is looked for
+        from ``begin`` on, by steps that double, and then between what misses and what holds."""
+        low, high, step = least - 1, most + 1, 1
+        at = min(most, max(least, begin, 1))
         while high - low > 1:
-            middle = (low + high) // 2
-            if middle >= least and make(middle).sites and self._holds(kind, make(middle)):
-                high = middle
+            if make(at).sites and self._holds(kind, make(at)):
+                high = at
             else:
-                low = middle
-        return high
+                low = at
+            if least <= low and high <= most:
+                at = (low + high) // 2
+            else:
+                at = max(least, high - step) if high <= most else min(most, low + step)
+                step *= 2
+        return high if high <= most else None
 
     def _holds(self, kind: Kind, system: System) -> bool:
-        key = system.model_dump_json()
+        """Whether it does: what grows on the whole trace, what does not on its densest stretch."""
+        grows = any(spec.max_instances > spec.min_instances for spec in system.sites)
+        trace = self.trace if grows else self._screen
+        key = (system.model_dump_json(), trace is self.trace)
         if key not in self._known:
-            grows = any(spec.max_instances > spec.min_instances for spec in system.sites)
-            candidate = self.run(kind, system, self.trace if grows else self._screen)
-            self._known[key] = candidate
-        self._tried.append(self._known[key])
-        return self._known[key].holds
+            self._known[key] = self._run_while_it_may_hold(kind, system, trace)
+        found = self._known[key]
+        if found is None:
+            self._hopeless.append(system)
+            return False
+        self._tried.append(replace(found, kind=kind))
+        return found.holds
+
+    def _run_while_it_may_hold(self, kind: Kind, system: System, trace: Trace) -> Candidate | None:
+        offered = np.bincount(trace.klass, minlength=len(RequestClass))
+        most = {
+            name: _HOPELESS * (1 - system.objectives[name].share) * count
+            for name, count in zip(RequestClass, offered, strict=True)
+        }
+        try:
+            outcome = run_trace(trace, self.service, system, seed=self.seed, most_missed=most)
+        except HopelessError:
+            return None
+        return judged(kind, system, outcome, trace.tokens)
 
 
 def judged(kind: Kind, system: System, outcome: Outcome, tokens: float) -> Candidate:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,8 +124,9 @@ class ServiceModel(Frozen):
         """Weights of one server, which an instance fetches before it serves; 0 where that is unknown."""
         return self.gpu_weights_bytes * self.gpus_per_server
 
-    def demand(self, tokens_in: Tokens, tokens_out: Tokens) -> tuple[Tokens, Tokens, Tokens]:
-        """``(prompt, work, tokens)`` of each request, as ``simulate.Demand`` has them."""
+    def demand(self, counted_in: NDArray[Any], counted_out: NDArray[Any]) -> tuple[Tokens, Tokens, Tokens]:
+        """``(prompt, work, tokens)`` of each request, by its tokens in and out, as ``simulate.Demand`` has them."""
+        tokens_in, tokens_out = counted_in.astype(np.float64), counted_out.astype(np.float64)
         nothing = np.zeros_like(tokens_in)
         if self.language:
             return np.maximum(tokens_in, 1.0), np.maximum(tokens_out - 1.0, 0.0), tokens_in + tokens_out

@@ -41,6 +41,11 @@ class Whose(NamedTuple):
     model: str
     site: str
 
+    @property
+    def dimensions(self) -> dict[str, str]:
+        """Of CloudWatch, beside the stack."""
+        return dict(zip(_WHOSE, self, strict=True))
+
 
 @dataclass(frozen=True)
 class Line:
@@ -159,7 +164,7 @@ def _used(cloudwatch: Any, stack: str, expected: Iterable[Whose], begin: datetim
     found: dict[datetime, dict[Whose, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     there = {(name, whose) for name in metrics.USED for whose in {*expected, *_there(cloudwatch, name, stack)}}
     named = sorted(there)
-    series = [(name, {metrics.STACK: stack, **dict(zip(_WHOSE, whose, strict=True))}) for name, whose in named]
+    series = [(name, {metrics.STACK: stack, **whose.dimensions}) for name, whose in named]
     for (name, whose), values in zip(named, _hourly(cloudwatch, series, "Sum", begin, end), strict=True):
         for at, value in values.items():
             found[at][whose][name] = value

@@ -39,6 +39,10 @@ _SCALERS: Final = ("tracking", "steps", "demand")
 """By their numbers in the kernel."""
 
 
+class HopelessError(Exception):
+    """More requests missed than the caller allowed for; the rest was not simulated."""
+
+
 class Demand(NamedTuple):
     """A chunk of requests (float64 [n], class int8): arrival in seconds; ``prompt``: tokens to read, or 1 where the
     service runs batches, or 0; ``work``: tokens after an answer's first, or seconds; ``tokens`` in the KV cache."""
@@ -114,8 +118,7 @@ def demand_of(trace: Trace, service: ServiceModel) -> Demand:
 def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand]:
     """The trace ``times`` over, cut or joined to chunks of a fair size."""
     if len(trace) > CHUNK:
-        for turn in range(times):
-            yield from (_part(trace, service, first, turn) for first in range(0, len(trace), CHUNK))
+        yield from _stretch(trace, service, 0.0, times * trace.duration_s)
         return
     once = demand_of(trace, service)
     group = max(1, CHUNK // max(1, len(trace)))
@@ -130,10 +133,15 @@ def repeated(trace: Trace, service: ServiceModel, times: int) -> Iterator[Demand
         )
 
 
-def _part(trace: Trace, service: ServiceModel, first: int, turn: int) -> Demand:
-    cut = slice(first, first + CHUNK)
-    tokens = service.demand(trace.tokens_in[cut], trace.tokens_out[cut])
-    return Demand(trace.arrival[cut] + turn * trace.duration_s, *tokens, trace.klass[cut])
+def _stretch(trace: Trace, service: ServiceModel, begin_s: float, end_s: float) -> Iterator[Demand]:
+    """What arrives in ``[begin_s, end_s)`` of the trace over and over."""
+    for turn in range(int(begin_s // trace.duration_s), math.ceil(end_s / trace.duration_s)):
+        begun = turn * trace.duration_s
+        first, last = np.searchsorted(trace.arrival, (begin_s - begun, end_s - begun))
+        for at in range(first, last, CHUNK):
+            cut = slice(at, min(last, at + CHUNK))
+            tokens = service.demand(trace.tokens_in[cut], trace.tokens_out[cut])
+            yield Demand(trace.arrival[cut] + begun, *tokens, trace.klass[cut])
 
 
 def simulate(
@@ -146,16 +154,19 @@ def simulate(
     outages: NDArray[np.float64] = NO_OUTAGES,
     bins: int = 360,
     drain_s: float = DRAIN_S,
+    most_missed: Mapping[RequestClass, float] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """The outcome of ``chunks``, whose arrivals rise and lie in ``[0, duration_s)``. The same for the same seed.
 
     ``outages``: as :func:`draw_outages` has them. ``bins``: rows of the timeline.
+    ``most_missed``: requests of each class; with more that miss their promise it raises :class:`HopelessError`.
     ``progress``: is told the share of the time that is done.
     """
     if not duration_s > 0 or not math.isfinite(duration_s):
         raise PlannerError(f"duration {duration_s} s: it must be above 0")
     state = _state(system, service, duration_s, seed, outages, bins)
+    state.rule[:, kernel.MOST_MISSED] = [(most_missed or {}).get(name, math.inf) for name in RequestClass]
     waits: list[tuple[int, float]] = []
     before = np.zeros(2)
     for chunk in chunks:
@@ -181,12 +192,43 @@ def run_trace(
     seed: int = 1,
     outages: NDArray[np.float64] = NO_OUTAGES,
     bins: int = 360,
+    most_missed: Mapping[RequestClass, float] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """A trace, ``times`` over, against a system."""
-    chunks = repeated(trace, service, times)
-    duration_s = times * trace.duration_s
-    return simulate(chunks, service, system, duration_s, seed=seed, outages=outages, bins=bins, progress=progress)
+    return simulate(
+        repeated(trace, service, times), service, system, times * trace.duration_s,
+        seed=seed, outages=outages, bins=bins, most_missed=most_missed, progress=progress,
+    )  # fmt: skip
+
+
+def run_outages(
+    trace: Trace,
+    service: ServiceModel,
+    system: System,
+    outages: Sequence[NDArray[np.float64]],
+    after_s: float,
+    *,
+    seed: int = 1,
+    bin_s: float,
+) -> Iterator[NDArray[np.float64]]:
+    """The timeline of each of some outages, the rows of one as :func:`draw_outages` has them, in the order in which
+    they begin. Each is run on the trace over and over until ``after_s`` after its end; what was before it, once for
+    all."""
+    last_s = max((rows[-1, 0] for rows in outages), default=0.0) + after_s
+    bins = math.ceil(last_s / bin_s)
+    calm, at = _state(system, service, bins * bin_s, seed, NO_OUTAGES, bins), 0.0
+    for rows in outages:
+        begin_s, end_s = float(rows[0, 0]), float(rows[-1, 0]) + after_s
+        for chunk in _stretch(trace, service, at, begin_s):
+            calm = _feed(calm, chunk)
+        at = begin_s
+        state = kernel.State(*(part.copy() for part in calm))._replace(outages=rows)
+        for chunk in _stretch(trace, service, begin_s, end_s):
+            state = _feed(state, chunk)
+        loop.end_of_trace(state, end_s)
+        loop.drain(state, DRAIN_S)
+        yield state.timeline
 
 
 def _feed(state: kernel.State, chunk: Demand) -> kernel.State:
@@ -195,6 +237,8 @@ def _feed(state: kernel.State, chunk: Demand) -> kernel.State:
         why, at = loop.run(state, *chunk, at)
         if why == kernel.DONE:
             return state
+        if why == kernel.HOPELESS:
+            raise HopelessError
         state = _wider(state)
 
 
@@ -381,7 +425,8 @@ def _rule(objective: Objective, tries: Tries | None) -> list[float]:
     bounds = (objective.lost_after_s, objective.patience_s, objective.again_s)
     measure = float(kernel.MEASURES.index(objective.measure))
     each, whole = (tries.one_s, tries.all_s) if tries else (None, None)
-    return [measure, objective.within_s, *map(bound, bounds), 0.0, *map(bound, (objective.per_token_s, each, whole))]
+    more = (objective.per_token_s, each, whole, None)
+    return [measure, objective.within_s, *map(bound, bounds), 0.0, *map(bound, more)]
 
 
 def draw_outages(

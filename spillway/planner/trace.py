@@ -19,17 +19,19 @@ DEFAULT_SHARES: Final[Mapping[RequestClass, float]] = {
     RequestClass.P2: 0.1,
 }
 """For a trace without classes: drawn with the seed."""
+_PIECE: Final = 1_000_000
+"""Requests that are worked on at once, where all of a long trace would take too much memory."""
 
 
 @dataclass(frozen=True)
 class Trace:
     """Requests in order of arrival. ``arrival``: float64 [n], seconds from the trace's begin; ``tokens_in``,
-    ``tokens_out``: float64 [n]; ``klass``: int8 [n], 0 is P0. ``duration_s``: until the trace's end, the last gap
-    included. ``notes``: what was odd in its file, and how it was taken."""
+    ``tokens_out``: float [n], of a file float32; ``klass``: int8 [n], 0 is P0. ``duration_s``: until the trace's end,
+    the last gap included. ``notes``: what was odd in its file, and how it was taken."""
 
     arrival: NDArray[np.float64]
-    tokens_in: NDArray[np.float64]
-    tokens_out: NDArray[np.float64]
+    tokens_in: NDArray[np.floating]
+    tokens_out: NDArray[np.floating]
     klass: NDArray[np.int8]
     duration_s: float
     notes: tuple[str, ...] = ()
@@ -40,7 +42,7 @@ class Trace:
     @property
     def tokens(self) -> float:
         """Tokens in and out, all requests."""
-        return float(self.tokens_in.sum() + self.tokens_out.sum())
+        return float(self.tokens_in.sum(dtype=np.float64) + self.tokens_out.sum(dtype=np.float64))
 
     def of(self, *classes: RequestClass) -> Trace:
         """The requests of these classes, over the same time."""
@@ -52,7 +54,7 @@ class Trace:
         """The requests of ``[begin_s, end_s)``, its begin at 0."""
         if not 0 <= begin_s < end_s <= self.duration_s + 1e-6:
             raise PlannerError(f"cannot cut {begin_s:g} to {end_s:g} s out of a trace of {self.duration_s:g} s")
-        inside = (self.arrival >= begin_s) & (self.arrival < end_s)
+        inside = slice(*np.searchsorted(self.arrival, (begin_s, end_s)))
         cut = (self.arrival[inside] - begin_s, self.tokens_in[inside], self.tokens_out[inside], self.klass[inside])
         return Trace(*cut, duration_s=end_s - begin_s, notes=self.notes)
 
@@ -76,10 +78,14 @@ def draw_classes(count: int, shares: Mapping[RequestClass, float], seed: int) ->
     if (weights < 0).any() or not math.isclose(weights.sum(), 1.0, abs_tol=1e-6):
         given = ", ".join(f"{name} {weight:g}" for name, weight in zip(RequestClass, weights, strict=True))
         raise PlannerError(f"shares of the classes are {given}; none may be negative, and they have to add up to 1")
-    # As Generator.choice draws, without its column of whole numbers.
-    drawn = np.random.default_rng(seed).random(count)
-    shares_to = (weights / weights.sum()).cumsum()
-    return (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
+    # As Generator.choice draws, without columns of whole numbers.
+    dice, shares_to = np.random.default_rng(seed), (weights / weights.sum()).cumsum()
+    classes = np.empty(count, dtype=np.int8)
+    for first in range(0, count, _PIECE):
+        piece = classes[first : first + _PIECE]
+        drawn = dice.random(len(piece))
+        piece[:] = (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
+    return classes
 
 
 def superpose(trace: Trace, factor: float, seed: int = 1) -> Trace:

@@ -13,8 +13,9 @@ import json
 import math
 import zlib
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -83,15 +84,27 @@ FORMATS: Final = {
 
 @dataclass
 class _Rows:
-    """Columns as they are read. ``lines``: in the file, from 1."""
+    """Columns as they are read, as narrow as they may be: a week of a large service has tens of millions of rows.
+    ``jumps``: rows whose line in the file, from 1, is not the one after the last row's."""
 
-    lines: array[int] = field(default_factory=lambda: array("q"))
+    jumps: list[tuple[int, int]] = field(default_factory=list)
+    last_line: int = -1
     times: array[float] = field(default_factory=lambda: array("d"))
-    tokens_in: array[float] = field(default_factory=lambda: array("d"))
-    tokens_out: array[float] = field(default_factory=lambda: array("d"))
+    tokens_in: array[float] = field(default_factory=lambda: array("f"))
+    tokens_out: array[float] = field(default_factory=lambda: array("f"))
     classes: array[int] = field(default_factory=lambda: array("b"))
     failed: int = 0
     images: bool = False
+
+    def at_line(self, line: int) -> None:
+        """The next row is of this line."""
+        if line != self.last_line + 1:
+            self.jumps.append((len(self.times), line))
+        self.last_line = line
+
+    def line_of(self, row: int) -> int:
+        first, line = self.jumps[bisect_right(self.jumps, row, key=itemgetter(0)) - 1]
+        return line + row - first
 
 
 def read_trace(
@@ -118,18 +131,19 @@ def read_trace(
     if not rows.times:
         raise TraceError(f"{path}: no request follows the header; a plan needs some traffic")
     notes = [*_notes(rows, clock)]
-    # Views: a week of a large service has tens of millions of rows.
-    times, lines = np.frombuffer(rows.times), np.frombuffer(rows.lines, dtype=np.int64)
-    tokens_in, tokens_out = np.frombuffer(rows.tokens_in), np.frombuffer(rows.tokens_out)
+    # Views, of arrays that nothing else keeps.
+    arrival, tokens_in = np.frombuffer(rows.times), np.frombuffer(rows.tokens_in, dtype=np.float32)
+    tokens_out = np.frombuffer(rows.tokens_out, dtype=np.float32)
     classes = np.frombuffer(rows.classes, dtype=np.int8) if rows.classes else None
-    if (times[1:] < times[:-1]).any():
-        notes.append(_out_of_order(path, times, lines, clock))
-        order = np.argsort(times, kind="stable")
-        times, lines, tokens_in, tokens_out = times[order], lines[order], tokens_in[order], tokens_out[order]
-        classes = classes[order] if classes is not None else None
-    arrival = times - times[0]
-    _check_gaps(path, arrival, lines, max_gap_s, clock)
-    classes = classes if classes is not None else draw_classes(len(times), shares, seed)
+    row_of = np.arange(0)
+    if (arrival[1:] < arrival[:-1]).any():
+        notes.append(_out_of_order(path, arrival, rows, clock))
+        row_of = np.argsort(arrival, kind="stable")
+        arrival, tokens_in, tokens_out = arrival[row_of], tokens_in[row_of], tokens_out[row_of]
+        classes = classes[row_of] if classes is not None else None
+    arrival -= arrival[0]
+    _check_gaps(path, arrival, lambda row: rows.line_of(int(row_of[row]) if len(row_of) else row), max_gap_s, clock)
+    classes = classes if classes is not None else draw_classes(len(arrival), shares, seed)
     last = float(arrival[-1])
     whole = duration_s if duration_s is not None else math.nextafter(last, math.inf) if last > 0 else 1.0
     if whole <= last and last > 0:
@@ -176,10 +190,11 @@ def _read(path: Path, stream: TextIO, rows: _Rows, unit: TimeUnit | None, zone: 
             rows.failed += 1
             continue
         try:
-            rows.times.append(clock.seconds(when))
+            at_s = clock.seconds(when)
         except TimeError as error:
             raise TraceError(f"{place}: {error}") from None
-        rows.lines.append(line)
+        rows.at_line(line)
+        rows.times.append(at_s)
         rows.tokens_in.append(counted[0])
         rows.tokens_out.append(counted[1])
         if classes:
@@ -264,12 +279,12 @@ def _notes(rows: _Rows, clock: Clock) -> Iterator[str]:
         yield f"times are taken as {clock.unit.name.lower()} {since}"
 
 
-def _out_of_order(path: Path, times: NDArray[np.float64], lines: NDArray[np.int64], clock: Clock) -> str:
+def _out_of_order(path: Path, times: NDArray[np.float64], rows: _Rows, clock: Clock) -> str:
     """A note that rows were sorted, or :class:`TraceError`."""
     steps = np.diff(times)
     at = int(steps.argmin())
     back = -float(steps[at])
-    place = f"{path}, line {lines[at + 1]}"
+    place = f"{path}, line {rows.line_of(at + 1)}"
     if back <= MAX_OUT_OF_ORDER_S:
         return f"{int((steps < 0).sum()):,} rows were earlier than the one before, by {back:.3g} s at most; sorted"
     if clock.without_zone and clock.zone is None and back <= _PUT_BACK_S:
@@ -284,13 +299,13 @@ def _out_of_order(path: Path, times: NDArray[np.float64], lines: NDArray[np.int6
 
 
 def _check_gaps(
-    path: Path, arrival: NDArray[np.float64], lines: NDArray[np.int64], max_gap_s: float, clock: Clock
+    path: Path, arrival: NDArray[np.float64], line_of: Callable[[int], int], max_gap_s: float, clock: Clock
 ) -> None:
     gaps = np.diff(arrival)
     if len(gaps) and gaps.max() > max_gap_s:
         at = int(gaps.argmax())
         unit = "" if clock.told or clock.unit is None else ", or say what the times count with --time-unit"
         raise TraceError(
-            f"{path}, line {lines[at + 1]}: {gaps[at] / 3600:.1f} h after the request before, above the "
+            f"{path}, line {line_of(at + 1)}: {gaps[at] / 3600:.1f} h after the request before, above the "
             f"{max_gap_s / 3600:g} h that a trace may be silent; cut the file there, or allow it with --max-gap{unit}"
         )

@@ -8,12 +8,12 @@ credentials will do: ``pricing:GetProducts`` and ``ec2:DescribeSpotPriceHistory`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from spillway.contracts.prices import Cloud, Price, PriceModel
-from spillway.price_lists.common import PriceListError
+from spillway.price_lists.common import Listing, PriceListError, cheapest
 
 API_REGION: Final = "us-east-1"
 """The API is served in few regions; each knows the prices of all."""
@@ -38,26 +38,17 @@ def read(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | Non
     Raises :class:`PriceListError` when the API refuses, or answers something else.
     """
     client = client_of("pricing", API_REGION, endpoint_url)
-    for name, (gpus, gpu) in types.items():
+    for name in types:
         managed = cloud_of(name) != "ec2"
         service = f"Amazon{MANAGED}" if managed else "AmazonEC2"
+        listing = Listing(types, today, SOURCE.format(service=service))
         wanted = {"instanceName": name, "component": "Hosting"} if managed else {"instanceType": name, **EC2_FILTERS}
         for product in _products(client, service, wanted):
             region = product["product"]["attributes"].get("regionCode")
             if region is None:
                 continue
             for model, usd in _prices(product["terms"]):
-                yield Price(
-                    cloud=cloud_of(name),
-                    instance_type=name,
-                    region=region,
-                    gpus=gpus,
-                    gpu=gpu,
-                    usd_per_hour=usd,
-                    model=model,
-                    read_on=today,
-                    source=SOURCE.format(service=service),
-                )
+                yield listing.price(cloud_of(name), name, region, usd, model)
 
 
 def cloud_of(name: str) -> Cloud:
@@ -95,31 +86,19 @@ def discover(endpoint_url: str | None = None) -> dict[str, tuple[int, str]]:
 
 
 def read_spot(
-    types: dict[str, tuple[int, str]], regions: list[str], today: date, endpoint_url: str | None = None
-) -> Iterator[Price]:
+    types: dict[str, tuple[int, str]], regions: Sequence[str], today: date, endpoint_url: str | None = None
+) -> list[Price]:
     """The present spot price of EC2 types: that of the cheapest zone of each region.
 
     Raises :class:`PriceListError` when EC2 refuses.
     """
     names = [name for name in types if not name.startswith("ml.")]
-    for region in regions:
-        cheapest: dict[str, float] = {}
-        for row in _spot_history(client_of("ec2", region, endpoint_url), names):
-            usd = float(row["SpotPrice"])
-            cheapest[row["InstanceType"]] = min(usd, cheapest.get(row["InstanceType"], usd))
-        for name, usd in cheapest.items():
-            gpus, gpu = types[name]
-            yield Price(
-                cloud="ec2",
-                instance_type=name,
-                region=region,
-                gpus=gpus,
-                gpu=gpu,
-                usd_per_hour=usd,
-                model="spot",
-                read_on=today,
-                source=SPOT_SOURCE,
-            )
+    listing = Listing(types, today, SPOT_SOURCE)
+    return cheapest(
+        listing.price("ec2", row["InstanceType"], region, float(row["SpotPrice"]), "spot")
+        for region in regions
+        for row in _spot_history(client_of("ec2", region, endpoint_url), names)
+    )
 
 
 def _products(client: Any, service: str, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any, Final
 
 from spillway.contracts.prices import HOURS_PER_YEAR, Price, PriceModel
-from spillway.price_lists.common import PriceListError
+from spillway.price_lists.common import Listing, PriceListError
 
 URL: Final = "https://prices.azure.com/api/retail/prices"
 API_VERSION: Final = "2023-01-01-preview"
@@ -33,22 +33,12 @@ def read(types: dict[str, tuple[int, str]], today: date, url: str = URL) -> Iter
 
     Raises :class:`PriceListError` when the API does not answer, or answers something else.
     """
-    source = f"Azure Retail Prices API ({URL}), read by `spillway prices refresh`"
-    for name, (gpus, gpu) in types.items():
+    listing = Listing(types, today, f"Azure Retail Prices API ({URL}), read by `spillway prices refresh`")
+    for name in types:
         chosen = f"serviceName eq 'Virtual Machines' and armSkuName eq '{name}' and currencyCode eq 'USD'"
         for item in _items(f"{url}?{urllib.parse.urlencode({'api-version': API_VERSION, '$filter': chosen})}", url):
             for model, usd in _prices(item):
-                yield Price(
-                    cloud="azure",
-                    instance_type=name,
-                    region=item["armRegionName"],
-                    gpus=gpus,
-                    gpu=gpu,
-                    usd_per_hour=usd,
-                    model=model,
-                    read_on=today,
-                    source=source,
-                )
+                yield listing.price("azure", name, item["armRegionName"], usd, model)
 
 
 def _prices(item: dict[str, Any]) -> Iterator[tuple[PriceModel, float]]:

@@ -1,111 +1,122 @@
-"""What AWS asks of who commits himself: savings plans by their own API, capacity blocks by what EC2 offers now.
+"""What AWS asks of who commits himself: savings plans by their public list, capacity blocks by what EC2 offers now.
 
-A savings plan's rate is that of an hour of one instance, paid in every hour of the term
-(https://docs.aws.amazon.com/savingsplans/latest/APIReference/API_DescribeSavingsPlansOfferingRates.html). A capacity
-block is paid for as a whole beforehand, and may cost something else tomorrow
+A savings plan's rate is that of an hour of one instance, paid in every hour of the term. The list asks for no
+credentials: an index of regions, and of each region a CSV file, whose sixth line names its columns
+(https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-savings-plans.html).
+A capacity block is paid for as a whole beforehand, and may cost something else tomorrow
 (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeCapacityBlockOfferings.html).
 """
 
 from __future__ import annotations
 
+import csv
+import http.client
+import io
+import json
 import re
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import dropwhile
 from typing import Any, Final
 
 from spillway.contracts.prices import Price, PriceModel
-from spillway.price_lists.aws import API_REGION, MANAGED, called, client_of, cloud_of
+from spillway.price_lists.aws import called, client_of, cloud_of
+from spillway.price_lists.common import Listing, PriceListError, cheapest
 
-SAVINGS_SOURCE: Final = "AWS DescribeSavingsPlansOfferingRates (no upfront), read by `spillway prices refresh`"
+LIST_URL: Final = "https://pricing.us-east-1.amazonaws.com"
+PLANS: Final = ("AWSComputeSavingsPlan", "AWSMachineLearningSavingsPlans")
+"""The lists of EC2's plans, of both kinds, and of those for what serves on types named ``ml.``."""
+SAVINGS_SOURCE: Final = f"AWS's public list of savings plans ({LIST_URL}), read by `spillway prices refresh`"
 BLOCK_SOURCE: Final = "Amazon EC2 DescribeCapacityBlockOfferings (a week), read by `spillway prices refresh`"
 NOT_SOLD: Final = ("InvalidParameterValue", "Unsupported")
 """How EC2 refuses a type of which it sells no blocks."""
 BLOCK_DAYS: Final = 7
 """Of the block that is asked for: most are sold by the week."""
-TERMS: Final[dict[int, PriceModel]] = {365: "savings_1y", 3 * 365: "savings_3y"}
-_ENDPOINT: Final = re.compile(r"Host:(ml\.[\w.-]+)$")
-"""How a usage type names what serves in real time, as the price list's do."""
+TERMS: Final[dict[str, PriceModel]] = {"1 year": "savings_1y", "3 year": "savings_3y"}
+_TIMEOUT_S: Final = 60
+_USED: Final = re.compile(r"(?:^|-)(?:BoxUsage:(?P<machine>\S+)|Host:(?P<managed>ml\.\S+))$")
+"""Usage types of a shared machine, and of what serves in real time: ``USE1-BoxUsage:g5.xlarge``."""
+_LINUX: Final = "RunInstances"
+"""The operation of a machine whose system costs nothing more; ``RunInstances:0002`` is Windows
+(https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-info-fields.html)."""
 
 
-def read_savings(types: dict[str, tuple[int, str]], today: date, endpoint_url: str | None = None) -> Iterator[Price]:
-    """Each type's cheapest plan without an upfront payment, in every region.
+def read_savings(
+    types: dict[str, tuple[int, str]], regions: Sequence[str], today: date, url: str = LIST_URL
+) -> list[Price]:
+    """Each type's cheapest plan without an upfront payment, in these regions.
 
-    Raises :class:`spillway.price_lists.common.PriceListError` when AWS refuses.
+    Raises :class:`PriceListError` where the list cannot be read, or knows no such region.
     """
-    client = client_of("savingsplans", API_REGION, endpoint_url)
-    cheapest: dict[tuple[str, str, str, str], Price] = {}
-    for rate in _rates(client, [name for name in types if not name.startswith("ml.")]):
-        price = _price(rate, types, today)
-        if price is not None:
-            held = cheapest.get(price.key)
-            cheapest[price.key] = price if held is None else min(held, price, key=lambda one: one.usd_per_hour)
-    yield from cheapest.values()
+    return cheapest(_savings(Listing(types, today, SAVINGS_SOURCE), regions, url))
 
 
-def _rates(client: Any, machines: list[str]) -> Iterator[dict[str, Any]]:
-    linux = [{"name": "productDescription", "values": ["Linux/UNIX"]}, {"name": "tenancy", "values": ["shared"]}]
-    asked: list[dict[str, Any]] = [{"products": [MANAGED], "savingsPlanTypes": [MANAGED], "filters": []}]
-    for name in machines:
-        chosen = [*linux, {"name": "instanceType", "values": [name]}]
-        asked.append({"products": ["EC2"], "savingsPlanTypes": ["Compute", "EC2Instance"], "filters": chosen})
-    for one in asked:
-        token: dict[str, str] = {}
-        while True:
-            wanted = {**one, "savingsPlanPaymentOptions": ["No Upfront"], "maxResults": 1000, **token}
-            answer = called(client.describe_savings_plans_offering_rates, **wanted)
-            yield from answer["searchResults"]
-            if not answer.get("nextToken"):
-                break
-            token = {"nextToken": answer["nextToken"]}
+def _savings(listing: Listing, regions: Sequence[str], url: str) -> Iterator[Price]:
+    for plan in PLANS if regions else ():
+        index = f"{url}/savingsPlan/v1.0/aws/{plan}/current/region_index.json"
+        try:
+            files = {row["regionCode"]: row["versionUrl"] for row in json.loads("".join(_lines(index)))["regions"]}
+        except (ValueError, KeyError, TypeError):
+            raise PriceListError(f"{index} is no index of regions") from None
+        for region in regions:
+            if region not in files:
+                raise PriceListError(f"{plan} is not sold in {region!r}; its list has {', '.join(sorted(files))}")
+            for row in _rows(url + files[region].removesuffix(".json") + ".csv"):
+                yield from _rate(row, listing, region)
 
 
-def _price(rate: dict[str, Any], types: dict[str, tuple[int, str]], today: date) -> Price | None:
-    """``None`` for what is no hour of a wanted type."""
-    said = {one["name"]: one["value"] for one in rate["properties"]}
-    managed = _ENDPOINT.search(rate["usageType"])
-    name = managed[1] if managed else said.get("instanceType", "")
-    model = TERMS.get(round(rate["savingsPlanOffering"]["durationSeconds"] / 86400))
-    wanted = name in types and model is not None and rate["unit"] == "Hrs" and "region" in said
-    if not wanted or float(rate["rate"]) <= 0:
-        return None
-    gpus, gpu = types[name]
-    return Price(
-        cloud=cloud_of(name),
-        instance_type=name,
-        region=said["region"],
-        gpus=gpus,
-        gpu=gpu,
-        usd_per_hour=float(rate["rate"]),
-        model=model or "savings_1y",
-        read_on=today,
-        source=SAVINGS_SOURCE,
-    )
+def _rows(address: str) -> Iterator[dict[str, str]]:
+    """The file's rows, one by one: those of a large region are hundreds of megabytes."""
+    rows = csv.DictReader(dropwhile(lambda line: not line.startswith(("SKU,", '"SKU",')), _lines(address)))
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise PriceListError(f"{address}: {error}") from None
+
+
+def _lines(address: str) -> Iterator[str]:
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:
+            yield from io.TextIOWrapper(answer, encoding="utf-8", newline="")
+            if answer.length:
+                raise PriceListError(f"{address} ends {answer.length:,} bytes early")
+    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+        raise PriceListError(f"{address}: {error}") from None
+
+
+def _rate(row: dict[str, str], listing: Listing, region: str) -> Iterator[Price]:
+    """Nothing of what is no hour of a wanted type."""
+    try:
+        used = _USED.search(row["DiscountedUsageType"])
+        name = (used["machine"] or used["managed"]) if used else ""
+        model = TERMS.get(f"{row['LeaseContractLength']} {row['LeaseContractLengthUnit']}")
+        wanted = row["Unit"] == "Hrs" and row["Currency"] == "USD" and row["PurchaseOption"] == "No Upfront"
+        linux = name.startswith("ml.") or row["DiscountedOperation"] == _LINUX
+        usd = float(row["DiscountedRate"])
+    except (KeyError, TypeError, ValueError):
+        raise PriceListError(f"the list of savings plans in {region} has a row that cannot be read: {row}") from None
+    if name in listing.types and model and wanted and linux and usd > 0:
+        yield listing.price(cloud_of(name), name, region, usd, model)
 
 
 def read_blocks(
-    types: dict[str, tuple[int, str]], regions: list[str], today: date, endpoint_url: str | None = None
-) -> Iterator[Price]:
+    types: dict[str, tuple[int, str]], regions: Sequence[str], today: date, endpoint_url: str | None = None
+) -> list[Price]:
     """An hour of one instance in the cheapest block of a week that each region offers, of the types that it offers.
 
-    Raises :class:`spillway.price_lists.common.PriceListError` when EC2 refuses.
+    Raises :class:`PriceListError` when EC2 refuses.
     """
+    return cheapest(_blocks(Listing(types, today, BLOCK_SOURCE), regions, endpoint_url))
+
+
+def _blocks(listing: Listing, regions: Sequence[str], endpoint_url: str | None) -> Iterator[Price]:
     for region in regions:
         client = client_of("ec2", region, endpoint_url)
-        for name, (gpus, gpu) in types.items():
-            offers = () if name.startswith("ml.") else _offers(client, name)
-            hourly = [_hourly(offer) for offer in offers if offer.get("CurrencyCode", "USD") == "USD"]
-            if hourly:
-                yield Price(
-                    cloud="ec2",
-                    instance_type=name,
-                    region=region,
-                    gpus=gpus,
-                    gpu=gpu,
-                    usd_per_hour=min(hourly),
-                    model="capacity_block",
-                    read_on=today,
-                    source=BLOCK_SOURCE,
-                )
+        for name in listing.types:
+            for offer in () if name.startswith("ml.") else _offers(client, name):
+                if offer.get("CurrencyCode", "USD") == "USD":
+                    yield listing.price("ec2", name, region, _hourly(offer), "capacity_block")
 
 
 def _hourly(offer: dict[str, Any]) -> float:

@@ -11,15 +11,16 @@ from typing import Any
 
 from spillway.contracts.prices import Price, PriceError, catalogue, with_prices
 from spillway.price_lists import aws, azure, commitments
+from spillway.price_lists.commitments import LIST_URL
 from spillway.price_lists.common import dearest
 
 
 @dataclass(frozen=True)
 class Also:
-    """What of AWS is read besides the lists: spot prices and capacity blocks by region, savings plans of all."""
+    """Regions of AWS of which more is read than the lists of all."""
 
     spot_regions: tuple[str, ...] = ()
-    savings_plans: bool = False
+    savings_regions: tuple[str, ...] = ()
     block_regions: tuple[str, ...] = ()
 
 
@@ -47,7 +48,8 @@ def gone(fresh: Sequence[Price], clouds: Sequence[str], types: dict[str, tuple[i
 
     def asked(price: Price) -> bool:
         savings = price.model.startswith("savings") and price.cloud != "azure"
-        return price.model not in ("spot", "capacity_block") and (also.savings_plans or not savings)
+        listed = not savings or price.region in also.savings_regions
+        return price.model not in ("spot", "capacity_block") and listed
 
     return [
         price
@@ -66,6 +68,7 @@ def read_prices(
     phase: Callable[[str], AbstractContextManager[None]],
     aws_endpoint: str | None = None,
     azure_url: str | None = None,
+    savings_url: str | None = None,
 ) -> Iterator[Price]:
     """Prices of these types, of ``aws`` and ``azure``. ``phase``: tells what goes on while its block runs.
 
@@ -80,11 +83,11 @@ def read_prices(
     if "aws" in clouds and aws_types:
         with phase(f"AWS Price List, {len(aws_types)} types"):
             yield from dearest(aws.read(aws_types, today, aws_endpoint))
-            yield from aws.read_spot(aws_types, list(also.spot_regions), today, aws_endpoint)
-            yield from commitments.read_blocks(aws_types, list(also.block_regions), today, aws_endpoint)
-    if "aws" in clouds and aws_types and also.savings_plans:
-        with phase("AWS Savings Plans"):
-            yield from commitments.read_savings(aws_types, today, aws_endpoint)
+            yield from aws.read_spot(aws_types, also.spot_regions, today, aws_endpoint)
+            yield from commitments.read_blocks(aws_types, also.block_regions, today, aws_endpoint)
+    if "aws" in clouds and aws_types and also.savings_regions:
+        with phase(f"AWS savings plans in {', '.join(also.savings_regions)}"):
+            yield from commitments.read_savings(aws_types, also.savings_regions, today, savings_url or LIST_URL)
 
 
 def changes(fresh: Iterable[Price], left: Iterable[Price] = ()) -> Iterator[dict[str, Any]]:

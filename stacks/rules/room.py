@@ -95,8 +95,8 @@ def _gateways_fit_the_pool(settings: StackSettings, sites: Sequence[BurstSite]) 
 
 def _quota_holds_the_servers(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
     size, quota = server_size(settings), settings.private_cluster.quotas.serving
-    # An update starts one more before it ends one.
-    servers = _servers(settings) + 1
+    # An update starts one more before it ends one; spare places count, until a server has put their pods out.
+    servers = _servers(settings) + settings.model_server.autoscaling.spare_servers + 1
     pods = servers * settings.model_server.nodes
     for name, wanted, given in (
         ("cpu", size.cpus * pods, quota.cpu),
@@ -107,6 +107,17 @@ def _quota_holds_the_servers(settings: StackSettings, sites: Sequence[BurstSite]
             told = f"{wanted / _MIB / 1024:.0f}Gi" if name == "memory" else f"{wanted:f}"
             advice = f"{servers} servers, an update's included, ask for {told}; raise it, or lower max_replicas"
             yield Problem(key_of(f"private_cluster.quotas.serving.{name}"), given, advice)
+
+
+def _spare_places_bring_nodes(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
+    server, key = settings.model_server, key_of("model_server.autoscaling.spare_servers")
+    if not server.autoscaling.spare_servers:
+        return
+    given = str(server.autoscaling.spare_servers)
+    if isinstance(settings.private_cluster, ExistingSettings):
+        yield Problem(key, given, "a cluster that is there has the nodes that it has, and all may be used; remove it")
+    if server.span:
+        yield Problem(key, given, "a place is of one node, and a server of model_server.span has several; remove it")
 
 
 def _servers(settings: StackSettings) -> int:
@@ -164,6 +175,7 @@ RULES = (
     _memory_holds_what_is_in_it,
     _gateways_fit_the_pool,
     _quota_holds_the_servers,
+    _spare_places_bring_nodes,
     _spans_with_gpus,
     _amd_devices_open,
     _amd_on_azure_has_a_driver,

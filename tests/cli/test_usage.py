@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,8 @@ def test_the_commands_of_the_documentation_exist(page: Path) -> None:
         ["preview", "-s", "../elsewhere"],
         ["up", "-s", "packages"],
         ["drill", "--plan", "missing.yaml"],
+        ["status", "--web", "--json"],
+        ["status", "--port", "8765"],
         ["up", "--jsno"],
         ["package", "psuh"],
         ["package", "missing.yaml"],
@@ -128,6 +131,14 @@ def test_without_a_twin_status_says_so_and_a_drill_cannot_run(runner: CliRunner,
     drill = runner.invoke(cli, ["drill", "--short"])
     assert drill.exit_code == 2
     assert "spillway up -s local" in drill.stderr
+
+
+def test_a_port_that_is_taken_is_named(runner: CliRunner, project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = runner.invoke(cli, ["status", "--web", "--port", port, "--endpoint-url", "http://127.0.0.1:9"])
+    assert done.exit_code == 2
+    assert f"--port {port}: Address already in use; give another" in done.stderr
 
 
 def test_down_without_a_twin_is_no_failure_and_purges(runner: CliRunner, project: Path) -> None:

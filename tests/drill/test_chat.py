@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -104,4 +105,13 @@ def test_events_are_read_however_they_are_cut_into_parts() -> None:
         stream = Stream()
         for at in range(0, len(text), size):
             stream.take(text[at : at + size], float(at))
-        assert (len(stream.tokens), stream.ended) == (1, True)
+        assert (len(stream.tokens), stream.count, stream.ended) == (1, 1, True)
+
+
+def test_a_token_without_a_text_of_its_own_counts() -> None:
+    """As vLLM tells one that is part of a character: its text comes with the next."""
+    stream = Stream()
+    for count, text in enumerate(("", "\u00e4", ""), start=1):
+        event = {"choices": [{"delta": {"content": text}}], "usage": {"completion_tokens": count}}
+        stream.take(b"data: " + json.dumps(event).encode() + b"\n\n", float(count))
+    assert (stream.tokens, stream.count) == ([2.0], 3)

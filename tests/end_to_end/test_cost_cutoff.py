@@ -7,8 +7,14 @@ small package holds another model for each site, and first each has to serve its
 from __future__ import annotations
 
 import json
+import signal as signal_number
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -132,6 +138,41 @@ def test_the_functions_run_and_publish_the_live_cost(site: LocalSite) -> None:
 def test_the_report_finds_what_the_functions_published(site: LocalSite) -> None:
     told = site.spillway("report", "--days", "1")
     assert (told["stack"], told["burst_usd_per_hour"]) == ("spillway-local", pytest.approx(2 * 1.408 + 0.526))
+
+
+@contextmanager
+def page(site: LocalSite) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``spillway status --web`` and its address."""
+    command = [sys.executable, "-m", "spillway.cli.main", "status", "--web"]
+    with subprocess.Popen(command, cwd=site.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout is not None
+            yield run, run.stdout.readline().split()[0]
+        finally:
+            run.kill()
+
+
+def test_the_page_shows_the_twin_until_it_is_interrupted(site: LocalSite) -> None:
+    assert ask(site, "P0").status == 200
+    with page(site) as (run, address):
+
+        def shown() -> dict[str, Any]:
+            with urllib.request.urlopen(f"{address}status.json", timeout=30) as answer:
+                return json.load(answer)
+
+        eventually(lambda: shown()["answers"]["P0"].get("private", 0) > 0, within_s=60)
+        seen = shown()
+        assert {one["name"]: one["state"] for one in seen["sites"]} == dict.fromkeys(Site, "ready")
+        assert seen["burst_usd_per_hour"] == pytest.approx(2 * 1.408 + 0.526)
+        assert {"cost-burst-ceiling", "cost-blended"} <= {one["name"] for one in seen["alarms"]}
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert "all is well" in answer.read().decode()
+        run.send_signal(signal_number.SIGINT)
+        assert run.communicate(timeout=60)[1] == "Error: Interrupted.\n"
+        assert run.returncode == 130
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(address, timeout=5)
+    assert site.spillway("status")["overview"].keys() == seen.keys()
 
 
 def test_cheap_capacity_lowers_the_blended_price_and_not_what_drives_the_cutoff(site: LocalSite) -> None:

@@ -39,6 +39,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 README, TUTORIAL = ROOT / "README.md", DOCS / "tutorial.md"
+STATUS = DOCS / "how-to" / "status.md"
 SENTENCES = ("The private cluster is full and the next request spills.", "Wo ist meine Bestellung?", "word " * 300)
 NAME = "inference.spillway.test"
 PARAMETER = "/spillway-local/spill-cutoff"
@@ -68,8 +69,8 @@ def test_a_second_up_changes_nothing_and_restarts_nothing(site: LocalSite) -> No
 
 
 def test_what_the_pages_show_is_so(site: LocalSite) -> None:
-    said = shown(site, TUTORIAL, "spillway status")
-    assert all(place in said for place in Site)
+    for said in (shown(site, TUTORIAL, "spillway status"), shown(site, STATUS, "spillway status")):
+        assert all(place in said for place in Site)
     assert "x-spillway-site: private" in shown(site, TUTORIAL, "curl")
     assert "x-spillway-site: private" in shown(site, README, "spillway up")
     assert "$/h at peak" in shown(site, TUTORIAL, "spillway preview -s prod")

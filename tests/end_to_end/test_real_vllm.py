@@ -12,12 +12,13 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import openai
 import pytest
 
-from spillway.contracts.classes import Site
+from spillway.contracts.classes import SITE_HEADER, Site
 from spillway.contracts.routing import RoutingTable
 from tests.support.chat_rig import AgentRig
 from tests.support.gateway_rig import MODEL
@@ -60,13 +61,13 @@ def rig(vllm: Vllm, tmp_path: Path) -> Iterator[AgentRig]:
         yield running
 
 
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Who has room?"}], "temperature": 0}
+
+
 def stream_of(client: openai.OpenAI, tokens: int) -> Any:
-    messages: list[Any] = [{"role": "user", "content": "Who has room?"}]
     return client.chat.completions.create(
-        model=MODEL,
-        messages=messages,
+        **CHAT,
         max_tokens=tokens,
-        temperature=0,
         stream=True,
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
@@ -115,6 +116,38 @@ def test_a_full_queue_says_so_before_the_stream_begins(rig: AgentRig) -> None:
         answers = list(pool.map(one, range(ALLOWED * 2)))
     assert 0 < answers.count("503, again in 1 s") <= ALLOWED
     assert len(set(answers)) == 2
+
+
+def test_the_engine_drops_what_is_asked_for_elsewhere(built: Path, vllm: Vllm, tmp_path: Path) -> None:
+    """Its one place is P0's all the time: a P1 has no first token within its limit, and gets its answer from a cloud.
+    To the token the private engine made what P0 got."""
+
+    def hurried(table: RoutingTable) -> RoutingTable:
+        p0, p1, p2 = roomy(table).classes
+        return roomy(table).model_copy(update={"classes": (p0, p1.model_copy(update={"first_token_s": 3.0}), p2)})
+
+    with started(PYTHON, built, tmp_path, ONE) as private, gateway(tmp_path, private, vllm, hurried) as rig:
+        before, over = private.generated, Event()
+
+        def urgent(_: int) -> int:
+            answers = 0
+            while not over.is_set():
+                ask(rig.client("P0", site=Site.PRIVATE), tokens=64)
+                answers += 1
+            return answers
+
+        with ThreadPoolExecutor(3) as pool:
+            asked = pool.map(urgent, range(3))
+            try:
+                eventually(lambda: private.waiting >= 2, what="its place is taken")
+                answer = rig.client("P1").chat.completions.with_raw_response.create(**CHAT, max_tokens=8, stream=True)
+                assert answer.headers[SITE_HEADER] == Site.SAGEMAKER
+                assert text_of(answer.parse())
+                eventually(lambda: private.waiting <= 2, what="the engine has dropped it")
+            finally:
+                over.set()
+            eventually(lambda: private.idle, what="the private engine is idle")
+            assert private.generated - before == 64 * sum(asked)
 
 
 def test_a_stream_whose_server_is_killed_goes_on_at_another_to_the_byte(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from components.model_server import places
 from spillway.twin.kubernetes.real import nodes
 from spillway.twin.kubernetes.real.nodes import Machine
 from tests.kubernetes.cluster import Cluster, is_ready, why_pending
-from tests.kubernetes.stacks import Planned, plan, planned
+from tests.kubernetes.stacks import Planned, made_once, plan, planned
 
 S = "spillway:"
 ONE_SERVER = {
-    f"{S}model_server": {"autoscaling": {"min_replicas": 1, "max_replicas": 2}},
+    f"{S}model_server": {"autoscaling": {"min_replicas": 1, "max_replicas": 2, "spare_servers": 1}},
     f"{S}gateway.replicas": 1,
     f"{S}gateway.autoscaler": {"max_replicas": 2},
 }
+TEAM = {"key": "team", "value": "ml", "effect": "NoSchedule"}
+TAINTED = {"kind": "eks", "gpu_pool": {"taints": [TEAM]}}
 
 
 @pytest.mark.parametrize(
@@ -56,24 +61,35 @@ def test_a_stack_finds_room_on_its_own_pools(
     assert max(map(places.count, places)) == -(-servers // gpu_nodes)
 
 
-def test_eks_as_it_is_by_default_starts_a_server(cluster: Cluster) -> None:
-    """A server asks for its share of the node: a whole g6.xlarge has less than 4 CPUs and 16 GiB."""
-    stack = plan("prod", "triton", {f"{S}private_cluster": {"kind": "eks"}, **ONE_SERVER}, "eks")
-    cluster.add_nodes(nodes.L4, 1, "gpu")
+@pytest.mark.parametrize("taints", [(), (TEAM,)], ids=["default", "taints"])
+def test_eks_as_it_is_by_default_starts_a_server(cluster: Cluster, taints: tuple[dict[str, str], ...]) -> None:
+    """A server asks for its share of the node: a whole g6.xlarge has less than 4 CPUs and 16 GiB. And it tolerates what
+    the stack itself taints its pool with."""
+    stack = on_eks()
+    cluster.add_nodes(replace(nodes.L4, taints=(*nodes.L4.taints, *taints)), 1, "gpu")
     cluster.put(stack)
     cluster.until_ready(stack, 1)
 
 
-def test_servers_tolerate_the_taints_of_their_own_pool(cluster: Cluster) -> None:
-    taint = {"key": "team", "value": "ml", "effect": "NoSchedule"}
-    pool = {"kind": "eks", "gpu_pool": {"instance_type": "g6.xlarge", "taints": [taint]}}
-    stack = plan("prod", "triton", {f"{S}private_cluster": pool, **ONE_SERVER}, "taints")
-    tainted = Machine(
-        "g6.xlarge", 3.92, 14.3, 1, disk_gib=220, taints=(*nodes.L4.taints, taint), labels=nodes.L4.labels
-    )
-    cluster.add_nodes(tainted, 1, "gpu")
+def test_a_server_takes_the_place_that_is_kept_for_it(cluster: Cluster) -> None:
+    """And who kept it waits for a node, as a node autoscaler sees it."""
+    stack = on_eks()
+    cluster.add_nodes(nodes.L4, 2, "gpu")
     cluster.put(stack)
     cluster.until_ready(stack, 1)
+    cluster.until_ready(stack, 1, name=places.NAME)
+
+    scale(cluster, stack, 2)
+    cluster.until_ready(stack, 2)
+    home, labels = cluster.home(stack), f"app.kubernetes.io/name={places.NAME}"
+    cluster.api.until(home, lambda found: len(why_pending(found)) == 1, 60, "the place is wanted again", labels)
+
+    cluster.add_nodes(nodes.L4, 1, "more")
+    cluster.until_ready(stack, 1, name=places.NAME)
+
+
+def on_eks() -> Planned:
+    return made_once("eks", lambda: plan("prod", "triton", {f"{S}private_cluster": TAINTED, **ONE_SERVER}, "eks"))
 
 
 def test_servers_beyond_the_gpus_wait_and_say_why(cluster: Cluster) -> None:

@@ -12,9 +12,10 @@ from moto.server import ThreadedMotoServer
 
 from spillway.contracts import metrics
 from spillway.planner.errors import PlannerError
-from spillway.planner.history import Sizes, read_history, what_if
+from spillway.planner.history import Fleet, Sizes, read_history, what_if
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+SAGEMAKER = Fleet("sagemaker", 1.408, least=1, most=4)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,14 @@ def cloudwatch() -> Iterator[Any]:
             at = NOW - timedelta(hours=hour) + timedelta(minutes=minute - 30)
             put(client, at, metrics.BURST_USD_PER_HOUR, 1.408 * instances)
             put(client, at, metrics.USD_PER_GPU_HOUR, 1.0, metrics.BLENDED)
+            put(client, at, metrics.BURST_USD_PER_HOUR, 1.408 * instances + 2 * 0.5, stack="spillway-both")
+            put(client, at, metrics.BURST_USD_PER_HOUR, 2 * 0.5, "azure_ml", stack="spillway-both")
     yield client
     server.stop()
 
 
-def put(client: Any, at: datetime, metric: str, value: float, site: str = "") -> None:
-    dimensions = [{"Name": "Stack", "Value": "spillway-prod"}] + ([{"Name": "Site", "Value": site}] if site else [])
+def put(client: Any, at: datetime, metric: str, value: float, site: str = "", stack: str = "spillway-prod") -> None:
+    dimensions = [{"Name": "Stack", "Value": stack}] + ([{"Name": "Site", "Value": site}] if site else [])
     data = {"MetricName": metric, "Timestamp": at, "Value": value, "Dimensions": dimensions}
     client.put_metric_data(Namespace=metrics.NAMESPACE, MetricData=[data])
 
@@ -48,15 +51,15 @@ def test_the_past_is_read_and_priced_with_other_sizes(cloudwatch: Any) -> None:
     mean = (10 * 3 + 38 * 1) / 48 * 1.408
     assert history.mean_burst == pytest.approx(mean)
     assert history.mean_blended == pytest.approx(1.0)
-    choices = {c.name: c for c in what_if(history, Sizes(2.0, 1.408, min_burst=1, max_burst=4))}
+    choices = {c.name: c for c in what_if(history, Sizes(2.0, (SAGEMAKER,)))}
     assert choices["as it is"].month == pytest.approx((mean + 2.0) * 730)
     assert choices["as it is"].short_hours == 0
-    assert choices["one more at least"].month == pytest.approx(((10 * 3 + 38 * 2) / 48 * 1.408 + 2.0) * 730)
-    assert choices["half the most"].month == pytest.approx(((10 * 2 + 38) / 48 * 1.408 + 2.0) * 730)
-    assert choices["half the most"].short_hours == pytest.approx(10 / 48)
-    assert choices["one burst instance fewer at least"].month == pytest.approx(((10 * 3) / 48 * 1.408 + 2.0) * 730)
-    assert choices["no burst"].month == pytest.approx(2.0 * 730)
-    assert choices["no burst"].short_hours == 1
+    assert choices["sagemaker: one more at least"].month == pytest.approx(((10 * 3 + 38 * 2) / 48 * 1.408 + 2.0) * 730)
+    assert choices["sagemaker: half the most"].month == pytest.approx(((10 * 2 + 38) / 48 * 1.408 + 2.0) * 730)
+    assert choices["sagemaker: half the most"].short_hours == pytest.approx(10 / 48)
+    assert choices["sagemaker: one fewer at least"].month == pytest.approx(((10 * 3) / 48 * 1.408 + 2.0) * 730)
+    assert choices["no burst, and nobody answers what it did"].month == pytest.approx(2.0 * 730)
+    assert choices["no burst, and nobody answers what it did"].short_hours == 1
 
 
 def test_no_metric_is_an_error_and_never_a_bill_of_zero(cloudwatch: Any) -> None:
@@ -64,8 +67,22 @@ def test_no_metric_is_an_error_and_never_a_bill_of_zero(cloudwatch: Any) -> None
         read_history(cloudwatch, "spillway-dev", NOW)
 
 
-@pytest.mark.parametrize("sizes", [Sizes(1, 0.0, 1, 2), Sizes(1, 1.0, 3, 2)])
-def test_sizes_that_are_none_are_refused(cloudwatch: Any, sizes: Sizes) -> None:
+def test_each_site_is_counted_at_its_own_price(cloudwatch: Any) -> None:
+    """Azure's dollars are told by site; what is left of the sum is SageMaker's."""
+    history = read_history(cloudwatch, "spillway-both", NOW, days=2, sites=("sagemaker", "azure_ml"))
+    sizes = Sizes(2.0, (SAGEMAKER, Fleet("azure_ml", 0.5, least=1, most=2)))
+    choices = {c.name: c for c in what_if(history, sizes)}
+    sagemaker = (10 * 3 + 38 * 1) / 48 * 1.408
+    assert choices["as it is"].month == pytest.approx((sagemaker + 2 * 0.5 + 2.0) * 730)
+    half = choices["azure_ml: half the most"]
+    assert (half.month, half.short_hours) == (pytest.approx((sagemaker + 0.5 + 2.0) * 730), 1)
+    more = ((10 * 3 + 38 * 2) / 48 * 1.408 + 2 * 0.5 + 2.0) * 730
+    assert choices["sagemaker: one more at least"].month == pytest.approx(more)
+    assert choices["azure_ml: one more at least"].month == choices["as it is"].month, "two ran all the time"
+
+
+@pytest.mark.parametrize("fleet", [Fleet("sagemaker", 0.0, 1, 2), Fleet("sagemaker", 1.0, 3, 2)])
+def test_sizes_that_are_none_are_refused(cloudwatch: Any, fleet: Fleet) -> None:
     history = read_history(cloudwatch, "spillway-prod", NOW, days=2)
-    with pytest.raises(PlannerError):
-        what_if(history, sizes)
+    with pytest.raises(PlannerError, match="sagemaker: "):
+        what_if(history, Sizes(1.0, (fleet,)))

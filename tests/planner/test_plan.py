@@ -23,7 +23,7 @@ from spillway.planner.charts import CHARTS, named_rows, page_of, summary_lines, 
 from spillway.planner.costs import saving, years_at
 from spillway.planner.errors import PlannerError
 from spillway.planner.plan import Plan, make_plan
-from spillway.planner.search import NoPlanError, Search, Space, fitted, judged, pareto
+from spillway.planner.search import Kind, NoPlanError, Search, Space, fitted, judged, pareto
 from spillway.planner.service import (
     ServiceModel,
     from_manifest,
@@ -46,6 +46,7 @@ from tests.support.packages import small_package
 from tests.support.paths import ROOT
 
 P0, P1, P2 = RequestClass
+KINDS: tuple[Kind, ...] = ("hybrid", "all public", "all private")
 SERVICE = from_rates(40_000, 60, slots=8)
 ENCODER = ServiceModel(name="MiniLM", source="x", prompt_tokens=(1, 8), prompt_s=(0.01, 0.05), batched=True)
 
@@ -267,6 +268,20 @@ def test_the_plan_holds_where_it_was_not_sized_and_every_row_is_judged_alike(pla
     assert len(offered) == 1
 
 
+def test_what_is_not_simulated_to_its_end_changes_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes, bills and availabilities are those of a search that simulates everything."""
+    trace, room = synthetic(300, 2.5, seed=3), space(failures=Failures(site_mtbf_h=500, site_mttr_h=0.5))
+    monkeypatch.setattr("spillway.planner.search._HOPELESS", float("inf"))
+    whole = [Search(trace, SERVICE, room).find(kind) for kind in KINDS]
+    monkeypatch.undo()
+    search = Search(trace, SERVICE, room)
+    found = [search.find(kind) for kind in KINDS]
+    for one, other in zip(found, whole, strict=True):
+        for mine, its in ((one.best, other.best), (one.calm, other.calm)):
+            assert (mine and replace(mine, outcome=None)) == (its and replace(its, outcome=None))  # pyright: ignore[reportArgumentType]
+    assert len(found[0].tried) < len(whole[0].tried)
+
+
 def test_one_private_instance_fewer_would_miss_or_cost_more(plan: Plan) -> None:
     fewer = [reason for reason in plan.reasons if reason.startswith("One private instance fewer")]
     more = [reason for reason in plan.reasons if reason.startswith("One more")]
@@ -293,7 +308,7 @@ def test_an_instance_that_fails_lowers_what_has_no_room_for_it() -> None:
     for count in (2, 4):
         system = System(sites=(spec(Site.PRIVATE, 0.5, min_instances=count, max_instances=count),))
         calm = search.run("all private", system, trace)
-        found[count] = calm.p0 - search.available_with_outages(calm, failures, trace)
+        found[count] = calm.p0 - (search.with_outages(calm).with_outages or 0.0)
     assert found[2] > 0.0005
     assert found[4] < found[2] / 5
 

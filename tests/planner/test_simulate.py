@@ -14,7 +14,15 @@ from spillway.contracts.classes import RequestClass, Site, SiteName
 from spillway.contracts.routing import DEFAULT_CLASSES
 from spillway.planner.kernel import state as kernel
 from spillway.planner.service import ServiceModel, from_rates
-from spillway.planner.simulate import Demand, Outcome, draw_outages, run_trace, simulate
+from spillway.planner.simulate import (
+    Demand,
+    HopelessError,
+    Outcome,
+    draw_outages,
+    run_outages,
+    run_trace,
+    simulate,
+)
 from spillway.planner.system import Failures, Objective, Scaling, System, Tries, tries_of
 from spillway.planner.trace import synthetic
 from tests.planner.queues import EVER, SECONDS, demand, interval, md1_wait, mmc_wait, poisson, run_queue, site
@@ -410,6 +418,36 @@ def test_a_long_trace_is_run_in_parts_and_comes_out_the_same(monkeypatch: pytest
     parts = run_trace(trace, service, system, times=2)
     assert len(parts.waits) == 2 * -(-len(trace) // 100)
     assert parts.classes == whole.classes
+
+
+def test_outages_after_a_common_beginning_come_out_as_each_from_the_start() -> None:
+    """The second begins in the trace's second turn, and growth, cold starts and what is sent again go on through it."""
+    trace = synthetic(600, 2.0, seed=2)
+    system = System(sites=(site(1, servers=2), site(1, site=Site.SAGEMAKER, min_instances=1, max_instances=3)))
+    service, after_s = from_rates(20_000, 60, slots=8), 60.0
+    outages = [np.array([[begin, 0, -1, 1], [begin + 100, 0, -1, -1]]) for begin in (200.0, 640.0)]
+    ran = list(run_outages(trace, service, system, outages, after_s, bin_s=10.0))
+    for rows, timeline in zip(outages, ran, strict=True):
+        whole = run_trace(trace, service, system, times=2, outages=rows, bins=120).timeline
+        until = int((rows[-1, 0] + after_s) / 10.0)
+        shown = slice(kernel.OFFERED_BY, kernel.MISSED_BY + 3)
+        assert whole[:until, shown].sum() > 0
+        assert (timeline[:until, shown] == whole[:until, shown]).all()
+        assert not timeline[until:, shown].any(), "nothing arrives later"
+
+
+def test_what_misses_more_than_it_may_is_not_simulated_to_its_end() -> None:
+    rules = {**EVER, P0: Objective(within_s=1.0, share=0.5)}
+    chunk, system = (
+        demand([0.1 * k for k in range(200)], work=1.0, classes=[0] * 200),
+        System(sites=(site(1, headroom=500),), objectives=rules),
+    )
+    late = run(system, chunk).classes[P0]
+    missed = late.offered - late.in_time
+    assert missed > 100
+    assert run(system, chunk, most_missed={P0: missed}).classes[P0] == late
+    with pytest.raises(HopelessError):
+        run(system, chunk, most_missed={P0: 10})
 
 
 def test_a_ring_that_is_outgrown_loses_nobody() -> None:

@@ -34,7 +34,8 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_week_of_rows_fits_into_memory(tmp_path: Path) -> None:
-    """Of a large service it has 27 million: at 90 bytes a row 2.5 GB while it is read, 25 bytes are kept."""
+    """Of a large service it has 27 million: at 28 bytes a row 760 MB while it is read, 17 bytes are kept. Of so few
+    rows what is the same for all weighs as much again."""
     rows = 40_000
     path = tmp_path / "week.csv"
     path.write_text("time,input_tokens,output_tokens\n" + "".join(f"{n / 45:.3f},1500,200\n" for n in range(rows)))
@@ -43,7 +44,7 @@ def test_a_week_of_rows_fits_into_memory(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(trace) == rows
-    assert peak / rows < 90
+    assert peak / rows < 60
 
 
 def test_seconds_and_classes_are_read(tmp_path: Path) -> None:
@@ -107,6 +108,11 @@ BAD = {
     "no such day": (HEAD + "2023-02-30 10:00:00,1,1,P0\n", "line 2: '2023-02-30 10:00:00' is neither"),
     "another century": (HEAD + "1823-01-01 10:00:00,1,1,P0\n", "not between the years 2000 and 2100"),
     "class": (HEAD + "1,1,1,P7\n", "line 2: class 'P7'; allowed: P0, P1, P2"),
+    "gap behind an empty line": (HEAD + "1,1,1,P0\n\n100000,1,1,P0\n", "line 4: 27.8 h after"),
+    "gap behind rows that changed places": (
+        HEAD + "2,1,1,P0\n1,1,1,P0\n\n\n100000,1,1,P0\n",
+        "line 6: 27.8 h after",
+    ),
     "gap": (HEAD + "1,1,1,P0\n100000,1,1,P0\n200001,1,1,P0\n", "line 4: 27.8 h after the request before.*--time-unit"),
     "not text": ("\x00\x00,\n1", "the header is|cannot be read"),
 }

@@ -97,6 +97,8 @@ def test_growth_says_how_long_sizes_hold_and_what_is_to_be_there_by_when() -> No
     bills = [sized.bill.month, *(step.plan.bill.month for step in steps if step.plan)]
     assert len(bills) == 4
     assert bills[-1] > bills[0]
+    nodes = [one.private.min_instances for one in (sized, *(step.plan for step in steps)) if one and one.private]
+    assert nodes == sorted(nodes), "nobody gives back what he bought"
     for step in steps:
         assert step.plan is not None
         assert step.plan.holds

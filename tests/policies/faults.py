@@ -231,7 +231,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
             spec={
                 "containers": [
                     {
-                        "image": "docker.io/library/busybox:latest",
+                        "image": "docker.io/library/busybox:1.36",
                         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
                         "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True},
                     }

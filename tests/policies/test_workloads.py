@@ -62,6 +62,9 @@ CASES = {
     "disruption-budget": Case([deployment(3), budget("server-app")], [deployment(3), budget("other-app")]),
     "no-privileges": Case([deployment()], [deployment(securityContext=secured(privileged=True))]),
     "pinned-images": Case([deployment()], [deployment(image="registry.example/server:1.2")]),
+    "no-latest-images": Case(
+        [deployment(), deployment(image="registry.example:5000/server:1.2")], [deployment(image="rocm/server:latest")]
+    ),
 }
 
 
@@ -128,6 +131,20 @@ def test_images_of_ecs_tasks_are_pinned_too() -> None:
         return resource("aws:ecs/taskDefinition:TaskDefinition", containerDefinitions=definitions)
 
     check_case("pinned-images", Case([task(PINNED)], [task("registry.example/server:1")]))
+
+
+@pytest.mark.parametrize("image", ["server", "registry.example:5000/server", "rocm/device-plugin:labeller-latest"])
+def test_an_image_without_a_tag_or_of_a_moving_one_is_refused(image: str) -> None:
+    check_case("no-latest-images", Case([], [deployment(image=image)]))
+
+
+@pytest.mark.parametrize("image", ["rocm/device-plugin:latest", {"repository": "rocm/device-plugin", "tag": "latest"}])
+def test_values_of_a_chart_name_no_moving_image(image: Any) -> None:
+    def release(given: Any) -> Resource:
+        return resource("kubernetes:helm.sh/v3:Release", values={"operands": [{"image": given}]})
+
+    right = {"repository": "rocm/device-plugin", "tag": "1.31.0.9"}
+    check_case("no-latest-images", Case([release(right), release("rocm/device-plugin:1.31.0.9")], [release(image)]))
 
 
 def test_an_image_without_a_digest_is_told_by_its_key() -> None:

@@ -27,6 +27,10 @@ A100 = {"Standard_NC24ads_A100_v4": (1, "A100-80GB")}
 Answer = Callable[[str, dict[str, Any]], tuple[int, Any]]
 
 
+class Cut(str):
+    """Text of which a connection loses the end."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
     servers: list[ThreadingHTTPServer] = []
@@ -41,10 +45,10 @@ def serve() -> Iterator[Callable[[Answer], str]]:
 
             def _reply(self, body: dict[str, Any]) -> None:
                 status, value = answer(self.path, body)
-                raw = json.dumps(value).encode()
+                raw = value.encode() if isinstance(value, str) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
+                self.send_header("Content-Length", str(len(raw) + isinstance(value, Cut)))
                 self.end_headers()
                 self.wfile.write(raw)
 
@@ -263,45 +267,104 @@ def test_aws_spot_prices_are_the_cheapest_zones(credentials: None) -> None:
     assert spot.usd_per_hour > 0
 
 
-def rate(name: str, usd: str, years: int = 1, plan: str = "Compute", usage: str = "BoxUsage:") -> dict[str, Any]:
-    """One of the search results of
-    https://docs.aws.amazon.com/savingsplans/latest/APIReference/API_SavingsPlanOfferingRate.html."""
-    properties = {"region": "us-east-1", **({"instanceType": name} if usage == "BoxUsage:" else {})}
-    return {
-        "savingsPlanOffering": {
-            "offeringId": "12345678-1234-1234-1234-123456789012", "paymentOption": "No Upfront", "planType": plan,
-            "durationSeconds": years * 31536000, "currency": "USD", "planDescription": "any",
-        },
-        "rate": usd, "unit": "Hrs", "productType": "EC2", "serviceCode": "AmazonEC2", "usageType": usage + name,
-        "operation": "RunInstances", "properties": [{"name": k, "value": v} for k, v in properties.items()],
-    }  # fmt: skip
+SAVINGS_COLUMNS = (
+    "SKU,RateCode,Unit,EffectiveDate,DiscountedRate,Currency,DiscountedSKU,DiscountedServiceCode,DiscountedUsageType,"
+    "DiscountedOperation,PurchaseOption,LeaseContractLength,LeaseContractLengthUnit,ServiceCode,UsageType,Operation,"
+    "Description,Instance Family,Location,Location Type,Granularity,Product Family,DiscountedRegionCode,"
+    "DiscountedInstanceType"
+)
 
 
-def test_savings_plans_are_the_cheapest_ones_of_each_term(serve: Callable[[Answer], str], credentials: None) -> None:
-    asked: list[dict[str, Any]] = []
+def savings_file(*rows: str) -> str:
+    """A region's file: five lines about it, the columns' names, the rows
+    (https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-savings-plans.html)."""
+    about = (
+        "FormatVersion,v1.0", "Disclaimer,This pricing list is for informational purposes only.",
+        "Publication Date,2026-11-01T18:44:47Z", "Version,20261101184447", "OfferCode,AmazonComputeSavingsPlan",
+    )  # fmt: skip
+    return "\n".join([*about, SAVINGS_COLUMNS, *rows, ""])
+
+
+def rate(used: str, usd: str, years: int = 1, paid: str = "No Upfront", operation: str = "RunInstances") -> str:
+    """A row as the list has them, e.g. of Tokyo's in July 2024: ``HG9V2UBQC2P9GB3T,HG9V2UBQC2P9GB3T.2E92YMZ2XD6UMPWS,
+    Hrs,2024-07-01T07:36:03Z,0.151,USD,2E92YMZ2XD6UMPWS,AmazonEC2,APN1-UnusedDed:c5.xlarge,RunInstances:0010,
+    All Upfront,3,year,ComputeSavingsPlans,APN1-EC2SP:c5.3yrAllUpfront,,3 year All Upfront c5 EC2 Instance Savings Plan
+    in ap-northeast-1,c5,Asia Pacific (Tokyo),AWS Region,hourly,EC2InstanceSavingsPlans,ap-northeast-1,c5.xlarge``."""
+    name = used.partition(":")[2]
+    what = f"{years} year {paid} Savings Plan,any,Asia Pacific (Tokyo),AWS Region,hourly,EC2InstanceSavingsPlans"
+    return (
+        f"S,S.D,Hrs,2026-10-01T07:36:03Z,{usd},USD,D,AmazonEC2,{used},{operation},{paid},{years},year,"
+        f"ComputeSavingsPlans,APN1-EC2SP:any,,{what},ap-northeast-1,{name}"
+    )
+
+
+def savings_list(machines: str, managed: str) -> Answer:
+    def answer(path: str, _: dict[str, Any]) -> tuple[int, Any]:
+        plan = path.partition("savingsPlan/v1.0/aws/")[2].partition("/")[0]
+        if path.endswith("region_index.json"):
+            at = f"/savingsPlan/v1.0/aws/{plan}/20261101184447/ap-northeast-1/index.json"
+            return 200, {"regions": [{"regionCode": "ap-northeast-1", "versionUrl": at}]}
+        assert path.endswith("/20261101184447/ap-northeast-1/index.csv")
+        return 200, machines if plan == "AWSComputeSavingsPlan" else managed
+
+    return answer
+
+
+ACCELERATED = {"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}
+
+
+def test_savings_plans_are_the_cheapest_ones_of_each_term(serve: Callable[[Answer], str]) -> None:
+    """Nobody asks for credentials."""
+    machines = savings_file(
+        rate("APN1-BoxUsage:g5.xlarge", "0.7"),
+        rate("APN1-BoxUsage:g5.xlarge", "0.6"),
+        rate("APN1-BoxUsage:g5.xlarge", "0.45", 3),
+        rate("APN1-BoxUsage:g5.xlarge", "0.4", paid="All Upfront"),
+        rate("APN1-BoxUsage:g5.xlarge", "0.3", operation="RunInstances:0002"),
+        rate("APN1-DedicatedUsage:g5.xlarge", "0.2"),
+        rate("APN1-UnusedBox:g5.xlarge", "0.1"),
+        rate("APN1-BoxUsage:m7i.xlarge", "0.05"),
+        rate("APN1-BoxUsage:g5.xlarge", "0.0"),
+    )
+    managed = savings_file(
+        rate("APN1-Host:ml.g5.xlarge", "1.126", operation="RunInstance"),
+        rate("APN1-Train:ml.g5.xlarge", "0.9", operation="RunInstance"),
+    )
+    url = serve(savings_list(machines, managed))
+    read = commitments.read_savings(ACCELERATED, ["ap-northeast-1"], TODAY, url)
+    assert {(p.cloud, p.region, p.model): p.usd_per_hour for p in read} == {
+        ("ec2", "ap-northeast-1", "savings_1y"): 0.6,
+        ("ec2", "ap-northeast-1", "savings_3y"): 0.45,
+        ("sagemaker", "ap-northeast-1", "savings_1y"): 1.126,
+    }
+    with pytest.raises(PriceListError, match="is not sold in 'mars-1'; its list has ap-northeast-1"):
+        commitments.read_savings(ACCELERATED, ["mars-1"], TODAY, url)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("S,S.D,Hrs", "a row that cannot be read"),
+        (rate("APN1-BoxUsage:g5.xlarge", "cheap"), "a row that cannot be read"),
+    ],
+)
+def test_a_list_of_savings_plans_that_cannot_be_read_is_refused(
+    serve: Callable[[Answer], str], row: str, said: str
+) -> None:
+    with pytest.raises(PriceListError, match=said):
+        commitments.read_savings(ACCELERATED, ["ap-northeast-1"], TODAY, serve(savings_list(savings_file(row), "")))
+
+
+def test_a_list_of_savings_plans_that_ends_early_is_refused(serve: Callable[[Answer], str]) -> None:
+    """Half a file would take the prices of its other half for gone."""
+    whole = savings_list(savings_file(rate("APN1-BoxUsage:g5.xlarge", "0.6")), "")
 
     def answer(path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        asked.append(body)
-        if body["products"] == ["SageMaker"]:
-            rows = [
-                rate("ml.g5.xlarge", "1.126", usage="USE1-Host:"),
-                rate("ml.g5.xlarge", "0.9", usage="USE1-Train:"),
-                rate("ml.m5.xlarge", "0.2", usage="USE1-Host:"),
-            ]
-            return 200, {"searchResults": rows}
-        if "nextToken" in body:
-            return 200, {"searchResults": [rate("g5.xlarge", "0.6", plan="EC2Instance"), rate("g5.xlarge", "0.45", 3)]}
-        return 200, {"searchResults": [rate("g5.xlarge", "0.7"), rate("g5.xlarge", "0.0")], "nextToken": "t"}
+        status, value = whole(path, body)
+        return (status, Cut(value)) if isinstance(value, str) else (status, value)
 
-    types = {"g5.xlarge": (1, "A10G"), "ml.g5.xlarge": (1, "A10G")}
-    found = {(p.cloud, p.model): p.usd_per_hour for p in commitments.read_savings(types, TODAY, serve(answer))}
-    assert found == {
-        ("ec2", "savings_1y"): 0.6,
-        ("ec2", "savings_3y"): 0.45,
-        ("sagemaker", "savings_1y"): 1.126,
-    }
-    assert {"name": "tenancy", "values": ["shared"]} in asked[1]["filters"]
-    assert asked[1]["savingsPlanPaymentOptions"] == ["No Upfront"]
+    with pytest.raises(PriceListError, match="bytes early"):
+        commitments.read_savings(ACCELERATED, ["ap-northeast-1"], TODAY, serve(answer))
 
 
 def test_a_capacity_block_is_priced_by_its_hour(monkeypatch: pytest.MonkeyPatch) -> None:

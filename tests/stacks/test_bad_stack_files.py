@@ -129,6 +129,7 @@ BAD = [
     Bad("a container without its driver", {f"{S}burst.sagemaker.container_version": "26.05", f"{S}burst.sagemaker.inference_ami_version": "al2-ami-sagemaker-inference-gpu-2"}, "burst.sagemaker.container_version", "'26.05'", "al2023-ami-sagemaker-inference-gpu-4-1"),
     # What does not fit the private cluster
     Bad("a surge beyond the GPUs", {f"{S}model_server.autoscaling.max_replicas": 3}, "model_server.autoscaling.max_replicas", "3", "has room for 1 servers of 1 GPU"),
+    Bad("places on nodes that are all there", {f"{S}model_server.autoscaling.spare_servers": 1}, "model_server.autoscaling.spare_servers", "1", "has the nodes that it has"),
     Bad("a server larger than its node", {f"{S}private_cluster": EKS, ISSUER: REMOVE, f"{S}model_server.memory": "16Gi"}, "model_server.memory", "16Gi", "1 on a g5.xlarge have 14 GiB each"),
     Bad("more gateways than nodes hold", {f"{S}private_cluster": {**EKS, "system_pool": {"instance_type": "m7i.large"}}, ISSUER: REMOVE, f"{S}gateway.autoscaler.max_replicas": 6}, "gateway.autoscaler.max_replicas", "6", "6 of m7i.large hold 6 gateways"),
     Bad("more shared memory than memory", {f"{S}model_server.shared_memory": "20Gi"}, "model_server.shared_memory", "20Gi", "a server has 16384 MiB"),

@@ -80,6 +80,12 @@ def test_a_ceiling_lets_a_day_with_an_outage_pass(chosen: Candidate, tmp_path: P
     assert calm["spillway:cost_guard"]["max_forecast_usd"] < day
 
 
+def test_the_alarm_of_the_mix_is_above_what_always_runs(chosen: Candidate, tmp_path: Path) -> None:
+    """Three nodes of four GPUs at 4.60 $/h, and eight GPUs at 63.296: 3.85 $ a GPU and hour, and a tenth more."""
+    _, config, _ = planned(tmp_path, chosen)
+    assert config["spillway:cost_guard"]["max_usd_per_gpu_hour"] == pytest.approx(1.1 * (13.8 + 63.296) / 20, abs=0.01)
+
+
 def test_servers_on_several_nodes_stay_so(tmp_path: Path) -> None:
     """Two of them, planned as one unit of two nodes each, are four nodes."""
     unit = spec(Site.PRIVATE, "2 x p5.48xlarge", 16, 220.0, 2, 2).model_copy(update={"servers": 1})

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.heavy
 
 OF_ANOTHER = (
     *("aws:iam/rolePolicy:RolePolicy", "azure-native:monitor:DiagnosticSetting", "aws:route53/zone:Zone"),
+    "aws:servicediscovery/service:Service",
     *(f"azure-native:machinelearningservices:{kind}" for kind in ("ModelContainer", "ModelVersion", "Datastore")),
 )
-"""Names within a role, a resource and a workspace; zones of one name may be many in Route 53."""
+"""Names within a role, a resource, a namespace and a workspace; zones of one name may be many in Route 53."""
 NAMES = ("name", "bucket", "roleName", "resourceGroupName", "dashboardName", "functionName")
 
 

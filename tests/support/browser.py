@@ -49,13 +49,17 @@ def problems(page: Path, look: Look) -> list[str]:
     around = page.with_name("around.html")
     frame = f'<iframe style="width:{look.width}px;height:900px;border:0" srcdoc="{html.escape(asked)}"></iframe>'
     around.write_text(f'<!doctype html><meta charset="utf-8">{frame}<pre id="found"></pre>', encoding="utf-8")
-    scheme = f"--blink-settings=preferredColorScheme={0 if look.dark else 1}"
-    command = [_chromium(), "--headless", "--no-sandbox", "--disable-gpu", scheme, "--window-size=1400,1000"]
-    command += [f"--user-data-dir={page.parent / 'chromium'}", "--virtual-time-budget=20000", "--dump-dom"]
-    done = subprocess.run([*command, around.as_uri()], capture_output=True, text=True, check=True, timeout=120)
-    found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
+    shown = dumped(around.as_uri(), page.parent, f"--blink-settings=preferredColorScheme={0 if look.dark else 1}")
+    found = re.search(r'<pre id="found">(.+?)</pre>', shown, re.DOTALL)
+    assert found, shown[-2000:]
     return json.loads(html.unescape(found[1]))
+
+
+def dumped(url: str, scratch: Path, *options: str) -> str:
+    """What a page is after twenty seconds of its own time, which pass at once where it does nothing."""
+    command = [_chromium(), "--headless", "--no-sandbox", "--disable-gpu", *options, "--window-size=1400,1000"]
+    command += [f"--user-data-dir={scratch / 'chromium'}", "--virtual-time-budget=20000", "--dump-dom"]
+    return subprocess.run([*command, url], capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @cache

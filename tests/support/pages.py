@@ -27,6 +27,7 @@ NEEDS: Final = {
     "gpu": "a GPU of a certain kind",
     "builder": "docker, podman or buildah, and a registry",
     "dnsutils": "dig",
+    "browser": "somebody who looks",
     "setup": "a machine without an environment, as CI begins; its commands are run by the main job's tests",
     "minutes": "more minutes than a test of every run has",
 }

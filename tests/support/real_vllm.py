@@ -46,11 +46,25 @@ class Vllm:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
+    def told(self, metric: str) -> float:
+        """The value of one of its metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
+            return sum(map(float, samples(metric).findall(answer.read().decode())))
+
     @property
     def waiting(self) -> float:
         """Requests in its queue."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
-            return sum(map(float, samples("vllm:num_requests_waiting").findall(answer.read().decode())))
+        return self.told("vllm:num_requests_waiting")
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return self.told("vllm:num_requests_running") + self.waiting == 0
+
+    @property
+    def generated(self) -> float:
+        """Tokens of answers since it started."""
+        return self.told("vllm:generation_tokens_total")
 
     @property
     def ready(self) -> bool:

@@ -35,8 +35,9 @@ def serving(
         process = subprocess.Popen(argv, env=env, stdout=stream, stderr=stream)
     try:
         wait_ready(f"http://127.0.0.1:{ports.http}/v2/health/ready", process, log)
+        # Triton opens these ports after it says that it is ready.
+        wait_ready(f"http://127.0.0.1:{ports.metrics}/metrics", process, log)
         if sagemaker_model:
-            # Triton opens this port after it says that it is ready.
             wait_ready(f"http://127.0.0.1:{ports.sagemaker}/ping", process, log)
         yield ports
     finally:

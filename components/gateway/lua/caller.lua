@@ -1,8 +1,12 @@
 -- Who asks, how urgently, and which sites may serve it.
--- CONFIG (rendered above): callers by key hash, anonymous, operator, sites, priorities, and names of headers.
+-- CONFIG (rendered above): callers by key hash, anonymous, operator, sites, priorities, reasons, and names of headers.
 
-local function refusal(status, why, challenge)
-  return { status = status, why = why, challenge = challenge }
+local function refusal(status, why, challenge, reason)
+  return { status = status, why = why, challenge = challenge, reason = reason }
+end
+
+local function unavailable(why, reason)
+  return refusal("503", why, nil, reason)
 end
 
 -- Headers that mean something to the gateway, or to the servers behind it (vLLM takes a priority and a rank), and so
@@ -80,7 +84,9 @@ end
 local function why_not(key, failed)
   local why = "no known key in " .. CONFIG.key_header .. " or authorization"
   if not (failed and key and key:find("^[^.]+%.[^.]+%.[^.]*$")) then return unknown(why, key and "") end
-  if failed.message == NOT_FETCHED then return refusal("503", "the keys of the tokens' issuer cannot be fetched") end
+  if failed.message == NOT_FETCHED then
+    return unavailable("the keys of the tokens' issuer cannot be fetched", CONFIG.reasons.issuer)
+  end
   local said = tostring(failed.message):gsub('["\\%c]', "")
   return unknown("the token is refused: " .. said, ', error_description="' .. said .. '"')
 end
@@ -121,7 +127,9 @@ local function identify(handle)
     if not caller.sites[site] then return nil, refusal("403", "this client's data must not go to that site") end
     group = "only-" .. site
   end
-  if not group then return nil, refusal("503", "this client's data must not leave the private site") end
+  if not group then
+    return nil, unavailable("this client's data must not leave the private site", CONFIG.reasons.data_stays)
+  end
   headers:replace(CONFIG.class_header, class)
   headers:replace(CONFIG.client_header, caller.name)
   return caller, class, group
@@ -147,7 +155,9 @@ local function group_of_question(caller, group, path)
 end
 
 local function refuse(handle, refused)
-  handle:respond({ [":status"] = refused.status, ["www-authenticate"] = refused.challenge }, refused.why)
+  local told = { [":status"] = refused.status, ["www-authenticate"] = refused.challenge }
+  told[CONFIG.reason_header] = refused.reason
+  handle:respond(told, refused.why)
 end
 
 -- What is wrong with a body that came as gzip and of which this was unpacked; nil where it is all that was packed, or

@@ -63,7 +63,8 @@ function envoy_on_request(handle)
     local wait = wait_for_budget(handle, caller.name, class, handle:headers():get("x-request-id"))
     if wait then
       local why = "the token budget of " .. class .. " is used up for now"
-      return handle:respond({ [":status"] = "429", ["retry-after"] = wait }, why)
+      local told = { [":status"] = "429", ["retry-after"] = wait, [CONFIG.reason_header] = CONFIG.reasons.tokens }
+      return handle:respond(told, why)
     end
     if becomes_job(handle:headers(), caller, class, path) then group = CONFIG.jobs.group end
   else

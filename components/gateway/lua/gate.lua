@@ -1,12 +1,14 @@
 -- The front of tensors, second half: what was found wrong is answered, and all else gets its route, now that the body is
 -- here whole.
--- CONFIG (rendered above): checked (name of the metadata that tensor.lua leaves), group_header.
+-- CONFIG (rendered above): checked (name of the metadata that tensor.lua leaves), group_header, reason_header.
 
 function envoy_on_request(handle)
   local headers = handle:headers()
   local noted = handle:streamInfo():dynamicMetadata():get(CONFIG.checked) or {}
   if noted.status then
-    return handle:respond({ [":status"] = noted.status, ["www-authenticate"] = noted.challenge }, noted.why)
+    local told = { [":status"] = noted.status, ["www-authenticate"] = noted.challenge }
+    told[CONFIG.reason_header] = noted.reason
+    return handle:respond(told, noted.why)
   end
   if noted.bytes then headers:replace("content-length", tostring(noted.bytes)) end
   if noted.json then headers:replace("inference-header-content-length", tostring(noted.json)) end

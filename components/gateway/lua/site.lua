@@ -3,10 +3,10 @@
 -- container's own route where these do not say it) or nil, stream_header, route_header, max_body or nil, dialect, keep (headers that
 -- go to a cloud),
 -- openai (errors have OpenAI's form), own_header (on what no server said), failed_header (on a stream that begins
--- with an error), failed_input_header (on a 500 over what came in).
+-- with an error), failed_input_header (on a 500 over what came in), reason_header, reasons.
 
 local function refuse(handle, why)
-  handle:respond({ [":status"] = "503" }, why)
+  handle:respond({ [":status"] = "503", [CONFIG.reason_header] = CONFIG.reasons.unfit }, why)
 end
 
 -- A cloud gets what it needs and nothing else: no client identity, no cookies, and nothing unforeseen in a signature.
@@ -136,6 +136,9 @@ function envoy_on_response(handle)
     return failed(handle, (original and REFUSED[original]) and "503" or "502")
   end
   -- Any other 4xx is between the gateway and the cloud (signature, key, quota, endpoint): another site may still answer.
-  if status >= 400 and status < 500 then return failed(handle, "503") end
+  if status >= 400 and status < 500 then
+    headers:replace(CONFIG.reason_header, CONFIG.reasons.cloud)
+    return failed(handle, "503")
+  end
   if status >= 500 then failed(handle, tostring(status)) end
 end

@@ -23,9 +23,12 @@ from spillway.planner.kernel.state import (
     FIRST_SENT,
     GIVEN_UP,
     HEAD,
+    HOPELESS,
     IN_FLIGHT,
     LENGTH,
     LOST,
+    MISSED,
+    MOST_MISSED,
     NEXT_ROOM,
     NEXT_SAMPLE,
     NEXT_TICK,
@@ -116,6 +119,8 @@ def run(st: State, arrival: Any, prompt: Any, work: Any, tokens: Any, klass: Any
         # Room is left for all who are at a site, should it go away.
         if st.tally[c, LENGTH] >= room and st.rule[c, AGAIN] < np.inf:
             return RING_FULL, at
+        if st.tally[c, MISSED] > st.rule[c, MOST_MISSED]:
+            return HOPELESS, at
         st.tally[c, OFFERED] += 1
         st.timeline[row_of(st, arrival[at]), OFFERED_BY + c] += 1
         offer(st, c, (arrival[at], prompt[at], work[at], tokens[at]))  # pyright: ignore[reportArgumentType]

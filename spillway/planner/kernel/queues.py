@@ -49,6 +49,7 @@ from spillway.planner.kernel.state import (
     LOST,
     LOST_AFTER,
     MEASURE,
+    MISSED,
     MISSED_BY,
     MIXED,
     NETWORK,
@@ -406,6 +407,7 @@ def row_of(st: State, time: float) -> int:
 @compiled
 def miss(st: State, c: int, arrived: float) -> None:
     """Not in time."""
+    st.tally[c, MISSED] += 1
     st.timeline[row_of(st, arrived), MISSED_BY + c] += 1
 
 

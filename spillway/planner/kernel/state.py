@@ -12,7 +12,7 @@ BIN_RATIO: Final = 1.01
 BIN_START_S: Final = 1e-4
 """Histograms: 2048 bins, each 1 % wider than the last, from 0.1 ms to 19 hours."""
 
-DONE, RING_FULL = 0, 1
+DONE, RING_FULL, HOPELESS = range(3)
 """Why ``loop.run`` returned."""
 ABSENT, STARTING, LIVE, DRAINING = range(4)
 """States of an instance."""
@@ -55,12 +55,13 @@ OF_SITE, OF_INSTANCE, RUNNING, ANSWERING, FLIGHT, KV_USED, UNREAD, PARTIAL, ITER
 )
 LANE_COLUMNS: Final = 15
 VIRTUAL, SINCE, RATE, ITERATION_END, BEGINS = range(5)
-# Columns of ``State.rule``: bounds in seconds, then sums over the answered. TRY and WHOLE are the gateway's.
-MEASURE, WITHIN, LOST_AFTER, PATIENCE, AGAIN, WAITED, TOKEN_WITHIN, TRY, WHOLE = range(9)
-RULE_COLUMNS: Final = 9
+# Columns of ``State.rule``: bounds in seconds, then sums over the answered. TRY and WHOLE are the gateway's;
+# with more than MOST_MISSED nothing more is simulated.
+MEASURE, WITHIN, LOST_AFTER, PATIENCE, AGAIN, WAITED, TOKEN_WITHIN, TRY, WHOLE, MOST_MISSED = range(10)
+RULE_COLUMNS: Final = 10
 # Columns of ``State.tally``. HEAD and LENGTH are of the class's ring, FIRST_CUT and LAST_CUT of its list of tries.
-OFFERED, ANSWERED, IN_TIME, LOST, SPILLED, HEAD, LENGTH, FIRST_CUT, LAST_CUT = range(9)
-TALLY_COLUMNS: Final = 9
+OFFERED, ANSWERED, IN_TIME, LOST, SPILLED, HEAD, LENGTH, FIRST_CUT, LAST_CUT, MISSED = range(10)
+TALLY_COLUMNS: Final = 10
 # Columns of ``State.work`` and ``State.place``: a request at a site. SENT is when its client sent it, this time; CUT_AT
 # when the try is given up, infinite where it is not; FIRST when its first token was there. NEXT is the next of its
 # list: free places, those who wait, those of an iteration; EARLIER and LATER are of the tries. TRIED is the row of

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from spillway.contracts.answer_cache import AnswerCache, FolderTier, RedisTier, S3Tier
+from spillway.contracts.answer_cache import AnswerCache, FolderTier, S3Tier
 from spillway.runtime.gateway.aws import client
 
 CONNECTIONS: Final = 8
@@ -35,66 +35,15 @@ def tiers_of(cache: AnswerCache) -> list[Tier]:
     """The nearest first."""
     found: list[Tier] = []
     if cache.redis:
+        # Most agents have none, and load no library for it.
+        from spillway.runtime.cache.redis_tier import Redis
+
         found.append(Redis(cache.redis, cache.ttl_s))
     if cache.folder:
         found.append(Folder(cache.folder, cache.ttl_s))
     if cache.s3:
         found.append(S3(cache.s3))
     return found
-
-
-class RedisError(Exception):
-    """Redis said no, or something that is no answer."""
-
-
-class Redis:
-    """GET and SET, in its own protocol (RESP2, https://redis.io/docs/latest/develop/reference/protocol-spec): the
-    runtime image has no library for two commands."""
-
-    name = "redis"
-    timeout_s = 0.05
-
-    def __init__(self, place: RedisTier, ttl_s: int) -> None:
-        self._place, self._ttl_s = place, ttl_s
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._free = asyncio.Semaphore(CONNECTIONS)
-
-    async def get(self, key: str) -> bytes | None:
-        return await self._ask(b"GET", key.encode())
-
-    async def put(self, key: str, value: bytes) -> None:
-        await self._ask(b"SET", key.encode(), value, b"EX", str(self._ttl_s).encode())
-
-    async def _ask(self, *words: bytes) -> bytes | None:
-        async with self._free:
-            stream = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
-            reader, writer = stream
-            try:
-                said = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-                writer.write(b"*%d\r\n" % len(words) + said)
-                answer = await _reply(reader)
-            except BaseException:
-                # What was asked for may still come.
-                writer.close()
-                raise
-            self._idle.append(stream)
-            return answer
-
-    @property
-    def _address(self) -> tuple[str, int]:
-        return self._place.host, self._place.port
-
-
-async def _reply(reader: asyncio.StreamReader) -> bytes | None:
-    line = await reader.readuntil(b"\r\n")
-    kind, rest = line[:1], line[1:-2]
-    if kind == b"+":
-        return rest
-    if kind == b"$":
-        if int(rest) < 0:
-            return None
-        return (await reader.readexactly(int(rest) + 2))[:-2]
-    raise RedisError(line.decode(errors="replace").strip())
 
 
 class Folder:

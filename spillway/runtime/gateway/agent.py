@@ -36,7 +36,7 @@ from spillway.runtime.gateway.canary import CanaryWatch
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.certificate import days_left, write_certificate
 from spillway.runtime.gateway.cutoff_watch import CutoffWatch
-from spillway.runtime.gateway.eds import write_endpoints, write_missing_endpoints
+from spillway.runtime.gateway.eds import write_endpoints
 from spillway.runtime.gateway.entra_token import EntraRefusedError
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.health import SiteJudge, SiteProbe
@@ -72,7 +72,7 @@ class Agent:
         self.kv_room: KvRoom | None = None
         self.cutoff: CutoffWatch | None = None
         self.last_beat: float | None = None
-        self.last_cutoff_read: float | None = None
+        self.last_cutoff_read = 0.0
         self.failing: str | None = None
         self.budgets = TokenBudgets(table)
         self.times = AnswerTimes(table)
@@ -85,7 +85,8 @@ class Agent:
         self.relay = Relay(table)
         self.cache = CacheService(table, table.cache) if table.cache else None
         if table.cutoff:
-            self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region))
+            kept = Path(table.runtime_dir) / "cutoff.json"
+            self.cutoff = CutoffWatch(table.cutoff, partial(read_parameter, region=table.cutoff.region), kept)
         self.live: LiveWatch | None = None
         if table.live:
             self.live = LiveWatch(table.live, partial(read_parameter, region=table.live.region))
@@ -108,7 +109,7 @@ class Agent:
             LOG.info("wrote %d endpoint files", changed)
 
     async def prepare(self) -> None:
-        """Write the files that Envoy starts with; those of an earlier agent stay when the cut-off cannot be read."""
+        """Write the files that Envoy starts with."""
         write_missing_tokens(self.table)
         self._without_token = {route.site for route in self._with_tokens if not has_token(self.table, route)}
         write_certificate(self.table)
@@ -120,9 +121,8 @@ class Agent:
             try:
                 await self._read_cutoff()
             except Exception as error:
-                LOG.warning("cut-off could not be read: %s", said(error))
-                write_missing_endpoints(self.table)
-                return
+                closed = ", ".join(sorted(self.cutoff.closed)) or "nobody"
+                LOG.warning("cut-off could not be read: %s; closed for %s until then", said(error), closed)
         self.publish()
 
     async def run(self, stop: asyncio.Event, until_envoy_ends: bool = False) -> None:
@@ -348,9 +348,11 @@ class Agent:
             lines.append(f"spillway_canary_ended{release} {int(self.canary.ended is not None)}")
         if self.kv_room and self.kv_room.slots is not None:
             lines.append(f"spillway_kv_slots {self.kv_room.slots}")
-        for name, moment in (("heartbeat", self.last_beat), ("cutoff_read", self.last_cutoff_read)):
-            if moment is not None:
-                lines.append(f"spillway_{name}_timestamp_seconds {moment:.3f}")
+        if self.last_beat is not None:
+            lines.append(f"spillway_heartbeat_timestamp_seconds {self.last_beat:.3f}")
+        if self.cutoff:
+            read = f'spillway_cutoff_read_timestamp_seconds{{parameter="{self.cutoff.cutoff.parameter}"}}'
+            lines.append(f"{read} {self.last_cutoff_read:.3f}")
         lines += [*self.budgets.metrics(), *self.times.metrics(), *self.relay.metrics()]
         lines += self.jobs.metrics() if self.jobs else ()
         lines += self.cache.metrics() if self.cache else ()

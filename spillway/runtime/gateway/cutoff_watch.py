@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from spillway.contracts.classes import RequestClass
 from spillway.contracts.routing import Cutoff
+from spillway.runtime.gateway.eds import write_atomically
 
 
 class CutoffError(Exception):
@@ -14,12 +16,23 @@ class CutoffError(Exception):
 
 
 class CutoffWatch:
-    """The cut-off as last read. A read that fails leaves it as it was."""
+    """The cut-off as last read. A read that fails leaves it as it was, and ``kept`` outlives the agent.
 
-    def __init__(self, cutoff: Cutoff, read_parameter: Callable[[str], str | None]) -> None:
+    Who has read nothing yet does not spill the class that is shed first: what answers the others costs no more than the
+    ceiling, however much they spill (ADR 0144).
+    """
+
+    def __init__(self, cutoff: Cutoff, read_parameter: Callable[[str], str | None], kept: Path) -> None:
         self.cutoff = cutoff
-        self.closed: frozenset[RequestClass] = frozenset()
         self._read = read_parameter
+        self._file = kept
+        self.closed = self._begin()
+
+    def _begin(self) -> frozenset[RequestClass]:
+        try:
+            return parse(self._file.read_text(), self.cutoff.order)
+        except (OSError, CutoffError):
+            return frozenset(self.cutoff.order[:1]) - {RequestClass.P0}
 
     def check(self) -> bool:
         """Read once (blocking). Returns whether it changed. Raises what the reader raises, and :class:`CutoffError`."""
@@ -27,6 +40,8 @@ class CutoffWatch:
         closed = parse(text, self.cutoff.order) if text is not None else frozenset()
         changed = closed != self.closed
         self.closed = closed
+        if changed or not self._file.exists():
+            write_atomically(self._file, json.dumps({"closed": sorted(closed)}))
         return changed
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
 from spillway.contracts.jobs import ATTEMPTS_HEADER, KEY_HEADER, PATH
+from spillway.contracts.refusals import REASON_HEADER, Reason
 from spillway.contracts.routing import RoutingTable
 from spillway.runtime.gateway.aws import said
 from spillway.runtime.gateway.job_store import Job, JobStore, Mark, OtherRequestError, Request
@@ -85,7 +86,7 @@ class JobDesk:
 
     def _unavailable(self, error: Exception) -> web.Response:
         LOG.warning("a job could not be kept or found: %s", said(error))
-        return self._refused(503, "jobs are not available for now", RETRY_AFTER)
+        return self._refused(503, "jobs are not available for now", {**RETRY_AFTER, REASON_HEADER: Reason.JOBS.value})
 
     def _refused(self, status: int, why: str, headers: dict[str, str] | None = None) -> web.Response:
         """In the form of the servers' own errors."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -18,51 +18,93 @@ from spillway.contracts.usage import Usage
 
 LOG = logging.getLogger("spillway.usage")
 _NUMBERS: Final = {
-    0xCA: ">f",
-    0xCB: ">d",
-    0xCC: ">B",
-    0xCD: ">H",
-    0xCE: ">I",
-    0xCF: ">Q",
-    0xD0: ">b",
-    0xD1: ">h",
-    0xD2: ">i",
-    0xD3: ">q",
-}
+    kind: struct.Struct(form)
+    for kind, form in {
+        0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i",
+        0xD3: ">q",
+    }.items()
+}  # fmt: skip
 _CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
-_LENGTHS: Final = {0xD9: ">B", 0xDA: ">H", 0xDB: ">I", 0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I"}
+_LENGTHS: Final = {
+    kind: struct.Struct(form)
+    for kind, form in {0xD9: ">B", 0xDA: ">H", 0xDB: ">I", 0xDC: ">H", 0xDD: ">I", 0xDE: ">H", 0xDF: ">I"}.items()
+}
+_READ_AT_ONCE: Final = 1 << 16
+_MOST_HELD: Final = 1 << 24
+"""Of a message that has not ended; Envoy's have 16 KiB and one record (``buffer_size_bytes``)."""
 
 
 class UnreadError(ValueError):
     """It is nothing that Envoy writes."""
 
 
-async def read_value(reader: asyncio.StreamReader) -> Any:
-    """The next value. Raises ``asyncio.IncompleteReadError`` at the end, :class:`UnreadError` for what is unknown."""
-    kind = (await reader.readexactly(1))[0]
+class CutError(ValueError):
+    """It goes on where this text ends."""
+
+
+def read_value(data: bytes, at: int = 0) -> tuple[Any, int]:
+    """The value that begins there, and where it ends. Raises :class:`CutError` where it does not end in this text,
+    :class:`UnreadError` for what is unknown.
+
+    Plain calls over what has come: a reader that waits for each byte takes more than twice as long, and what the agent
+    takes is missed by the requests that Envoy works on beside it.
+    """
+    try:
+        return _value(data, at)
+    except (IndexError, struct.error):
+        raise CutError from None
+
+
+def _value(data: bytes, at: int) -> tuple[Any, int]:
+    kind = data[at]
+    at += 1
     if kind < 0x80:
-        return kind
+        return kind, at
     if kind >= 0xE0:
-        return kind - 0x100
+        return kind - 0x100, at
     if kind in _CONSTANTS:
-        return _CONSTANTS[kind]
-    if kind in _NUMBERS:
-        return await _number(reader, _NUMBERS[kind])
+        return _CONSTANTS[kind], at
+    if number := _NUMBERS.get(kind):
+        return number.unpack_from(data, at)[0], at + number.size
     if kind < 0xC0:
         length = kind & (0x1F if kind >= 0xA0 else 0x0F)
-    elif kind in _LENGTHS:
-        length = int(await _number(reader, _LENGTHS[kind]))
+    elif form := _LENGTHS.get(kind):
+        length, at = form.unpack_from(data, at)[0], at + form.size
     else:
         raise UnreadError(f"MessagePack's kind {kind:#x} is not read here")
     if 0xA0 <= kind < 0xC0 or kind in (0xD9, 0xDA, 0xDB):
-        return (await reader.readexactly(length)).decode(errors="replace")
+        end = at + length
+        if end > len(data):
+            raise IndexError
+        return data[at:end].decode(errors="replace"), end
     if 0x90 <= kind < 0xA0 or kind in (0xDC, 0xDD):
-        return [await read_value(reader) for _ in range(length)]
-    return {await read_value(reader): await read_value(reader) for _ in range(length)}
+        return _values(data, at, length)
+    found, at = _values(data, at, 2 * length)
+    return dict(zip(found[::2], found[1::2], strict=True)), at
 
 
-async def _number(reader: asyncio.StreamReader, form: str) -> Any:
-    return struct.unpack(form, await reader.readexactly(struct.calcsize(form)))[0]
+def _values(data: bytes, at: int, count: int) -> tuple[list[Any], int]:
+    found = []
+    for _ in range(count):
+        value, at = _value(data, at)
+        found.append(value)
+    return found, at
+
+
+async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+    """To the end of the connection."""
+    held = b""
+    while part := await reader.read(_READ_AT_ONCE):
+        held, at = held + part, 0
+        while at < len(held):
+            try:
+                message, at = read_value(held, at)
+            except CutError:
+                break
+            yield message
+        held = held[at:]
+        if len(held) > _MOST_HELD:
+            raise UnreadError("a message does not end")
 
 
 async def serve(port: int, take: Callable[[Usage], None]) -> asyncio.Server:
@@ -70,14 +112,13 @@ async def serve(port: int, take: Callable[[Usage], None]) -> asyncio.Server:
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while True:
-                _tag, entries, *_ = await read_value(reader)
+            async for _tag, entries, *_ in _messages(reader):
                 for _time, record in entries:
                     _take(record, take)
-        except (asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.CancelledError):
             # At an end that is not Envoy's: asyncio reports a connection whose task is cancelled as an error.
             pass
-        except (UnreadError, TypeError) as error:
+        except (TypeError, ValueError) as error:
             LOG.warning("the usage log could not be read: %s", error)
         finally:
             writer.close()

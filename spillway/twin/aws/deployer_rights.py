@@ -100,6 +100,11 @@ def _statements(rows: list[Row], place: _Place) -> Iterator[Statement]:
         # A node group with a launch template is started with the caller's rights, too
         # (https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html).
         writes.setdefault("ec2", set()).update({"RunInstances", "CreateTags"})
+    if any(row.service == "servicediscovery" for row in rows):
+        # https://docs.aws.amazon.com/cloud-map/latest/dg/cloud-map-api-permissions-ref.html
+        zones = {"CreateHostedZone", "GetHostedZone", "ListHostedZonesByName"}
+        writes.setdefault("route53", set()).update(zones)
+        writes["servicediscovery"].add("DeregisterInstance")
     for service, actions in sorted(writes.items()):
         resources, condition = place.own(service)
         yield _allow(service, [f"{service}:{action}" for action in sorted(actions)], resources, condition)

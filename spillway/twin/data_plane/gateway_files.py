@@ -21,6 +21,8 @@ from spillway.twin.data_plane.processes.relocate import Address, relocate
 
 CUTOFF_POLL_S: Final = 1.0
 """Seconds between reads of the cut-off; the cloud's own setting is longer, to stay below its rate limits."""
+USAGE_PERIOD_S: Final = 5.0
+"""Seconds between two tellings of who answered: nothing is paid for here, and ``spillway status`` reads it."""
 AGENT_POLL_S: Final = 1.0
 """Longest pause between the agent's probes of a burst site."""
 
@@ -141,6 +143,8 @@ def _relocated_table(table: RoutingTable, here: GatewayPlace, files: dict[str, s
     }
     if table.cache:
         changes["cache"] = _relocated_cache(table.cache, here)
+    if table.usage:
+        changes["usage"] = table.usage.model_copy(update={"period_s": min(table.usage.period_s, USAGE_PERIOD_S)})
     if table.cutoff:
         changes["cutoff"] = table.cutoff.model_copy(update={"poll_s": min(table.cutoff.poll_s, CUTOFF_POLL_S)})
     return table.model_copy(update=changes)

@@ -81,6 +81,15 @@ def test_alarms_hold_the_thresholds() -> None:
     assert alarms["cutoff-dead-letters"]["dimensions"]["QueueName"] == "spillway-test-cost-cutoff-dead-letters"
 
 
+def test_the_alarm_of_the_mix_ends_however_dear_the_machines_are() -> None:
+    """Eight GPUs of one's own at 1.75 $ and one at 1.408 in SageMaker cost 1.712 at rest; a stack's own word holds."""
+    dear = PrivateMachines(gpus=8, usd_per_gpu_hour=1.75, gpus_per_server=1)
+    own = {"prices": {"sagemaker/ml.g5.xlarge/eu-west-1": 1.408}}
+    for settings, threshold in ((own, 1.88), ({**own, "max_usd_per_gpu_hour": 1.5}, 1.5)):
+        alarms = by_name(build(settings, private=dear), "aws:cloudwatch/metricAlarm:MetricAlarm")
+        assert alarms["blended"]["threshold"] == threshold
+
+
 def test_functions_run_each_minute_and_hold_only_their_modules() -> None:
     resources = build()
     functions = by_name(resources, "aws:lambda/function:Function")
@@ -157,6 +166,16 @@ def test_budget_and_its_optional_action() -> None:
     assert [n["threshold"] for n in budget.inputs["notifications"]] == [80, 100, 100]
     (action,) = of_type(resources, "aws:budgets/budgetAction:BudgetAction")
     assert action.inputs["definition"]["iamActionDefinition"]["roles"] == ["deployer"]
+    (stop,) = [one for one in of_type(resources, "aws:iam/policy:Policy") if one.name.endswith("-stop")]
+    (denied,) = json.loads(stop.inputs["policy"])["Statement"]
+    assert (denied["Effect"], denied["Resource"]) == ("Deny", "*")
+    assert set(denied["Action"]) == {
+        *(f"sagemaker:{call}" for call in ("CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities")),
+        *(
+            f"application-autoscaling:{call}"
+            for call in ("PutScalingPolicy", "PutScheduledAction", "RegisterScalableTarget")
+        ),
+    }, "every call by which an endpoint's instances become more"
     assert not of_type(build(), "aws:budgets/budgetAction:BudgetAction")
 
 
@@ -202,3 +221,11 @@ def test_the_anomaly_monitor_is_written_as_aws_answers_it() -> None:
     specification = json.loads(monitor["monitorSpecification"])
     assert set(specification) == {"And", "CostCategories", "Dimensions", "Not", "Or", "Tags"}
     assert specification["Tags"] == {"Key": "stack", "MatchOptions": None, "Values": ["spillway-test"]}
+
+
+def test_costs_are_counted_by_the_tag_where_the_account_may_say_so() -> None:
+    """Not by default: AWS refuses a key that it does not know yet, and accounts that somebody else pays for."""
+    kind = "aws:costexplorer/costAllocationTag:CostAllocationTag"
+    (tag,) = of_type(build({"budgets": {"activate_tag": True}}), kind)
+    assert (tag.inputs["tagKey"], tag.inputs["status"]) == ("stack", "Active")
+    assert not of_type(build(), kind)

@@ -25,7 +25,7 @@ from spillway.runtime.gateway.kv_room import KvRoom
 from spillway.runtime.gateway.tokens import write_token
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from tests.support.chat_rig import CHAT, POISON, ChatBackend, ChatRig
-from tests.support.gateway_rig import BETA, MODEL
+from tests.support.gateway_rig import ALPHA, BETA, MODEL, OPERATOR_KEY
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
@@ -155,8 +155,11 @@ def test_a_chat_is_the_same_from_each_site(rig: ChatRig, site: Site, stream: boo
     assert (usage.completion_tokens, usage.total_tokens) == (TOKENS, usage.prompt_tokens + TOKENS)
 
 
+WAYS = [(path, False) for path in ASKED] + [(path, True) for path in STREAMED]
+
+
 @pytest.mark.parametrize("site", list(Site))
-@pytest.mark.parametrize(("path", "stream"), [(path, False) for path in ASKED] + [(path, True) for path in STREAMED])
+@pytest.mark.parametrize(("path", "stream"), WAYS)
 def test_every_route_is_answered_alike_by_each_site(rig: ChatRig, path: str, site: Site, stream: bool) -> None:
     """By OpenAI's library where it has the route. The class is the engine's priority at every site, whatever a client
     wrote."""
@@ -308,6 +311,16 @@ def test_a_stream_without_a_first_token_is_asked_for_elsewhere(rig: ChatRig, pat
     assert rig.passes_checks(Site.PRIVATE)
 
 
+@pytest.mark.parametrize("path", STREAMED)
+def test_a_long_prompt_has_the_time_to_be_read(rig: ChatRig, path: str) -> None:
+    """Given up at each site, it would be read at all of them and answered by none."""
+    for site in Site:
+        rig.backend(site).set(first_token_s=1.0)
+    # Some 25,000 tokens, for which a server that reads 2,000 in a second needs 12 s.
+    site, text = ASKED[path].ask(rig.client("P0"), stream=True, extra_body={"metadata": {"long": "word " * 20_000}})
+    assert (site, bool(text), sites_asked(rig)) == ("private", True, ["private"])
+
+
 def test_each_class_has_its_own_patience(rig: ChatRig) -> None:
     rig.backend(Site.PRIVATE).set(first_token_s=0.55)
     assert chat(rig.client("P0"), stream=True)[0] == "sagemaker"
@@ -385,6 +398,24 @@ def test_what_the_client_got_wrong_is_told_once_and_counts_against_nobody(
     assert caught.value.param == "max_tokens"
     assert sites_asked(rig) == [site] * 6
     assert chat(client, stream)[0] == site
+
+
+@pytest.mark.parametrize("site", list(Site))
+@pytest.mark.parametrize(("path", "stream"), WAYS)
+def test_every_route_tells_errors_alike_at_each_site(rig: ChatRig, path: str, stream: bool, site: Site) -> None:
+    """The table of docs/explanation/overflow.md, "Which answers spill": what a client is told of what the site's server
+    said, once, in OpenAI's form, with ``Retry-After`` where it may come again."""
+    in_a_cloud = {} if site == Site.PRIVATE else {429: 503, 500: 502}
+    headers = {"x-spillway-key": ALPHA, "x-spillway-operator-key": OPERATOR_KEY, "x-spillway-site": site.value}
+    for said in (400, 404, 422, 429, 500, 503):
+        rig.backend(site).status = said
+        answer = rig.post({"model": MODEL, "stream": stream}, "P0", headers, path)
+        told = in_a_cloud.get(said, said)
+        assert (answer.status, sites_asked(rig)) == (told, [site])
+        assert answer.headers.get("retry-after") == ("1" if told in (429, 503) else None)
+        error = json.loads(answer.body)["error"]
+        assert (sorted(error), error["code"]) == (["code", "message", "param", "type"], told)
+        rig.backend(site).seen.clear()
 
 
 def full(rig: ChatRig) -> None:

@@ -66,6 +66,8 @@ class TokenRig(Rig):
         self.issuer_port = free_port()
         self.issuer_is_well = True
         self.asked = 0
+        # Before the issuer's thread needs them: asked for by two threads at once, a key would be made twice.
+        self.keys = jwks("now", "next")
         super().__init__(*args, change=self._with_tokens)
 
     def _with_tokens(self, table: RoutingTable) -> RoutingTable:
@@ -89,7 +91,7 @@ class TokenRig(Rig):
 
     async def _keys(self, _: web.Request) -> web.Response:
         self.asked += 1
-        return web.json_response(jwks("now", "next")) if self.issuer_is_well else web.Response(status=503)
+        return web.json_response(self.keys) if self.issuer_is_well else web.Response(status=503)
 
 
 @pytest.fixture(scope="module")

@@ -312,6 +312,23 @@ def test_what_triton_cannot_read_is_the_client_s_fault_at_every_site(rig: Rig, w
     assert [len(server.seen) for server in rig.servers.values()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("status", [503, 500])
+def test_sites_that_fail_at_everything_are_not_asked_more_for_it(rig: Rig, status: int) -> None:
+    """A brown-out of all sites: each is asked once by a request, by P0's once more in its second round, however many
+    there are at once. The private one, where it is broken and not only full, is not asked at all after a few; of the
+    others the agent judges."""
+    for server in rig.servers.values():
+        server.status = status
+    for class_, tries in (("P1", 1), ("P2", 1), ("P0", 2)):
+        before = [len(server.seen) for server in rig.servers.values()]
+        answers = [rig.post(class_=class_) for _ in range(10)] + rig.at_once(20, class_=class_)
+        assert {answer.status for answer in answers} <= {500, 502, 503}
+        asked = [len(server.seen) - count for server, count in zip(rig.servers.values(), before, strict=True)]
+        assert max(asked) <= len(answers) * tries
+        if status == 500:
+            assert asked[0] < len(answers)
+
+
 def test_faulty_requests_put_no_server_out(rig: Rig) -> None:
     """Twenty in a row; five 500s of a server that is not well put it out. What another request of the same batch may
     have brought is tried elsewhere; where there is nowhere else, its answer is the server's own."""

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from components.gateway.envoy_config import render
 from components.gateway.envoy_parts import one_endpoint
 from spillway.contracts.classes import Site
 from spillway.contracts.routing import PEERS_CLUSTER, Peers, RoutingTable
@@ -83,5 +84,12 @@ def test_slots_are_a_third_of_the_sites(rig: OneOfThree) -> None:
     server.delay_s = 0.0
 
 
-def test_the_standby_counts_nobody(tmp_path: Path) -> None:
-    assert with_peers(Rig(tmp_path).table).standby(2).peers is None
+def test_the_standby_counts_its_own(tmp_path: Path) -> None:
+    table, tasks = with_peers(Rig(tmp_path).table), Peers(host="tasks.test", port=8080, most=12)
+    assert table.standby(2).peers is None
+    (counted,) = (one for one in render(table.standby(2, tasks))["static_resources"]["clusters"] if _counts(one))
+    assert "tasks.test" in str(counted), "and none of the private gateway's"
+
+
+def _counts(cluster: dict[str, Any]) -> bool:
+    return cluster["name"] == PEERS_CLUSTER

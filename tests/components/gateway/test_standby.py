@@ -7,7 +7,10 @@ import random
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from components.gateway.settings import StandbySettings
+from components.gateway.standby_peers import host_of_all
 from spillway.contracts.task_files import FILES_VARIABLE, SECRETS_VARIABLE, pack, unpack
 from tests.components.gateway.recorded import CERTIFICATE, ENDPOINT, KEY_FILE, containers, standby
 from tests.support.recording import Recorded, of_type
@@ -90,11 +93,25 @@ def test_listener_speaks_tls_with_the_given_certificate(resources: list[Recorded
 
 
 def test_service_grows_between_its_bounds() -> None:
-    resources = standby(min_replicas=3, max_replicas=9)
+    resources = standby(min_replicas=3, max_replicas=8)
     (target,) = of_type(resources, "aws:appautoscaling/target:Target")
-    assert (target.inputs["minCapacity"], target.inputs["maxCapacity"]) == (3, 9)
+    assert (target.inputs["minCapacity"], target.inputs["maxCapacity"]) == (3, 8)
     (policy,) = of_type(resources, "aws:appautoscaling/policy:Policy")
     assert policy.inputs["targetTrackingScalingPolicyConfiguration"]["targetValue"] == 60.0
+
+
+def test_tasks_stand_behind_one_name_that_the_network_alone_knows(resources: list[Recorded]) -> None:
+    """By which they count themselves; no answer of DNS has more than eight addresses."""
+    (service,) = of_type(resources, "aws:ecs/service:Service")
+    (registry,) = of_type(resources, "aws:servicediscovery/service:Service")
+    (namespace,) = of_type(resources, "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace")
+    assert service.inputs["serviceRegistries"]["registryArn"].endswith(registry.name)
+    assert f"{registry.inputs['name']}.{namespace.inputs['name']}" == host_of_all("spillway-test")
+    assert namespace.inputs["vpc"] == "vpc-1"
+    config = registry.inputs["dnsConfig"]
+    assert (config["routingPolicy"], [one["type"] for one in config["dnsRecords"]]) == ("MULTIVALUE", ["A"])
+    with pytest.raises(ValidationError, match="less than or equal to 8"):
+        StandbySettings(max_replicas=9)
 
 
 def test_up_waits_for_a_standby_that_serves(resources: list[Recorded]) -> None:

@@ -14,6 +14,7 @@ from components.gateway.envoy_config import render
 from components.gateway.settings import AnonymousSettings, ClientSettings, GatewaySettings, StandbySettings
 from components.gateway.table import build_table
 from spillway.contracts.classes import RequestClass, Site
+from spillway.contracts.connections import Connections
 from spillway.contracts.routing import Gate, RoutingTable, hash_key
 from spillway.twin.data_plane.processes.relocate import relocate
 from tests.support.gateway_rig import AZURE_KEY, OPERATOR_KEY, SECRET_KEY, Rig
@@ -99,6 +100,8 @@ def test_table_from_settings(table: RoutingTable) -> None:
             "clients": [{"name": "shop", "key_secret": "shop_key", "max_class": "P0", "may_spill": ["eu-west-1"]}],
             "anonymous": None,
             "slots": {"private": {"slots": 12, "batch_slots": 4}},
+            "connections": {"max_connections": 7, "max_streams": 3, "age_s": None},
+            "resources": {"memory": "2Gi"},
         }
     )
     built = build_table(
@@ -117,7 +120,9 @@ def test_table_from_settings(table: RoutingTable) -> None:
     assert built.site(Site.PRIVATE).slots == 12
     assert built.site(Site.SAGEMAKER).slots == table.site(Site.SAGEMAKER).slots
     assert built.limits(built.site(Site.PRIVATE))[Gate.INTERACTIVE] == 4
-    assert render(built)
+    assert built.connections == Connections(most=7, streams=3, age_s=None, memory_bytes=2 << 30)
+    _, heap = render(built)["overload_manager"]["resource_monitors"]
+    assert heap["typed_config"]["max_heap_size_bytes"] < 2 << 30
     assert paths("triton", "m", "ep")[0].upstream == "/endpoints/ep/invocations"
 
 

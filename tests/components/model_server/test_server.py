@@ -54,6 +54,17 @@ def test_probes_wait_for_the_model_and_the_drain_is_graceful() -> None:
     assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 
+def test_places_are_kept_by_pods_that_ask_for_what_a_server_asks() -> None:
+    assert "ReplicaSet" not in build()
+    found = build(settings=ModelServerSettings(autoscaling=ServerAutoscaling(spare_servers=2)), taints=())
+    place, server = (found[kind]["spec"]["template"]["spec"] for kind in ("ReplicaSet", "Deployment"))
+    assert found["ReplicaSet"]["spec"]["replicas"] == 2
+    assert place["containers"][0]["resources"] == server["containers"][0]["resources"]
+    assert place["tolerations"] == server["tolerations"]
+    # Below every pod without a class, and above what the cluster autoscaler starts no node for (below -10).
+    assert (found["PriorityClass"]["value"], place["terminationGracePeriodSeconds"]) == (-1, 0)
+
+
 def test_the_digest_is_checked_before_unpacking() -> None:
     fetch = build()["Deployment"]["spec"]["template"]["spec"]["initContainers"][0]
     script = fetch["command"][-1]

@@ -92,8 +92,20 @@ def streams(metric: str, class_: str, end: str, of_a_thousand: float, name: str 
     }
 
 
+def cutoff_read(pod: str) -> str:
+    return f'spillway_cutoff_read_timestamp_seconds{{{GATEWAY},pod="{pod}",parameter="/spillway-test/spill-cutoff"}}'
+
+
 def waiting(metric: str, *values: int) -> Series:
     return {f'{metric}{{{SERVING},pod="{pod}"}}': constant(value) for pod, value in enumerate(values)}
+
+
+def pods(name: str = SERVING, **phases: int) -> Series:
+    return {
+        f'kube_pod_status_phase{{{name},pod="model-server-{phase}-{pod}",phase="{phase}"}}': constant(1)
+        for phase, count in phases.items()
+        for pod in range(count)
+    }
 
 
 CASES = (
@@ -136,9 +148,25 @@ CASES = (
         labels={"site": "sagemaker"},
     ),
     Case(
+        "SpillwayServersPending",
+        {**pods(Pending=1, Running=3), **pods(OTHERS, Pending=9)},
+        {
+            f'kube_pod_status_phase{{{SERVING},pod="model-server-a",phase="Pending"}}': constant(0),
+            f'kube_pod_status_phase{{{SERVING},pod="spare-server-a",phase="Pending"}}': constant(1),
+            **pods(OTHERS, Pending=9),
+        },
+    ),
+    Case(
         "SpillwayGatewayDown",
         {f'up{{{GATEWAY},pod="a"}}': constant(0), f"up{{{OTHERS}}}": constant(1)},
         {f'up{{{GATEWAY},pod="a"}}': constant(0), f'up{{{GATEWAY},pod="b"}}': constant(1)},
+    ),
+    Case(
+        "SpillwayCutoffUnread",
+        # Prometheus' clock begins at 0 here; one gateway reads it at each scrape, the other never did.
+        {cutoff_read("a"): growing(15), cutoff_read("b"): constant(0)},
+        {cutoff_read("a"): growing(15), cutoff_read("b"): "0+15x70 1050x10"},
+        labels={"pod": "b"},
     ),
     Case(
         "SpillwayCanaryEnded",
@@ -196,7 +224,10 @@ def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     for label, value in case.labels.items():
         summary = summary.replace(f"{{{{ $labels.{label} }}}}", value)
     summary = summary.replace("{{ $value | humanizePercentage }}", case.value)
-    return {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": {"summary": summary}}
+    return {
+        "exp_labels": {**rule["labels"], **case.labels},
+        "exp_annotations": {**rule["annotations"], "summary": summary},
+    }
 
 
 def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_test") -> dict[str, Any]:

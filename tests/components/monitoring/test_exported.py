@@ -16,10 +16,22 @@ from typing import Any, Literal
 import pytest
 
 from components.gateway.settings import GatewaySettings
-from components.monitoring.exported import AGENT, AMD, DCGM, ENVOY, EXPORTED, PROMETHEUS, TRITON, VLLM, Exporter
+from components.monitoring.exported import (
+    AGENT,
+    AMD,
+    DCGM,
+    ENVOY,
+    EXPORTED,
+    KUBE_STATE,
+    PROMETHEUS,
+    TRITON,
+    VLLM,
+    Exporter,
+)
 from components.monitoring.queries import adapter_rules
 from components.private_cluster.chart_settings import AmdOperatorSettings, NvidiaOperatorSettings
 from spillway.contracts.names import CANARY, MODEL_SERVER
+from spillway.contracts.routing import Cutoff
 from spillway.contracts.targets import CONTAINERS
 from spillway.contracts.vllm_options import engine_version
 from spillway.twin.data_plane.processes.backends.fixed_time import fixed_time_repository
@@ -64,9 +76,10 @@ def of(exporter: Exporter) -> set[str]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What a gateway that tries a release tells Prometheus, after some requests."""
+    """What a gateway that tries a release tells Prometheus, after some requests; it has no rights to read a cut-off."""
     folder = tmp_path_factory.mktemp("gateway")
-    with Rig(folder, on_trial) as rig:
+    cutoff = Cutoff(parameter="/spillway-test/spill-cutoff", region="eu-west-1")
+    with Rig(folder, lambda table: on_trial(table).model_copy(update={"cutoff": cutoff})) as rig:
         rig.at_once(4)
         routing = folder / "routing.json"
         routing.write_text(rig.table.model_dump_json())
@@ -96,10 +109,10 @@ def test_envoy_and_the_agent_export_theirs(pages: dict[str, str]) -> None:
 
 @pytest.mark.heavy
 def test_the_questions_labels_are_envoys_own(pages: dict[str, str]) -> None:
-    """A label that Envoy does not give would match nothing; the namespace is Prometheus' own."""
+    """One that Envoy does not give would match nothing; namespaces are Prometheus' own, a pod's phase Kubernetes'."""
     wanted = set(re.findall(r'(\w+)=~?"', " ".join(asked("triton", "nvidia"))))
     given = set(re.findall(r'(\w+)="', " ".join(pages.values())))
-    assert wanted - {"namespace", "pod"} <= given
+    assert wanted - {"namespace", "pod", "phase"} <= given
 
 
 @pytest.mark.heavy
@@ -121,3 +134,5 @@ def test_the_versions_are_the_pinned_ones() -> None:
     assert NvidiaOperatorSettings().version in DCGM.pinned
     assert any(DCGM.version in source for source in pinned["dcgm-exporter"]["sources"])
     assert pinned["kube-prometheus-stack"]["version"] in PROMETHEUS.pinned
+    chart = KUBE_STATE.pinned.rpartition(" ")[2]
+    assert any(f"kube-state-metrics-{chart} " in source for source in pinned["kube-prometheus-stack"]["sources"])

@@ -111,6 +111,16 @@ def test_operator_leaves_driver_to_the_image_on_managed_clusters() -> None:
     assert releases(build(existing))["gpu-operator"]["values"]["driver"] == {"enabled": True}
 
 
+def test_a_pod_has_its_own_gpus_alone_where_the_node_brings_the_toolkit() -> None:
+    """Containers there run under NVIDIA's runtime whether they ask for it or not, and CUDA images ask for all GPUs."""
+    by_node, by_operator = ({"nvidia_operator": {"toolkit": given}} for given in (False, True))
+    azures = {"kind": "aks", "admin_group_ids": ["g"], "nvidia_operator": {"driver": False}}
+    for settings in (EksSettings(), EksSettings.model_validate(by_node), AksSettings.model_validate(azures)):
+        assert releases(build(settings))["gpu-operator"]["values"]["cdi"] == {"enabled": False}
+    operated = EksSettings.model_validate(by_operator)
+    assert "cdi" not in releases(build(operated))["gpu-operator"]["values"]
+
+
 def test_amd_gets_its_own_operator() -> None:
     settings = AksSettings.model_validate(
         {
@@ -128,7 +138,21 @@ def test_amd_gets_its_own_operator() -> None:
     assert values["kmm"] == {"enabled": False}
     plugin = values["deviceConfig"]["spec"]["devicePlugin"]
     taint = [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert plugin == {"devicePluginTolerations": taint, "nodeLabellerTolerations": taint}
+    assert (plugin["devicePluginTolerations"], plugin["nodeLabellerTolerations"]) == (taint, taint)
+
+
+def test_amd_names_the_device_plugins_that_its_chart_takes_as_latest() -> None:
+    """Of a mirror, too, where what builds the driver comes from there as well."""
+    tags = {"devicePluginImage": "1.31.0.9", "nodeLabellerImage": "labeller-1.31.0.9"}
+    for host, mirror in (("docker.io", {}), ("registry.example.com", {"*": "registry.example.com"})):
+        values = releases(build(AMD_ON_AZURE, mirror=MirrorSettings(images=mirror)))["gpu-operator-charts"]["values"]
+        plugin = values["deviceConfig"]["spec"]["devicePlugin"]
+        assert {name: plugin[name] for name in tags} == {
+            name: f"{host}/rocm/k8s-device-plugin:{tag}" for name, tag in tags.items()
+        }
+        assert plugin["devicePluginTolerations"]
+    driver = values["kmm"]["controller"]["manager"]["env"]
+    assert driver["relatedImageBuild"] == "registry.example.com/kaniko-project/executor:v1.23.2"
 
 
 def test_amd_driver_is_built_on_the_cluster() -> None:

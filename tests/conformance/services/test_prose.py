@@ -30,6 +30,11 @@ class Case:
     also: list[Resource] = field(default_factory=list)
 
 
+def allocated(key: str, **fields: Any) -> Resource:
+    tag = {"tagKey": key, "status": "Active"}
+    return made("aws:costexplorer/costAllocationTag:CostAllocationTag", tag, **fields)
+
+
 def vllm(gpus: int, *words: str) -> dict[str, Any]:
     return {"command": ["vllm", "serve", "/m", *words], "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
 
@@ -431,6 +436,14 @@ CASES = (
         [SCALES, standby("endpoint")],
     ),
     Case("cost-signal-counts", [signal(str(BLUE.id), str(CLUSTER.id))], [signal(str(BLUE.id))], "", [BLUE, CLUSTER]),
+    Case(
+        "ce-tag-used",
+        [allocated("owner")],
+        [allocated("team")],
+        "tagKey",
+        [made("aws:sns/topic:Topic", {"tags": {"owner": "platform"}})],
+    ),
+    Case("ce-tag-stays", [allocated("owner", retain_on_delete=True)], [allocated("owner")], ""),
     Case(
         "ecs-steady-state",
         [made(FARGATE, {"desiredCount": 2, "waitForSteadyState": True})],

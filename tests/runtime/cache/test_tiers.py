@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hiredis import ReplyError
 
 from spillway.contracts.answer_cache import FolderTier, RedisTier
-from spillway.runtime.cache.tiers import CONNECTIONS, Folder, Redis, RedisError
+from spillway.runtime.cache.redis_tier import Redis
+from spillway.runtime.cache.tiers import CONNECTIONS, Folder
 from tests.support.cache_rig import free_redis, redis_server
 
 
@@ -84,8 +86,42 @@ def test_redis_keeps_bytes_for_a_while(redis: RedisTier) -> None:
 
 
 @pytest.mark.heavy
+def test_an_answer_that_nobody_waited_for_is_given_to_nobody_else(redis: RedisTier) -> None:
+    """A connection whose answer is still to come would give it to the next question."""
+
+    async def talk() -> list[bytes | None]:
+        tier = Redis(redis, ttl_s=60)
+        for number in range(2):
+            await tier.put(key(number), bytes([number]) * (1 << 20))
+        for _ in range(3 * CONNECTIONS):
+            asked = asyncio.create_task(tier.get(key(0)))
+            await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        return [await tier.get(key(1)) for _ in range(CONNECTIONS)]
+
+    assert asyncio.run(talk()) == [b"\1" * (1 << 20)] * CONNECTIONS
+
+
+@pytest.mark.heavy
+def test_a_redis_that_ends_in_the_middle_of_an_answer_is_an_error() -> None:
+    async def talk() -> None:
+        async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"key\r\n")
+            writer.write(b"$1000\r\nbeginning")
+            writer.close()
+
+        async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(ConnectionError):
+                await Redis(RedisTier(host="127.0.0.1", port=port), ttl_s=60).get("key")
+
+    asyncio.run(talk())
+
+
+@pytest.mark.heavy
 def test_what_redis_refuses_is_an_error(redis: RedisTier) -> None:
-    with pytest.raises(RedisError, match="invalid expire"):
+    with pytest.raises(ReplyError, match="invalid expire"):
         asyncio.run(Redis(redis, ttl_s=0).put("key", b"x"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from spillway.contracts.classes import RequestClass
 from spillway.contracts.routing import Anonymous, RoutingTable
 from spillway.contracts.usage import Usage, UsageMetrics
 from spillway.runtime.gateway.token_budgets import Bucket, TokenBudgets
-from spillway.runtime.gateway.usage_log import UnreadError, read_value
+from spillway.runtime.gateway.usage_log import CutError, UnreadError, read_value
 from spillway.runtime.gateway.usage_report import UsageReport
 from tests.support.gateway_rig import Rig
 
@@ -160,21 +159,15 @@ SPECIFIED = {
 }
 
 
-def read(content: bytes) -> Any:
-    async def run() -> Any:
-        reader = asyncio.StreamReader()
-        reader.feed_data(content)
-        reader.feed_eof()
-        return await read_value(reader)
-
-    return asyncio.run(run())
-
-
 @pytest.mark.parametrize("content", SPECIFIED)
 def test_message_pack_is_read_as_specified(content: bytes) -> None:
-    assert read(content) == SPECIFIED[content]
+    """Wherever it is cut, it is read when all of it has come."""
+    for at in range(len(content)):
+        with pytest.raises(CutError):
+            read_value(content[:at])
+    assert read_value(b"\x00" + content, 1) == (SPECIFIED[content], len(content) + 1)
 
 
 def test_what_envoy_never_writes_is_refused() -> None:
     with pytest.raises(UnreadError):
-        read(b"\xc7\x01\x00\x00")
+        read_value(b"\xc7\x01\x00\x00")

@@ -62,6 +62,9 @@ def test_a_right_goes_with_the_last_resource_that_needs_it() -> None:
     assert "iam:PassRole" in actions(role, endpoint)
     assert "iam:PassRole" not in actions(endpoint)
     assert "cloudwatch:PutMetricAlarm" in actions("aws:cloudwatch/metricAlarm:MetricAlarm")
+    # Cloud Map makes a namespace's zone with the caller's rights.
+    namespace = "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace"
+    assert {"route53:CreateHostedZone", "servicediscovery:DeleteNamespace"} <= actions(namespace)
     assert "s3:PutEncryptionConfiguration" in actions(
         "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     )

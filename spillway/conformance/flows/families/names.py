@@ -11,6 +11,7 @@ from spillway.conformance.flows.addresses import covered, ranges
 from spillway.conformance.flows.documents import Call
 from spillway.conformance.flows.doors import firewalls, private_links, vpc_endpoints, vpc_routes
 from spillway.conformance.flows.flow import Closed, Door, Family, Flow
+from spillway.conformance.flows.gateways import SERVICE, gateways, place_of
 from spillway.conformance.flows.world import World
 from spillway.conformance.rule import Source
 from spillway.contracts.resources import Resource
@@ -27,12 +28,51 @@ def flows(world: World) -> Iterator[Flow]:
         yield from _to_endpoints(world, company)
         for vpc in world.graph.of(vpc_routes.VPC) if not resolvers else ():
             yield Flow("company's network", "resolver", "udp/53", (Door("resolver", partial(_unresolved, vpc)),))
+    yield from _to_peers(world)
     for endpoint in world.graph.of(private_links.ENDPOINT):
         name = f"{endpoint.name} ({private_links.group_of(endpoint)})"
         yield Flow("virtual network", name, "tcp/443", tuple(private_links.from_inside(world, endpoint)))
         if world.graph.of(private_links.CONNECTION):
             doors = private_links.from_company(world, endpoint, company)
             yield Flow("company's network", name, "tcp/443", tuple(doors))
+
+
+def _to_peers(world: World) -> Iterator[Flow]:
+    """Tasks of a gateway count each other behind a name that their service keeps."""
+    for gateway in gateways(world):
+        peers, place = gateway.table.get("peers"), gateway.caller.place
+        if not peers or gateway.caller.pod or place is None:
+            continue
+        doors = (
+            Door("the name's registry", partial(_kept, world, gateway.caller.resource, str(peers.get("host")))),
+            Door("names in the VPC", partial(vpc_routes.resolver, world, place.subnets)),
+        )
+        yield Flow(gateway.caller.name, "its tasks' name", "udp/53", doors)
+
+
+def _kept(world: World, task: Resource, host: str) -> Iterator[Closed]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-discovery.html"""
+    service = next(one for one in world.graph.of(SERVICE) if one.props.get("taskDefinition") in _ids(task))
+    arn = (service.props.get("serviceRegistries") or {}).get("registryArn")
+    registry = world.by_arn(arn, "aws:servicediscovery/service:Service")
+    if registry is None:
+        told = "its tasks look themselves up, and no registry keeps them"
+        yield Closed(service, "serviceRegistries", told, "Name the registry's ARN.")
+        return
+    config = registry.props.get("dnsConfig") or {}
+    namespace = world.by_id(config.get("namespaceId"), "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace")
+    if namespace and f"{registry.props.get('name')}.{namespace.props.get('name')}" != host:
+        yield Closed(registry, "name", "its tasks look another name up", "Give both one name.")
+    if config.get("routingPolicy") != "MULTIVALUE":
+        told = "an answer has one address, however many tasks there are"
+        yield Closed(registry, "dnsConfig.routingPolicy", told, "Set it to MULTIVALUE.")
+    vpc = vpc_routes.vpc_of(world, place_of(service).subnets)
+    if namespace and vpc and namespace.props.get("vpc") != vpc.id:
+        yield Closed(namespace, "vpc", "the name is another VPC's", "Make it in the VPC of the tasks.")
+
+
+def _ids(task: Resource) -> tuple[str | None, ...]:
+    return task.outputs.get("arn"), task.id
 
 
 def _to_resolver(world: World, resolver: Resource, company: tuple[IPv4Network, ...]) -> Iterator[Flow]:

@@ -1,11 +1,13 @@
-"""Cost anomalies."""
+"""Cost anomalies, and tags that costs are counted by."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from spillway.twin.aws.recorder import Kind, nothing
+from spillway.twin.aws.recorder import Call, Kind, Recorder, nothing
 from spillway.twin.aws.row import Part, Row, Scope, Tags
 from spillway.twin.aws.sample import OWNED, Sample
 from spillway.twin.aws.service import Service
@@ -32,6 +34,38 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(one) for key, one in value.items() if one is not None}
     return value
+
+
+_statuses: Final[WeakKeyDictionary[Recorder, dict[str, str]]] = WeakKeyDictionary()
+"""Of the account's tag keys, those that were ever activated."""
+
+
+def _set_statuses(call: Call) -> dict[str, Any]:
+    """A key that no resource carries is no error of the call, but told in its answer."""
+    known, errors = set(_carried(call.account)), []
+    for entry in call.params["CostAllocationTagsStatus"]:
+        key = entry["TagKey"]
+        if key in known:
+            _statuses.setdefault(call.recorder, {})[key] = entry["Status"]
+        else:
+            errors.append({"TagKey": key, "Code": "TagKeysNotFoundException", "Message": "Tag keys not found"})
+    return {"Errors": errors}
+
+
+def _list_statuses(call: Call) -> dict[str, Any]:
+    wanted, statuses = call.params.get("TagKeys"), _statuses.get(call.recorder, {})
+    keys = sorted(key for key in set(_carried(call.account)) if not wanted or key in wanted)
+    tags = [{"TagKey": key, "Type": "UserDefined", "Status": statuses.get(key, "Inactive")} for key in keys]
+    return {"CostAllocationTags": tags}
+
+
+def _carried(account: str) -> Iterator[str]:
+    """Keys of tags in the regions in which the account has notices, as a stack's cost guard has."""
+    from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
+    from moto.sns.models import sns_backends
+
+    for region in list(sns_backends[account]):
+        yield from resourcegroupstaggingapi_backends[account][region].get_tag_keys()[1]
 
 
 _ROWS = (
@@ -130,6 +164,34 @@ _ROWS = (
             ),
         ),
     ),
+    Row(
+        token="aws:costexplorer/costAllocationTag:CostAllocationTag",
+        service="ce",
+        create="UpdateCostAllocationTagsStatus",
+        build=lambda scope: [{"CostAllocationTagsStatus": [{"TagKey": scope["tagKey"], "Status": scope["status"]}]}],
+        id="{tagKey}",
+        key={"CostAllocationTagsStatus": [{"TagKey": "{id}", "Status": "Inactive"}]},
+        parts=(
+            Part(
+                "UpdateCostAllocationTagsStatus",
+                ("status",),
+                build=lambda scope: [
+                    {"CostAllocationTagsStatus": [{"TagKey": scope["id"], "Status": scope["status"]}]}
+                ],
+                update_only=True,
+            ),
+        ),
+        read="ListCostAllocationTags",
+        read_key={"TagKeys": ["{id}"]},
+        live="CostAllocationTags[?TagKey=='{id}'] | [0]",
+        gone="Status=='Inactive'",
+        delete="UpdateCostAllocationTagsStatus",
+        name="",
+        outputs={"type": "@Type"},
+        coverage="recorded",
+        note="a key is known as soon as a resource carries it: AWS needs up to 24 hours",
+        samples=(Sample("allocation-tag", {"tagKey": "owner", "status": "Active"}, after=("topic",)),),
+    ),
 )
 
 _RECORDED = (
@@ -164,5 +226,14 @@ _RECORDED = (
 )
 
 SERVICE = Service(
-    "ce", _ROWS, recorded=_RECORDED, answers={"TagResource": nothing, "UntagResource": nothing}, regional=False
+    "ce",
+    _ROWS,
+    recorded=_RECORDED,
+    answers={
+        "TagResource": nothing,
+        "UntagResource": nothing,
+        "UpdateCostAllocationTagsStatus": _set_statuses,
+        "ListCostAllocationTags": _list_statuses,
+    },
+    regional=False,
 )

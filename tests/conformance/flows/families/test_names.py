@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from spillway.conformance.flows.doors.vpc_endpoints import ENDPOINT
 from spillway.conformance.flows.doors.vpc_routes import CONNECTION
 from spillway.conformance.flows.families.names import FAMILY
+from spillway.conformance.flows.gateways import SERVICE, TASK
 from spillway.contracts.resources import Resource
+from spillway.contracts.task_files import FILES_VARIABLE, pack
 from tests.conformance.flows.plans import asked, group, made, network, rule, subnet, world
 
 COMPANY = "10.100.0.0/16"
@@ -51,3 +54,45 @@ def plan(*resources: Resource) -> list[Resource]:
 def test_the_companys_network_finds_what_is_in_the_vpc(resources: list[Resource], named: set[str]) -> None:
     found = [one for flow in FAMILY.flows(world(*resources)) for one in asked(flow.doors)]
     assert {one.resource.name for one in found if one.resource} == named
+
+
+SPACE, REGISTRY = "aws:servicediscovery/privateDnsNamespace:PrivateDnsNamespace", "aws:servicediscovery/service:Service"
+HOST = "gateway-peers.stack.internal"
+
+
+def standby(
+    host: str = HOST, policy: str = "MULTIVALUE", vpc: str = "vpc", registry: str | None = "arn:peers"
+) -> list[Resource]:
+    """A gateway in Fargate whose tasks count themselves."""
+    files = pack({"/etc/spillway/routing.json": json.dumps({"role": "standby", "peers": {"host": host}})})
+    definitions = json.dumps([{"name": "files", "environment": [{"name": FILES_VARIABLE, "value": files}]}])
+    service = {"taskDefinition": "task", "networkConfiguration": {"subnets": ["private"], "securityGroups": []}}
+    return [
+        *network(),
+        made(TASK, "task", {"containerDefinitions": definitions}),
+        made(SERVICE, "tasks", {**service, "serviceRegistries": {"registryArn": registry} if registry else None}),
+        made(SPACE, "space", {"name": "stack.internal", "vpc": vpc}),
+        made(
+            REGISTRY,
+            "peers",
+            {"name": "gateway-peers", "dnsConfig": {"namespaceId": "space", "routingPolicy": policy}},
+            arn="arn:peers",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resources", "named"),
+    [
+        (standby(), set[str]()),
+        (standby(registry=None), {"tasks"}),
+        (standby(host="peers.elsewhere"), {"peers"}),
+        (standby(policy="WEIGHTED"), {"peers"}),
+        (standby(vpc="other"), {"space"}),
+        (standby(host=""), {"peers"}),
+    ],
+)
+def test_tasks_find_each_other_by_the_name_that_their_service_keeps(resources: list[Resource], named: set[str]) -> None:
+    flows = [flow for flow in FAMILY.flows(world(*resources)) if flow.target == "its tasks' name"]
+    assert len(flows) == 1
+    assert {one.resource.name for one in asked(flows[0].doors) if one.resource} == named
