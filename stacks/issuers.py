@@ -48,3 +48,15 @@ def findings(settings: StackSettings, prefix: str, iam: Any) -> Iterator[Unmet]:
             yield Unmet(
                 f"IAM's provider of {issuer}", f"{arn}{of} is there, and an account has one", f"name it in {key}"
             )
+
+
+def findings_in_account(settings: StackSettings, prefix: str) -> list[Unmet]:
+    """``findings`` in the account of whoever asks; one that is not certain where it does not answer."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return list(findings(settings, prefix, boto3.client("iam", region_name=settings.aws.region)))
+    except (BotoCoreError, ClientError) as error:
+        told = "run it where `aws iam list-open-id-connect-providers` is answered"
+        return [Unmet("what the account has", f"it could not be asked: {error}", told, certain=False)]

@@ -149,18 +149,9 @@ class Stack(TwinStack):
 
     def taken(self) -> list[Unmet]:
         """What the stack would make in its AWS account, and which is there already. Asked with your own credentials."""
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
+        from stacks.issuers import findings_in_account
 
-        from stacks.issuers import findings
-        from stacks.preconditions import Unmet
-
-        try:
-            iam = boto3.client("iam", region_name=self.settings.aws.region)
-            return list(findings(self.settings, f"{self.settings.name}-{self.name}", iam))
-        except (BotoCoreError, ClientError) as error:
-            told = "run it where `aws iam list-open-id-connect-providers` is answered"
-            return [Unmet("what the account has", f"it could not be asked: {error}", told, certain=False)]
+        return findings_in_account(self.settings, f"{self.settings.name}-{self.name}")
 
     @property
     def file(self) -> Path:
