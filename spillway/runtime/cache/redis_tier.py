@@ -8,8 +8,9 @@ from typing import Any, Final
 from hiredis import Reader, ReplyError, pack_command
 
 from spillway.contracts.answer_cache import RedisTier
-from spillway.runtime.cache.tiers import CONNECTIONS
 
+CONNECTIONS: Final = 8
+"""A request waits for one."""
 _CHUNK: Final = 1 << 16
 """Bytes that are read at once."""
 

@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 from spillway.contracts.answer_cache import AnswerCache, FolderTier, S3Tier
 from spillway.runtime.gateway.aws import client
 
-CONNECTIONS: Final = 8
-"""To Redis, and to S3; a request waits for one."""
+_S3_CONNECTIONS: Final = 8
+"""A request waits for one."""
 
 
 class Tier(Protocol):
@@ -123,7 +123,7 @@ class S3:
 
     def __init__(self, place: S3Tier) -> None:
         self._place = place
-        self._threads = ThreadPoolExecutor(CONNECTIONS, "cache-s3")
+        self._threads = ThreadPoolExecutor(_S3_CONNECTIONS, "cache-s3")
 
     async def get(self, key: str) -> bytes | None:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, key)

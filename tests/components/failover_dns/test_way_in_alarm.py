@@ -43,7 +43,7 @@ def test_elsewhere_the_same_people_are_told_by_a_topic_in_that_region() -> None:
     (key,) = of_type(found, "aws:kms/key:Key")
     mails = of_type(found, "aws:sns/topicSubscription:TopicSubscription")
     assert {one.inputs["region"] for one in (topic, key, *mails)} == {"us-east-1"}
-    assert [one.inputs["endpoint"] for one in mails] == ["a@example.com", "b@example.com"]
+    assert {one.inputs["endpoint"] for one in mails} == {"a@example.com", "b@example.com"}
     uses = {one["Sid"]: one for one in json.loads(key.inputs["policy"])["Statement"]}
     assert uses["AlarmsToEncryptedTopics"]["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     (alarm,) = of_type(found, ALARM)

@@ -46,7 +46,11 @@ def text_of(parts: list[Any]) -> str:
 
 
 def asked(rig: AgentRig) -> list[tuple[str, str]]:
-    return [(site.value, request.path) for site in Site for request in rig.backend(site).seen]
+    """By clients: the agent's first probe may come at any time."""
+    assert rig.table.probe
+    probe = rig.table.probe.body.encode()
+    seen = [(site, request) for site in Site for request in rig.backend(site).seen]
+    return [(site.value, request.path) for site, request in seen if request.body != probe]
 
 
 @pytest.mark.parametrize("after", [1, 5, TOKENS - 1])

@@ -12,8 +12,8 @@ import pytest
 from hiredis import ReplyError
 
 from spillway.contracts.answer_cache import FolderTier, RedisTier
-from spillway.runtime.cache.redis_tier import Redis
-from spillway.runtime.cache.tiers import CONNECTIONS, Folder
+from spillway.runtime.cache.redis_tier import CONNECTIONS, Redis
+from spillway.runtime.cache.tiers import Folder
 from tests.support.cache_rig import free_redis, redis_server
 
 
