@@ -81,10 +81,10 @@ def begin(template: str, stack: str, given: Mapping[str, str], version: str, pro
     """What to write. ``given``: values by the names of :data:`MADE_UP`. ``project``: the name of a project that has to
     be begun, too; ``None`` beside stack files that are there, whose folder the caller knows.
 
-    Raises :class:`StackConfigError` where a value that was given cannot be deployed.
+    Raises :class:`StackConfigError` where a value that was given, or the stack's name, cannot be deployed.
     """
     filled = Template(_text(template)).substitute({**MADE_UP, **given, "version": version})
-    settings = _settings(filled)
+    settings = _settings(filled, stack)
     files = {f"Pulumi.{stack}.yaml": filled}
     if project is not None:
         described = _PROJECT.format(name=re.sub(r"[^A-Za-z0-9_.-]", "-", project), description=_DESCRIPTION)
@@ -100,7 +100,7 @@ def pulumi_template(template: str, version: str = __version__) -> dict[str, str]
     filled = Template(text).substitute({**MADE_UP, "version": version})
     asked: dict[str, dict[str, str | bool]] = {
         f"{SECRETS_NAMESPACE}:{secret}": {"description": f"The stack's secret {secret}", "secret": True}
-        for secret in required_secrets(_settings(filled))
+        for secret in required_secrets(_settings(filled, _NEW_STACK))
     }
     for key, value in load(text)["config"].items():
         if isinstance(value, str) and (name := value.removeprefix("$")) in MADE_UP:
@@ -124,8 +124,9 @@ def _wanted(template: str) -> set[str]:
     return set(Template(_text(template)).get_identifiers()) & MADE_UP.keys()
 
 
-def _settings(filled: str) -> StackSettings:
-    return read_settings({key: config_text(value) for key, value in load(filled)["config"].items()})
+def _settings(filled: str, stack: str) -> StackSettings:
+    config = {key: config_text(value) for key, value in load(filled)["config"].items()}
+    return read_settings(config, stack=stack)
 
 
 def _around(project: str, stack: str, filled: str) -> dict[str, str]:

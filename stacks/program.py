@@ -39,7 +39,7 @@ def deploy() -> dict[str, Any]:
     names = frozenset(key.removeprefix(prefix) for key in config if key.startswith(prefix))
     try:
         hidden = frozenset(key for key in config if runtime_config.is_config_secret(key))
-        settings = read_settings(config, names, hidden)
+        settings = read_settings(config, names, hidden, pulumi.get_stack())
         sites = burst_sites(settings)
         _need_kubeconfig(settings, root)
         package = _package(settings, sites, root)

@@ -23,6 +23,7 @@ from spillway.contracts.validation import problems_of
 from stacks.engines import named_engines
 from stacks.errors import NAMES, StackConfigError
 from stacks.rules import problems_between
+from stacks.rules.names import problems_with_name
 from stacks.rules.secrets import missing_secrets
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
@@ -32,16 +33,21 @@ NAMESPACES: Final = (STACK_NAMESPACE, SECRETS_NAMESPACE, "aws", "azure-native", 
 
 
 def read_settings(
-    config: Mapping[str, str], secret_names: frozenset[str] | None = None, hidden: frozenset[str] = frozenset()
+    config: Mapping[str, str],
+    secret_names: frozenset[str] | None = None,
+    hidden: frozenset[str] = frozenset(),
+    stack: str | None = None,
 ) -> StackSettings:
     """Settings that can be deployed. ``config``: ``namespace:key`` → value, structures as JSON.
 
     ``secret_names``: the names under ``spillway-secrets:``, ``None`` to leave secrets unchecked. ``hidden``: full names
-    of keys whose values are secret, so that no error shows them.
+    of keys whose values are secret, so that no error shows them. ``stack``: its name, ``None`` where it has none yet.
     Raises :class:`StackConfigError` with every problem found; nothing has been created then.
     """
     settings = parse_settings(config, hidden)
     problems = [*_strange_namespaces(config), *problems_between(settings, burst_sites(settings))]
+    if stack is not None:
+        problems += problems_with_name(settings.name, stack)
     if secret_names is not None:
         problems += missing_secrets(settings, secret_names)
     if problems:

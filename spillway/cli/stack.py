@@ -48,7 +48,7 @@ class Stack(TwinStack):
         from stacks.stack_file import read_settings
 
         with self._told_of_the_file():
-            return read_settings(self.config.values, hidden=self.config.secret_keys)
+            return read_settings(self.config.values, hidden=self.config.secret_keys, stack=self.name)
 
     @cached_property
     def sites(self) -> tuple[BurstSite, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
+
+from pydantic import BaseModel
 
 from components.burst.site import BurstSite
 from components.burst.sites import SITES
@@ -68,16 +70,28 @@ def _azure_is_there(settings: StackSettings, sites: Sequence[BurstSite]) -> Iter
         yield Problem(key_of("azure"), "nothing", advice)
 
 
-def _arns_are_in_the_region(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
-    yield from _arn_elsewhere(settings, "gateway.standby.certificate_arn", settings.gateway.standby.certificate_arn)
-    yield from _arn_elsewhere(settings, "model_store.aws.kms_key_arn", settings.model_store.aws.kms_key_arn)
+def _arns_are_of_the_region(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
+    region = settings.aws.region
+    for key, arn in _arns(settings, ""):
+        partition, _, where = arn.split(":")[1:4]
+        if partition != "aws":
+            advice = f"it is of the partition {partition}, and aws.region, {region}, is of aws; give one from there"
+            yield Problem(key_of(key), repr(arn), advice)
+        elif where not in ("", region):
+            advice = f"it has to be in aws.region, {region}; give one from there, or change the region"
+            yield Problem(key_of(key), repr(arn), advice)
 
 
-def _arn_elsewhere(settings: StackSettings, path: str, arn: str | None) -> Iterator[Problem]:
-    """What is wrong with an ARN, ``path``'s value, that lies in another region than the stack."""
-    if arn is not None and arn.split(":")[3] != settings.aws.region:
-        advice = f"it has to be in aws.region, {settings.aws.region}"
-        yield Problem(key_of(path), repr(arn), f"{advice}; give one from there, or change the region")
+def _arns(part: object, key: str) -> Iterator[tuple[str, str]]:
+    """Each ARN in a part of the settings, after its key."""
+    if isinstance(part, BaseModel | Mapping):
+        for name, value in part if isinstance(part, BaseModel) else part.items():
+            yield from _arns(value, f"{key}.{name}" if key else name)
+    elif isinstance(part, list | tuple):
+        for number, value in enumerate(part):
+            yield from _arns(value, f"{key}[{number}]")
+    elif isinstance(part, str) and part.startswith("arn:"):
+        yield key, part
 
 
 def _zones_are_in_the_region(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
@@ -90,4 +104,4 @@ def _zones_are_in_the_region(settings: StackSettings, sites: Sequence[BurstSite]
 
 FIRST_RULES = (_aws_partition, _aws_region, _azure_location, _azure_is_there)
 """With a wrong region, nothing else can be judged."""
-RULES = (_arns_are_in_the_region, _zones_are_in_the_region)
+RULES = (_arns_are_of_the_region, _zones_are_in_the_region)

@@ -71,17 +71,19 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def project(folder: Path, config: dict[str, Any]) -> Path:
+def project(folder: Path, config: dict[str, Any], stack: str = "test") -> Path:
     """A project folder that runs the real program on this config."""
     (folder / "config").mkdir(parents=True, exist_ok=True)
     described = {"name": "spillway", "main": str(ROOT / "stacks"), "stackConfigDir": "config", "runtime": "python"}
     (folder / "Pulumi.yaml").write_text(yaml.safe_dump(described))
-    (folder / "config" / "Pulumi.test.yaml").write_text(
+    (folder / "config" / f"Pulumi.{stack}.yaml").write_text(
         yaml.safe_dump({"encryptionsalt": shared_salt(PASSPHRASE), "config": config})
     )
     return folder
 
 
-def deployer(folder: Path, stand_ins: Sequence[Any], on_event: OnEvent | None = None) -> EmbeddedDeployer:
+def deployer(
+    folder: Path, stand_ins: Sequence[Any], on_event: OnEvent | None = None, stack: str = "test"
+) -> EmbeddedDeployer:
     """The embedded deployer on a folder that :func:`project` made."""
-    return EmbeddedDeployer(folder, "test", folder / "state", stand_ins, PASSPHRASE, on_event=on_event)
+    return EmbeddedDeployer(folder, stack, folder / "state", stand_ins, PASSPHRASE, on_event=on_event)

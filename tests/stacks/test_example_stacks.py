@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from spillway.twin.deployer.project import read_project, read_stack_config
+from stacks.rules.names import LONGEST
 from stacks.schema import json_schema
 from stacks.stack_file import read_settings
 from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, example
@@ -55,7 +56,8 @@ def test_the_local_stack_lacks_only_the_secrets_that_the_twin_makes() -> None:
 @pytest.mark.parametrize(("stack", "at_least"), [("local", 100), ("dev", 100), ("prod", 120)])
 def test_an_example_is_planned(tmp_path: Path, stack: str, at_least: int) -> None:
     config = changed(example(stack), {"spillway:package.path": str(small_package(tmp_path / "package"))})
-    plan = preview(tmp_path / "project", config)
+    longest = "a" * (LONGEST - len("spillway-"))
+    plan = preview(tmp_path / "project", config, longest)
 
     assert sum(resource.custom for resource in plan.resources) >= at_least
     assert plan.outputs.keys() >= {

@@ -14,7 +14,7 @@ from tests.stacks.files import deployer, project, secrets_for
 _NOWHERE = "http://127.0.0.1:1"
 
 
-def preview(folder: Path, config: dict[str, Any]) -> PreviewResult:
+def preview(folder: Path, config: dict[str, Any], stack: str = "test") -> PreviewResult:
     """``folder``: of a project to be made. Secrets that ``config`` names and does not hold are filled in."""
     stand_ins = [AwsStandIn(_NOWHERE), AzureStandIn(_NOWHERE), KubernetesStandIn(_NOWHERE)]
-    return deployer(project(folder, {**secrets_for(config), **config}), stand_ins).preview()
+    return deployer(project(folder, {**secrets_for(config), **config}, stack), stand_ins, stack=stack).preview()

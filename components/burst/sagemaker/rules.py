@@ -12,14 +12,6 @@ from spillway.contracts.targets import CONTAINERS, Container, ContainerKind
 from spillway.contracts.trt_engines import EngineRecord
 
 
-def problems(settings: SageMakerSettings, region: str) -> Iterator[Problem]:
-    """A key in another region encrypts nothing here."""
-    arn = settings.kms_key_arn
-    if arn is not None and arn.split(":")[3] != region:
-        advice = f"it has to be in aws.region, {region}; give one from there, or change the region"
-        yield Problem(key_of("burst.sagemaker.kms_key_arn"), repr(arn), advice)
-
-
 def pinned(settings: SageMakerSettings, manifest: Manifest) -> SageMakerSettings:
     """With the newest container that the package was made for, where the stack file names none: another table of
     containers moves no fleet, and what serves is what the package was proved for."""
