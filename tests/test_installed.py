@@ -78,6 +78,15 @@ def test_what_reads_data_finds_it(installed: Path, tmp_path: Path) -> None:
     assert json.loads(run(installed, tmp_path, "prices", "list", "--json").stdout)
 
 
+@pytest.mark.parametrize("command", [["status"], ["check"], ["package"]])
+def test_where_there_is_no_project_it_says_how_to_begin_one(
+    installed: Path, tmp_path: Path, command: list[str]
+) -> None:
+    said = run(installed, tmp_path, *command, code=2).stderr
+    assert f"neither {tmp_path} nor a folder above it has a Pulumi.yaml" in said
+    assert "`spillway init NAME`" in said
+
+
 @pytest.mark.parametrize("template", templates())
 def test_a_project_is_begun_and_judged(installed: Path, tmp_path: Path, template: str) -> None:
     """With what `init` made up, and one's own package: no mandatory policy refuses it."""
@@ -111,4 +120,5 @@ def test_a_second_stack_goes_beside_the_first_and_nothing_is_overwritten(install
 def test_a_value_that_cannot_be_is_refused_before_anything_is_written(installed: Path, tmp_path: Path) -> None:
     assert "spillway:aws.account_id" in run(installed, tmp_path, "init", "first", "--aws-account", "12", code=2).stderr
     assert "'../first'" in run(installed, tmp_path, "init", "../first", code=2).stderr
+    assert "begin with spillway-Prod_EU" in run(installed, tmp_path, "init", "Prod_EU", code=2).stderr
     assert list(tmp_path.iterdir()) == []

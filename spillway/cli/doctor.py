@@ -103,13 +103,13 @@ def _programs() -> Iterator[Finding]:
 
 
 def _project() -> Finding:
-    from spillway.cli.stack import enclosing_project, project_root
+    from spillway.cli.stack import enclosing_project
     from spillway.twin.deployer.project import read_project
 
-    stacks = ", ".join(read_project(project_root()).stacks())
     own = enclosing_project()
-    mend = "" if own else "`spillway init NAME` begins a project in this folder."
-    return Finding("project", f"{own or 'none around this folder; the examples'}: {stacks}", mend)
+    if own is None:
+        return Finding("project", "none around this folder", "`spillway init NAME` begins one here.")
+    return Finding("project", f"{own}: {', '.join(read_project(own).stacks())}")
 
 
 def _cluster(stack_name: str) -> Iterator[Finding]:

