@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,4 +72,5 @@ def minilm_package() -> Path:
         timeout=550,
     )
     assert done.returncode == 0, done.stderr
+    assert not re.search("KernelPreference|Loading weights", done.stderr), "libraries talk to who packages"
     return Path(json.loads(done.stdout)["path"])

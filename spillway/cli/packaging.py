@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -45,6 +47,9 @@ def package() -> None:
 
     `spillway package [MODEL_YAML]` is short for `spillway package build [MODEL_YAML]`.
     """
+    # What libraries of models say on their way is nobody's who packages: torchao of its enums, transformers in bars.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 _command = command_of(package)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,10 @@ def verdict_text(verdict: Verdict) -> Iterator[RenderableType]:
             table.add_row(violation.level, rule, _name(violation), violation.finding.message, mend)
         yield table
     if verdict.exempted:
-        table = Table("Policy", "Resource", "Reason", title="Exempt by the stack file")
-        rows = {(e.policy.name, _name(e), e.reason): None for e in verdict.exempted}
-        for row in rows:
-            table.add_row(*row)
+        table = Table("Policy", "Resource", "Findings", "Reason", title="Exempt by the stack file")
+        counts = Counter((e.policy.name, _name(e), e.reason) for e in verdict.exempted)
+        for (policy, resource, reason), count in counts.items():
+            table.add_row(policy, resource, str(count), reason)
         yield table
     mandatory = len(verdict.mandatory)
     advisory = len(verdict.violations) - mandatory

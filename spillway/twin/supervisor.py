@@ -157,8 +157,10 @@ class Supervisor:
     def _site(self, site: Site) -> SiteStatus:
         names = self._group.members(site)
         if not names:
-            reasons = [p for p in self._data_plane.planned.problems if p.startswith(f"{site}:")]
-            return SiteStatus(site, ready=False, state="absent", detail=reasons[0] if reasons else "not deployed")
+            planned = self._data_plane.planned
+            reasons = [problem for problem in planned.problems if problem.startswith(f"{site}:")]
+            why = "not deployed" if planned.specs else "not run: the twin has resources alone (`up --serve` runs more)"
+            return SiteStatus(site, ready=False, state="absent", detail=reasons[0] if reasons else why)
         fault = self._faults.get(site, "")
         waiting = [name for name in names if not self._group.is_ready(name)]
         state = fault or ("starting" if waiting else "ready")

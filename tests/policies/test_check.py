@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from rich.console import Console
 
+from policies.catalogue import ALL
+from policies.judge import Exempted, Verdict
+from policies.policy import Finding
+from spillway.cli.verdict import verdict_text
+from spillway.contracts.resources import Resource
 from spillway.twin.aws.standin import AwsStandIn
 from spillway.twin.deployer.crypto import new_salt
 from spillway.twin.deployer.language_host import language_host
@@ -151,3 +159,13 @@ def test_the_pulumi_cli_runs_the_same_pack(tmp_path: Path) -> None:
         strict = preview(60, "--policy-pack-config", str(over))
         assert strict.returncode != 0
         assert "ttl has to be at most 30 s" in strict.stdout
+
+
+def test_every_exempt_finding_is_counted_where_it_is_shown() -> None:
+    policy = next(policy for policy in ALL if policy.name == "pinned-images")
+    key = Resource("aws:kms/key:Key", "key", "urn:pulumi:test::spillway::aws:kms/key:Key::key", {})
+    exempted = tuple(Exempted(policy, Finding(key, said), "a test") for said in ("one", "two", "three"))
+    shown = io.StringIO()
+    Console(width=100, file=shown).print(*verdict_text(Verdict((), exempted, 51)))
+    assert re.search(r"pinned-images \S key +\S 3 +\S a test", shown.getvalue())
+    assert "3 exempt." in shown.getvalue()

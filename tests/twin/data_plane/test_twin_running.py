@@ -172,7 +172,7 @@ def test_a_running_twin_is_found_and_not_started_twice(twin: TwinHandle, state_d
     status = twin.status()
     assert {process.name for process in status.processes} == {"control/aws", "control/azure", "control/kubernetes"}
     assert all(process.ready for process in status.processes)
-    assert [site.state for site in status.sites] == ["absent"] * 3
+    assert [(site.state, site.detail[:7]) for site in status.sites] == [("absent", "not run")] * 3
     mode = stat.S_IMODE((state_dir / "twin.json").stat().st_mode)
     assert mode == 0o600
 
