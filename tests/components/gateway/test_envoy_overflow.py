@@ -332,7 +332,9 @@ def test_sites_that_fail_at_everything_are_not_asked_more_for_it(rig: Rig, statu
 @pytest.mark.parametrize("percent", [100.0, 1.0])
 def test_a_retry_budget_spares_the_gateway_in_a_brown_out_and_stops_no_spilling(tmp_path: Path, percent: float) -> None:
     """All sites refuse after a while. Slots bound what each holds at once, with a budget or without; with one, most
-    requests are refused by the first site's word, as nobody could take them. P2 has one slot at each site here."""
+    requests are refused by the first site's word, as nobody could take them. P2 has one slot at each site here, and the
+    rig's Envoy two threads, which may both take the last one: "eventually consistent", says
+    https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking."""
 
     def with_budget(table: RoutingTable) -> RoutingTable:
         classes = tuple(route.model_copy(update={"retry_budget_percent": percent}) for route in table.classes)
@@ -359,11 +361,11 @@ def test_a_retry_budget_spares_the_gateway_in_a_brown_out_and_stops_no_spilling(
         else:
             assert not overflowed()
             assert tried("retry") == 2 * sent
-        assert [server.most_running for server in rig.servers.values()] == [1, 1, 1]
+        assert all(server.most_running <= 2 for server in rig.servers.values())
         assert all(len(server.seen) <= sent for server in rig.servers.values())
         for server in rig.servers.values():
             server.status, server.delay_s = 200, 1.0
-        assert rig.sites_of(rig.at_once(6, class_="P2")) == {"azure_ml": 1, "private": 1, "sagemaker": 1}
+        assert rig.sites_of(rig.at_once(6, class_="P2")).keys() == {"azure_ml", "private", "sagemaker"}
 
 
 def test_faulty_requests_put_no_server_out(rig: Rig) -> None:
