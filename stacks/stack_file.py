@@ -23,7 +23,7 @@ from spillway.contracts.validation import problems_of
 from stacks.engines import named_engines
 from stacks.errors import NAMES, StackConfigError
 from stacks.rules import problems_between
-from stacks.rules.names import problems_with_name
+from stacks.rules.stack_name import problems_with_name
 from stacks.rules.secrets import missing_secrets
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
@@ -46,8 +46,7 @@ def read_settings(
     """
     settings = parse_settings(config, hidden)
     problems = [*_strange_namespaces(config), *problems_between(settings, burst_sites(settings))]
-    if stack is not None:
-        problems += problems_with_name(settings.name, stack)
+    problems += problems_with_name(settings.name, stack)
     if secret_names is not None:
         problems += missing_secrets(settings, secret_names)
     if problems:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from spillway.twin.deployer.project import read_project, read_stack_config
-from stacks.rules.names import LONGEST
+from stacks.rules.stack_name import LONGEST
 from stacks.schema import json_schema
 from stacks.stack_file import read_settings
 from tests.stacks.files import CONFIG_DIR, PASSPHRASE, ROOT, changed, example

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stacks.errors import StackConfigError
-from stacks.rules.names import LONGEST
+from stacks.rules.stack_name import LONGEST
 from stacks.stack_file import read_settings
 from tests.stacks.files import changed, example, flat
 

@@ -12,13 +12,13 @@ LONGEST: Final = 24
 """A release of Helm has at most 53 characters (helm.sh/docs/chart_template_guide/getting_started), and the longest
 ending of ours is ``-aws-load-balancer-controller``."""
 _LABEL: Final = re.compile(r"[a-z]+[a-z0-9]*(-[a-z0-9]+)*")
-"""What Kubernetes, SageMaker, Azure and S3 all take."""
+"""What Kubernetes and the services of both clouds take."""
 
 
-def problems_with_name(name: str, stack: str) -> Iterator[Problem]:
-    """``name``: of the settings. ``stack``: what Pulumi calls it."""
+def problems_with_name(name: str, stack: str | None) -> Iterator[Problem]:
+    """``name``: of the settings. ``stack``: what Pulumi calls it; ``None`` where it has no name yet."""
     prefix = f"{name}-{stack}"
-    if _LABEL.fullmatch(prefix) and len(prefix) <= LONGEST:
+    if stack is None or (_LABEL.fullmatch(prefix) and len(prefix) <= LONGEST):
         return
     advice = (
         f"the names of all resources begin with {prefix}, and clouds and Kubernetes take small letters, digits and"
