@@ -328,6 +328,10 @@ class Rig:
     def _admin(self, path: str) -> urllib3.BaseHTTPResponse:
         return self.http.request("GET", f"http://127.0.0.1:{self.table.listen.admin_port}/{path}")
 
+    def counted(self, name: str) -> int:
+        """One of Envoy's counters, by its whole name."""
+        return int(self._admin(f"stats?filter=^{name}$").data.decode().partition(": ")[2])
+
     def passes_checks(self, site: Site) -> bool:
         """Whether Envoy's own checks found the site's servers well."""
         name = f"cluster.{listener_name(site, Gate.OPEN)}.health_check.healthy"

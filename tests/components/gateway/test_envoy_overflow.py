@@ -329,6 +329,45 @@ def test_sites_that_fail_at_everything_are_not_asked_more_for_it(rig: Rig, statu
             assert asked[0] < len(answers)
 
 
+@pytest.mark.parametrize("percent", [100.0, 1.0])
+def test_a_retry_budget_spares_the_gateway_in_a_brown_out_and_stops_no_spilling(tmp_path: Path, percent: float) -> None:
+    """All sites refuse after a while. Slots bound what each holds at once, with a budget or without; with one, most
+    requests are refused by the first site's word, as nobody could take them. P2 has one slot at each site here, and the
+    rig's Envoy two threads, which may both take the last one: "eventually consistent", says
+    https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/circuit_breaking."""
+
+    def with_budget(table: RoutingTable) -> RoutingTable:
+        classes = tuple(route.model_copy(update={"retry_budget_percent": percent}) for route in table.classes)
+        return table.model_copy(update={"classes": classes})
+
+    with Rig(tmp_path, with_budget) as rig:
+        slow(rig, 0.2)
+        sent = 0
+
+        def overflowed() -> bool:
+            nonlocal sent
+            assert {answer.status for answer in rig.at_once(40, class_="P2")} == {503}
+            sent += 40
+            return tried("retry_overflow") > 0
+
+        def tried(what: str) -> int:
+            return rig.counted(f"cluster.P2-private-sagemaker-azure_ml.upstream_rq_{what}")
+
+        for server in rig.servers.values():
+            server.status = 503
+        if percent < 100:
+            eventually(overflowed, within_s=20, what="the budget is spent")
+            assert tried("retry") < 2 * sent
+        else:
+            assert not overflowed()
+            assert tried("retry") == 2 * sent
+        assert all(server.most_running <= 2 for server in rig.servers.values())
+        assert all(len(server.seen) <= sent for server in rig.servers.values())
+        for server in rig.servers.values():
+            server.status, server.delay_s = 200, 1.0
+        assert rig.sites_of(rig.at_once(6, class_="P2")).keys() == {"azure_ml", "private", "sagemaker"}
+
+
 def test_faulty_requests_put_no_server_out(rig: Rig) -> None:
     """Twenty in a row; five 500s of a server that is not well put it out. What another request of the same batch may
     have brought is tried elsewhere; where there is nowhere else, its answer is the server's own."""
