@@ -15,7 +15,7 @@ from tests.kubernetes.api import Api
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.stacks import PLANS
 
-_LONGEST: Final = ("tests/kubernetes/test_twin.py", "a_zone_that_is_lost", "three_times_the_load")
+_LONGEST: Final = ("tests/kubernetes/test_twin.py", "test_scale_in", "a_zone_that_is_lost", "three_times_the_load")
 """They begin first, so that no worker ends long after the others."""
 _AT_ONCE: Final = 3
 """Tests in a row that a worker is given at the beginning."""
