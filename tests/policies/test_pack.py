@@ -104,11 +104,20 @@ def test_every_policy_becomes_one_of_pulumis() -> None:
     assert all("default" not in described for described in schema.properties.values())
 
 
-def start_pack(config: dict[str, str]) -> subprocess.Popen[str]:
-    """The pack as the Pulumi CLI starts it: the folder is run, with the stack's config in the environment."""
+@contextmanager
+def start_pack(config: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The pack as the Pulumi CLI starts it: the folder is run, with the stack's config in the environment.
+
+    Unbuffered: pulumi-policy writes its port to the pipe and does not flush it. Where a test fails, the pack ends, too.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PULUMI_CONFIG": json.dumps(config)}
-    command = [sys.executable, str(ROOT / "policies"), "127.0.0.1:1"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-u", str(ROOT / "policies"), "127.0.0.1:1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as pack:
+        try:
+            yield pack
+        finally:
+            pack.kill()
 
 
 def test_the_pack_serves_under_the_pulumi_cli() -> None:
@@ -116,7 +125,6 @@ def test_the_pack_serves_under_the_pulumi_cli() -> None:
     with start_pack({"spillway:policies": json.dumps({"dns_ttl": {"max_ttl_s": 5}})}) as pack:
         assert pack.stdout is not None
         assert pack.stdout.readline().strip().isdigit()
-        pack.terminate()
 
 
 def test_the_pack_does_not_start_on_a_misspelt_policy() -> None:
@@ -134,7 +142,6 @@ def asked(config: dict[str, str]) -> Iterator[AnalyzerStub]:
         assert pack.stdout is not None
         with grpc.insecure_channel(f"127.0.0.1:{pack.stdout.readline().strip()}") as channel:
             yield AnalyzerStub(channel)
-        pack.terminate()
 
 
 def test_the_cli_tells_the_configuration_after_the_start() -> None:
