@@ -5,6 +5,8 @@ tells it. And the cluster's DNS, which says what the control plane's EndpointSli
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -82,15 +84,14 @@ class TritonNode:
         command = [word.replace(ports.shared_memory_prefix, region) for word in command]
         log = self._folder / f"{pod['metadata']['name']}.log"
         with log.open("w") as stream:
-            server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
+            server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
         try:
             path = container["readinessProbe"]["httpGet"]["path"]
             wait_ready(f"http://{_HERE}{number}:{self.port}{path}", server, log)
             self._say_ready(pod, f"{_NAMED}{number}")
             self._end(pod, container, server)
         finally:
-            server.kill()
-            server.wait(20)
+            _stop(server)
             remove_shared_memory(TritonPorts(ports.metrics, ports.metrics))
 
     def _say_ready(self, pod: Object, address: str) -> None:
@@ -159,6 +160,16 @@ class _Silent:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """With the processes of its models, which would outlive it."""
+    server.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait(20)
 
 
 _GONE: Final[Object] = {"metadata": {"deletionTimestamp": "it is gone"}}
