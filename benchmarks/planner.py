@@ -12,6 +12,7 @@ begun within 0.5 s and 2 s. Prices are those of ``spillway/contracts/prices.json
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
@@ -22,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from spillway.contracts.classes import RequestClass, Site
-from spillway.contracts.prices import find_price, owned_examples, price_per_hour
+from spillway.contracts.prices import HOURS_PER_MONTH, find_price, owned_examples, price_per_hour
 from spillway.contracts.routing import DEFAULT_CLASSES
 from spillway.contracts.scaling import Scaling
 from spillway.planner.charts import HEADINGS, cells, named_rows
@@ -39,6 +40,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MEASURED = "llama2-70b-h100-x4"
 OWNED = "h100-8"
 WANTED = 0.42
+INTEREST = 0.08
+"""What money costs a year: an assumption."""
 GATEWAYS = 2
 SEEDS = range(1, 6)
 TRIES = tries_of(DEFAULT_CLASSES, language=True)
@@ -109,11 +112,22 @@ def claim_table(plan: Plan) -> str:
         f"| the hybrid stops paying at | {even:.2f} $/GPU-hour, {_years(even)} |",
         f"| saving where all public runs on bare EC2 p5.48xlarge, at {ec2:.0%} of SageMaker's price, and the hybrid's "
         f"burst stays on SageMaker | {1 - hybrid.bill.month / at_burst_price(public, ec2):.1%} |",
+        f"| saving where the node's money costs {INTEREST:.0%} a year, and the private site has one node more, as a "
+        f"spare | {1 - _dearer(plan) / public.bill.month:.1%} |",
         f"| all private on two sites, each of the size that holds alone | {_two_sites(plan)} |",
         f"| the saving is {WANTED:.0%} where all public is cheaper by (negative: dearer), the hybrid's burst at list "
         f"price | {1 - hybrid.bill.month / (1 - WANTED) / public.bill.month:.1%} |",
     ]
     return "\n".join(lines)
+
+
+def _dearer(plan: Plan) -> float:
+    """The hybrid's bill of a month with what a careful owner adds; sizes as they are."""
+    hybrid, owned = plan.chosen, owned_examples()[OWNED]
+    assert hybrid.private is not None
+    nodes, mine = hybrid.private.min_instances, hybrid.bill.usd_per_hour[Site.PRIVATE]
+    longer = owned.model_copy(update={"interest": INTEREST}).usd_per_gpu_hour / owned.usd_per_gpu_hour
+    return (hybrid.bill.total_per_hour - mine + mine * longer * (nodes + 1) / nodes) * HOURS_PER_MONTH
 
 
 def _two_sites(plan: Plan) -> str:
@@ -226,8 +240,14 @@ def _week(rows: int = 27_300_000) -> None:
 
 
 def _tell(what: str, cpu_s: float) -> None:
+    """With what is its own of the memory, what is mapped from files, and the most of both together so far."""
+    now = dict(re.findall(r"^(Rss\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
+    own, mapped = (int(now[name]) / 1024 for name in ("RssAnon", "RssFile"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what}: {cpu_s:.1f} s of one core, peak memory so far {peak:,.0f} MiB", flush=True)
+    print(
+        f"{what}: {cpu_s:.1f} s of one core; own memory {own:,.0f} MiB, mapped {mapped:,.0f}, most so far {peak:,.0f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def planned_config(
     notes = [_private_nodes(config[key_of("private_cluster")], nodes)]
     scaling = server.setdefault("autoscaling", {})
     scaling["min_replicas"] = servers
-    scaling["max_replicas"] = max(servers, scaling.get("max_replicas", servers))
+    room = _most_nodes(config[key_of("private_cluster")]) // span * private.servers
+    scaling["max_replicas"] = max(servers, min(room, scaling.get("max_replicas", servers)))
     server["gpus"] = 1 if parts else private.gpus // private.servers // span
     notes.append(f"model_server: {servers} servers of {server['gpus']} GPUs")
     slots = config.setdefault(key_of("gateway"), {}).setdefault("slots", {})
@@ -131,6 +132,11 @@ def _private_nodes(cluster: dict[str, Any], nodes: int) -> str:
     pool["min_nodes"] = nodes
     pool["max_nodes"] = max(nodes, pool.get("max_nodes", nodes))
     return f"private_cluster.gpu_pool: {nodes} to {pool['max_nodes']} nodes"
+
+
+def _most_nodes(cluster: dict[str, Any]) -> int:
+    """To which a cluster with the plan's nodes grows; one that is there does not."""
+    return cluster["nodes"] if cluster.get("kind") == "existing" else cluster["gpu_pool"]["max_nodes"]
 
 
 def _ceilings(guard: dict[str, Any], chosen: Candidate, outage_h: float) -> list[str]:

@@ -64,6 +64,7 @@ EXPORTED: Final[dict[str, Exporter]] = {
     "envoy_http_downstream_rq_xx": ENVOY,
     "gpu_gfx_activity": AMD,
     "kube_pod_status_phase": KUBE_STATE,
+    "kube_pod_status_scheduled": KUBE_STATE,
     "nv_inference_compute_infer_duration_us": TRITON,
     "nv_inference_pending_request_count": TRITON,
     "nv_inference_queue_duration_us": TRITON,

@@ -278,14 +278,14 @@ class KubernetesMonitoring(Component):
             ),
             _alert("SpillwayPrivateSiteDown", queries.private_down, "1m", "No private model server is up", "critical"),
             _alert("SpillwayBurstSiteDown", queries.burst_down, "2m", "Burst site {{ $labels.site }} takes nothing"),
-            _alert("SpillwayServersPending", f"{queries.servers_pending} > 0", "15m", "Model servers do not come up"),
             _alert("SpillwayGatewayDown", queries.gateway_down, "1m", "No private gateway is alive", "critical"),
             _alert("SpillwayCutoffUnread", f"{queries.cutoff_unread_s} > 300", "1m", UNREAD),
         ]
         if CANARY in self.args.servers:
             ended = "Release {{ $labels.version }} on trial failed: a gateway sends it nothing any more"
             rules.append(_alert("SpillwayCanaryEnded", queries.canary_ended, "0m", ended))
-        every = [_with_runbook(rule, settings.runbooks) for rule in (*rules, *self._objective_alerts())]
+        rules += [*self._cause_alerts(), *self._objective_alerts()]
+        every = [_with_runbook(rule, settings.runbooks) for rule in rules]
         groups = [{"name": "spillway", "rules": every}]
         if self.args.kind == "vllm":
             recorded = list(recordings(self.context.namespaces, self.args.classes))
@@ -297,6 +297,36 @@ class KubernetesMonitoring(Component):
             {"groups": groups},
             after,
         )
+
+    def _cause_alerts(self) -> list[dict[str, Any]]:
+        """Of compute, network, storage and scheduling. Their bounds follow from other settings (ADR 0159)."""
+        args, queries, minutes = self.args, self.queries, f"{self.args.settings.alert_minutes}m"
+        text = args.kind == "vllm"
+        half_s = min(route.first_token_s if text else route.try_timeout_s for route in args.classes) / 2
+        connect_s = min(route.try_timeout_s for route in args.classes) / 2
+        idle = f"({queries.gpu_share}) < {args.settings.max_gpu_utilisation}"
+        return [
+            _alert(
+                "SpillwayComputeSlow",
+                f"{queries.work_growth} > 2",
+                minutes,
+                "A request takes more than twice the work that it took a day ago",
+            ),
+            _alert(
+                "SpillwayNetworkSlow",
+                f"{queries.connect_p99_s} > {connect_s:g}",
+                minutes,
+                f"Connections to {{{{ $labels.envoy_cluster_name }}}} take more than {connect_s:g} s, P99",
+            ),
+            _alert("SpillwayServersLoading", f"{queries.servers_loading} > 0", "15m", "Model servers do not get ready"),
+            _alert("SpillwayServersPending", f"{queries.servers_pending} > 0", "15m", "Model servers get no node"),
+            _alert(
+                "SpillwayQueueSlow",
+                f"{queries.queued_s} > {half_s:g} and on () {idle}",
+                minutes,
+                f"Requests wait more than {half_s:g} s in servers whose GPUs have time",
+            ),
+        ]
 
     def _objective_alerts(self) -> list[dict[str, Any]]:
         """Of generated text. Their windows are what they wait for."""

@@ -116,13 +116,22 @@ class Queries:
         return self._per_request("nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds")
 
     @property
+    def work_growth(self) -> str:
+        """Cause: compute. How many times as long a server works on a request as a day ago; nothing on the first day."""
+        now, before = (
+            self._per_request("nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds", offset)
+            for offset in ("", " offset 1d")
+        )
+        return f"({now}) / ({before})"
+
+    @property
     def queued_s(self) -> str:
         """Cause: scheduling. Seconds that a request waits in a server, on average."""
         return self._per_request("nv_inference_queue_duration_us", "vllm:request_queue_time_seconds")
 
-    def _per_request(self, of_triton: str, of_vllm: str) -> str:
+    def _per_request(self, of_triton: str, of_vllm: str, offset: str = "") -> str:
         """Of Triton by model: an ensemble does nothing itself and would thin the mean out."""
-        own = f'{{namespace="{self.namespaces.serving}"}}[{WINDOW}]'
+        own = f'{{namespace="{self.namespaces.serving}"}}[{WINDOW}]{offset}'
         if self.kind == "vllm":
             return f"sum(rate({of_vllm}_sum{own})) / sum(rate({of_vllm}_count{own}))"
         requests = f"sum by (model) (rate(nv_inference_request_success{own}))"
@@ -136,10 +145,18 @@ class Queries:
 
     @property
     def servers_pending(self) -> str:
-        """Cause: scheduling, or storage. Pods of model servers that have no node yet, or still load what they serve."""
+        """Cause: scheduling. Model servers that have no node."""
+        return f'sum(kube_pod_status_scheduled{{{self._servers},condition="false"}})'
+
+    @property
+    def servers_loading(self) -> str:
+        """Cause: storage. Model servers that have a node and still wait for their image, a volume or the package."""
+        return f'sum(kube_pod_status_phase{{{self._servers},phase="Pending"}}) - {self.servers_pending}'
+
+    @property
+    def _servers(self) -> str:
         # Places that are kept for further ones wait for nodes as a matter of course.
-        own = f'namespace="{self.namespaces.serving}",pod=~"{MODEL_SERVER}-.+"'
-        return f'sum(kube_pod_status_phase{{{own},phase="Pending"}})'
+        return f'namespace="{self.namespaces.serving}",pod=~"{MODEL_SERVER}-.+"'
 
     @property
     def gpu_share(self) -> str:

@@ -416,7 +416,9 @@ class OwnedNodeSettings(Settings):
     purchase_usd: Annotated[float, Field(gt=0)]
     """What the node cost, network and racks included."""
     years: Annotated[float, Field(gt=0, le=15)] = 4.0
-    """Years over which it is written off, in a straight line."""
+    """Years over which it is paid back, in equal parts."""
+    interest: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """What its money costs a year, as a share, e.g. 0.08; 0 counts the purchase alone."""
     power_kw: Annotated[float, Field(ge=0)] = 0.0
     """Its draw under load."""
     usd_per_kwh: Annotated[float, Field(ge=0)] = 0.0

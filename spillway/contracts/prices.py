@@ -9,6 +9,7 @@ that the source states. Private capacity has no list: :class:`Owned` says what i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cache
@@ -85,6 +86,7 @@ class Owned(Frozen):
     usd_per_kwh: float = Field(ge=0)
     overhead: float = Field(ge=1)
     operation_usd_per_year: float = Field(ge=0)
+    interest: float = Field(default=0.0, ge=0, le=1)
     read_on: date
     source: str = Field(min_length=10)
 
@@ -210,16 +212,19 @@ def amortised_per_gpu_hour(
     usd_per_kwh: float = 0.0,
     overhead: float = 1.0,
     operation_usd_per_year: float = 0.0,
+    interest: float = 0.0,
 ) -> float:
     """What an owned GPU costs an hour, in US dollars, whether it works or not.
 
-    ``(purchase ÷ years + operation) ÷ (GPUs × 8760) + power × price × overhead ÷ GPUs``: straight-line depreciation, as
-    in a total-cost-of-ownership sheet. ``power_kw``: draw of the whole machine; ``overhead``: the site's PUE;
-    ``operation_usd_per_year``: staff, space, spare parts.
+    ``(a year's part of the purchase + operation) ÷ (GPUs × 8760) + power × price × overhead ÷ GPUs``. The purchase is
+    paid back in equal parts; with ``interest`` a year they are an annuity, ``interest ÷ (1 − (1 + interest)^-years)``
+    of it (Brealey, Myers and Allen, Principles of Corporate Finance, chapter 2). ``power_kw``: draw of the whole
+    machine; ``overhead``: the site's PUE; ``operation_usd_per_year``: staff, space, spare parts.
     """
     if gpus < 1 or years <= 0:
         raise ValueError(f"gpus must be 1 or more and years above 0, not {gpus} and {years}")
-    ownership = (purchase_usd / years + operation_usd_per_year) / (gpus * HOURS_PER_YEAR)
+    part = interest / -math.expm1(-years * math.log1p(interest)) if interest else 1 / years
+    ownership = (purchase_usd * part + operation_usd_per_year) / (gpus * HOURS_PER_YEAR)
     return ownership + power_kw * usd_per_kwh * overhead / gpus
 
 

@@ -6,6 +6,7 @@ the list. How many, the number of instances over the trace's time decides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -96,13 +97,16 @@ def live_instances(spec: SiteSpec, outcome: Outcome) -> NDArray[np.float64]:
 
 
 def years_at(owned: Owned, usd_per_gpu_hour: float) -> float | None:
-    """Years over which the machine has to be written off so that a GPU-hour costs this; ``None``: no time is enough.
+    """Years over which the machine has to be paid back so that a GPU-hour costs this; ``None``: no time is enough.
 
     The inverse of :func:`spillway.contracts.prices.amortised_per_gpu_hour`.
     """
     power = owned.power_kw * owned.usd_per_kwh * owned.overhead
     a_year = (usd_per_gpu_hour * owned.gpus - power) * HOURS_PER_YEAR - owned.operation_usd_per_year
-    return owned.purchase_usd / a_year if a_year > 0 else None
+    of_it = owned.purchase_usd * owned.interest
+    if a_year <= of_it:
+        return None
+    return -math.log1p(-of_it / a_year) / math.log1p(owned.interest) if of_it else owned.purchase_usd / a_year
 
 
 def saving(cheaper: float, dearer: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -218,14 +217,14 @@ def _two_private(alone: Row, space: Space) -> Row | None:
 
 def _growth(search: Search, sized: Candidate, growth: Growth | None) -> Iterator[Step]:
     if growth is not None:
-        space = _of_its_types(search.space, sized)
+        space = _as_sized(search.space, sized)
         yield from grown(search.trace, search.service, space, sized, growth, search.seed, search.progress)
 
 
 def _on_spot(search: Search, sized: Candidate, spot: Spot | None) -> OnSpot | None:
     if spot is None:
         return None
-    space, more = _of_its_types(search.space, sized), (search.seed, search.progress)
+    space, more = _as_sized(search.space, sized), (search.seed, search.progress)
     return p2_on_spot(search.trace, search.service, space, spot.node, spot.failures, *more)
 
 
@@ -235,11 +234,13 @@ def _shared(search: Search, sized: Candidate, asked: Asked) -> Shared | None:
     return shared([tenant_of(search, sized), *asked.beside])
 
 
-def _of_its_types(space: Space, sized: Candidate) -> Space:
-    """What may be chosen of the instance types that were: what-ifs ask how many, and each type is a search more."""
+def _as_sized(space: Space, sized: Candidate) -> Space:
+    """What may be chosen of the instance types that were, and P2's share of the private slots as it was: what-ifs ask
+    how many, and each type and share is a search more."""
     chosen = {(spec.site, spec.instance_type) for spec in sized.bursts}
     same = tuple(spec for spec in space.burst if (spec.site, spec.instance_type) in chosen)
-    return space.model_copy(update={"burst": same})
+    shares = (sized.private.batch_share,) if sized.private else space.batch_shares
+    return space.model_copy(update={"burst": same, "batch_shares": shares})
 
 
 def _known(search: Search) -> Row:
@@ -256,9 +257,9 @@ def _judged(search: Search, kind: Kind, sized: Candidate, judge: Trace | None) -
 
 def _too_few(trace: Trace, space: Space) -> Iterator[str]:
     """Promises that so few requests cannot show: ten should be allowed to miss for their share to mean something."""
-    for number, name in enumerate(RequestClass):
-        objective, there = space.objectives[name], int((trace.klass == number).sum())
-        needed = math.ceil(10 / (1 - objective.share)) if objective.share < 1 else 0
+    for name, there in zip(RequestClass, trace.offered, strict=True):
+        objective = space.objectives[name]
+        needed = round(10 / (1 - objective.share)) if objective.share < 1 else 0
         if there < needed:
             yield f"{there:,} requests of {name} say little of {objective.share:.2%} in time: it takes {needed:,}"
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-import numpy as np
 from pydantic import Field
 
 from spillway.contracts.classes import RequestClass, Site, SiteName, spill_rank
@@ -221,19 +220,19 @@ class Search:
         growing = next((spec for spec in candidate.bursts if spec.max_instances > spec.min_instances), None)
         if growing is None or candidate.private is None:
             return None
-        low, high, found = growing.min_instances, growing.max_instances + 1, None
-        while high - low > 1:
-            middle = (low + high) // 2
+        tried: dict[int, Candidate] = {}
+
+        def holds(count: int) -> bool:
             sites = tuple(
-                s.sized(middle, s.max_instances) if s.site == growing.site else s for s in candidate.system.sites
+                s.sized(count, s.max_instances) if s.site == growing.site else s for s in candidate.system.sites
             )
             more = candidate.system.model_copy(update={"sites": sites})
-            tried = self.with_outages(self.whole(kind, more), exact=False)
-            if tried.holds:
-                high, found = middle, tried
-            else:
-                low = middle
-        return found
+            tried[count] = self.with_outages(self.whole(kind, more), exact=False)
+            return tried[count].holds
+
+        least = growing.min_instances + 1
+        fewest = fewest_that(holds, least, growing.max_instances, least)
+        return None if fewest is None else tried[fewest]
 
     def run(self, kind: Kind, system: System, trace: Trace) -> Candidate:
         """One system on a trace."""
@@ -350,21 +349,8 @@ class Search:
         return System(sites=in_order, gateways=space.gateways, objectives=space.objectives, tries=space.tries)
 
     def _fewest(self, make: Callable[[int], System], least: int, most: int, kind: Kind, begin: int = 1) -> int | None:
-        """The fewest instances with which the system holds; more of them are taken to hold as well. It is looked for
-        from ``begin`` on, by steps that double, and then between what misses and what holds."""
-        low, high, step = least - 1, most + 1, 1
-        at = min(most, max(least, begin, 1))
-        while high - low > 1:
-            if make(at).sites and self._holds(kind, make(at)):
-                high = at
-            else:
-                low = at
-            if least <= low and high <= most:
-                at = (low + high) // 2
-            else:
-                at = max(least, high - step) if high <= most else min(most, low + step)
-                step *= 2
-        return high if high <= most else None
+        """The fewest instances with which the system holds, as :func:`fewest_that` finds them."""
+        return fewest_that(lambda n: bool(make(n).sites) and self._holds(kind, make(n)), least, most, begin)
 
     def _holds(self, kind: Kind, system: System) -> bool:
         """Whether it does: what grows on the whole trace, what does not on its densest stretch."""
@@ -381,16 +367,33 @@ class Search:
         return found.holds
 
     def _run_while_it_may_hold(self, kind: Kind, system: System, trace: Trace) -> Candidate | None:
-        offered = np.bincount(trace.klass, minlength=len(RequestClass))
         most = {
             name: _HOPELESS * (1 - system.objectives[name].share) * count
-            for name, count in zip(RequestClass, offered, strict=True)
+            for name, count in zip(RequestClass, trace.offered, strict=True)
         }
         try:
             outcome = run_trace(trace, self.service, system, seed=self.seed, most_missed=most)
         except HopelessError:
             return None
         return judged(kind, system, outcome, trace.tokens)
+
+
+def fewest_that(holds: Callable[[int], bool], least: int, most: int, begin: int) -> int | None:
+    """The fewest of ``least`` to ``most`` that hold; more of them are taken to hold as well. They are looked for from
+    ``begin`` on, by steps that double, and then between what misses and what holds."""
+    low, high, step = least - 1, most + 1, 1
+    at = min(most, max(least, begin, 1))
+    while high - low > 1:
+        if holds(at):
+            high = at
+        else:
+            low = at
+        if least <= low and high <= most:
+            at = (low + high) // 2
+        else:
+            at = max(least, high - step) if high <= most else min(most, low + step)
+            step *= 2
+    return high if high <= most else None
 
 
 def judged(kind: Kind, system: System, outcome: Outcome, tokens: float) -> Candidate:

@@ -91,6 +91,9 @@ class ServiceModel(Frozen):
     """Seconds that every request takes besides, in its slot."""
     stretch: float = Field(default=0.0, ge=0)
     """How much longer an answer takes when every slot is taken: 0.25 is a quarter."""
+    mixed: float = Field(default=1.1, ge=1)
+    """How much longer an iteration is that reads prompts and goes on with answers, than one that reads alone: as in
+    splitwise-sim's ``performance_model.py`` (github.com/Mutinifni/splitwise-sim)."""
     gpu_weights_bytes: int = Field(default=0, ge=0)
     """Weights that each of a server's GPUs holds; 0 where that is unknown."""
     gpu_kv_bytes_per_token: float = Field(default=0.0, ge=0)

@@ -29,9 +29,6 @@ NO_OUTAGES: Final = np.zeros((0, 4))
 _FIRST_RING: Final = 4096
 _CUT: Final = 4
 """Tries that were cut and that servers still work on, of each that the gateways let through; beyond, servers refuse."""
-_MIXED: Final = 1.1
-"""How much longer an iteration is that reads prompts and goes on with answers, than one that reads alone: as in
-splitwise-sim's ``performance_model.py`` (github.com/Mutinifni/splitwise-sim)."""
 _BATCHES: Final = 20
 """Stretches of the trace for an interval: 2.093 is Student's t for 19 degrees of freedom and 95 %."""
 _STUDENT: Final = 2.093
@@ -390,7 +387,7 @@ def _site(spec: SiteSpec, service: ServiceModel) -> NDArray[np.float64]:
     row = np.zeros(kernel.SITE_COLUMNS)
     row[[kernel.NETWORK, kernel.PROMPT, kernel.PACE]] = spec.network_s, prompt, answer * (service.token_s or 1.0)
     row[[kernel.STRETCH, kernel.LANGUAGE]] = service.stretch, float(service.language)
-    row[[kernel.CHUNK, kernel.DELAY, kernel.MIXED]] = service.most_read, service.delay_s, _MIXED
+    row[[kernel.CHUNK, kernel.DELAY, kernel.MIXED]] = service.most_read, service.delay_s, service.mixed
     row[kernel.BATCH_SHARE] = spec.batch_share
     row[[kernel.TARGET, kernel.COOLDOWN, kernel.COLD_START]] = how.target, how.out_cooldown_s, how.cold_start_s
     row[[kernel.JITTER, kernel.FAILURE, kernel.RETRY]] = how.jitter, how.failure, how.retry_s

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spillway.contracts.classes import RequestClass
 from spillway.planner.errors import PlannerError
+from spillway.planner.trace_columns import blocks, column
 
 DEFAULT_SHARES: Final[Mapping[RequestClass, float]] = {
     RequestClass.P0: 0.7,
@@ -19,8 +20,6 @@ DEFAULT_SHARES: Final[Mapping[RequestClass, float]] = {
     RequestClass.P2: 0.1,
 }
 """For a trace without classes: drawn with the seed."""
-_PIECE: Final = 1_000_000
-"""Requests that are worked on at once, where all of a long trace would take too much memory."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,12 @@ class Trace:
         columns = (self.arrival[mine], self.tokens_in[mine], self.tokens_out[mine], self.klass[mine])
         return Trace(*columns, duration_s=self.duration_s, notes=self.notes)
 
+    @property
+    def offered(self) -> tuple[int, ...]:
+        """Requests of each class."""
+        counts = sum(np.bincount(self.klass[cut], minlength=len(RequestClass)) for cut in blocks(len(self)))
+        return tuple(np.broadcast_to(counts, len(RequestClass)).tolist())
+
     def between(self, begin_s: float, end_s: float) -> Trace:
         """The requests of ``[begin_s, end_s)``, its begin at 0."""
         if not 0 <= begin_s < end_s <= self.duration_s + 1e-6:
@@ -62,8 +67,12 @@ class Trace:
         """The densest stretch of so many requests; the whole trace where it has no more."""
         if len(self) <= requests:
             return self
-        spans = self.arrival[requests:] - self.arrival[:-requests]
-        first = int(spans.argmin())
+        first, shortest = 0, math.inf
+        for cut in blocks(len(self) - requests):
+            spans = self.arrival[cut.start + requests : cut.stop + requests] - self.arrival[cut]
+            at = int(spans.argmin())
+            if spans[at] < shortest:
+                first, shortest = cut.start + at, float(spans[at])
         return self.between(float(self.arrival[first]), float(self.arrival[first + requests]))
 
     def per_second(self, window_s: float) -> tuple[float, float]:
@@ -80,11 +89,10 @@ def draw_classes(count: int, shares: Mapping[RequestClass, float], seed: int) ->
         raise PlannerError(f"shares of the classes are {given}; none may be negative, and they have to add up to 1")
     # As Generator.choice draws, without columns of whole numbers.
     dice, shares_to = np.random.default_rng(seed), (weights / weights.sum()).cumsum()
-    classes = np.empty(count, dtype=np.int8)
-    for first in range(0, count, _PIECE):
-        piece = classes[first : first + _PIECE]
-        drawn = dice.random(len(piece))
-        piece[:] = (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
+    classes = column("b", count)
+    for cut in blocks(count):
+        drawn = dice.random(cut.stop - cut.start)
+        classes[cut] = (drawn >= shares_to[0]).astype(np.int8) + (drawn >= shares_to[1] / shares_to[2])
     return classes
 
 

@@ -12,21 +12,18 @@ import io
 import json
 import math
 import zlib
-from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from spillway.contracts.classes import RequestClass
 from spillway.planner.errors import TraceError
 from spillway.planner.trace import DEFAULT_SHARES, Trace, draw_classes
+from spillway.planner.trace_columns import Rows, Steps, in_order, steps_of
 from spillway.planner.trace_times import Clock, TimeError, TimeUnit, zone_of
 
 EXAMPLE: Final = Path(__file__).parent / "example.csv"
@@ -83,28 +80,12 @@ FORMATS: Final = {
 
 
 @dataclass
-class _Rows:
-    """Columns as they are read, as narrow as they may be: a week of a large service has tens of millions of rows.
-    ``jumps``: rows whose line in the file, from 1, is not the one after the last row's."""
+class _Read:
+    """What is read of a file, and what was odd in it."""
 
-    jumps: list[tuple[int, int]] = field(default_factory=list)
-    last_line: int = -1
-    times: array[float] = field(default_factory=lambda: array("d"))
-    tokens_in: array[float] = field(default_factory=lambda: array("f"))
-    tokens_out: array[float] = field(default_factory=lambda: array("f"))
-    classes: array[int] = field(default_factory=lambda: array("b"))
+    rows: Rows
     failed: int = 0
     images: bool = False
-
-    def at_line(self, line: int) -> None:
-        """The next row is of this line."""
-        if line != self.last_line + 1:
-            self.jumps.append((len(self.times), line))
-        self.last_line = line
-
-    def line_of(self, row: int) -> int:
-        first, line = self.jumps[bisect_right(self.jumps, row, key=itemgetter(0)) - 1]
-        return line + row - first
 
 
 def read_trace(
@@ -122,28 +103,25 @@ def read_trace(
     ``duration_s``: how long was recorded; the time of the last request when left out. ``time_unit`` of numbers, where
     their size does not tell it; ``time_zone`` of dates that name none, else UTC. Raises :class:`TraceError`.
     """
-    rows = _Rows()
     try:
-        with _text_of(path) as stream:
-            clock = _read(path, stream, rows, time_unit, time_zone)
+        with _text_of(path) as stream, closing(Rows()) as rows:
+            read = _Read(rows)
+            clock = _read(path, stream, read, time_unit, time_zone)
+            arrival, tokens_in, tokens_out, classes, lines = rows.mapped()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read as CSV or JSON lines: {error}") from None
-    if not rows.times:
+    if not len(arrival):
         raise TraceError(f"{path}: no request follows the header; a plan needs some traffic")
-    notes = [*_notes(rows, clock)]
-    # Views, of arrays that nothing else keeps.
-    arrival, tokens_in = np.frombuffer(rows.times), np.frombuffer(rows.tokens_in, dtype=np.float32)
-    tokens_out = np.frombuffer(rows.tokens_out, dtype=np.float32)
-    classes = np.frombuffer(rows.classes, dtype=np.int8) if rows.classes else None
-    row_of = np.arange(0)
-    if (arrival[1:] < arrival[:-1]).any():
-        notes.append(_out_of_order(path, arrival, rows, clock))
-        row_of = np.argsort(arrival, kind="stable")
-        arrival, tokens_in, tokens_out = arrival[row_of], tokens_in[row_of], tokens_out[row_of]
-        classes = classes[row_of] if classes is not None else None
+    notes, steps = [*_notes(read, clock)], steps_of(arrival)
+    if not len(classes):
+        classes = draw_classes(len(arrival), shares, seed)
+    if steps.earlier:
+        notes.append(_out_of_order(path, steps, int(lines[steps.back_at]), clock))
+        columns = (arrival, tokens_in, tokens_out, classes, lines)
+        arrival, tokens_in, tokens_out, classes, lines = in_order(columns, steps.late_s)
+        steps = steps_of(arrival)
+    _check_gaps(path, steps, int(lines[steps.gap_at]), max_gap_s, clock)
     arrival -= arrival[0]
-    _check_gaps(path, arrival, lambda row: rows.line_of(int(row_of[row]) if len(row_of) else row), max_gap_s, clock)
-    classes = classes if classes is not None else draw_classes(len(arrival), shares, seed)
     last = float(arrival[-1])
     whole = duration_s if duration_s is not None else math.nextafter(last, math.inf) if last > 0 else 1.0
     if whole <= last and last > 0:
@@ -165,7 +143,7 @@ def _text_of(path: Path) -> TextIO:
     return io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
 
 
-def _read(path: Path, stream: TextIO, rows: _Rows, unit: TimeUnit | None, zone: str | None) -> Clock:
+def _read(path: Path, stream: TextIO, read: _Read, unit: TimeUnit | None, zone: str | None) -> Clock:
     first = stream.readline()
     in_json = first.lstrip().startswith("{")
     names, records = _json_lines(path, first, stream) if in_json else _csv_rows(path, first, stream)
@@ -174,11 +152,12 @@ def _read(path: Path, stream: TextIO, rows: _Rows, unit: TimeUnit | None, zone: 
         clock = Clock(unit or kind.unit, zone_of(zone) if zone else None)
     except TimeError as error:
         raise TraceError(f"{path}: {error}") from None
-    rows.images = any(name.lower() == "numimages" for name in names)
+    read.images = any(name.lower() == "numimages" for name in names)
     at = {name.lower(): name for name in reversed(names)}
     wanted = [at[name.lower()] for name in (kind.time, kind.tokens_in, kind.tokens_out)]
     class_at = at.get(CLASS_COLUMN)
     pick = itemgetter(*wanted, *([class_at] if class_at else []))
+    add = read.rows.add
     for line, record in records:
         place = f"{path}, line {line}"
         try:
@@ -187,18 +166,13 @@ def _read(path: Path, stream: TextIO, rows: _Rows, unit: TimeUnit | None, zone: 
             raise TraceError(f"{place}: {error.args[0]!r} is missing") from None
         counted = _tokens(place, tokens_in), _tokens(place, tokens_out)
         if kind.failed_without_answer and not counted[1]:
-            rows.failed += 1
+            read.failed += 1
             continue
         try:
             at_s = clock.seconds(when)
         except TimeError as error:
             raise TraceError(f"{place}: {error}") from None
-        rows.at_line(line)
-        rows.times.append(at_s)
-        rows.tokens_in.append(counted[0])
-        rows.tokens_out.append(counted[1])
-        if classes:
-            rows.classes.append(_class(place, classes[0]))
+        add(at_s, *counted, line, _class(place, classes[0]) if classes else None)
     return clock
 
 
@@ -267,10 +241,10 @@ def _class(place: str, given: object) -> int:
         raise TraceError(f"{place}: class {str(given).strip()!r}; allowed: P0, P1, P2") from None
 
 
-def _notes(rows: _Rows, clock: Clock) -> Iterator[str]:
-    if rows.failed:
-        yield f"{rows.failed:,} requests without an answer token had failed, and are left out"
-    if rows.images:
+def _notes(read: _Read, clock: Clock) -> Iterator[str]:
+    if read.failed:
+        yield f"{read.failed:,} requests without an answer token had failed, and are left out"
+    if read.images:
         yield "images are not counted: their tokens are in the prompt's only where the recorder put them there"
     if clock.without_zone and clock.zone is None and clock.with_zone:
         yield f"{clock.without_zone:,} dates name no time zone, {clock.with_zone:,} do; the former are taken as UTC"
@@ -279,14 +253,11 @@ def _notes(rows: _Rows, clock: Clock) -> Iterator[str]:
         yield f"times are taken as {clock.unit.name.lower()} {since}"
 
 
-def _out_of_order(path: Path, times: NDArray[np.float64], rows: _Rows, clock: Clock) -> str:
+def _out_of_order(path: Path, steps: Steps, line: int, clock: Clock) -> str:
     """A note that rows were sorted, or :class:`TraceError`."""
-    steps = np.diff(times)
-    at = int(steps.argmin())
-    back = -float(steps[at])
-    place = f"{path}, line {rows.line_of(at + 1)}"
+    back, place = steps.back_s, f"{path}, line {line}"
     if back <= MAX_OUT_OF_ORDER_S:
-        return f"{int((steps < 0).sum()):,} rows were earlier than the one before, by {back:.3g} s at most; sorted"
+        return f"{steps.earlier:,} rows were earlier than the one before, by {back:.3g} s at most; sorted"
     if clock.without_zone and clock.zone is None and back <= _PUT_BACK_S:
         raise TraceError(
             f"{place}: the clock goes back by {back / 60:.1f} minutes, as when summer time ends, and the dates name no "
@@ -298,14 +269,10 @@ def _out_of_order(path: Path, times: NDArray[np.float64], rows: _Rows, clock: Cl
     )
 
 
-def _check_gaps(
-    path: Path, arrival: NDArray[np.float64], line_of: Callable[[int], int], max_gap_s: float, clock: Clock
-) -> None:
-    gaps = np.diff(arrival)
-    if len(gaps) and gaps.max() > max_gap_s:
-        at = int(gaps.argmax())
+def _check_gaps(path: Path, steps: Steps, line: int, max_gap_s: float, clock: Clock) -> None:
+    if steps.gap_s > max_gap_s:
         unit = "" if clock.told or clock.unit is None else ", or say what the times count with --time-unit"
         raise TraceError(
-            f"{path}, line {line_of(at + 1)}: {gaps[at] / 3600:.1f} h after the request before, above the "
+            f"{path}, line {line}: {steps.gap_s / 3600:.1f} h after the request before, above the "
             f"{max_gap_s / 3600:g} h that a trace may be silent; cut the file there, or allow it with --max-gap{unit}"
         )

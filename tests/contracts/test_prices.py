@@ -149,6 +149,9 @@ def test_amortised_price_adds_power_and_operation() -> None:
         purchase_usd=87_600, gpus=2, years=5, power_kw=2, usd_per_kwh=0.1, overhead=1.5, operation_usd_per_year=8760
     )
     assert whole == pytest.approx(1.0 + 0.15 + 0.5)
+    # A loan of 100,000 at 8 % over 4 years is paid back by 30,192.08 a year: Excel's PMT(8%, 4, -100000).
+    lent = amortised_per_gpu_hour(purchase_usd=100_000, gpus=1, years=4, interest=0.08)
+    assert lent * 8760 == pytest.approx(30_192.08, abs=0.01)
     with pytest.raises(ValueError, match="gpus must be 1 or more"):
         amortised_per_gpu_hour(purchase_usd=1, gpus=0, years=1)
 

@@ -332,8 +332,9 @@ def test_the_break_even_makes_the_bills_equal(plan: Plan) -> None:
     assert burst + even * private.min_instances * private.gpus == pytest.approx(public.bill.total_per_hour)
 
 
-def test_years_are_the_inverse_of_the_amortisation() -> None:
-    owned = owned_examples()["h100-8"]
+@pytest.mark.parametrize("interest", [0.0, 0.08])
+def test_years_are_the_inverse_of_the_amortisation(interest: float) -> None:
+    owned = owned_examples()["h100-8"].model_copy(update={"interest": interest})
     assert years_at(owned, owned.usd_per_gpu_hour) == pytest.approx(owned.years)
     assert years_at(owned, 0.01) is None
 
@@ -385,6 +386,16 @@ def test_two_private_sites_are_told_as_an_alternative(plan: Plan) -> None:
     assert dict(named_rows(plan))["two private sites"].judged is both
     said = " ".join(summary_lines(plan))
     assert f"Two private sites, each of the size that holds while it stands, cost {both.bill.month:,.0f} $" in said
+
+
+def test_what_was_not_measured_and_what_is_too_little_is_told(plan: Plan) -> None:
+    """Service times of another GPU kind are estimates, and a few hundred requests cannot show 99.95 %."""
+    sites = tuple(site.model_copy(update={"gpu": "T4", "factors": (1.9, 0.9)}) for site in plan.chosen.system.sites)
+    scaled = replace(plan.chosen, system=plan.chosen.system.model_copy(update={"sites": sites}))
+    said = " ".join(summary_lines(replace(plan, hybrid=replace(plan.hybrid, judged=scaled))))
+    assert "Estimated, not measured: on sagemaker prompts take 1.90 and answers 0.90 times as long" in said
+    assert "Estimated" not in " ".join(summary_lines(plan))
+    assert any("requests of P0 say little of 99.95% in time: it takes 20,000" in note for note in plan.notes)
 
 
 def test_pictures_and_a_page_are_written(plan: Plan, tmp_path: Path) -> None:

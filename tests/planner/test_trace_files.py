@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass
+from spillway.planner import trace_columns
 from spillway.planner.errors import PlannerError, TraceError
 from spillway.planner.trace import synthetic
 from spillway.planner.trace_files import EXAMPLE, read_trace
@@ -33,18 +34,42 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_week_of_rows_fits_into_memory(tmp_path: Path) -> None:
-    """Of a large service it has 27 million: at 28 bytes a row 760 MB while it is read, 17 bytes are kept. Of so few
-    rows what is the same for all weighs as much again."""
-    rows = 40_000
-    path = tmp_path / "week.csv"
-    path.write_text("time,input_tokens,output_tokens\n" + "".join(f"{n / 45:.3f},1500,200\n" for n in range(rows)))
-    tracemalloc.start()
-    trace = read_trace(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(trace) == rows
-    assert peak / rows < 60
+def test_memory_does_not_grow_with_a_traces_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large service a week has 27 million. Read, sorted and looked through, block by block."""
+    monkeypatch.setattr(trace_columns, "BLOCK", 256)
+    peaks = []
+    for rows in (3_000, 12_000):
+        path = tmp_path / "week.csv"
+        lines = (f"{n / 45 - n % 7:.3f},1500,200\n" for n in range(400, 400 + rows))
+        path.write_text("time,input_tokens,output_tokens\n" + "".join(lines))
+        tracemalloc.start()
+        trace = read_trace(path)
+        assert (len(trace), sum(trace.offered), len(trace.busiest(500))) == (rows, rows, 500)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 3 * 9_000, "three bytes a row"
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), min_size=1, max_size=60))
+def test_rows_are_sorted_block_by_block_as_they_would_be_at_once(rows: list[tuple[int, int]]) -> None:
+    """Rows of one time stay in their order."""
+    lines = "".join(f"{at},{number},1,P{klass}\n" for number, (at, klass) in enumerate(rows))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_columns, "BLOCK", 8)
+        trace = read_trace(written(Path(folder), HEAD + lines))
+    expected = sorted(enumerate(rows), key=lambda row: row[1][0])
+    begin = expected[0][1][0]
+    assert trace.arrival.tolist() == [at - begin for _, (at, _) in expected]
+    assert trace.tokens_in.tolist() == [number for number, _ in expected]
+    assert trace.klass.tolist() == [klass for _, (_, klass) in expected]
+
+
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Linux's ``/dev/full``: each write to it finds no room."""
+    monkeypatch.setattr(trace_columns, "BLOCK", 256)
+    monkeypatch.setattr(trace_columns, "TemporaryFile", lambda prefix: Path("/dev/full").open("wb", buffering=0))  # noqa: SIM115
+    with pytest.raises(PlannerError, match=r"No space left on device; .* TMPDIR"):
+        read_trace(written(tmp_path, HEAD + "1,1,1,P0\n" * 600))
 
 
 def test_seconds_and_classes_are_read(tmp_path: Path) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spillway.contracts.classes import RequestClass, Site
 from spillway.contracts.prices import PriceError, find_price
 from spillway.planner.costs import cheapest_mix
 from spillway.planner.errors import PlannerError
-from spillway.planner.growth import Growth, grown, growth_of
+from spillway.planner.growth import Growth, Step, grown, growth_of
 from spillway.planner.kernel import state
 from spillway.planner.offers import Offer, bought, saving_at_best
-from spillway.planner.search import Search, judged
+from spillway.planner.plan import Asked, make_plan
+from spillway.planner.search import Search, Space, fewest_that, judged
 from spillway.planner.shared import Tenant, read_tenant, shared, tenant_of
 from spillway.planner.simulate import run_trace
 from spillway.planner.spot import p2_on_spot
@@ -111,6 +115,35 @@ def test_growth_beyond_the_space_ends_with_what_misses() -> None:
     steps = list(grown(TRACE, SERVICE, room, sized, Growth(9.0, "year")))
     assert steps[-1].plan is None
     assert any(miss.startswith("P") for miss in steps[-1].missed)
+
+
+def test_growth_keeps_types_and_p2s_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks how many: each further share was a search more, which found the same sizes."""
+    spaces: list[Space] = []
+
+    def looked_at(*given: Any) -> list[Step]:
+        spaces.append(given[2])
+        return []
+
+    monkeypatch.setattr("spillway.planner.plan.grown", looked_at)
+    made = make_plan(TRACE, SERVICE, SMALL, foresight=False, asked=Asked(growth=Growth(0.1, "year")))
+    private = made.hybrid.found.need().private
+    assert private is not None
+    assert len(SMALL.batch_shares) > 1
+    assert [space.batch_shares for space in spaces] == [(private.batch_share,)]
+
+
+@given(st.integers(0, 70), st.integers(1, 64), st.integers(0, 70))
+def test_the_fewest_are_found_from_wherever_one_begins(wanted: int, most: int, begin: int) -> None:
+    asked: list[int] = []
+
+    def holds(count: int) -> bool:
+        asked.append(count)
+        return count >= wanted
+
+    assert fewest_that(holds, 1, most, begin) == (max(1, wanted) if wanted <= most else None)
+    assert all(1 <= count <= most for count in asked)
+    assert len(asked) == len(set(asked)) <= 14
 
 
 @pytest.mark.parametrize("text", ["30%", "30/quarter", "30%/week", "0%/year", "-3%/year", "2000%/month"])

@@ -15,7 +15,7 @@ from spillway.planner.service import from_rates
 from spillway.planner.simulate import run_trace
 from spillway.planner.system import SiteSpec, System
 from spillway.planner.trace import synthetic
-from stacks.planned_file import write_planned
+from stacks.planned_file import planned_config, write_planned
 from stacks.sites import burst_sites
 from stacks.stack_file import read_settings
 from tests.stacks.files import CONFIG_DIR, example, flat
@@ -101,6 +101,22 @@ def test_servers_on_several_nodes_stay_so(tmp_path: Path) -> None:
     assert config["spillway:model_server"]["gpus"] == 8
     assert config["spillway:model_server"]["span"] == {"nodes": 2}
     assert config["spillway:model_server"]["autoscaling"]["min_replicas"] == 2
+
+
+def test_a_cluster_that_is_there_is_not_asked_for_more_servers_than_it_has_room_for() -> None:
+    """The plan's server takes a whole node where two of the stack's shared one."""
+    raw = {
+        "config": {
+            "spillway:private_cluster": {"kind": "existing", "nodes": 2, "gpus_per_node": 4},
+            "spillway:model_server": {"autoscaling": {"min_replicas": 4, "max_replicas": 8}},
+        }
+    }
+    sites = (spec(Site.PRIVATE, "a node of yours", 4, 6.0, 4, 4),)
+    trace, system = synthetic(60, 1.0, seed=1), System(sites=sites)
+    service = from_rates(5000, 50, slots=16, gpus_per_server=4)
+    file, _ = planned_config(raw, (), judged("private", system, run_trace(trace, service, system), trace.tokens))
+    assert file["config"]["spillway:private_cluster"]["nodes"] == 4
+    assert file["config"]["spillway:model_server"]["autoscaling"] == {"min_replicas": 4, "max_replicas": 4}
 
 
 def test_slots_of_a_site_that_grows_follow_its_instances(chosen: Candidate, tmp_path: Path) -> None:

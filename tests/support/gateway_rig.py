@@ -82,6 +82,8 @@ class ModelServer:
     delay_s: float = 0.0
     status: int = 200
     hang: bool = False
+    held: bool = False
+    """Answers wait, and health checks do not."""
     ready: bool = True
     cut: bool = False
     body: bytes = b'{"outputs":[]}'
@@ -115,7 +117,7 @@ class ModelServer:
         self.most_running = max(self.most_running, self.running)
         try:
             self.seen.append(Seen(request.path, CIMultiDict(request.headers), await request.read()))
-            while self.hang:
+            while self.hang or self.held:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(self.delay_s)
             kind = "application/vnd.sagemaker-triton.binary+json;json-header-size=14" if self._binary else None
@@ -327,6 +329,10 @@ class Rig:
 
     def _admin(self, path: str) -> urllib3.BaseHTTPResponse:
         return self.http.request("GET", f"http://127.0.0.1:{self.table.listen.admin_port}/{path}")
+
+    def counted(self, name: str) -> int:
+        """One of Envoy's counters, by its whole name."""
+        return int(self._admin(f"stats?filter=^{name}$").data.decode().partition(": ")[2])
 
     def passes_checks(self, site: Site) -> bool:
         """Whether Envoy's own checks found the site's servers well."""

@@ -87,7 +87,8 @@ def _servicer(program: Path) -> Any:
 
         def RunPlugin(self, request: Any, context: Any) -> Iterator[language_pb2.RunPluginResponse]:
             """A policy pack: a program of its own, whose first line says on which port it is asked."""
-            pack = [sys.executable, request.info.program_directory, *request.args]
+            # Unbuffered: pulumi-policy does not flush that line.
+            pack = [sys.executable, "-u", request.info.program_directory, *request.args]
             own = dict(entry.split("=", 1) for entry in request.env)
             process = subprocess.Popen(pack, cwd=request.pwd, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             assert process.stdout is not None

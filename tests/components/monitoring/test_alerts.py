@@ -35,13 +35,15 @@ needs_promtool = pytest.mark.skipif(not built().is_file(), reason="promtool is n
 @dataclass(frozen=True)
 class Case:
     """``fires``: series that fire the alert; ``quiet``: those that nearly do. ``labels``: of the alert, beside ours.
-    ``value``: that its summary tells."""
+    ``value``: that its summary tells. ``interval``: between scrapes; ``at``: when it is looked."""
 
     alert: str
     fires: Series
     quiet: Series
     labels: dict[str, str] = field(default_factory=dict)
     value: str = ""
+    interval: str = "15s"
+    at: str = FOR_GOOD
     kind: Literal["triton", "vllm"] = "triton"
     accelerator: Literal["nvidia", "amd"] = "nvidia"
 
@@ -100,12 +102,65 @@ def waiting(metric: str, *values: int) -> Series:
     return {f'{metric}{{{SERVING},pod="{pod}"}}': constant(value) for pod, value in enumerate(values)}
 
 
-def pods(name: str = SERVING, **phases: int) -> Series:
+def pod(name: str, phase: str, scheduled: bool, space: str = SERVING) -> Series:
+    """As kube-state-metrics writes one: each phase and each condition's value is a series, 1 or 0.
+
+    kubernetes/kube-state-metrics docs/metrics/workload/pod-metrics.md
+    """
+    own = f'{space},pod="{name}"'
+    phases = {f'kube_pod_status_phase{{{own},phase="{one}"}}': one == phase for one in ("Pending", "Running", "Failed")}
+    values = {"true": scheduled, "false": not scheduled, "unknown": False}
+    conditions = {f'kube_pod_status_scheduled{{{own},condition="{one}"}}': so for one, so in values.items()}
+    return {series: constant(int(so)) for series, so in {**phases, **conditions}.items()}
+
+
+def worked(metric: str, *labels: str, before: int, now: int) -> Series:
+    """A counter, read every four minutes: it grew by ``before`` each time for a day, and by ``now`` since."""
+    own = ",".join((SERVING, *labels))
+    return {f"{metric}{{{own}}}": f"0+{before}x360 {before * 360 + now}+{now}x5"}
+
+
+def of_triton(before_s: float, now_s: float) -> Series:
+    """Ten requests a scrape of a model, beside an ensemble that does nothing itself."""
+    work, done = "nv_inference_compute_infer_duration_us", "nv_inference_request_success"
     return {
-        f'kube_pod_status_phase{{{name},pod="model-server-{phase}-{pod}",phase="{phase}"}}': constant(1)
-        for phase, count in phases.items()
-        for pod in range(count)
+        **worked(work, 'model="m"', before=int(before_s * 10e6), now=int(now_s * 10e6)),
+        **worked(done, 'model="m"', before=10, now=10),
+        **worked(work, 'model="all"', before=0, now=0),
+        **worked(done, 'model="all"', before=10, now=10),
     }
+
+
+def of_vllm(before_s: int, now_s: int) -> Series:
+    name = "vllm:request_inference_time_seconds"
+    return {
+        **worked(f"{name}_sum", before=before_s * 10, now=now_s * 10),
+        **worked(f"{name}_count", before=10, now=10),
+    }
+
+
+def connected(slowest_ms: int, site: str) -> Series:
+    """Ten connections a scrape, each within the bucket that ends there and beyond the one before it."""
+    series = f'envoy_cluster_upstream_cx_connect_ms_bucket{{{GATEWAY},envoy_cluster_name="{site}",le='
+    counts = {str(bound): growing(10 if bound >= slowest_ms else 0) for bound in (100, 250, 500, 1000)}
+    return {f'{series}"{bound}"}}': values for bound, values in {**counts, "+Inf": growing(10)}.items()}
+
+
+def queued(seconds: float, gpu: int) -> Series:
+    """Ten requests a scrape, and the GPUs' use of a hundred."""
+    own = f'{SERVING},model="m"'
+    return {
+        f"nv_inference_queue_duration_us{{{own}}}": growing(seconds * 10e6),
+        f"nv_inference_request_success{{{own}}}": growing(10),
+        f"DCGM_FI_DEV_GPU_UTIL{{{SERVING}}}": constant(gpu),
+    }
+
+
+def waited(seconds: float) -> Series:
+    """The same of vLLM."""
+    name = "vllm:request_queue_time_seconds"
+    times = {f"{name}_sum{{{SERVING}}}": growing(seconds * 10), f"{name}_count{{{SERVING}}}": growing(10)}
+    return {**times, f"DCGM_FI_DEV_GPU_UTIL{{{SERVING}}}": constant(50)}
 
 
 CASES = (
@@ -148,14 +203,44 @@ CASES = (
         labels={"site": "sagemaker"},
     ),
     Case(
-        "SpillwayServersPending",
-        {**pods(Pending=1, Running=3), **pods(OTHERS, Pending=9)},
+        "SpillwayComputeSlow",
+        of_triton(before_s=0.1, now_s=0.21),
+        of_triton(before_s=0.1, now_s=0.19),
+        labels={"model": "m"},
+        interval="4m",
+        at="1460m",
+    ),
+    Case("SpillwayComputeSlow", of_vllm(10, 21), of_vllm(10, 19), interval="4m", at="1460m", kind="vllm"),
+    # Half of a try of P0, which is 0.6 s.
+    Case(
+        "SpillwayNetworkSlow",
+        {**connected(500, "sagemaker-open"), **connected(100, "private-open")},
+        {**connected(250, "sagemaker-open"), **connected(1000, "cache")},
+        labels={"envoy_cluster_name": "sagemaker-open"},
+    ),
+    Case(
+        "SpillwayServersLoading",
+        {**pod("model-server-a", "Pending", scheduled=True), **pod("model-server-b", "Pending", scheduled=False)},
         {
-            f'kube_pod_status_phase{{{SERVING},pod="model-server-a",phase="Pending"}}': constant(0),
-            f'kube_pod_status_phase{{{SERVING},pod="spare-server-a",phase="Pending"}}': constant(1),
-            **pods(OTHERS, Pending=9),
+            **pod("model-server-a", "Running", scheduled=True),
+            **pod("model-server-b", "Pending", scheduled=False),
+            **pod("model-server-c", "Pending", scheduled=True, space=OTHERS),
         },
     ),
+    Case(
+        "SpillwayServersPending",
+        {**pod("model-server-a", "Running", scheduled=True), **pod("model-server-b", "Pending", scheduled=False)},
+        {
+            **pod("model-server-a", "Pending", scheduled=True),
+            **pod("spare-server-a", "Pending", scheduled=False),
+            **pod("model-server-c", "Pending", scheduled=False, space=OTHERS),
+        },
+    ),
+    Case("SpillwayQueueSlow", queued(0.31, gpu=50), queued(0.29, gpu=50), labels={"model": "m"}),
+    # Of too little capacity the other alerts tell.
+    Case("SpillwayQueueSlow", queued(0.31, gpu=89), queued(9, gpu=90), labels={"model": "m"}),
+    # Half of P0's time to the first token.
+    Case("SpillwayQueueSlow", waited(1.1), waited(0.9), kind="vllm"),
     Case(
         "SpillwayGatewayDown",
         {f'up{{{GATEWAY},pod="a"}}': constant(0), f"up{{{OTHERS}}}": constant(1)},
@@ -230,14 +315,16 @@ def told(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def one_test(series: Series, *checks: dict[str, Any], what: str = "alert_rule_test") -> dict[str, Any]:
+def one_test(
+    series: Series, *checks: dict[str, Any], what: str = "alert_rule_test", interval: str = "15s"
+) -> dict[str, Any]:
     given = [{"series": name, "values": values} for name, values in series.items()]
-    return {"interval": "15s", "input_series": given, what: list(checks)}
+    return {"interval": interval, "input_series": given, what: list(checks)}
 
 
 def promtool(folder: Path, found: list[Recorded], tests: list[dict[str, Any]]) -> None:
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "s", "rules": rules(found)}]}))
-    described = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}
+    described = {"rule_files": ["rules.yaml"], "evaluation_interval": tests[0]["interval"], "tests": tests}
     (folder / "tests.yaml").write_text(yaml.safe_dump(described))
     for command in (["check", "rules", "--lint-fatal", "rules.yaml"], ["test", "rules", "tests.yaml"]):
         done = subprocess.run([built(), *command], cwd=folder, capture_output=True, text=True, check=False)
@@ -248,9 +335,10 @@ def promtool(folder: Path, found: list[Recorded], tests: list[dict[str, Any]]) -
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{case.kind}-{case.accelerator}")
 def test_an_alert_fires_when_it_should_and_only_then(tmp_path: Path, case: Case) -> None:
     found = built_for(case)
-    fired = {"eval_time": FOR_GOOD, "alertname": case.alert}
+    fired = {"eval_time": case.at, "alertname": case.alert}
     expected = {**fired, "exp_alerts": [told(case, alerts(found)[case.alert])]}
-    promtool(tmp_path, found, [one_test(case.fires, expected), one_test(case.quiet, {**fired, "exp_alerts": []})])
+    given = ((case.fires, expected), (case.quiet, {**fired, "exp_alerts": []}))
+    promtool(tmp_path, found, [one_test(series, check, interval=case.interval) for series, check in given])
 
 
 def test_every_alert_has_a_case() -> None:

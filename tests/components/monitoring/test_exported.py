@@ -109,10 +109,11 @@ def test_envoy_and_the_agent_export_theirs(pages: dict[str, str]) -> None:
 
 @pytest.mark.heavy
 def test_the_questions_labels_are_envoys_own(pages: dict[str, str]) -> None:
-    """One that Envoy does not give would match nothing; namespaces are Prometheus' own, a pod's phase Kubernetes'."""
+    """One that Envoy does not give would match nothing; namespaces are Prometheus' own, a pod's phase and condition
+    Kubernetes'."""
     wanted = set(re.findall(r'(\w+)=~?"', " ".join(asked("triton", "nvidia"))))
     given = set(re.findall(r'(\w+)="', " ".join(pages.values())))
-    assert wanted - {"namespace", "pod", "phase"} <= given
+    assert wanted - {"namespace", "pod", "phase", "condition"} <= given
 
 
 @pytest.mark.heavy

@@ -51,8 +51,8 @@ def test_the_three_symptoms_stand_first_with_their_bounds_and_the_causes_after_t
         "Waiting requests": [None, limits.max_queue_depth],
         "GPU time used": [None, limits.max_gpu_utilisation],
     }
-    causes = [title.partition(":")[0] for title in list(shown)[3:7]]
-    assert causes == ["Compute", "Network", "Scheduling", "Scheduling, storage"]
+    causes = [title.partition(":")[0] for title in list(shown)[3:8]]
+    assert causes == ["Compute", "Network", "Storage", "Scheduling", "Scheduling"]
 
 
 @pytest.mark.parametrize("given", [None, "https://git.example.com/team/site/docs/alerts"])
