@@ -1,11 +1,12 @@
 """Chats at three times what a server can do: the gateway before it against the bare server, in turns.
 
-``PYTHONPATH=. python benchmarks/chat_overload.py [--answers short|long] [--runs 5] [--seconds 20]``
+``PYTHONPATH=. python benchmarks/chat_overload.py [--answers short|long] [--mix mixed|urgent] [--runs 5]``
 
 Open loop on loopback, through a real Envoy, to the twin's stand-in for vLLM, whose times are fixed. ``short``: 12
-answers at once of 24 tokens, 20 ms each; ``long``: 48 at once of 40 tokens, 0.1 s each; 0.1 s to the first. A sixth of
-the chats is P0, a sixth P1, the others P2. ``house``: nothing may spill. ``spilling``: two burst sites like it.
-``bare``: the server alone as vLLM comes, first come, first served, with a queue without an end.
+answers at once of 24 tokens, 20 ms each; ``long``: 48 at once of 40 tokens, 0.1 s each; 0.1 s to the first. ``mixed``:
+a sixth of the chats is P0, a sixth P1, the others P2; ``urgent``: all are P0. ``house``: nothing may spill.
+``spilling``: two burst sites like it. ``bare``: the server alone as vLLM comes, first come, first served, with a queue
+without an end.
 
 Told for each: P0 whose first token came within its class's limit, chats a second that were not lost and ended while the
 load ran, and tokens generated for each that a client got.
@@ -34,7 +35,7 @@ from spillway.drill.http import Client
 from spillway.drill.load import Arrival, schedule
 from spillway.drill.target import DrillTarget
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
-from tests.support.chat_rig import ChatRig
+from tests.support.chat_rig import WorkingRig
 from tests.support.gateway_rig import ALPHA, BETA, MODEL
 
 
@@ -63,7 +64,10 @@ class Server:
 
 SERVERS: Final = {"short": Server(12, 24, 0.02), "long": Server(48, 40, 0.1)}
 OVERLOAD: Final = 3
-SHARES: Final = {RequestClass.P0: 1 / 6, RequestClass.P1: 1 / 6, RequestClass.P2: 4 / 6}
+SHARES: Final = {
+    "mixed": {RequestClass.P0: 1 / 6, RequestClass.P1: 1 / 6, RequestClass.P2: 4 / 6},
+    "urgent": {RequestClass.P0: 1.0},
+}
 P0_S: Final = DEFAULT_CLASSES[0].first_token_s
 PATIENCE_S: Final = 10.0
 
@@ -80,7 +84,7 @@ def system(name: str, server: Server, folder: Path) -> Iterator[tuple[DrillTarge
         clients = (alpha, beta.model_copy(update={"max_class": RequestClass.P0}), *others)
         return table.model_copy(update={"sites": sites, "clients": clients})
 
-    with ChatRig(folder, table_of) as rig:
+    with WorkingRig(folder, table_of) as rig:
         options = QueueOptions(
             max_num_seqs=server.seats,
             max_num_queued_reqs=None if name == "bare" else server.accepted,
@@ -101,11 +105,11 @@ def system(name: str, server: Server, folder: Path) -> Iterator[tuple[DrillTarge
 
 
 async def load(
-    target: DrillTarget, rate: float, seconds: float, seed: int, late: list[float] | None = None
+    target: DrillTarget, rate: float, seconds: float, seed: int, mix: str, late: list[float] | None = None
 ) -> list[ChatOutcome]:
     """Who has no whole answer :data:`PATIENCE_S` after the load's end goes. ``late``: gets the seconds by which
     each was sent too late."""
-    rates = {request_class: rate * share for request_class, share in SHARES.items()}
+    rates = {request_class: rate * share for request_class, share in SHARES[mix].items()}
     arrivals = schedule(rates, seconds, seed)
     client = Client(target.gateway_url)
     started = time.perf_counter()
@@ -120,9 +124,9 @@ async def load(
     return await asyncio.gather(*(one(arrival) for arrival in arrivals))
 
 
-def run(name: str, server: Server, seconds: float, seed: int) -> dict[str, float]:
+def run(name: str, server: Server, seconds: float, seed: int, mix: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, system(name, server, Path(folder)) as (target, generated):
-        outcomes = asyncio.run(load(target, server.capacity * OVERLOAD, seconds, seed))
+        outcomes = asyncio.run(load(target, server.capacity * OVERLOAD, seconds, seed, mix))
         return figures(outcomes, generated(), seconds)
 
 
@@ -147,15 +151,19 @@ def figures(outcomes: list[ChatOutcome], generated: float, seconds: float) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=cast("str", __doc__).partition("\n")[0])
     parser.add_argument("--answers", choices=sorted(SERVERS), default="short")
+    parser.add_argument("--mix", choices=sorted(SHARES), default="mixed")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in each run")
     args = parser.parse_args()
     results: dict[str, list[dict[str, float]]] = {"bare": [], "house": [], "spilling": []}
     for seed in range(args.runs):
         for name, found in results.items():
-            found.append(run(name, SERVERS[args.answers], args.seconds, seed))
+            found.append(run(name, SERVERS[args.answers], args.seconds, seed, args.mix))
             rounded = {key: round(value, 3) for key, value in found[-1].items()}
-            print(json.dumps({"answers": args.answers, "seed": seed, "system": name, **rounded}), flush=True)
+            print(
+                json.dumps({"answers": args.answers, "mix": args.mix, "seed": seed, "system": name, **rounded}),
+                flush=True,
+            )
     for name, found in results.items():
         share = sum(each["p0_in_time"] for each in found) / sum(each["p0"] for each in found)
         good = [each["good_per_s"] for each in found]

@@ -28,12 +28,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, cast
 
-from benchmarks.chat_overload import OVERLOAD, figures, load
+from benchmarks.chat_overload import OVERLOAD, SHARES, figures, load
 from benchmarks.machine import Watch, void
 from spillway.contracts.classes import RequestClass
+from spillway.contracts.manifest import VLLM_FOLDER
 from spillway.contracts.routing import ActiveCheck, RoutingTable
 from spillway.contracts.server_routes import CHAT_PATH
 from spillway.contracts.vllm_serving import room_above
@@ -41,6 +45,7 @@ from spillway.drill.chat import ChatWorkload, send_chat
 from spillway.drill.http import Client
 from spillway.drill.load import Arrival
 from spillway.drill.target import DrillTarget
+from tests.support.chat_rig import WorkingRig
 from tests.support.gateway_rig import BETA, MODEL
 from tests.support.real_vllm import Vllm, gateway, started, tiny_package
 from tests.support.waiting import eventually
@@ -50,11 +55,22 @@ HEALTH = ActiveCheck(path="/health", timeout_s=2.0, unhealthy_after=3)
 Place = tuple[DrillTarget, Vllm]
 
 
+@dataclass(frozen=True)
 class Chats(ChatWorkload):
-    """All answers are as long as they may be."""
+    """All answers are as long as they may be, and of ``letters``, told by their ids: random weights say half characters
+    for ever, which no server sends on, and then no first token is seen."""
+
+    letters: tuple[int, ...] = ()
 
     def body(self, index: int) -> bytes:
-        return json.dumps({**json.loads(super().body(index)), "ignore_eos": True}).encode()
+        wanted = {"ignore_eos": True, "allowed_token_ids": self.letters}
+        return json.dumps({**json.loads(super().body(index)), **wanted}).encode()
+
+
+def letters_of(built: Path) -> tuple[int, ...]:
+    """The ids of a package's tokens of one letter."""
+    vocabulary = json.loads((built / VLLM_FOLDER / "tokenizer.json").read_bytes())["model"]["vocab"]
+    return tuple(vocabulary[letter] for letter in ascii_lowercase)
 
 
 def options_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -75,7 +91,9 @@ def on_cores(cores: set[int]) -> Iterator[None]:
 
 
 @contextmanager
-def target_of(name: str, server: Vllm, folder: Path, args: argparse.Namespace) -> Iterator[DrillTarget]:
+def target_of(
+    name: str, server: Vllm, folder: Path, letters: tuple[int, ...], args: argparse.Namespace
+) -> Iterator[DrillTarget]:
     """Where to send chats."""
 
     def table_of(table: RoutingTable) -> RoutingTable:
@@ -86,12 +104,12 @@ def target_of(name: str, server: Vllm, folder: Path, args: argparse.Namespace) -
         clients = (alpha, beta.model_copy(update={"max_class": RequestClass.P0}), *more)
         return table.model_copy(update={"sites": sites, "clients": clients})
 
-    workload = Chats(MODEL, tokens=args.tokens)
+    workload = Chats(MODEL, tokens=args.tokens, letters=letters)
     asked = {"model": MODEL, "workload": workload, "route": CHAT_PATH, "client_key": BETA}
     if name == "bare":
         yield DrillTarget(gateway_url=f"http://127.0.0.1:{server.port}", **asked)
         return
-    with gateway(folder, server, server, table_of) as rig:
+    with gateway(folder, server, server, table_of, WorkingRig) as rig:
         yield DrillTarget(gateway_url=f"http://127.0.0.1:{rig.table.listen.port}", **asked)
 
 
@@ -111,11 +129,12 @@ async def capacity(target: DrillTarget, seats: int, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
-def run(target: DrillTarget, server: Vllm, rate: float, args: argparse.Namespace, seed: int) -> dict[str, float]:
+def run(place: Place, rate: float, seconds: float, mix: str, seed: int) -> dict[str, float]:
+    target, server = place
     before, late = server.generated, list[float]()
-    outcomes = asyncio.run(load(target, rate * OVERLOAD, args.seconds, seed, late))
+    outcomes = asyncio.run(load(target, rate * OVERLOAD, seconds, seed, mix, late))
     eventually(lambda: server.idle, within_s=60, what="the server is idle")
-    found = figures(outcomes, server.generated - before, args.seconds)
+    found = figures(outcomes, server.generated - before, seconds)
     return {**found, "sent_late_p99_s": statistics.quantiles(late, n=100)[98]}
 
 
@@ -126,29 +145,28 @@ def measure(places: dict[str, Place], args: argparse.Namespace) -> list[dict[str
     own = os.sched_getaffinity(0)
     watch = Watch(servers, len(own), set(args.server_cores) or own)
     rate = asyncio.run(capacity(places["bare"][0], args.seats, args.seconds))
-    for seed in range(args.runs):
-        for name, (target, server) in places.items():
-            watch.begin()
-            found = {"capacity": rate, **run(target, server, rate, args, seed), **watch.end()}
-            rounded = {key: round(value, 3) for key, value in found.items()}
-            rows.append({"system": name, "seed": seed, **rounded, "void": void(found)})
-            print(json.dumps(rows[-1]), flush=True)
+    for mix, seed, name in product(args.mix, range(args.runs), places):
+        watch.begin()
+        found = {"capacity": rate, **run(places[name], rate, args.seconds, mix, seed), **watch.end()}
+        rounded = {key: round(value, 3) for key, value in found.items()}
+        rows.append({"system": name, "mix": mix, "seed": seed, **rounded, "void": void(found)})
+        print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
 def sum_up(rows: list[dict[str, Any]]) -> None:
-    for name in ("bare", "house"):
-        all_runs = [row for row in rows if row["system"] == name]
+    for mix, name in dict.fromkeys((row["mix"], row["system"]) for row in rows):
+        all_runs = [row for row in rows if (row["mix"], row["system"]) == (mix, name)]
         own = [row for row in all_runs if not row["void"]]
         if not own:
-            print(f"{name}: all {len(all_runs)} runs are void")
+            print(f"{mix}, {name}: all {len(all_runs)} runs are void")
             continue
         share = sum(row["p0_in_time"] for row in own) / sum(row["p0"] for row in own)
         good = [row["good_per_s"] for row in own]
         waste = max(row["generated_per_delivered"] for row in own)
         words = f"good {min(good):.2f} to {max(good):.2f} a second, mean {statistics.mean(good):.2f}"
-        runs = f"{len(own)} runs of {len(all_runs)}"
-        print(f"{name}, {runs}: P0 in time {share:.2%} of {sum(row['p0'] for row in own)}, {words}, waste {waste:.3f}")
+        runs = f"{mix}, {name}, {len(own)} runs of {len(all_runs)}"
+        print(f"{runs}: P0 in time {share:.2%} of {sum(row['p0'] for row in own)}, {words}, waste {waste:.3f}")
 
 
 def arguments() -> argparse.Namespace:
@@ -157,6 +175,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--options", default="{}")
     parser.add_argument("--server-cores", type=int, nargs="*", default=[], help="the servers' alone")
+    parser.add_argument("--mix", choices=sorted(SHARES), nargs="+", default=["mixed"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20.0, help="of load in each run")
     parser.add_argument("--seats", type=int, default=6, help="answers that a server makes at once")
@@ -179,7 +198,7 @@ def standing(args: argparse.Namespace) -> Iterator[dict[str, Place]]:
             (folder := root / name).mkdir()
             with on_cores(servers_cores):
                 server = stack.enter_context(started(args.python, built, folder, options_of(name, args)))
-            places[name] = stack.enter_context(target_of(name, server, folder, args)), server
+            places[name] = stack.enter_context(target_of(name, server, folder, letters_of(built), args)), server
             # The first answers compile what is compiled.
             asyncio.run(capacity(places[name][0], args.slots, 3.0))
         yield places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,9 +18,9 @@ LATE_S: Final = 0.05
 
 
 def cpu_times(cores: Collection[int] = ()) -> tuple[float, float]:
-    """Seconds that the machine's cores worked, and all of theirs; of these ``cores`` where some are named."""
+    """Seconds that these ``cores`` worked, and all of theirs; without, of those that this process may use."""
     each = psutil.cpu_times(percpu=True)
-    chosen = [each[core]._asdict() for core in cores or range(len(each))]
+    chosen = [each[core]._asdict() for core in cores or os.sched_getaffinity(0)]
     everything = sum(sum(now.values()) - now["guest"] - now["guest_nice"] for now in chosen)
     return everything - sum(now["idle"] + now["iowait"] for now in chosen), everything
 

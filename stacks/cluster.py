@@ -47,6 +47,7 @@ class Cluster:
     kubeconfig: pulumi.Input[str]
     context: str | None = None
     name: pulumi.Input[str] | None = None
+    volumes_key_arn: pulumi.Input[str] | None = None
     oidc_issuer_url: pulumi.Input[str] | None = None
     oidc_provider_arn: pulumi.Input[str] | None = None
     ready: tuple[pulumi.Resource, ...] = ()
@@ -122,6 +123,7 @@ def _eks(context: StackContext, settings: StackSettings, chosen: EksSettings, ne
     return Cluster(
         kubeconfig=eks.kubeconfig,
         name=eks.name,
+        volumes_key_arn=eks.volumes_key_arn,
         oidc_issuer_url=eks.oidc_issuer_url,
         oidc_provider_arn=eks.oidc_provider_arn,
         ready=(*eks.ready, *(host.ready if host else ())),
@@ -201,6 +203,7 @@ def private_site(
             cluster_name=cluster.name,
             region=settings.aws.region,
             vpc_id=network.vpc_id,
+            volumes_key_arn=cluster.volumes_key_arn,
             certificates=proving_zone is not None,
             traces=settings.monitoring.traces,
             cached=bool(settings.gateway.cache and settings.gateway.cache.redis),
@@ -256,6 +259,7 @@ def private_site(
             priority_class=platform.priority_classes[RequestClass.P1],
             classes=settings.gateway.classes.routes(()),
             notices=Notices(topic_arn, federation.alerts_role_arn, settings.aws.region),
+            storage_class=platform.storage_class,
             servers=servers,
             depends_on=ready,
         ),

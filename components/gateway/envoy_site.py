@@ -255,6 +255,8 @@ def _open_cluster(route: SiteRoute, limit: int, table: RoutingTable) -> Json:
         "typed_extension_protocol_options": _http1_with_errors(route, table),
         "outlier_detection": _passive_checks(),
         "load_assignment": one_endpoint(name, route.host, route.port),
+        # A server that is told to end leaves DNS, and is well until it ends: kept for that, it would be cut off.
+        "ignore_health_on_host_removal": True,
     }
     if route.health.kind == "active":
         check = route.health

@@ -37,8 +37,12 @@ from components.private_cluster.settings import GPU_TAINT_KEYS, Accelerator, Tai
 from spillway.contracts.names import ENTRY_MODEL, MODEL_SERVER, PACKAGE_KIND, PACKAGE_SHA256
 from spillway.contracts.traces import Traces, vllm_option
 
-NOTICED_AFTER_S = 10
-"""Seconds until no gateway sends to a server any more that is told to end."""
+NOTICED_AFTER_S = 40
+"""Seconds until no gateway sends to a server any more that is told to end. The cluster's DNS names it for 30, as AKS
+(https://github.com/Azure/AKS/issues/3661) and Kubernetes by itself configure CoreDNS
+(https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/), and gateways ask again within 5."""
+ENDS_WITHIN_S = 20
+"""Seconds for a server's process when nothing is in flight any more."""
 NODE_WITHIN_S = 600
 """Seconds for a node to come, with its driver and the server's image."""
 
@@ -152,8 +156,8 @@ class ModelServer(Component):
             image_pull_secrets=pull_secrets(self.context, args.mirror),
             priority_class_name=args.priority_class,
             security_context=pod_security(groups=settings.gpu_device_gids),
-            # Longer than the drain itself: endpoints disappear first, then requests in flight end, then the process.
-            termination_grace_period_seconds=settings.drain_s + 30,
+            # Endpoints disappear first, then requests in flight end, then the process.
+            termination_grace_period_seconds=NOTICED_AFTER_S + settings.drain_s + ENDS_WITHIN_S,
             topology_spread_constraints=None if settings.span else spread(self.name),
             affinity=group.together(self.name, settings.span) if settings.span else None,
             tolerations=self._tolerations(gpu),

@@ -18,6 +18,7 @@ from components.monitoring.queries import Queries, adapter_rules
 from components.monitoring.settings import MonitoringChart, MonitoringSettings
 from components.private_cluster.settings import Accelerator
 from spillway.contracts.names import ALERTMANAGER, CANARY, GATEWAY, LABEL_PREFIX, MODEL_SERVER
+from spillway.contracts.quantities import parse_quantity
 from spillway.contracts.routing import DEFAULT_CLASSES, ClassRoute
 
 STACK: Final = "kube-prometheus-stack"
@@ -66,8 +67,8 @@ class Notices:
 @dataclass(frozen=True)
 class KubernetesMonitoringArgs:
     """``kind``: of the package, which decides what the model servers' metrics are called. ``priority_class``: of the
-    pods that watch. ``classes``: whose limits are watched. ``servers``: the model servers' workloads. ``depends_on``:
-    the platform, which makes the namespaces."""
+    pods that watch. ``storage_class``: of Prometheus' volume, if the settings name none. ``classes``: whose limits are
+    watched. ``servers``: the model servers' workloads. ``depends_on``: the platform, which makes the namespaces."""
 
     settings: MonitoringSettings
     mirror: MirrorSettings
@@ -75,6 +76,7 @@ class KubernetesMonitoringArgs:
     kind: Literal["triton", "vllm"]
     priority_class: pulumi.Input[str]
     notices: Notices
+    storage_class: pulumi.Input[str] | None = None
     classes: tuple[ClassRoute, ...] = DEFAULT_CLASSES
     servers: tuple[str, ...] = (MODEL_SERVER,)
     depends_on: tuple[pulumi.Resource, ...] = ()
@@ -137,13 +139,7 @@ class KubernetesMonitoring(Component):
             "ruleSelectorNilUsesHelmValues": False,
         }
         if chart.storage is not None:
-            claim: dict[str, Any] = {
-                "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": chart.storage}},
-            }
-            if chart.storage_class is not None:
-                claim["storageClassName"] = chart.storage_class
-            spec["storageSpec"] = {"volumeClaimTemplate": {"spec": claim}}
+            spec |= _volume(chart.storage, chart.storage_class or self.args.storage_class)
         values: dict[str, Any] = {
             "fullnameOverride": STACK,
             # The chart has its own app.kubernetes.io/managed-by.
@@ -350,6 +346,18 @@ class KubernetesMonitoring(Component):
             data={"spillway.json": dashboard(self.context.stack, args.settings, self.queries)},
             opts=self.child(depends_on=after),
         )
+
+
+def _volume(size: str, storage_class: pulumi.Input[str] | None) -> dict[str, Any]:
+    """Old blocks go before the volume is full, which would end Prometheus: at most 85 % of it are recommended
+    (https://prometheus.io/docs/prometheus/latest/storage/#right-sizing-retention-size). Its MB has 2^20 bytes."""
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": size}},
+        **({"storageClassName": storage_class} if storage_class else {}),
+    }
+    kept_mib = int(parse_quantity(size)) * 4 // 5 // 2**20
+    return {"retentionSize": f"{kept_mib}MB", "storageSpec": {"volumeClaimTemplate": {"spec": claim}}}
 
 
 def _requests(cpu: str, memory: str) -> dict[str, Any]:

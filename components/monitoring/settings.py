@@ -37,7 +37,7 @@ class PrometheusChart(MonitoringChart):
     storage: Annotated[str, Field(pattern=r"^\d+(\.\d+)?(Mi|Gi|Ti)$")] | None = None
     """Size of Prometheus' volume; without one its metrics last as long as its pod."""
     storage_class: str | None = None
-    """Storage class of that volume; by default the cluster's."""
+    """Storage class of that volume; by default the stack's own on EKS, which has none, else the cluster's."""
 
 
 class AdapterChart(MonitoringChart):

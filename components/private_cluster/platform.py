@@ -13,7 +13,7 @@ from components.base import Component, StackContext
 from components.chart_values import merged, mirrored, pulled
 from components.connectivity.settings import MirrorSettings
 from components.kubernetes_documents import metadata
-from components.private_cluster import operators
+from components.private_cluster import operators, volumes
 from components.private_cluster.chart_settings import ChartSettings
 from components.private_cluster.settings import GPU_TAINT_KEYS, AksSettings, EksSettings, ExistingSettings, Quota
 from spillway.contracts.answer_cache import REDIS_PORT
@@ -39,7 +39,7 @@ def pod_security_levels(names: Namespaces) -> dict[str, str]:
 @dataclass(frozen=True)
 class KubernetesPlatformArgs:
     """``gateway_clients``: networks that may call the gateway, its load balancer's own included. ``cluster_name``,
-    ``region``, ``vpc_id``: of EKS, for its controllers.
+    ``region``, ``vpc_id``: of EKS, for its controllers; ``volumes_key_arn``: what encrypts its disks.
 
     ``servers``: the model servers' workloads. ``model_port``: theirs, for gateways; ``metrics_port``: for monitoring.
     ``grouped``: one of them stands on several nodes; ``efa``: which reach each other by Elastic Fabric Adapters.
@@ -66,12 +66,14 @@ class KubernetesPlatformArgs:
     cluster_name: pulumi.Input[str] | None = None
     region: str | None = None
     vpc_id: pulumi.Input[str] | None = None
+    volumes_key_arn: pulumi.Input[str] | None = None
     certificates: bool = False
     cached: bool = False
 
 
 class KubernetesPlatform(Component):
-    """Outputs: ``namespaces`` (name -> resource) and ``priority_classes`` (class -> name)."""
+    """Outputs: ``namespaces`` (name -> resource), ``priority_classes`` (class -> name) and ``storage_class``, where the
+    stack has one of its own."""
 
     def __init__(
         self, context: StackContext, args: KubernetesPlatformArgs, opts: pulumi.ResourceOptions | None = None
@@ -83,6 +85,7 @@ class KubernetesPlatform(Component):
         self.priority_classes = {
             request_class: self._priority(request_class, value) for request_class, value in PRIORITIES.items()
         }
+        self.storage_class = volumes.storage_class(self, args.volumes_key_arn) if args.volumes_key_arn else None
         quotas, names = args.settings.quotas, context.namespaces
         self._quota(names.serving, quotas.serving, default_gpus=_gpus(args.settings) * args.parts + args.surge_gpus)
         self._quota(names.gateway, quotas.gateway, default_gpus=0)

@@ -15,10 +15,8 @@ from tests.kubernetes.api import Api
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.stacks import PLANS
 
-_LONGEST: Final = ("tests/kubernetes/test_twin.py", "a_zone_that_is_lost", "three_times_the_load")
+_LONGEST: Final = ("tests/kubernetes/test_twin.py", "test_scale_in", "a_zone_that_is_lost", "three_times_the_load")
 """They begin first, so that no worker ends long after the others."""
-_AT_ONCE: Final = 3
-"""Tests in a row that a worker is given at the beginning."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,8 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=why))
     longest = [item for name in _LONGEST for item in items if name in item.nodeid]
     items[:] = [item for item in items if item not in longest]
+    # What a worker of pytest-xdist is given at the beginning (`LoadScheduling.schedule`), so that each has one of them.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    at_once = max(2, (len(items) + len(longest)) // workers // 4)
     for turn, item in enumerate(longest):
-        items.insert(turn * _AT_ONCE, item)
+        items.insert(turn * at_once, item)
 
 
 @pytest.fixture(scope="session", autouse=True)

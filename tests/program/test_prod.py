@@ -122,6 +122,16 @@ def test_gpu_nodes_are_tainted_labelled_and_bounded(planned: Found) -> None:
     assert (system["scalingConfig"]["minSize"], system["scalingConfig"]["maxSize"]) == (3, 6)
 
 
+def test_prometheus_keeps_its_metrics_on_a_disk_of_the_stacks_own_class(stands: Found) -> None:
+    """EKS has had no default class since Kubernetes 1.30: a claim that names none waits for ever."""
+    made = stands.inputs("kubernetes:storage.k8s.io/v1:StorageClass")
+    keys = {r.outputs["arn"] for r in stands.of("aws:kms/key:Key") if r.name == f"{PREFIX}volumes-key"}
+    assert made["parameters"]["kmsKeyId"] in keys
+    values = stands.inputs("kubernetes:helm.sh/v3:Release", "kube-prometheus-stack")["values"]
+    claim = values["prometheus"]["prometheusSpec"]["storageSpec"]["volumeClaimTemplate"]["spec"]
+    assert claim["storageClassName"] == made["metadata"]["name"]
+
+
 def test_every_key_turns(planned: Found) -> None:
     assert all(plain(key.inputs)["enableKeyRotation"] is True for key in planned.of("aws:kms/key:Key"))
 

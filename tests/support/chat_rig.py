@@ -117,6 +117,21 @@ class AgentRig(ChatRig):
         super().__exit__(*exception)
 
 
+class WorkingRig(AgentRig):
+    """With all else that the agent does meanwhile."""
+
+    def __enter__(self) -> Self:
+        ChatRig.__enter__(self)
+        self._stop = asyncio.Event()
+        self._work = asyncio.run_coroutine_threadsafe(self.agent.run(self._stop), self.loop)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._work.result(30)
+        ChatRig.__exit__(self, *exception)
+
+
 def _chat_table(table: RoutingTable, folder: Path) -> RoutingTable:
     private, sagemaker, azure = table.sites
     token = AwsToken(region="eu-west-1", credentials_file=str(folder / "aws"))

@@ -82,6 +82,8 @@ class ModelServer:
     delay_s: float = 0.0
     status: int = 200
     hang: bool = False
+    held: bool = False
+    """Answers wait, and health checks do not."""
     ready: bool = True
     cut: bool = False
     body: bytes = b'{"outputs":[]}'
@@ -115,7 +117,7 @@ class ModelServer:
         self.most_running = max(self.most_running, self.running)
         try:
             self.seen.append(Seen(request.path, CIMultiDict(request.headers), await request.read()))
-            while self.hang:
+            while self.hang or self.held:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(self.delay_s)
             kind = "application/vnd.sagemaker-triton.binary+json;json-header-size=14" if self._binary else None

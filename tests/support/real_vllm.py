@@ -18,14 +18,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from components.model_server.vllm import FOLDER, HTTP_PORT, command
-from model_packaging.build import package
-from model_packaging.config import parse_config
 from spillway.contracts.manifest import VLLM_FOLDER, read_manifest
 from spillway.contracts.routing import RoutingTable
 from spillway.contracts.vllm_serving import SWITCHED_OFF, arguments
 from spillway.runtime.gateway.server_metrics import samples
 from spillway.twin.data_plane.processes.child import free_port
-from tests.model_packaging import tiny_language
 from tests.support.chat_rig import AgentRig, ChatBackend
 from tests.support.gateway_rig import MODEL
 from tests.support.waiting import eventually
@@ -78,6 +75,11 @@ class Vllm:
 
 def tiny_package(root: Path) -> Path:
     """Of a Llama with random weights, in bf16."""
+    # Where a package is at hand nothing here needs torch.
+    from model_packaging.build import package
+    from model_packaging.config import parse_config
+    from tests.model_packaging import tiny_language
+
     folder = tiny_language.write_model(root / "tiny-llama")
     settings = tiny_language.settings(folder) | {"variants": [{"precision": "bf16", "max_perplexity_ratio": 1.05}]}
     return package(parse_config(settings, base_dir=folder), root / "store").path
@@ -123,13 +125,14 @@ class Elsewhere(ChatBackend):
 
 @contextmanager
 def gateway(
-    folder: Path, private: Vllm, clouds: Vllm, change: Callable[[RoutingTable], RoutingTable]
+    folder: Path,
+    private: Vllm,
+    clouds: Vllm,
+    change: Callable[[RoutingTable], RoutingTable],
+    kind: type[AgentRig] = AgentRig,
 ) -> Iterator[AgentRig]:
     """A real Envoy with its agent before the private site's server and the clouds'."""
     servers = iter([private, clouds, clouds])
-
-    class RealRig(AgentRig):
-        model_server = staticmethod(lambda: Elsewhere(port=next(servers).port))  # pyright: ignore[reportAssignmentType]
-
-    with RealRig(folder, change) as running:
+    real = type("RealRig", (kind,), {"model_server": staticmethod(lambda: Elsewhere(port=next(servers).port))})
+    with real(folder, change) as running:
         yield running

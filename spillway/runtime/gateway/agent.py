@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from spillway.runtime.gateway.kv_room import KvRoom
 from spillway.runtime.gateway.live_watch import LiveWatch
 from spillway.runtime.gateway.monthly_quotas import Quotas
 from spillway.runtime.gateway.private_capacity import TokenCounter
+from spillway.runtime.gateway.queue_room import QueueRoom
 from spillway.runtime.gateway.relay import Relay
 from spillway.runtime.gateway.stopping import Ending
 from spillway.runtime.gateway.token_budgets import TokenBudgets
@@ -70,6 +72,8 @@ class Agent:
         self._without_token: set[SiteName] = set()
         self.canary: CanaryWatch | None = None
         self.kv_room: KvRoom | None = None
+        self.queue_room = QueueRoom(table.class_route(RequestClass.P0).first_token_s)
+        self._at_once_per_slot: float | None = None
         self.cutoff: CutoffWatch | None = None
         self.last_beat: float | None = None
         self.last_cutoff_read = 0.0
@@ -155,7 +159,7 @@ class Agent:
             if route.canary:
                 self.canary = CanaryWatch(self.table, route, route.canary, session)
             if route.site == Site.PRIVATE and self.table.server == "vllm":
-                self.kv_room = KvRoom(route, self.table.kv_cache_share, session)
+                self.kv_room = KvRoom(route, self.table.kv_cache_share, session, self.queue_room)
 
     def _work(self, session: aiohttp.ClientSession) -> list[Coroutine[Any, Any, None]]:
         work: list[Coroutine[Any, Any, None]] = [
@@ -237,7 +241,16 @@ class Agent:
                 await self.kv_room.check()
                 most = self.kv_room.slots
             if live := await self._live(route, breakers):
-                await breakers.fit(route, live, gateways, most)
+                await breakers.fit(route, live, gateways, most, self._at_once(route.with_instances(live)))
+
+    def _at_once(self, route: SiteRoute) -> int | None:
+        """What a site as it is can begin in time. A cloud's servers cannot be read: a slot there is taken for as good
+        as a slot here."""
+        most = self.queue_room.most
+        if route.site == Site.PRIVATE:
+            self._at_once_per_slot = None if most is None else most / route.slots
+            return most
+        return None if self._at_once_per_slot is None else ceil(self._at_once_per_slot * route.slots)
 
     async def _live(self, route: SiteRoute, breakers: Breakers) -> float | None:
         """How many instances a site has; nothing where that is not known yet."""

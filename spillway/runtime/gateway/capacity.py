@@ -10,6 +10,7 @@ import aiohttp
 from spillway.contracts.routing import PEERS_CLUSTER, Gate, RoutingTable, SiteRoute, canary_name, listener_name
 from spillway.runtime.gateway.envoy_admin import EnvoyAdmin
 from spillway.runtime.gateway.kv_room import narrowed
+from spillway.runtime.gateway.queue_room import shortened
 
 
 class Breakers:
@@ -44,11 +45,18 @@ class Breakers:
         clusters = json.loads(await self._admin.get("clusters", {"format": "json"}))["cluster_statuses"]
         return next((c.get("host_statuses", []) for c in clusters if c["name"] == name), [])
 
-    async def fit(self, route: SiteRoute, live: float, gateways: int | None = None, most: int | None = None) -> None:
-        """Set the site's limits for that many instances, and ``most`` slots, divided among so many gateways. To be
-        repeated: a restarted Envoy has forgotten them."""
+    async def fit(
+        self,
+        route: SiteRoute,
+        live: float,
+        gateways: int | None = None,
+        most: int | None = None,
+        at_once: int | None = None,
+    ) -> None:
+        """Set the site's limits for that many instances, ``most`` slots, and ``at_once`` requests of all classes,
+        divided among so many gateways. To be repeated: a restarted Envoy has forgotten them."""
         table = self._table.model_copy(update={"replicas": gateways or self._table.replicas})
-        limits = table.limits(narrowed(route.with_instances(live), most))
+        limits = table.limits(narrowed(shortened(route.with_instances(live), at_once), most))
         values = {_key(route, gate, "max_requests"): limit for gate, limit in limits.items()}
         values[_key(route, Gate.OPEN, "max_pending_requests")] = limits[Gate.OPEN]
         await self._admin.set_runtime(values)

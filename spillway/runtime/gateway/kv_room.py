@@ -1,4 +1,4 @@
-"""How many requests the KV caches of the private vLLM servers have room for.
+"""How many requests the private vLLM servers have room for: in their KV caches, and in their queues (``queue_room``).
 
 Slots count requests, and a cache holds tokens: with long ones it is full before the slots are. vLLM takes the next
 request all the same, and throws out one that it has begun. So while caches fill up, the site has as many slots as
@@ -7,6 +7,7 @@ requests like those that run would fit; the next one spills. P0 keeps its room a
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from statistics import mean
 from typing import Final
@@ -14,10 +15,10 @@ from typing import Final
 import aiohttp
 
 from spillway.contracts.routing import SiteRoute
+from spillway.runtime.gateway.queue_room import RUNNING, QueueRoom
 from spillway.runtime.gateway.server_metrics import pages, samples
 
 PERIOD_S: Final = 2.0
-_RUNNING: Final = samples("vllm:num_requests_running")
 _USED: Final = samples("vllm:kv_cache_usage_perc")
 """0 to 1. https://docs.vllm.ai/en/v0.30.0/design/metrics/: by engine."""
 _EARLY: Final = 0.5
@@ -25,10 +26,10 @@ _EARLY: Final = 0.5
 
 
 class KvRoom:
-    """``most``: share of the caches that requests may fill."""
+    """``most``: share of the caches that requests may fill. ``queue``: told of each reading."""
 
-    def __init__(self, route: SiteRoute, most: float, session: aiohttp.ClientSession) -> None:
-        self._route, self._most, self._session = route, most, session
+    def __init__(self, route: SiteRoute, most: float, session: aiohttp.ClientSession, queue: QueueRoom) -> None:
+        self._route, self._most, self._session, self._queue = route, most, session, queue
         self.slots: int | None = None
         """As last read; ``None`` where the caches are no limit, or cannot be read."""
 
@@ -38,7 +39,9 @@ class KvRoom:
         with suppress(OSError, aiohttp.ClientError, TimeoutError):
             async for _, page in pages(self._route, self._session):
                 read.append(page)
-        running, used = ([float(value) for page in read for value in what.findall(page)] for what in (_RUNNING, _USED))
+        if read:
+            self._queue.take(read, time.monotonic())
+        running, used = ([float(value) for page in read for value in what.findall(page)] for what in (RUNNING, _USED))
         self.slots = room(sum(running), mean(used), self._most) if used else None
 
 

@@ -22,6 +22,7 @@ from spillway.contracts.server_routes import openai_paths
 from spillway.runtime.gateway.capacity import Breakers
 from spillway.runtime.gateway.health import SiteProbe
 from spillway.runtime.gateway.kv_room import KvRoom
+from spillway.runtime.gateway.queue_room import QueueRoom
 from spillway.runtime.gateway.tokens import write_token
 from spillway.twin.data_plane.processes.chat_queue import QueueOptions
 from tests.support.chat_rig import CHAT, POISON, ChatBackend, ChatRig
@@ -235,7 +236,7 @@ def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
 
     async def fit() -> None:
         async with aiohttp.ClientSession() as session:
-            caches = KvRoom(private, rig.table.kv_cache_share, session)
+            caches = KvRoom(private, rig.table.kv_cache_share, session, QueueRoom(2.0))
             await caches.check()
             await Breakers(rig.table, session).fit(private, private.instances, most=caches.slots)
 
@@ -255,6 +256,36 @@ def test_a_full_kv_cache_spills_while_slots_are_free(rig: ChatRig) -> None:
         eventually(lambda: rig.backend(Site.PRIVATE).chat.queue.running == 0, what="nothing runs")
         rig.wait(fit())
     assert talk(rig.client("P1"), stream=True)[0] == "private"
+
+
+def test_p0_that_would_wait_too_long_is_refused_at_once(rig: ChatRig) -> None:
+    """With nowhere to spill. One answer is made, one P0 waits, and none has ended of late: the next would wait for
+    nothing, and take the place of the first when its time is up."""
+    rig.backend(Site.PRIVATE).set(max_num_seqs=1, token_s=0.05)
+    private = rig.table.site(Site.PRIVATE)
+    queue = rig.backend(Site.PRIVATE).chat.queue
+
+    async def fit(room: QueueRoom) -> None:
+        async with aiohttp.ClientSession() as session:
+            caches = KvRoom(private, rig.table.kv_cache_share, session, room)
+            await caches.check()
+            await caches.check()
+            await Breakers(rig.table, session).fit(private, private.instances, caches.slots, at_once=room.most)
+
+    for site in (Site.SAGEMAKER, Site.AZURE_ML):
+        rig.backend(site).status = 503
+    long = rig.client("P1").chat.completions.create(**LONG)
+    assert next(iter(long)).model == MODEL
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(talk, rig.client("P0"), False)
+        eventually(lambda: queue.waiting == 1, what="P0 waits")
+        rig.wait(fit(QueueRoom(2.0)))
+        with pytest.raises(openai.InternalServerError):
+            talk(rig.client("P0"), stream=True)
+        long.close()
+        assert waits.result(20)[0] == "private"
+    rig.wait(fit(QueueRoom(2.0)))
+    assert talk(rig.client("P0"), stream=True)[0] == "private"
 
 
 @pytest.mark.parametrize("path", STREAMED)

@@ -15,7 +15,7 @@ import pytest
 from spillway.contracts.classes import PROMISES, RequestClass, Site
 from spillway.contracts.credentials import SigV4
 from spillway.contracts.routing import Anonymous, Gate, RoutingTable, hash_key, listener_name
-from tests.support.gateway_rig import ACCESS_KEY, ALPHA, OPERATOR_KEY, SECRET_KEY, ModelServer, Rig
+from tests.support.gateway_rig import ACCESS_KEY, ALPHA, OPERATOR_KEY, SECRET_KEY, Answer, ModelServer, Rig
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.heavy
@@ -65,10 +65,24 @@ def slow(rig: Rig, seconds: float = 0.5) -> None:
         server.delay_s = seconds
 
 
+def together(rig: Rig, count: int, class_: str) -> list[Answer]:
+    """Of requests that are answered or refused only when each has found its place, however late the last one came."""
+    servers = rig.servers.values()
+    with ThreadPoolExecutor(count) as pool:
+        for server in servers:
+            server.held = True
+        waiting = [pool.submit(rig.post, class_=class_) for _ in range(count)]
+        try:
+            eventually(lambda: sum(s.running for s in servers) + sum(one.done() for one in waiting) == count, 10)
+        finally:
+            for server in servers:
+                server.held = False
+        return [one.result() for one in waiting]
+
+
 def test_slots_and_one_more_spill_in_order(rig: Rig) -> None:
-    slow(rig)
-    assert rig.sites_of(rig.at_once(3)) == {"private": 2, "sagemaker": 1}
-    assert rig.sites_of(rig.at_once(5)) == {"azure_ml": 1, "private": 2, "sagemaker": 2}
+    assert rig.sites_of(together(rig, 3, "P1")) == {"private": 2, "sagemaker": 1}
+    assert rig.sites_of(together(rig, 5, "P1")) == {"azure_ml": 1, "private": 2, "sagemaker": 2}
 
 
 class ManyServers(Rig):
@@ -133,8 +147,7 @@ def test_p0_may_queue_when_all_is_full_and_p1_is_refused(rig: Rig) -> None:
 
 
 def test_p2_gets_only_its_share(rig: Rig) -> None:
-    slow(rig)
-    answers = rig.at_once(6, class_="P2")
+    answers = together(rig, 6, "P2")
     assert rig.sites_of(answers) == {"azure_ml": 1, "private": 1, "sagemaker": 1}
     assert {a.status for a in answers} == {200, 503}
 
@@ -364,8 +377,8 @@ def test_a_retry_budget_spares_the_gateway_in_a_brown_out_and_stops_no_spilling(
         assert all(server.most_running <= 2 for server in rig.servers.values())
         assert all(len(server.seen) <= sent for server in rig.servers.values())
         for server in rig.servers.values():
-            server.status, server.delay_s = 200, 1.0
-        assert rig.sites_of(rig.at_once(6, class_="P2")).keys() == {"azure_ml", "private", "sagemaker"}
+            server.status = 200
+        assert rig.sites_of(together(rig, 6, "P2")).keys() == {"azure_ml", "private", "sagemaker"}
 
 
 def test_faulty_requests_put_no_server_out(rig: Rig) -> None:

@@ -67,6 +67,17 @@ def test_charts_are_pinned_and_see_our_monitors() -> None:
     assert stack["values"]["fullnameOverride"] == "kube-prometheus-stack"
 
 
+@pytest.mark.parametrize(("named", "used"), [(None, "stack-gp3"), ("fast", "fast")])
+def test_prometheus_volume_is_of_the_stacks_class_and_never_full(named: str | None, used: str) -> None:
+    chart = {"storage": "50Gi", **({"storage_class": named} if named else {})}
+    found = build({"charts": {"prometheus": chart}}, storage_class="stack-gp3")
+    spec = releases(found)["kube-prometheus-stack"]["values"]["prometheus"]["prometheusSpec"]
+    claim = spec["storageSpec"]["volumeClaimTemplate"]["spec"]
+    assert claim["storageClassName"] == used
+    assert claim["resources"]["requests"]["storage"] == "50Gi"
+    assert spec["retentionSize"] == f"{40 * 1024}MB"
+
+
 @pytest.mark.parametrize(("kind", "mig"), [("triton", False), ("triton", True), ("vllm", False)])
 def test_autoscaler_finds_every_metric_it_asks_for(kind: Any, mig: bool) -> None:
     settings = ModelServerSettings.model_validate({"autoscaling": {"mig": mig}})

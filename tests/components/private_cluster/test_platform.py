@@ -69,6 +69,24 @@ def test_namespaces_carry_pod_security_labels_and_default_deny() -> None:
             assert "ingress" not in policy["spec"]
 
 
+def test_eks_gets_a_storage_class_whose_disks_the_stack_encrypts_and_pays() -> None:
+    """Parameters: github.com/kubernetes-sigs/aws-ebs-csi-driver, docs/parameters.md and docs/tagging.md."""
+    key = "arn:aws:kms:eu-west-1:123456789012:key/volumes"
+    found = build(EksSettings(), volumes_key_arn=key)
+    (made,) = (one.inputs for one in of_type(found, "kubernetes:storage.k8s.io/v1:StorageClass"))
+    assert (made["metadata"]["name"], made["provisioner"]) == ("spillway-test-gp3", "ebs.csi.aws.com")
+    # A disk is of one zone: it is made where the pod finds a node.
+    assert made["volumeBindingMode"] == "WaitForFirstConsumer"
+    assert {name: made["parameters"][name] for name in ("type", "encrypted", "kmsKeyId")} == {
+        "type": "gp3",
+        "encrypted": "true",
+        "kmsKeyId": key,
+    }
+    tags = {value for name, value in made["parameters"].items() if name.startswith("tagSpecification_")}
+    assert tags == {f"{name}={value}" for name, value in context().tags.items()}
+    assert of_type(build(AMD_ON_AZURE), "kubernetes:storage.k8s.io/v1:StorageClass") == []
+
+
 @pytest.mark.parametrize("metrics_port", [8002, 8000])
 def test_the_model_server_is_asked_by_gateways_and_its_metrics_by_monitoring(metrics_port: int) -> None:
     """Triton's metrics have a port of their own, so monitoring does not reach what it serves; there is no gRPC."""

@@ -64,6 +64,8 @@ class Counts:
     late: int = 0
     """Of those, how many had been let in before and were one too many by the time they counted."""
     aborted: int = 0
+    ended: int = 0
+    """Answers that were made to their end."""
 
 
 @dataclass(order=True)
@@ -125,6 +127,7 @@ class ChatQueue:
                 yield token
         finally:
             self.counts.aborted += done < count
+            self.counts.ended += done == count
             self._next_turn()
 
     async def _take_turn(self, priority: int) -> None:

@@ -148,7 +148,10 @@ class ChatServer:
             "vllm:generation_tokens_total": counts.generation_tokens,
             "vllm:admission_rejections_total": counts.rejected,
         }
-        lines = (f'{name}{{model_name="{self.model}",engine="0"}} {value}' for name, value in values.items())
+        labels = f'model_name="{self.model}",engine="0"'
+        lines = [f"{name}{{{labels}}} {value}" for name, value in values.items()]
+        for reason, value in (("length", counts.ended), ("abort", counts.aborted)):
+            lines.append(f'vllm:request_success_total{{finished_reason="{reason}",{labels}}} {value}')
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
