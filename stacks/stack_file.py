@@ -23,8 +23,8 @@ from spillway.contracts.validation import problems_of
 from stacks.engines import named_engines
 from stacks.errors import NAMES, StackConfigError
 from stacks.rules import problems_between
-from stacks.rules.stack_name import problems_with_name
 from stacks.rules.secrets import missing_secrets
+from stacks.rules.stack_name import problems_with_name
 from stacks.settings import StackSettings
 from stacks.sites import burst_sites
 
