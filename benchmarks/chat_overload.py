@@ -134,7 +134,7 @@ def figures(outcomes: list[ChatOutcome], generated: float, seconds: float) -> di
     """What is told of one run."""
     delivered = sum(outcome.tokens for outcome in outcomes)
     # What a queue without an end answers when the load is over would hide that it grows.
-    good = [o for o in outcomes if not o.lost and o.due_s + o.times[-1] <= seconds]
+    good = [o for o in outcomes if not o.lost and o.due_s + (o.times[-1] if o.times else o.latency_s) <= seconds]
     urgent = [outcome for outcome in outcomes if outcome.request_class is RequestClass.P0]
     in_time = [outcome for outcome in urgent if not outcome.problem and outcome.latency_s <= P0_S]
     return {
