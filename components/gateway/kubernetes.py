@@ -299,6 +299,7 @@ class KubernetesGateway(Component):
         ready = k8s.core.v1.HTTPGetActionArgs(
             path="/healthz", port="http", scheme="HTTPS" if args.listen.tls else "HTTP"
         )
+        listens = k8s.core.v1.TCPSocketActionArgs(port="http")
         return k8s.core.v1.ContainerArgs(
             name="envoy",
             image=args.mirror.image(settings.image),
@@ -317,12 +318,13 @@ class KubernetesGateway(Component):
             readiness_probe=k8s.core.v1.ProbeArgs(
                 http_get=ready, period_seconds=2, timeout_seconds=2, failure_threshold=2
             ),
+            # It listens once every cluster is warm, which waits for names and first health checks.
+            startup_probe=k8s.core.v1.ProbeArgs(
+                tcp_socket=listens, period_seconds=2, timeout_seconds=2, failure_threshold=60
+            ),
             # One that is to end fails its health check and lives on.
             liveness_probe=k8s.core.v1.ProbeArgs(
-                tcp_socket=k8s.core.v1.TCPSocketActionArgs(port="http"),
-                period_seconds=10,
-                timeout_seconds=5,
-                failure_threshold=3,
+                tcp_socket=listens, period_seconds=10, timeout_seconds=5, failure_threshold=3
             ),
             volume_mounts=mounts,
         )

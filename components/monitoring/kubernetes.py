@@ -150,7 +150,7 @@ class KubernetesMonitoring(Component):
             },
             "prometheus": {"prometheusSpec": {**spec, **important}},
             "alertmanager": self._alertmanager(important),
-            "prometheusOperator": {"resources": _requests("100m", "128Mi")},
+            "prometheusOperator": {**important, "resources": _requests("100m", "128Mi")},
             "kube-state-metrics": {**important, "resources": _requests("50m", "128Mi")},
             "prometheus-node-exporter": {**important, "resources": _requests("50m", "64Mi")},
             "grafana": {

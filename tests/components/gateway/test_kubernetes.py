@@ -33,7 +33,8 @@ def test_envoy_is_probed_on_the_clients_port(tls: ServerTls | None) -> None:
     wanted = {"path": "/healthz", "port": "http", "scheme": "HTTPS" if tls else "HTTP"}
     assert envoy["readinessProbe"]["httpGet"] == wanted
     # One that is told to end fails its health check, and goes on.
-    assert envoy["livenessProbe"]["tcpSocket"] == {"port": "http"}
+    assert envoy["livenessProbe"]["tcpSocket"] == envoy["startupProbe"]["tcpSocket"] == {"port": "http"}
+    assert envoy["startupProbe"]["periodSeconds"] * envoy["startupProbe"]["failureThreshold"] >= 120
     assert {p["name"]: p["containerPort"] for p in envoy["ports"]} == {"http": 8080, "metrics": 9903}
 
 

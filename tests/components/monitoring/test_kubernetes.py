@@ -111,6 +111,14 @@ def test_autoscaler_finds_every_metric_it_asks_for(kind: Any, mig: bool) -> None
         assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
 
 
+def test_what_watches_is_not_the_first_to_go() -> None:
+    """Without a class of their own its pods are preempted by every one of ours. Keys: charts' default values."""
+    values = releases(build())["kube-prometheus-stack"]["values"]
+    specs = [values["prometheus"]["prometheusSpec"], values["alertmanager"]["alertmanagerSpec"]]
+    parts = ("prometheusOperator", "kube-state-metrics", "prometheus-node-exporter", "grafana")
+    assert {part["priorityClassName"] for part in (*specs, *(values[name] for name in parts))} == {"spillway-test-p1"}
+
+
 def test_queue_time_comes_from_tritons_counters() -> None:
     rules = releases(build())["prometheus-adapter"]["values"]["rules"]["custom"]
     (query,) = [rule["metricsQuery"] for rule in rules if rule["name"]["as"] == "triton_queue_ms"]
