@@ -18,6 +18,9 @@ _MIB: Final = 1 << 20
 _TMP_MIB: Final = 1024
 """A server's /tmp, which is memory, too."""
 
+_DISK_FOR_PODS: Final = 0.9
+"""The kubelet keeps 10 % by default (kubernetes.io, "Node-pressure Eviction": ``nodefs.available<10%``)."""
+
 
 def _servers_fit_the_pool(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
     server, per_node, most = settings.model_server, gpus_of_a_node(settings), servers_at_most(settings)
@@ -58,6 +61,21 @@ def _server_fits_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> 
             room = f"{has / beside:.1f} CPUs" if name == "cpu" else f"{has / beside / 1024:.0f} GiB"
             advice = f"{beside} on a {machine(pool)} have {room} each, so they would wait for ever; lower it"
             yield Problem(key_of(f"model_server.{name}"), given, advice)
+
+
+def _caches_fit_the_disk(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
+    """On AKS, where they lie on the OS disk; EKS's nodes have NVMe for them."""
+    cluster, server = settings.private_cluster, settings.model_server
+    if not isinstance(cluster, AksSettings) or not server.gpus or server.cache.storage_class is not None:
+        return
+    beside, disk = max(1, gpus_of_a_node(settings) // server.gpus), cluster.gpu_pool.disk_gib
+    wanted = float(parse_quantity(server.cache.size)) / _MIB / 1024 * beside
+    if wanted > disk * _DISK_FOR_PODS:
+        advice = (
+            f"{beside} servers on a node keep {wanted:.0f} GiB of model_server.cache.size there, and pods have 90% of "
+            "it, so the last would wait for ever; raise it, or lower the cache's size"
+        )
+        yield Problem(key_of("private_cluster.gpu_pool.disk_gib"), str(disk), advice)
 
 
 def _memory_holds_what_is_in_it(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
@@ -172,6 +190,7 @@ def _image_runs_on_amd(settings: StackSettings, manifest: Manifest) -> Iterator[
 RULES = (
     _servers_fit_the_pool,
     _server_fits_a_node,
+    _caches_fit_the_disk,
     _memory_holds_what_is_in_it,
     _gateways_fit_the_pool,
     _quota_holds_the_servers,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import yaml
 
 from components.model_server import places
 from spillway.twin.kubernetes.real import nodes
@@ -105,6 +107,61 @@ def test_servers_beyond_the_gpus_wait_and_say_why(cluster: Cluster) -> None:
     # A node that comes is all that it waits for.
     cluster.add_nodes(nodes.A100, 1, "more")
     cluster.until_ready(stack, 9)
+
+
+NC24_A100 = replace(nodes.A100, name="Standard_NC24ads_A100_v4", cpus=23.6, gib=217.0, gpus=1, disk_gib=460)
+MIG_OF_A100_80GB = {"all-1g.10gb": ("1g.10gb", 7), "all-2g.20gb": ("2g.20gb", 3)}
+"""docs.nvidia.com/datacenter/tesla/mig-user-guide: how many of a profile an A100 80GB has."""
+
+
+@pytest.mark.parametrize(("sharing", "parts"), [({"mig": "1g.10gb"}, 7), ({"time_slices": 4}, 4)], ids=["mig", "turns"])
+def test_as_many_servers_share_a_gpu_as_it_has_parts(cluster: Cluster, sharing: dict[str, Any], parts: int) -> None:
+    """Its CPUs and memory are enough for all of them, too; the next one waits for a GPU and for nothing else."""
+    stack = shared(sharing)
+    cluster.add_nodes(as_nvidia_shares(NC24_A100, stack.releases["gpu-operator"]["values"]), 1, "gpu")
+    cluster.put(stack)
+    scale(cluster, stack, parts + 1)
+
+    settled = lambda found: sum(map(is_ready, found)) == parts and len(why_pending(found)) == 1  # noqa: E731
+    labels = "app.kubernetes.io/name=model-server"
+    cluster.api.until(cluster.home(stack), settled, what=f"{parts} run and one waits", labels=labels)
+    (why,) = why_pending(cluster.pods(stack))
+    assert why.startswith("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    assert {pod["spec"].get("nodeName") for pod in cluster.pods(stack) if is_ready(pod)} == {"gpu-0"}
+
+
+def as_nvidia_shares(machine: Machine, values: dict[str, Any]) -> Machine:
+    """What NVIDIA's device plugin and feature discovery make of a node under these values of the operator's chart.
+
+    NVIDIA/k8s-device-plugin, README.md, "With CUDA Time-Slicing": every GPU counts as often as ``replicas`` says, under
+    its own name unless ``renameByDefault``; docs/gpu-feature-discovery/README.md, "MIG 'single' strategy": each MIG
+    device counts as one ``nvidia.com/gpu``.
+    """
+    if "migManager" in values:
+        assert values["mig"]["strategy"] == "single"
+        profile, count = MIG_OF_A100_80GB[values["migManager"]["config"]["default"]]
+        told = {"mig.strategy": "single", "gpu.product": f"NVIDIA-A100-80GB-PCIe-MIG-{profile}"}
+        resource = machine.gpu
+    else:
+        config = values["devicePlugin"]["config"]
+        turns = yaml.safe_load(config["data"][config["default"]])["sharing"]["timeSlicing"]
+        ((name, count),) = [(one["name"], one["replicas"]) for one in turns["resources"]]
+        told = {"gpu.replicas": str(count), "gpu.product": "NVIDIA-A100-80GB-PCIe-SHARED"}
+        resource = f"{name}.shared" if turns.get("renameByDefault") else name
+    labels = {f"nvidia.com/{key}": value for key, value in told.items()}
+    return replace(machine, gpu=resource, gpus=machine.gpus * count, labels={**machine.labels, **labels})
+
+
+def shared(sharing: dict[str, Any]) -> Planned:
+    """The dev example with one A100 a node; as many servers as two nodes have places for."""
+    name = "-".join(sharing).replace("_", "-")
+    pool = {"vm_size": NC24_A100.name, "gpus_per_node": 1, "disk_gib": 512, "min_nodes": 1, "max_nodes": 2}
+    changes = {
+        f"{S}private_cluster.gpu_pool": pool,
+        f"{S}private_cluster.gpu_sharing": sharing,
+        f"{S}model_server.autoscaling": {"min_replicas": 1, "max_replicas": 8},
+    }
+    return made_once(name, lambda: plan("dev", "triton", changes, name))
 
 
 def scale(cluster: Cluster, stack: Planned, replicas: int) -> None:

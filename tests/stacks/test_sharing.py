@@ -23,7 +23,7 @@ from stacks.stack_file import parse_settings
 from tests.stacks.files import changed, example, flat
 from tests.stacks.test_language_rules import SMALL, package
 
-A100 = {"vm_size": "Standard_NC24ads_A100_v4", "gpus_per_node": 1, "min_nodes": 1, "max_nodes": 2}
+A100 = {"vm_size": "Standard_NC24ads_A100_v4", "gpus_per_node": 1, "disk_gib": 512, "min_nodes": 1, "max_nodes": 2}
 
 
 def stack(sharing: dict[str, Any], pool: dict[str, Any] | None = None, **changes: Any) -> StackSettings:
@@ -105,6 +105,13 @@ EXISTING = {
 )
 def test_what_cannot_be_shared_is_refused(settings: Any, key: str, said: str) -> None:
     assert said in told(settings())[f"private_cluster.{key}"]
+
+
+def test_the_disk_holds_the_caches_of_all_that_share_a_gpu() -> None:
+    """Of 50 GiB each by default; the scheduler found no place for the fourth on a node of 200 GiB."""
+    few = told(stack({"mig": "1g.10gb"}, {**A100, "disk_gib": 200}))
+    assert "7 servers on a node keep 350 GiB" in few["private_cluster.gpu_pool.disk_gib"]
+    assert told(stack({"mig": "1g.10gb"}, {**A100, "disk_gib": 200}, model_server__cache={"size": "20Gi"})) == {}
 
 
 def test_parts_do_not_compute_together() -> None:
