@@ -113,16 +113,16 @@ class Queries:
     @property
     def working_s(self) -> str:
         """Cause: compute. Seconds that a server works on a request, on average."""
-        return self._per_request("nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds")
+        return self._worked()
 
     @property
     def work_growth(self) -> str:
         """Cause: compute. How many times as long a server works on a request as a day ago; nothing on the first day."""
-        now, before = (
-            self._per_request("nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds", offset)
-            for offset in ("", " offset 1d")
-        )
-        return f"({now}) / ({before})"
+        return f"({self._worked()}) / ({self._worked(' offset 1d')})"
+
+    def _worked(self, offset: str = "") -> str:
+        names = "nv_inference_compute_infer_duration_us", "vllm:request_inference_time_seconds"
+        return self._per_request(*names, offset)
 
     @property
     def queued_s(self) -> str:

@@ -195,6 +195,11 @@ class SiteRoute(Frozen):
         """The ``Host`` header the site sees."""
         return self.host_header or self.host
 
+    @property
+    def room_above(self) -> int:
+        """Requests of P0 above the slots."""
+        return self.slots if self.headroom is None else self.headroom
+
     def with_instances(self, live: float) -> SiteRoute:
         """The route with another number of instances: slots grow and shrink with them, but not to nothing."""
 
@@ -570,12 +575,11 @@ class RoutingTable(Frozen):
     def limits(self, route: SiteRoute) -> dict[Gate, int]:
         """How many requests one gateway process lets through each gate of a site."""
         batch = max(1, route.slots // 2) if route.batch_slots is None else route.batch_slots
-        headroom = route.slots if route.headroom is None else route.headroom
         slots = self.share(route.slots)
         return {
             Gate.BATCH: min(self.share(batch), slots),
             Gate.INTERACTIVE: slots,
-            Gate.OPEN: slots + self.share(headroom),
+            Gate.OPEN: slots + self.share(route.room_above),
         }
 
     def standby(self, replicas: int, peers: Peers | None = None) -> RoutingTable:

@@ -54,7 +54,7 @@ def _server_fits_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> 
     node = gpu_node(settings) if server.gpus else system_node(settings)
     if node is None:
         return
-    beside = max(1, gpus_of_a_node(settings) // server.gpus) if server.gpus else 1
+    beside = _beside(settings)
     for name, wanted, has in (("cpu", size.cpus, node.cpus), ("memory", size.mib, node.mib)):
         if wanted * beside > has:
             given = size.cpu if name == "cpu" else size.memory
@@ -63,12 +63,18 @@ def _server_fits_a_node(settings: StackSettings, sites: Sequence[BurstSite]) -> 
             yield Problem(key_of(f"model_server.{name}"), given, advice)
 
 
+def _beside(settings: StackSettings) -> int:
+    """Servers on a node."""
+    gpus = settings.model_server.gpus
+    return max(1, gpus_of_a_node(settings) // gpus) if gpus else 1
+
+
 def _caches_fit_the_disk(settings: StackSettings, sites: Sequence[BurstSite]) -> Iterator[Problem]:
     """On AKS, where they lie on the OS disk; EKS's nodes have NVMe for them."""
     cluster, server = settings.private_cluster, settings.model_server
     if not isinstance(cluster, AksSettings) or not server.gpus or server.cache.storage_class is not None:
         return
-    beside, disk = max(1, gpus_of_a_node(settings) // server.gpus), cluster.gpu_pool.disk_gib
+    beside, disk = _beside(settings), cluster.gpu_pool.disk_gib
     wanted = float(parse_quantity(server.cache.size)) / _MIB / 1024 * beside
     if wanted > disk * _DISK_FOR_PODS:
         advice = (

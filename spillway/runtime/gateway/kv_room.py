@@ -16,7 +16,7 @@ import aiohttp
 
 from spillway.contracts.routing import SiteRoute
 from spillway.runtime.gateway.queue_room import RUNNING, QueueRoom
-from spillway.runtime.gateway.server_metrics import pages, samples
+from spillway.runtime.gateway.server_metrics import pages, samples, values
 
 PERIOD_S: Final = 2.0
 _USED: Final = samples("vllm:kv_cache_usage_perc")
@@ -41,7 +41,7 @@ class KvRoom:
                 read.append(page)
         if read:
             self._queue.take(read, time.monotonic())
-        running, used = ([float(value) for page in read for value in what.findall(page)] for what in (RUNNING, _USED))
+        running, used = (values(what, read) for what in (RUNNING, _USED))
         self.slots = room(sum(running), mean(used), self._most) if used else None
 
 
@@ -56,6 +56,6 @@ def narrowed(route: SiteRoute, slots: int | None) -> SiteRoute:
     """The route with at most so many slots, and as much room for P0 above them as there was."""
     if slots is None or slots >= route.slots:
         return route
-    headroom = route.slots if route.headroom is None else route.headroom
     batch = None if route.batch_slots is None else min(slots, route.batch_slots)
-    return route.model_copy(update={"slots": slots, "batch_slots": batch, "headroom": headroom + route.slots - slots})
+    above = route.room_above + route.slots - slots
+    return route.model_copy(update={"slots": slots, "batch_slots": batch, "headroom": above})

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from spillway.contracts.routing import SiteRoute
-from spillway.runtime.gateway.server_metrics import samples
+from spillway.runtime.gateway.server_metrics import samples, values
 
 RUNNING: Final = samples("vllm:num_requests_running")
 _WAITING: Final = samples("vllm:num_requests_waiting")
@@ -42,7 +42,7 @@ class QueueRoom:
 
     def take(self, read: Sequence[str], now: float) -> None:
         """The servers' metrics of one moment."""
-        running, waiting, ended = (_sum(what, read) for what in (RUNNING, _WAITING, _ENDED))
+        running, waiting, ended = (sum(values(what, read)) for what in (RUNNING, _WAITING, _ENDED))
         before, self._last = self._last, (ended, now)
         if waiting and before and now > before[1]:
             # A server that started anew counts from nothing.
@@ -53,13 +53,8 @@ class QueueRoom:
             self.most = opened if opened < _FORGOTTEN else None
 
 
-def _sum(what: re.Pattern[str], read: Sequence[str]) -> float:
-    return sum(float(value) for page in read for value in what.findall(page))
-
-
 def shortened(route: SiteRoute, most: int | None) -> SiteRoute:
     """The route with as little room for P0 above its slots as leaves it at most so many requests at once."""
-    headroom = route.slots if route.headroom is None else route.headroom
-    if most is None or most >= route.slots + headroom:
+    if most is None or most >= route.slots + route.room_above:
         return route
     return route.model_copy(update={"headroom": max(0, most - route.slots)})

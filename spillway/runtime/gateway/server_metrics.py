@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import aiohttp
@@ -32,3 +32,8 @@ async def pages(route: SiteRoute, session: aiohttp.ClientSession) -> AsyncIterat
 def samples(*names: str) -> re.Pattern[str]:
     """Whose only group is the value of each sample of these metrics."""
     return re.compile(rf"^(?:{'|'.join(names)})(?:\{{[^}}]*\}})?\s+([0-9.eE+-]+)$", re.MULTILINE)
+
+
+def values(of: re.Pattern[str], read: Sequence[str]) -> list[float]:
+    """What such samples say on these pages."""
+    return [float(value) for page in read for value in of.findall(page)]
